@@ -1,0 +1,59 @@
+# Each target sets up the part of the environment that it needs, and nothing more: `make data` installs no torch.
+
+ROOT     ?= $(or $(FMNIST_ROOT),data)
+DATASET  ?= fashion-mnist
+MIRROR   ?=
+PYTHON   ?= python3
+VENV     ?= .venv
+
+bin      := $(VENV)/bin
+python   := $(bin)/python
+pip      := $(python) -m pip --disable-pip-version-check --quiet
+fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(foreach mirror,$(MIRROR),--mirror "$(mirror)")
+
+.DEFAULT_GOAL := help
+.PHONY: help data verify test lint clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: ROOT=$(ROOT)  DATASET=$(DATASET)  MIRROR=(URL or folder)  PYTHON=$(PYTHON)"
+
+data: $(VENV)/data  ## fetch Fashion-MNIST to ROOT; run again, it verifies and repairs
+	$(fetch)
+
+verify: $(VENV)/data  ## hash everything under ROOT, repair nothing
+	$(python) -m fmnist_fetch verify $(DATASET) --root "$(ROOT)"
+
+test: $(VENV)/test  ## run the tests (they need no network)
+	$(python) -m pytest $(PYTEST)
+
+lint: $(VENV)/lint  ## ruff and mypy, strict
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+clean:  ## remove the environment and what tools left; the data stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(python):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is too old or not there; Python 3.11 or newer is needed" >&2; \
+	  echo "hint: name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "error: $(PYTHON) could not make the virtual environment $(VENV)" >&2; \
+	  echo "hint: on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+
+# A stamp is touched only after its installation succeeded, so an interrupted one is made up for the next time.
+$(VENV)/data: pyproject.toml | $(python)
+	$(pip) install --editable .
+	@touch $@
+
+$(VENV)/test: pyproject.toml | $(python)
+	$(pip) install --editable '.[test]'
+	@touch $@
+
+$(VENV)/lint: pyproject.toml | $(python)
+	$(pip) install --editable '.[test,lint]'
+	@touch $@

@@ -1,0 +1,74 @@
+"""fmnist-fetch: Fashion-MNIST (and any IDX dataset), fetched over bad networks, every byte verified.
+
+    import fmnist_fetch
+    fmnist_fetch.fetch()                      # downloads what is missing, verifies all of it
+    train = fmnist_fetch.load(split="train")  # train.images, train.labels: numpy arrays, no network
+
+The names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from fmnist_fetch.version import __version__
+
+if TYPE_CHECKING:
+    from fmnist_fetch.api import fetch
+    from fmnist_fetch.errors import (
+        DiskError,
+        FetchError,
+        FormatError,
+        IntegrityError,
+        ManifestError,
+        SourceError,
+        UsageError,
+    )
+    from fmnist_fetch.report import Report
+    from fmnist_fetch.tensors import Split, load
+
+_HOMES = {
+    "fetch": "api",
+    "load": "tensors",
+    "Split": "tensors",
+    "Report": "report",
+    **dict.fromkeys(
+        (
+            "DiskError",
+            "FetchError",
+            "FormatError",
+            "IntegrityError",
+            "ManifestError",
+            "SourceError",
+            "UsageError",
+        ),
+        "errors",
+    ),
+}
+
+__all__ = [
+    "DiskError",
+    "FetchError",
+    "FormatError",
+    "IntegrityError",
+    "ManifestError",
+    "Report",
+    "SourceError",
+    "Split",
+    "UsageError",
+    "__version__",
+    "fetch",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fmnist_fetch' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"fmnist_fetch.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

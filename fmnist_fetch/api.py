@@ -1,0 +1,33 @@
+"""The Python door: `fetch`, the same as on the command line."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from fmnist_fetch.events import Listener
+from fmnist_fetch.layout import Layout
+from fmnist_fetch.manifest import find
+from fmnist_fetch.origins import Choice
+from fmnist_fetch.prepare import prepare
+from fmnist_fetch.progress import listener, never_raising
+from fmnist_fetch.report import Report
+
+
+def fetch(
+    dataset: str = "fashion-mnist",
+    root: str | os.PathLike[str] | None = None,
+    *,
+    mirrors: Sequence[str] = (),
+    offline: bool = False,
+    progress: Listener | None = None,
+) -> Report:
+    """Bring DATASET to ROOT, unpacked and with its tensor file; run again, it verifies and repairs.
+
+    DATASET is a name from the catalogue or the path of a manifest. ROOT is FMNIST_ROOT or ./data if it is None.
+    MIRRORS, URLs or folders, are asked first. OFFLINE opens no socket. PROGRESS is called with each event; None shows
+    it on stderr. Raises FetchError and its kinds; everything verified is kept then.
+    """
+    manifest = find(dataset)
+    show = listener("auto", sys.stderr) if progress is None else never_raising(progress)
+    choice = Choice(tuple(mirrors), offline=offline)
+    return prepare(manifest, Layout(root, manifest), choice, listener=show)

@@ -1,0 +1,169 @@
+"""Reading a TOML table without stopping at its first fault: each value is checked, each fault noted with its place."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# A plain name: no separator, no leading dot, nothing that another system reads as a device, stream or wildcard.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+class Faults(list[str]):
+    """The faults found so far."""
+
+
+class Table:
+    """One TOML table at PLACE, which notes in FAULTS what is wrong and goes on with a harmless value."""
+
+    def __init__(self, values: dict[str, Any], place: str, faults: Faults) -> None:
+        self.faults = faults
+        self.children: list[Table] = []
+        self._values = values
+        self._place = place
+        self._known: set[str] = set()
+
+    def fault(self, key: str, what: str) -> None:
+        """Note that KEY of this table WHAT."""
+        self.faults.append(f"{self._place}{key} {what}")
+
+    def unknown(self) -> None:
+        """Note every key that nobody asked for: a misspelt one must not be passed over in silence."""
+        for key in self._values.keys() - self._known:
+            self.fault(key, "is not a known key")
+        for child in self.children:
+            child.unknown()
+
+    def _get(self, key: str, kind: type | tuple[type, ...], noun: str, default: Any = None) -> Any:
+        """The value of KEY if it is of KIND, else None (DEFAULT where it is absent), with a fault noted."""
+        self._known.add(key)
+        if key not in self._values:
+            if default is None:
+                self.fault(key, f"is missing: it should be {noun}")
+            return default
+        value = self._values[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            self.fault(key, f"should be {noun}, not {value!r:.60}")
+            return None
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A string."""
+        return self._get(key, str, "a string", default) or ""
+
+    def _matching(self, key: str, pattern: re.Pattern[str], noun: str) -> str:
+        value = self._get(key, str, noun)
+        if value is not None and not pattern.fullmatch(value):
+            self.fault(key, f"should be {noun}, not {value!r:.80}")
+        return value or ""
+
+    def name(self, key: str) -> str:
+        """A plain file name: it can't leave its folder, and means the same on every system."""
+        value = self._matching(key, _NAME, "a plain name (letters, digits, _ . + -)")
+        if _DEVICES.fullmatch(value) or value.endswith((".", ".part")):
+            self.fault(key, f"can't be {value!r}: systems or this program give it another meaning")
+        return value
+
+    def word(self, key: str) -> str:
+        """A lower-case identifier."""
+        return self._matching(key, _WORD, "a lower-case word")
+
+    def digest(self, key: str, *, optional: bool = False) -> Any:
+        """A SHA-256 in lower-case hex; None where it is OPTIONAL and absent."""
+        if optional and key not in self._values:
+            return None
+        return self._matching(key, _DIGEST, "a SHA-256: 64 lower-case hex digits")
+
+    def hexadecimal(self, key: str) -> bytes:
+        """Bytes, written in hex."""
+        value = self._get(key, str, "bytes in hex") or ""
+        try:
+            return bytes.fromhex(value)
+        except ValueError:
+            self.fault(key, f"should be bytes in hex, not {value!r:.60}")
+            return b""
+
+    def integer(self, key: str, *, default: int | None = None, least: int = 0, most: int = 2**62) -> int:
+        """A whole number in [LEAST, MOST]."""
+        value = self._get(key, int, "a whole number", default)
+        if value is None:
+            return least
+        if not least <= value <= most:
+            self.fault(key, f"should be from {least:,} to {most:,}, not {value}")
+            return least
+        return int(value)
+
+    def number(self, key: str) -> float | None:
+        """A finite number, or None where it is absent."""
+        value = self._get(key, (int, float), "a number", math.nan)
+        if value is None or (math.isnan(value) and key not in self._values):
+            return None
+        if not math.isfinite(value):
+            self.fault(key, f"should be finite, not {value}")
+        return float(value)
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """One of CHOICES."""
+        value = self._get(key, str, f"one of {', '.join(choices)}")
+        if value is not None and value not in choices:
+            self.fault(key, f"should be one of {', '.join(choices)}, not {value!r:.60}")
+        return value or choices[0]
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """An array of strings, empty where it is absent."""
+        values = self._get(key, list, "an array of strings", []) or []
+        for number, value in enumerate(values, start=1):
+            if not isinstance(value, str):
+                self.fault(key, f"entry {number} should be a string, not {value!r:.60}")
+        return tuple(value for value in values if isinstance(value, str))
+
+    def urls(self, key: str) -> tuple[str, ...]:
+        """An array of http or https URLs."""
+        values = self.texts(key)
+        for number, value in enumerate(values, start=1):
+            if not is_url(value):
+                self.fault(key, f"entry {number} should be an http:// or https:// URL, not {value!r:.80}")
+        return values
+
+    def digests(self, key: str) -> tuple[str, ...]:
+        """An array of SHA-256, empty where it is absent."""
+        values = self.texts(key)
+        for number, value in enumerate(values, start=1):
+            if not _DIGEST.fullmatch(value):
+                self.fault(key, f"entry {number} should be a SHA-256 in lower-case hex, not {value!r:.80}")
+        return values
+
+    def table(self, key: str) -> "Table | None":
+        """A table within this one, or None where it is absent."""
+        value = self._get(key, dict, "a table", {})
+        return self._child(value, f"{self._place}{key}.") if value else None
+
+    def tables(self, key: str) -> Iterator["Table"]:
+        """An array of at least one table; each is named by its number, counted from one."""
+        values = self._get(key, list, "an array of tables") or []
+        if not values and key in self._values:
+            self.fault(key, "should have at least one entry")
+        for number, value in enumerate(values, start=1):
+            place = f"{key.removesuffix('s')} {number}"
+            if isinstance(value, dict):
+                yield self._child(value, f"{place}, ")
+            else:
+                self.fault(place, f"should be a table, not {value!r:.60}")
+
+    def _child(self, values: dict[str, Any], place: str) -> "Table":
+        child = Table(values, place, self.faults)
+        self.children.append(child)
+        return child
+
+
+def is_url(text: str) -> bool:
+    """Whether TEXT is an absolute http or https URL with a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False

@@ -1,0 +1,69 @@
+"""The IDX format: a header of big-endian numbers, then the values, last dimension fastest. Pure.
+
+    00 00 TT NN   two zero bytes, the type, the number of dimensions
+    SS SS SS SS   the size of each dimension, NN times
+
+Source: Y. LeCun, "The MNIST database", section "THE IDX FILE FORMAT".
+"""
+
+import math
+import struct
+from typing import NamedTuple, Self
+
+from fmnist_fetch.errors import FormatError
+
+TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_CODES = {dtype: code for code, dtype in TYPES.items()}
+LONGEST_HEADER = 4 + 4 * 255
+
+
+class IdxHeader(NamedTuple):
+    """The element type (numpy's notation, big-endian as on disk) and the shape of an IDX array."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, data: bytes, size: int, origin: str) -> Self:
+        """Read the header at the start of DATA, the first bytes of the file ORIGIN of SIZE bytes.
+
+        Raises FormatError where the magic number, the type or the size of the file contradict the header.
+        """
+        if len(data) < 4 or data[:2] != b"\0\0":
+            raise _lie(origin, f"it starts with {data[:4].hex(' ') or 'nothing'}, an IDX file with 00 00")
+        if data[2] not in TYPES:
+            raise _lie(origin, f"its type byte is {data[2]:02x}, which IDX does not have")
+        dimensions = data[3]
+        if len(data) < 4 + 4 * dimensions:
+            raise _lie(origin, f"it ends within the sizes of its {dimensions} dimensions")
+        header = cls(TYPES[data[2]], struct.unpack_from(f">{dimensions}I", data, 4))
+        if header.file_size != size:
+            shape = " x ".join(map(str, header.shape)) or "scalar"
+            raise _lie(origin, f"its header tells of {shape}, which is {header.file_size} bytes in all, not {size}")
+        return header
+
+    def dumps(self) -> bytes:
+        """The header as bytes."""
+        return struct.pack(f">2xBB{len(self.shape)}I", _CODES[self.dtype], len(self.shape), *self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one value."""
+        return int(self.dtype[-1])
+
+    @property
+    def offset(self) -> int:
+        """Where the values begin: the length of the header in bytes."""
+        return 4 + 4 * len(self.shape)
+
+    @property
+    def file_size(self) -> int:
+        """The size in bytes of the whole IDX file that has this header."""
+        return self.offset + math.prod(self.shape) * self.itemsize
+
+
+def _lie(origin: str, fault: str) -> FormatError:
+    return FormatError(
+        f"{origin} is not the IDX file it should be: {fault}",
+        hint="Delete that file and fetch it again; if this is your own dataset, write its manifest anew.",
+    )

@@ -1,0 +1,33 @@
+"""Where things lie under the root. The raw folder is torchvision's and d2l's: they read it as it is."""
+
+import os
+from pathlib import Path
+
+from fmnist_fetch.manifest import DataFile, Manifest
+
+DEFAULT_ROOT = "data"
+
+
+def root_folder(root: str | os.PathLike[str] | None) -> Path:
+    """ROOT, else the environment's FMNIST_ROOT, else ./data."""
+    return Path(root or os.environ.get("FMNIST_ROOT") or DEFAULT_ROOT).expanduser()
+
+
+class Layout:
+    """The paths of one dataset under a root."""
+
+    def __init__(self, root: str | os.PathLike[str] | None, manifest: Manifest) -> None:
+        self.root = root_folder(root)
+        self.raw = self.root / manifest.folder / "raw"
+        self.processed = self.root / manifest.folder / "processed"
+        self.tensors = self.processed / f"{manifest.name}.safetensors"
+        self.work = self.root / manifest.folder / ".debian"
+        self.lock = self.root / manifest.folder / ".lock"
+
+    def published(self, file: DataFile) -> Path:
+        """The file as its mirrors publish it."""
+        return self.raw / file.name
+
+    def payload(self, file: DataFile) -> Path:
+        """The unpacked IDX file."""
+        return self.raw / file.payload.name

@@ -1,0 +1,263 @@
+"""What a dataset consists of: TOML in, checked values out, and back. Every fault is told at once, with its place.
+
+A manifest is the one thing that is trusted: all bytes, from whatever source, are held against its digests.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from fmnist_fetch.checks import Faults, Table
+from fmnist_fetch.errors import ManifestError, UsageError
+from fmnist_fetch.spans import Piece, Span, Splice, cut
+
+FORMAT = 1
+PIECE_LENGTH = 256 * 1024
+LARGEST_PIECE = 64 * 1024 * 1024
+ROLES = ("images", "labels")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The IDX file inside: its name, size in bytes and SHA-256 (None where nobody has pinned it yet)."""
+
+    name: str
+    size: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file as its mirrors publish it, and the payload (unpacked IDX) that is in it.
+
+    `packed` tells whether the file is a gzip of the payload or the payload itself. `splice` turns the Debian
+    package's copy into this file.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    pieces: tuple[Piece, ...]
+    split: str
+    role: str
+    payload: Payload
+    splice: Splice | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether the payload must be unpacked, or is the file as it stands."""
+        return self.payload.name != self.name
+
+    @property
+    def tensor(self) -> str:
+        """The name of this file's tensor in the tensor file."""
+        return f"{self.split}_{self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class DebianPackage:
+    """A Debian package that carries the dataset, and the folder (absolute) in which it installs the files."""
+
+    package: str
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A dataset: its files, where they can be had, and what its classes are called.
+
+    `folder` is the dataset's folder under the root. `mean` and `std` are those of the training pixels over 255.
+    """
+
+    name: str
+    title: str
+    licence: str
+    homepage: str
+    folder: str
+    classes: tuple[str, ...]
+    mean: float | None
+    std: float | None
+    mirrors: tuple[str, ...]
+    local: tuple[str, ...]
+    debian: DebianPackage | None
+    files: tuple[DataFile, ...]
+
+    def file(self, split: str, role: str) -> DataFile | None:
+        """The file with this split and role, or None."""
+        return next((file for file in self.files if (file.split, file.role) == (split, role)), None)
+
+
+def catalogue() -> list[str]:
+    """The names of the datasets that come with the package."""
+    folder = package_files("fmnist_fetch") / "datasets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def find(dataset: str) -> Manifest:
+    """The manifest of DATASET: a name from the catalogue, or a path that ends in .toml.
+
+    Raises UsageError for an unknown name or a file that can't be read, ManifestError for the faults in it.
+    """
+    if dataset.endswith(".toml"):
+        try:
+            return loads(Path(dataset).expanduser().read_bytes(), dataset)
+        except OSError as exc:
+            raise UsageError(
+                f"the manifest {dataset} can't be read: {exc.strerror}",
+                hint=f"Check the path, or name a dataset of the catalogue: {', '.join(catalogue())}.",
+            ) from exc
+    known = catalogue()
+    if dataset not in known:
+        near = get_close_matches(dataset.lower(), known, n=1, cutoff=0.5)
+        guess = f"Did you mean {near[0]}? " if near else ""
+        raise UsageError(
+            f"there is no dataset called {dataset!r}",
+            hint=f"{guess}Known: {', '.join(known)}; or give the path of a manifest (FILE.toml).",
+        )
+    entry = package_files("fmnist_fetch") / "datasets" / f"{dataset}.toml"
+    return loads(entry.read_bytes(), entry.name)
+
+
+def loads(data: bytes, origin: str) -> Manifest:
+    """Read a manifest from the bytes of the TOML file ORIGIN; raises ManifestError with every fault in it."""
+    faults = Faults()
+    try:
+        table = Table(tomllib.loads(data.decode()), "", faults)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise ManifestError(origin, [f"not TOML: {exc or 'nested too deeply'}"]) from exc
+    manifest = _manifest(table)
+    if faults:
+        raise ManifestError(origin, faults)
+    return manifest
+
+
+def dumps(manifest: Manifest) -> str:
+    """MANIFEST as TOML; `loads` of it gives an equal value."""
+    return "\n".join(_lines(manifest)) + "\n"
+
+
+def _manifest(table: Table) -> Manifest:
+    if (version := table.integer("format")) != FORMAT and not table.faults:
+        table.fault("format", f"is {version}, this version of fmnist-fetch reads {FORMAT}")
+    length = table.integer("piece_length", default=PIECE_LENGTH, least=1, most=LARGEST_PIECE)
+    debian = table.table("debian")
+    manifest = Manifest(
+        name=table.name("name"),
+        title=table.text("title", default=""),
+        licence=table.text("licence", default=""),
+        homepage=table.text("homepage", default=""),
+        folder=table.name("folder"),
+        classes=table.texts("classes"),
+        mean=table.number("mean"),
+        std=table.number("std"),
+        mirrors=table.urls("mirrors"),
+        local=table.texts("local"),
+        debian=DebianPackage(debian.name("package"), debian.text("folder")) if debian else None,
+        files=tuple(_file(entry, length) for entry in table.tables("files")),
+    )
+    if (manifest.mean is None) != (manifest.std is None):
+        table.fault("mean", "and std go together: give both or neither")
+    table.unknown()
+    _no_two_alike(table, manifest)
+    return manifest
+
+
+def _file(table: Table, length: int) -> DataFile:
+    name = table.name("name")
+    size = table.integer("size", least=1)
+    digest = table.digest("sha256")
+    payload = Payload(name, size, digest)
+    if unpacked := table.table("unpacked"):
+        payload = Payload(
+            unpacked.name("name"), unpacked.integer("size", least=4), unpacked.digest("sha256", optional=True)
+        )
+        if payload.name == name:
+            unpacked.fault("name", "is the name of the packed file too")
+    splice = None
+    if debian := table.table("debian"):
+        splice = Splice(debian.hexadecimal("head"), debian.integer("skip", least=0))
+    return DataFile(
+        name=name,
+        size=size,
+        sha256=digest,
+        pieces=_pieces(table, size, digest, length),
+        split=table.word("split"),
+        role=table.choice("role", ROLES),
+        payload=payload,
+        splice=splice,
+    )
+
+
+def _pieces(table: Table, size: int, digest: str, length: int) -> tuple[Piece, ...]:
+    """The pieces as listed; a file without a list is one piece, which is kept in memory until it verifies."""
+    digests = table.digests("pieces")
+    if not digests:
+        if size > LARGEST_PIECE:
+            table.fault("pieces", f"are needed for a file over {LARGEST_PIECE:,} bytes: write the manifest with them")
+        return (Piece(Span(0, size), digest),)
+    spans = cut(size, length) if size <= length * len(digests) * 2 else []
+    if len(spans) != len(digests):
+        table.fault("pieces", f"are {len(digests)}, but {size:,} bytes make {-(-size // length)} of {length:,}")
+    elif len(digests) == 1 and digests[0] != digest:
+        table.fault("pieces", "has one entry, the whole file, but another SHA-256 than sha256 has")
+    return tuple(Piece(span, piece) for span, piece in zip(spans, digests, strict=False))
+
+
+def _no_two_alike(table: Table, manifest: Manifest) -> None:
+    """Names of files, payloads and tensors must differ, also where the file system ignores case."""
+    names: dict[str, str] = {}
+    tensors: dict[str, str] = {}
+    for number, file in enumerate(manifest.files, start=1):
+        place = f"file {number}"
+        for name in {file.name, file.payload.name}:
+            if name and (taken := names.setdefault(name.lower(), place)) != place:
+                table.fault(place, f"has the name {name!r}, as {taken} has")
+        if (taken := tensors.setdefault(file.tensor, place)) != place:
+            table.fault(place, f"has split {file.split!r} and role {file.role!r}, as {taken} has")
+
+
+def _lines(manifest: Manifest) -> Iterator[str]:
+    yield f"format = {FORMAT}"
+    for key in ("name", "title", "licence", "homepage", "folder"):
+        yield f"{key} = {_toml(getattr(manifest, key))}"
+    for key in ("mean", "std"):
+        if (value := getattr(manifest, key)) is not None:
+            yield f"{key} = {_toml(value)}"
+    lengths = [file.pieces[0].span.length for file in manifest.files if len(file.pieces) > 1]
+    yield f"piece_length = {lengths[0] if lengths else PIECE_LENGTH}"
+    for key in ("classes", "mirrors", "local"):
+        yield from _array(key, getattr(manifest, key))
+    if debian := manifest.debian:
+        yield f"debian = {{ package = {_toml(debian.package)}, folder = {_toml(debian.folder)} }}"
+    for file in manifest.files:
+        yield ""
+        yield from _file_lines(file)
+
+
+def _file_lines(file: DataFile) -> Iterator[str]:
+    yield "[[files]]"
+    for key in ("name", "split", "role", "size", "sha256"):
+        yield f"{key} = {_toml(getattr(file, key))}"
+    if file.packed:
+        pin = f", sha256 = {_toml(file.payload.sha256)}" if file.payload.sha256 else ""
+        yield f"unpacked = {{ name = {_toml(file.payload.name)}, size = {file.payload.size}{pin} }}"
+    if splice := file.splice:
+        yield f"debian = {{ head = {_toml(splice.head.hex())}, skip = {splice.skip} }}"
+    if len(file.pieces) > 1:
+        yield from _array("pieces", [piece.sha256 for piece in file.pieces])
+
+
+def _array(key: str, values: Any) -> Iterator[str]:
+    yield f"{key} = ["
+    yield from (f"    {_toml(value)}," for value in values)
+    yield "]"
+
+
+def _toml(value: str | float) -> str:
+    """A TOML basic string or number: JSON's notation, with the one control character that JSON leaves bare."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

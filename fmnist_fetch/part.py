@@ -1,0 +1,159 @@
+"""Part files: check in memory, then write.
+
+Whatever lies under NAME.part and hashes right is right, whoever wrote it; so there is no state beside the bytes, and
+several processes may fill the same part file at once.
+
+The beginning of a piece that is still under way can't be checked yet. It is kept apart, as .NAME.INDEX.held, so that a
+killed process loses no more than a moment's bytes; it is a proposal, and counts for nothing until the piece verifies.
+"""
+
+import glob
+import hashlib
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from fmnist_fetch.atomic import settle, write_all
+from fmnist_fetch.errors import disk
+from fmnist_fetch.manifest import DataFile
+
+
+class PartFile:
+    """A file under completion beside its final PATH; `put` may be called from several threads."""
+
+    def __init__(self, path: Path, file: DataFile) -> None:
+        self.path = path
+        self.file = file
+        self.part = path.with_name(path.name + ".part")
+        self._open: BinaryIO | None = None
+        self._lock = threading.Lock()
+        self._holding: set[int] = set()
+
+    def scan(self) -> set[int]:
+        """The indices of the pieces that are already there, found by their digests alone.
+
+        A short file or a read error makes a piece missing; neither is an error.
+        """
+        return scan(self.part, self.file)
+
+    def put(self, index: int, data: bytes | bytearray) -> bool:
+        """Keep DATA as piece INDEX if its digest is right; tell whether it was. Raises DiskError."""
+        span, sha256 = self.file.pieces[index]
+        if len(data) != span.length or hashlib.sha256(data).hexdigest() != sha256:
+            return False
+        with self._lock, disk(self.part, self.file.size):
+            file = self._opened()
+            file.seek(span.start)
+            write_all(file, data)
+        return True
+
+    def hold(self, index: int, data: bytes | bytearray, known: int = 0) -> None:
+        """Keep DATA, the beginning of piece INDEX, of which KNOWN bytes were kept before.
+
+        Never raises: what can't be kept would have to be fetched again, and no more than that.
+        """
+        self._holding.add(index)
+        with suppress(OSError):
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            with _open_to_fill(self._held_path(index)) as file:
+                file.seek(known)
+                write_all(file, memoryview(data)[known:])
+
+    def held(self) -> dict[int, bytes]:
+        """The beginnings of pieces that an earlier run kept, by index."""
+        beginnings = {}
+        for path in self._held_paths():
+            number = path.name.split(".")[-2]
+            index = int(number) if number.isdecimal() else len(self.file.pieces)
+            with suppress(OSError, IndexError):
+                data = path.read_bytes()
+                if 0 < len(data) < self.file.pieces[index].span.length:
+                    beginnings[index] = data
+        self._holding.update(beginnings)
+        return beginnings
+
+    def let_go(self, index: int) -> None:
+        """Drop the beginning of piece INDEX: the piece is good now, or what was held of it was wrong."""
+        if index in self._holding:
+            self._holding.discard(index)
+            with suppress(OSError):
+                self._held_path(index).unlink()
+
+    def finish(self) -> None:
+        """Give the file, all of whose pieces are good, its final name. Raises DiskError."""
+        with self._lock, disk(self.path, self.file.size):
+            file = self._opened()
+            file.truncate(self.file.size)
+            try:
+                settle(file, self.part, self.path)
+            except FileNotFoundError:
+                # Another process that filled the same part file was first; its result is as good as ours.
+                if not verifies(self.path, self.file.size, self.file.sha256):
+                    raise
+        self.close()
+        for path in self._held_paths():
+            with suppress(OSError):
+                path.unlink()
+
+    def close(self) -> None:
+        """Close the file; its pieces stay."""
+        with self._lock:
+            if self._open:
+                self._open.close()
+            self._open = None
+
+    def _opened(self) -> BinaryIO:
+        if self._open is None:
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            self._open = _open_to_fill(self.part)
+        return self._open
+
+    def _held_path(self, index: int) -> Path:
+        return self.path.with_name(f".{self.path.name}.{index}.held")
+
+    def _held_paths(self) -> list[Path]:
+        return list(self.path.parent.glob(f".{glob.escape(self.path.name)}.*.held"))
+
+
+def _open_to_fill(path: Path) -> BinaryIO:
+    """Open PATH for reading and writing as it is; make it if it is not there."""
+    return open(path, "r+b", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+
+
+def scan(path: Path, file: DataFile) -> set[int]:
+    """The indices of the pieces of FILE that are right in the file at PATH."""
+    good: set[int] = set()
+    buffer = memoryview(bytearray(max(piece.span.length for piece in file.pieces)))
+    with suppress(OSError), open(path, "rb", buffering=0) as stored:
+        size = os.fstat(stored.fileno()).st_size
+        for index, (span, sha256) in enumerate(file.pieces):
+            if span.stop > size:
+                break
+            with suppress(OSError):
+                view = buffer[: span.length]
+                stored.seek(span.start)
+                if _fill(stored, view) and hashlib.sha256(view).hexdigest() == sha256:
+                    good.add(index)
+    return good
+
+
+def verifies(path: Path, size: int, sha256: str) -> bool:
+    """Whether PATH is a file of SIZE bytes with this digest. What can't be read does not verify."""
+    try:
+        if path.stat().st_size != size:
+            return False
+        with open(path, "rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _fill(file: BinaryIO, view: memoryview) -> bool:
+    """Read until VIEW is full; tell whether it is."""
+    while view:
+        if not (count := file.readinto(view)):  # type: ignore[attr-defined]
+            return False
+        view = view[count:]
+    return True

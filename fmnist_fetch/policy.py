@@ -1,0 +1,249 @@
+"""Who is asked next, for what, and when it is time to wait or to give up. Pure: the clock and the dice are passed in.
+
+- Tiers in order; a later one's turn comes when no origin of an earlier one can serve just now.
+- Within a tier, the origin with the fewest workers; spans sized by its rate, so that all end together.
+- A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
+- Wrong bytes: that piece from others first. The same wrong bytes five times: never again.
+- A worker with nothing left takes over from the slowest.
+- Patience is measured in progress: every new good piece resets it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fmnist_fetch.backoff import Patience
+from fmnist_fetch.errors import FetchError, IntegrityError, SourceError, WrongBytesError
+from fmnist_fetch.plan import Accepts, Plan, Task
+from fmnist_fetch.sources import Origin, Tier
+from fmnist_fetch.standing import SUFFICIENT, Standing
+
+FIRST_SPAN = 1024 * 1024
+LARGEST_SPAN = 64 * 1024 * 1024
+SILENCE = 6.0
+CRAWL = 4 * 1024
+CRAWL_WINDOW = 5.0
+WORTH_A_TAKEOVER = 1.0
+STUBBORN = 2
+
+
+@dataclass(eq=False)
+class Order:
+    """One attempt: an origin is to bring a task's bytes."""
+
+    origin: int
+    task: Task
+    began: float
+    heard: float
+    got: int = 0
+    kept: int = 0
+    piece_since: float = 0.0
+    window: tuple[float, int] = (0.0, 0)
+    over: bool = False
+
+    def rate(self, now: float) -> float:
+        """Bytes per second so far."""
+        return self.got / max(now - self.began, 1e-3)
+
+    def left(self, now: float) -> float:
+        """Seconds that its task will take it at this rate; nothing can be said in the first moments."""
+        if now - self.began < WORTH_A_TAKEOVER:
+            return 0.0
+        return self.task.span.length / max(self.rate(now), 1e-3)
+
+
+class Policy:
+    """Hands out orders against PLAN and takes note of how they went."""
+
+    def __init__(
+        self, plan: Plan, origins: Sequence[Origin], jobs: int, patience: Patience, dice: Callable[[], float]
+    ) -> None:
+        self.plan = plan
+        self.origins = origins
+        self.standings = [Standing(origin) for origin in origins]
+        self.orders: list[Order] = []
+        self.patience = patience
+        self._jobs = jobs
+        self._dice = dice
+        self._tiers = sorted({origin.tier for origin in origins})
+        self._suspect: set[tuple[int, int]] = set()
+
+    def next(self, now: float) -> Order | None:
+        """The next order for an idle worker, or None: there is nothing for it to do just now."""
+        for tier in self._tiers:
+            ready = self._ready(tier, now)
+            free = [number for number in ready if self.standings[number].has_room]
+            for number in sorted(free, key=lambda number: self.standings[number].workers):
+                task = self.plan.take(self._accepts(number), self._share(number, now))
+                if task := task or self._take_over(number, now):
+                    return self._order(number, task, now)
+            if any(self.plan.wanted(self._accepts(number)) for number in set(ready) - set(free)):
+                return None
+        return None
+
+    def arrived(self, order: Order, count: int, now: float) -> SourceError | None:
+        """COUNT bytes have come. Returns the reason to let the origin go: it crawls while another one could serve."""
+        order.got += count
+        order.heard = now
+        since, before = order.window
+        if now - since < CRAWL_WINDOW:
+            return None
+        order.window = (now, order.got)
+        rate = (order.got - before) / (now - since)
+        if rate < CRAWL and self._alternative(order, now):
+            return SourceError(f"{self.origins[order.origin].name} crawls at {rate:.0f} bytes/s")
+        return None
+
+    def verified(self, order: Order, index: int, now: float) -> bool:
+        """Piece INDEX of the order's file is good and kept; tell whether that is news."""
+        news = self.plan.keep(order.task, index)
+        if news:
+            order.kept += 1
+            self.patience.progress(now)
+        return news
+
+    def wrong(self, order: Order, index: int, digest: str, givers: set[int]) -> None:
+        """Piece INDEX of the order's file came with another DIGEST than the manifest's."""
+        key = (order.task.file, index)
+        if givers == {order.origin}:
+            self.standings[order.origin].came_wrong(*key, digest)
+        else:
+            # Which of several gave wrong bytes can't be told: from now on this piece is to come from one of them.
+            self._suspect.add(key)
+        self.plan.reject(order.task, index)
+
+    def failed(self, order: Order, error: SourceError, now: float) -> None:
+        """The order came to an end before its task did."""
+        if order.over:
+            return
+        progress = bool(order.kept) or order.got >= SUFFICIENT
+        standing = self.standings[order.origin]
+        standing.failed(error, order.task.file, progress=progress, now=now, dice=self._dice)
+        self._end(order, now)
+
+    def done(self, order: Order, now: float) -> None:
+        """The order's task is done, by its worker or by others."""
+        if not order.over:
+            if order.got:
+                self.standings[order.origin].failures = 0
+            self._end(order, now)
+
+    def silent(self, now: float) -> list[Order]:
+        """The orders that brought nothing for SILENCE seconds; a package takes its time before its first byte."""
+        return [
+            order
+            for order in self.orders
+            if now - order.heard > SILENCE and self.origins[order.origin].tier is not Tier.PACKAGE
+        ]
+
+    def wake(self, now: float) -> float:
+        """When to look again at the latest, if nothing happens before."""
+        moments = [standing.ready for standing in self.standings if standing.ready > now]
+        return min([*moments, self.patience.ends, now + 1.0])
+
+    def hopeless(self) -> bool:
+        """Whether nothing is under way and no origin will ever serve any of what is missing."""
+        return not self.orders and not any(self.plan.wanted(standing.ever) for standing in self.standings)
+
+    def verdict(self) -> FetchError:
+        """Why the run ends here: a line for each source."""
+        lines = "".join(
+            f"\n  {standing.error.message if standing.error else f'{standing.origin.name}: not asked'}"
+            for standing in self.standings
+        )
+        lacking = [file.name for number, file in enumerate(self.plan.files) if not self.plan.file_complete(number)]
+        names = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+        facts = f"{self.plan.bytes_missing:,} bytes of {names} could not be had from any source:{lines}"
+        if any(isinstance(standing.error, WrongBytesError) for standing in self.standings):
+            return IntegrityError(
+                facts, hint="Name a mirror that has the right files: --mirror URL or --mirror FOLDER."
+            )
+        return SourceError(
+            facts,
+            hint="What arrived is kept. Check the network and run the same command again, or name another source: "
+            "--mirror URL or --mirror FOLDER.",
+        )
+
+    def _ready(self, tier: Tier, now: float) -> list[int]:
+        """The origins of TIER that may be asked now; a package only after all others have failed repeatedly."""
+        if tier is Tier.PACKAGE and any(
+            standing.failures < STUBBORN and self.plan.wanted(standing.ever)
+            for standing in self.standings
+            if standing.origin.tier < Tier.PACKAGE
+        ):
+            return []
+        return [
+            number
+            for number, origin in enumerate(self.origins)
+            if origin.tier is tier and self.standings[number].ready <= now
+        ]
+
+    def _accepts(self, number: int) -> Accepts:
+        """Whether this origin should be asked for a piece now: not if it gave wrong bytes and a better one is well."""
+        standing = self.standings[number]
+
+        def accepts(file: int, piece: int) -> bool:
+            faults = standing.faults(file, piece)
+            return standing.ever(file, piece) and not any(
+                rival.failures == 0 and rival.ever(file, piece) and rival.faults(file, piece) < faults
+                for rival in (self.standings if faults else ())
+            )
+
+        return accepts
+
+    def _share(self, number: int, now: float) -> int:
+        """How many bytes this origin's next task should have, so that all workers end at about the same time."""
+        if self._jobs == 1:
+            return LARGEST_SPAN
+        rate = self.standings[number].rate
+        if rate is None:
+            return min(FIRST_SPAN, self.plan.bytes_missing // (2 * self._jobs))
+        others = sum(self.standings[order.origin].rate or order.rate(now) for order in self.orders)
+        return min(LARGEST_SPAN, int(self.plan.bytes_missing * rate / (rate + others) / 2))
+
+    def _take_over(self, number: int, now: float) -> Task | None:
+        """Pieces from the slowest order, where this origin would bring them sooner; the last one as a race."""
+        standing = self.standings[number]
+        if not self.orders or standing.failures:
+            return None
+        slowest = max(self.orders, key=lambda order: order.left(now))
+        rate = standing.rate or max(order.rate(now) for order in self.orders)
+        task = slowest.task
+        if slowest.left(now) < WORTH_A_TAKEOVER + 2 * task.span.length / max(rate, 1.0) * 0.5:
+            return None
+        pieces = self.plan.pieces(task)
+        accepts = self._accepts(number)
+        count = min(round(len(pieces) * rate / (rate + slowest.rate(now))), len(pieces) - bool(task.held))
+        if count >= 1 and all(accepts(task.file, piece) for piece in pieces[-count:]):
+            return self.plan.split(task, pieces[-count])
+        if len(pieces) == 1 and accepts(task.file, pieces[0]):
+            return self.plan.race(task)
+        return None
+
+    def _alternative(self, order: Order, now: float) -> bool:
+        """Whether another origin could bring what this order is to bring."""
+        task = order.task
+        return any(
+            number != order.origin
+            and self.standings[number].has_room
+            and self._accepts(number)(task.file, self.plan.pieces(task)[0])
+            for tier in self._tiers
+            for number in self._ready(tier, now)
+        )
+
+    def _order(self, number: int, task: Task, now: float) -> Order:
+        key = (task.file, self.plan.pieces(task)[0])
+        if key in self._suspect and task.givers - {number}:
+            task.forget()
+        self.standings[number].workers += 1
+        order = Order(number, task, now, now, window=(now, 0))
+        self.orders.append(order)
+        return order
+
+    def _end(self, order: Order, now: float) -> None:
+        order.over = True
+        self.orders.remove(order)
+        standing = self.standings[order.origin]
+        standing.workers -= 1
+        if order.got:
+            standing.rate = order.rate(now)
+        self.plan.release(order.task)

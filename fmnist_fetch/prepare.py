@@ -1,0 +1,140 @@
+"""One dataset from nothing to tensors: look at the disk, do what is missing, look no further."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from fmnist_fetch.atomic import sweep
+from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
+from fmnist_fetch.events import Began, Event, Listener, Stepped, silent
+from fmnist_fetch.layout import Layout
+from fmnist_fetch.lock import alone
+from fmnist_fetch.manifest import DataFile, Manifest
+from fmnist_fetch.origins import Choice, origins
+from fmnist_fetch.part import PartFile
+from fmnist_fetch.report import Report
+from fmnist_fetch.sources import Origin
+from fmnist_fetch.sources.folder import Folder
+from fmnist_fetch.state import Condition, FileState, State, damaged_pieces, survey
+from fmnist_fetch.tensors import write
+from fmnist_fetch.unpack import unpack
+
+JOBS = 4
+PATIENCE = 120.0
+
+
+def prepare(
+    manifest: Manifest,
+    layout: Layout,
+    choice: Choice | None = None,
+    *,
+    jobs: int = JOBS,
+    patience: float = PATIENCE,
+    listener: Listener = silent,
+) -> Report:
+    """Bring the dataset to the root, unpacked and with its tensor file; a complete one is verified and left alone.
+
+    JOBS is the number of connections, PATIENCE the seconds to go on without a new good piece. Raises FetchError and
+    its kinds; everything verified is kept then.
+    """
+    began = time.monotonic()
+    report = Report(manifest.name, layout.root, layout.tensors)
+
+    def tell(event: Event) -> None:
+        report.note(event)
+        listener(event)
+
+    if not survey(manifest, layout).complete:
+        with alone(layout, tell) as locked:
+            if locked:
+                sweep(layout.raw)
+                sweep(layout.processed)
+            # Looked at again: another process may have done the work while this one waited for the lock.
+            state = survey(manifest, layout)
+            if not state.complete:
+                found = origins(manifest, layout, choice or Choice())
+                _bring(manifest, layout, state, found, (jobs, patience), tell)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _bring(
+    manifest: Manifest,
+    layout: Layout,
+    state: State,
+    found: Sequence[Origin],
+    limits: tuple[int, float],
+    tell: Listener,
+) -> None:
+    """Do what STATE lacks: payloads from copies, files from sources, payloads from files, the tensor file."""
+    digests = {
+        entry.file.tensor: entry.digest for entry in state.files if entry.payload is Condition.GOOD and entry.digest
+    }
+    wanting = []
+    for entry in state.files:
+        if entry.wants_source:
+            _check_consistent(manifest, layout, entry)
+            if entry.published is Condition.ABSENT and _adopt(entry.file, found, layout):
+                digests[entry.file.tensor] = entry.file.payload.sha256 or ""
+                tell(Stepped(f"{entry.file.payload.name}: a right copy was found on this machine"))
+            else:
+                wanting.append(entry.file)
+    for file in _transfer(wanting, found, layout, limits, tell):
+        if file.tensor not in digests:
+            digests[file.tensor] = _unpack(file, layout, tell)
+    for entry in state.files:
+        if entry.file.tensor not in digests:
+            digests[entry.file.tensor] = _unpack(entry.file, layout, tell)
+    write(manifest, layout, digests)
+    tell(Stepped(f"{layout.tensors} written"))
+    shutil.rmtree(layout.work, ignore_errors=True)
+
+
+def _transfer(
+    wanting: Sequence[DataFile], found: Sequence[Origin], layout: Layout, limits: tuple[int, float], tell: Listener
+) -> Iterator[DataFile]:
+    """Complete the files and yield each when it has its final name."""
+    if not wanting:
+        return
+    from fmnist_fetch.transfer import complete
+
+    parts = [PartFile(layout.published(file), file) for file in wanting]
+    good = [part.scan() for part in parts]
+    sizes = tuple(
+        (file.name, file.size, sum(file.pieces[index].span.length for index in indices))
+        for file, indices in zip(wanting, good, strict=True)
+    )
+    tell(Began(sizes, sum(len(file.pieces) for file in wanting), sum(map(len, good))))
+    jobs, patience = limits
+    yield from complete(parts, good, found, jobs=jobs, patience=patience, listener=tell)
+
+
+def _unpack(file: DataFile, layout: Layout, tell: Listener) -> str:
+    if not file.packed:
+        return file.sha256
+    digest = unpack(layout.published(file), layout.payload(file), file.payload)
+    tell(Stepped(f"{file.payload.name} unpacked"))
+    return digest
+
+
+def _adopt(file: DataFile, found: Sequence[Origin], layout: Layout) -> bool:
+    """Take over the payload from a copy that is unpacked, or packed in another way; tell whether there was one.
+
+    Where a place has the file as published, the ordinary way is better: that keeps the published file too.
+    """
+    places = [origin for origin in found if isinstance(origin, Folder)]
+    if file.payload.sha256 is None or not file.packed or any(place.has_published(file) for place in places):
+        return False
+    for candidate in (path for place in places for path in place.candidates(file)):
+        with suppress(FormatError, IntegrityError):
+            unpack(candidate, layout.payload(file), file.payload)
+            return True
+    return False
+
+
+def _check_consistent(manifest: Manifest, layout: Layout, entry: FileState) -> None:
+    """A file that is wrong as a whole but right in every piece contradicts its manifest; raises ManifestError."""
+    path, file = layout.published(entry.file), entry.file
+    if entry.published is Condition.DAMAGED and not damaged_pieces(path, file) and path.stat().st_size == file.size:
+        raise ManifestError(manifest.name, [f"{file.name}: its sha256 is not that of its pieces"])

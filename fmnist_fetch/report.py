@@ -1,0 +1,34 @@
+"""What a run did, added up from its events."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fmnist_fetch.events import Attempted, Began, Event
+
+
+@dataclass
+class Report:
+    """The result of a fetch: where the tensor file is, bytes received by source, what had to be tried again.
+
+    `pieces` and `good` count the pieces of the files that were to be brought, and those that were there already.
+    """
+
+    dataset: str
+    root: Path
+    tensors: Path
+    seconds: float = 0.0
+    pieces: int = 0
+    good: int = 0
+    received: dict[str, int] = field(default_factory=dict)
+    retries: int = 0
+    wrong_pieces: int = 0
+
+    def note(self, event: Event) -> None:
+        """Add EVENT."""
+        if isinstance(event, Began):
+            self.pieces, self.good = event.pieces, event.good
+        if isinstance(event, Attempted):
+            if event.received:
+                self.received[event.source] = self.received.get(event.source, 0) + event.received
+            self.retries += event.error is not None
+            self.wrong_pieces += event.wrong

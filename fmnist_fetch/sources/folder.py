@@ -1,0 +1,85 @@
+"""A folder as an origin: a USB stick, another tool's cache, an installed package, or the root's own damaged files."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+from fmnist_fetch.errors import SourceError
+from fmnist_fetch.manifest import DataFile
+from fmnist_fetch.sources import Tier
+from fmnist_fetch.spans import Span, Splice
+
+_MOST = 1024 * 1024
+_NO_SPLICE = Splice(b"", 0)
+
+
+class Folder:
+    """The files in FOLDER; SPLICED says that they are the Debian package's, which become upstream's by a splice."""
+
+    connections = 1
+    status: int | None = None
+    pending = 0
+
+    def __init__(self, folder: Path, tier: Tier, *, spliced: bool = False, subfolders: tuple[str, ...] = ()) -> None:
+        self.name = str(folder)
+        self.tier = tier
+        self.folder = folder
+        self.spliced = spliced
+        self._places = [folder, *(folder / subfolder for subfolder in subfolders)]
+        self._open: tuple[str, BinaryIO] | None = None
+
+    def open(self) -> "Folder":
+        """A folder needs no connection: it is its own source."""
+        return self
+
+    def candidates(self, file: DataFile) -> list[Path]:
+        """What may hold the payload of FILE: the file unpacked, or under its own name, whatever its wrapper."""
+        names = dict.fromkeys((file.payload.name, file.name))
+        return [place / name for place in self._places for name in names if (place / name).is_file()]
+
+    def has_published(self, file: DataFile) -> bool:
+        """Whether FILE is there as published, judged by its size, which is cheap."""
+        path = self._find(file)
+        splice = self._splice(file)
+        return path is not None and splice is not None and path.stat().st_size == splice.donor_size(file.size)
+
+    def read(self, file: DataFile, span: Span) -> bytes:
+        """Bytes of FILE from span.start on, at most 1 MiB; raises SourceError."""
+        splice = self._splice(file)
+        if splice is None:
+            raise SourceError(f"{self.name} has no copy of {file.name} that could be spliced", permanent=True)
+        literal, donor = splice.resolve(span)
+        if literal:
+            return literal
+        try:
+            stored = self._opened(file)
+            stored.seek(donor.start)
+            data = stored.read(min(donor.length, _MOST))
+        except OSError as exc:
+            raise SourceError(f"{self.name}/{file.name} can't be read: {exc.strerror}", permanent=True) from exc
+        if not data:
+            raise SourceError(f"{self.name}/{file.name} ends before byte {donor.start:,}", permanent=True)
+        return data
+
+    def stop(self) -> None:
+        """Nothing to end: a read from a disk is short."""
+
+    def close(self) -> None:
+        """Close the file that was read last."""
+        if self._open:
+            self._open[1].close()
+        self._open = None
+
+    def _splice(self, file: DataFile) -> Splice | None:
+        return file.splice if self.spliced else _NO_SPLICE
+
+    def _find(self, file: DataFile) -> Path | None:
+        return next((place / file.name for place in self._places if (place / file.name).is_file()), None)
+
+    def _opened(self, file: DataFile) -> BinaryIO:
+        if self._open is None or self._open[0] != file.name:
+            self.close()
+            path = self._find(file)
+            if path is None:
+                raise SourceError(f"{self.name} has no {file.name}", permanent=True)
+            self._open = (file.name, open(path, "rb", buffering=0))  # noqa: SIM115 - kept open between reads
+        return self._open[1]

@@ -1,0 +1,72 @@
+"""What is known of one origin: how it fared lately, and what it can still be asked for. Pure."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fmnist_fetch.backoff import full_jitter
+from fmnist_fetch.errors import SourceError, WrongBytesError
+from fmnist_fetch.sources import Origin, Tier
+
+SUFFICIENT = 16 * 1024
+LONGEST_RETRY_AFTER = 120.0
+SAME_WRONG = 5
+
+
+@dataclass
+class Standing:
+    """An origin's workers, failures in a row, the moment from which it may be asked again, and its last error.
+
+    `rate` is that of its last attempt, in bytes per second of one connection. `shut` are the files it will never
+    give; `wrong` counts, for each piece that came wrong, the digests with which it came.
+    """
+
+    origin: Origin
+    workers: int = 0
+    failures: int = 0
+    ready: float = 0.0
+    rate: float | None = None
+    error: SourceError | None = None
+    shut: set[int] = field(default_factory=set)
+    wrong: dict[tuple[int, int], Counter[str]] = field(default_factory=dict)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether it is a folder: to ask it again costs nothing, and changes nothing."""
+        return self.origin.tier in (Tier.OWN, Tier.LOCAL)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more worker is of use there."""
+        most = self.origin.connections
+        return most is None or self.workers < most
+
+    def ever(self, file: int, piece: int) -> bool:
+        """Whether it can still bring this piece, sooner or later."""
+        if file in self.shut:
+            return False
+        digests = self.wrong.get((file, piece))
+        return digests is None or max(digests.values()) < (1 if self.on_disk else SAME_WRONG)
+
+    def faults(self, file: int, piece: int) -> int:
+        """How often it brought this piece wrong."""
+        digests = self.wrong.get((file, piece))
+        return digests.total() if digests else 0
+
+    def came_wrong(self, file: int, piece: int, digest: str) -> None:
+        """It brought this piece with another DIGEST than the manifest's."""
+        self.wrong.setdefault((file, piece), Counter())[digest] += 1
+
+    def failed(self, error: SourceError, file: int, *, progress: bool, now: float, dice: Callable[[], float]) -> None:
+        """An attempt at FILE ended in ERROR; PROGRESS tells whether it had brought anything of worth."""
+        self.error = error
+        if error.permanent:
+            # It answers, and clearly: nothing against asking it for another file at once.
+            self.shut.add(file)
+            return
+        self.failures = 0 if progress and not isinstance(error, WrongBytesError) else self.failures + 1
+        wait = full_jitter(self.failures, dice)
+        if error.retry_after is not None:
+            wait = max(wait, min(error.retry_after, LONGEST_RETRY_AFTER))
+        if not self.on_disk:
+            self.ready = now + wait

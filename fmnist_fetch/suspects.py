@@ -1,0 +1,44 @@
+"""What wrong bytes are, in words that tell a user what to do. A guess for messages; it decides nothing."""
+
+import re
+
+from fmnist_fetch.manifest import DataFile, catalogue, find
+
+_HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
+_BUCKET = re.compile(rb"<Error>|AccessDenied|NoSuchKey")
+# Label files of the first release (26 August 2017), from which 43 duplicates and 10 overlaps were removed later.
+_FIRST_RELEASE = {("train-labels-idx1-ubyte.gz", 29_497), ("t10k-labels-idx1-ubyte.gz", 5_097)}
+
+LOGIN_PAGE = "looks like a login page: log in to the network with a browser, then run again"
+
+
+def describe(start: bytes, file: DataFile, *, size: int | None = None, content_type: str = "") -> str | None:
+    """What a body that begins with START, and has SIZE bytes in all, seems to be in place of FILE; None: no idea."""
+    if _HTML.match(start) or content_type.startswith("text/html"):
+        return LOGIN_PAGE
+    if start.lstrip().startswith(b"<?xml") and _BUCKET.search(start):
+        return "looks like the refusal of a storage bucket"
+    if start[:2] == b"\0\0" and start[2:3] in (b"\x08", b"\x09", b"\x0b", b"\x0c", b"\x0d", b"\x0e") and file.packed:
+        return "looks like the unpacked file: a proxy removed the compression"
+    if size is not None:
+        return _by_size(file, size)
+    return None
+
+
+def _by_size(file: DataFile, size: int) -> str | None:
+    if (file.name, size) in _FIRST_RELEASE and file.split in ("train", "test"):
+        other = _namesake(file, size)
+        return f"looks like the first release of Fashion-MNIST (26 August 2017){f' or {other}' if other else ''}"
+    if other := _namesake(file, size):
+        return f"this is {other}'s file of the same name: a cache on the way answered for another site"
+    return "looks cut off" if size < file.size else None
+
+
+def _namesake(file: DataFile, size: int) -> str | None:
+    """The title of another dataset of the catalogue whose file of the same name has SIZE bytes."""
+    for name in catalogue():
+        manifest = find(name)
+        for other in manifest.files:
+            if (other.name, other.size) == (file.name, size) and other.sha256 != file.sha256:
+                return manifest.title
+    return None

@@ -1,0 +1,170 @@
+"""From IDX payloads to the tensor file, and from the tensor file to arrays; one chain of digests to the first batch."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from fmnist_fetch.atomic import write_all, write_atomically
+from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, disk
+from fmnist_fetch.idx import LONGEST_HEADER, IdxHeader
+from fmnist_fetch.layout import Layout
+from fmnist_fetch.manifest import DataFile, Manifest, find
+from fmnist_fetch.tensorfile import TensorFile, in_order, native, preamble
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+VERSION = "1"
+_STEP = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a dataset as numpy arrays.
+
+    images: (N, height, width) uint8 (or what the IDX file holds), memory-mapped copy-on-write; labels: (N,) int64.
+    `mean` and `std` are those of the training pixels over 255, None where the images are not uint8. `digests` holds
+    the SHA-256 of each unpacked IDX file by role.
+    """
+
+    images: "NDArray[Any]" = field(repr=False)
+    labels: "NDArray[np.int64]" = field(repr=False)
+    classes: tuple[str, ...]
+    mean: float | None
+    std: float | None
+    dataset: str
+    name: str
+    digests: Mapping[str, str] = field(repr=False)
+
+
+def idx_header(path: Path, file: DataFile) -> IdxHeader:
+    """The IDX header of FILE's payload at PATH; raises FormatError where it lies, DiskError."""
+    with disk(path), open(path, "rb", buffering=0) as payload:
+        return IdxHeader.parse(payload.read(LONGEST_HEADER), file.payload.size, str(path))
+
+
+def write(manifest: Manifest, layout: Layout, digests: Mapping[str, str]) -> None:
+    """Write the tensor file from the payloads, whose SHA-256 are DIGESTS by tensor name.
+
+    Raises FormatError for a payload that is no IDX file, IntegrityError for one that changed meanwhile, DiskError.
+    """
+    headers = {file.tensor: idx_header(layout.payload(file), file) for file in manifest.files}
+    payloads = {file.tensor: layout.payload(file) for file in manifest.files}
+    start = preamble(headers, _metadata(manifest, digests, *_statistics(manifest, layout)))
+    needed = len(start) + sum(header.file_size - header.offset for header in headers.values())
+    with write_atomically(layout.tensors, needed) as out:
+        write_all(out, start)
+        for name in in_order(headers):
+            if _copy(payloads[name], headers[name], out) != digests[name]:
+                raise IntegrityError(f"{payloads[name]} changed while it was read", hint="Run the command again.")
+
+
+def sound(manifest: Manifest, layout: Layout, digests: Mapping[str, str]) -> bool:
+    """Whether the tensor file is there and every byte of it is what `write` would write."""
+    try:
+        with TensorFile(layout.tensors) as stored:
+            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+            if manifest.mean is not None:
+                mean, std = manifest.mean, manifest.std
+            headers = {name: tensor.header for name, tensor in stored.tensors.items()}
+            return (
+                headers.keys() == digests.keys()
+                and stored.preamble == preamble(_as_listed(manifest, headers), _metadata(manifest, digests, mean, std))
+                and stored.size == max(tensor.stop for tensor in stored.tensors.values())
+                and all(stored.digest(name) == digest for name, digest in digests.items())
+            )
+    except (OSError, ValueError, FormatError):
+        return False
+
+
+def load(
+    dataset: str = "fashion-mnist",
+    split: str = "train",
+    root: str | os.PathLike[str] | None = None,
+    *,
+    verify: bool = True,
+) -> Split:
+    """The images and labels of SPLIT as numpy arrays; opens no socket.
+
+    VERIFY hashes the split's bytes against the digests that the manifest pins; without it they are only mapped.
+    Raises FetchError where the data is not there, IntegrityError where it is damaged, both with the command to run.
+    """
+    manifest = find(dataset)
+    layout = Layout(root, manifest)
+    names = {file.role: file for file in manifest.files if file.split == split}
+    if names.keys() != {"images", "labels"}:
+        known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
+        raise FetchError(f"{manifest.name} has no split {split!r}", hint=f"Its splits: {known}.")
+    try:
+        with TensorFile(layout.tensors) as stored:
+            digests = {role: _pinned(stored, file) for role, file in names.items()}
+            for role, file in names.items():
+                if verify and stored.digest(file.tensor) != digests[role]:
+                    raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=_command(dataset, layout))
+            arrays = {role: stored.array(file.tensor) for role, file in names.items()}
+            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+    except OSError as exc:
+        problem = "is not there" if isinstance(exc, FileNotFoundError) else f"can't be read: {exc.strerror}"
+        raise FetchError(f"{layout.tensors} {problem}", hint=_command(dataset, layout)) from exc
+    except (FormatError, KeyError, ValueError) as exc:
+        raise IntegrityError(f"{layout.tensors} is damaged: {exc}", hint=_command(dataset, layout)) from exc
+    labels = arrays["labels"].astype("int64")
+    return Split(arrays["images"], labels, manifest.classes, mean, std, manifest.name, split, digests)
+
+
+def _command(dataset: str, layout: Layout) -> str:
+    return f"Run: fmnist-fetch fetch {dataset} --root {layout.root} (or make data ROOT={layout.root})"
+
+
+def _pinned(stored: TensorFile, file: DataFile) -> str:
+    """The digest of FILE's payload: the manifest's, or what was recorded when the verified file was unpacked."""
+    return file.payload.sha256 or stored.metadata[f"sha256.{file.tensor}"]
+
+
+def _as_listed(manifest: Manifest, headers: Mapping[str, IdxHeader]) -> dict[str, IdxHeader]:
+    return {file.tensor: headers[file.tensor] for file in manifest.files}
+
+
+def _metadata(manifest: Manifest, digests: Mapping[str, str], mean: float | None, std: float | None) -> dict[str, str]:
+    statistics = {} if mean is None else {"mean": repr(mean), "std": repr(std)}
+    return {
+        "format": VERSION,
+        "dataset": manifest.name,
+        "classes": json.dumps(manifest.classes),
+        **{f"sha256.{name}": digest for name, digest in digests.items()},
+        **statistics,
+    }
+
+
+def _statistics(manifest: Manifest, layout: Layout) -> tuple[float | None, float | None]:
+    """Mean and standard deviation of the training pixels over 255, as pinned or else counted."""
+    file = manifest.file("train", "images")
+    if manifest.mean is not None or file is None:
+        return manifest.mean, manifest.std
+    if idx_header(layout.payload(file), file).dtype != "u1":
+        return None, None
+    import numpy as np
+
+    counts = np.zeros(256, np.int64)
+    with disk(layout.payload(file)), open(layout.payload(file), "rb") as payload:
+        payload.seek(idx_header(layout.payload(file), file).offset)
+        while data := payload.read(_STEP):
+            counts += np.bincount(np.frombuffer(data, np.uint8), minlength=256)
+    # Whole numbers up to the last step, so that the result is the same on every machine.
+    pixels, total, squares = (sum(int(n) * value**power for value, n in enumerate(counts)) for power in (0, 1, 2))
+    return total / pixels / 255, (pixels * squares - total * total) ** 0.5 / pixels / 255
+
+
+def _copy(path: Path, header: IdxHeader, out: BinaryIO) -> str:
+    """Copy the values of the IDX file at PATH to OUT, little-endian; return the file's SHA-256."""
+    with disk(path), open(path, "rb", buffering=0) as payload:
+        digest = hashlib.sha256(payload.read(header.offset))
+        while data := payload.read(_STEP):
+            digest.update(data)
+            write_all(out, native(data, header.itemsize))
+    return digest.hexdigest()
