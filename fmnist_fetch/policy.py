@@ -9,10 +9,10 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from fmnist_fetch.backoff import Patience
 from fmnist_fetch.errors import FetchError, IntegrityError, SourceError, WrongBytesError
+from fmnist_fetch.order import WORTH_A_TAKEOVER, Order
 from fmnist_fetch.plan import Accepts, Plan, Task
 from fmnist_fetch.sources import Origin, Tier
 from fmnist_fetch.standing import SUFFICIENT, Standing
@@ -22,33 +22,7 @@ LARGEST_SPAN = 64 * 1024 * 1024
 SILENCE = 6.0
 CRAWL = 4 * 1024
 CRAWL_WINDOW = 5.0
-WORTH_A_TAKEOVER = 1.0
 STUBBORN = 2
-
-
-@dataclass(eq=False)
-class Order:
-    """One attempt: an origin is to bring a task's bytes."""
-
-    origin: int
-    task: Task
-    began: float
-    heard: float
-    got: int = 0
-    kept: int = 0
-    piece_since: float = 0.0
-    window: tuple[float, int] = (0.0, 0)
-    over: bool = False
-
-    def rate(self, now: float) -> float:
-        """Bytes per second so far."""
-        return self.got / max(now - self.began, 1e-3)
-
-    def left(self, now: float) -> float:
-        """Seconds that its task will take it at this rate; nothing can be said in the first moments."""
-        if now - self.began < WORTH_A_TAKEOVER:
-            return 0.0
-        return self.task.span.length / max(self.rate(now), 1e-3)
 
 
 class Policy:
@@ -67,15 +41,15 @@ class Policy:
         self._tiers = sorted({origin.tier for origin in origins})
         self._suspect: set[tuple[int, int]] = set()
 
-    def next(self, now: float) -> Order | None:
-        """The next order for an idle worker, or None: there is nothing for it to do just now."""
+    def next(self, now: float, worker: int = 0) -> Order | None:
+        """The next order for an idle WORKER, or None: there is nothing for it to do just now."""
         for tier in self._tiers:
             ready = self._ready(tier, now)
-            free = [number for number in ready if self.standings[number].has_room]
+            free = [number for number in ready if self._open_to(number, worker)]
             for number in sorted(free, key=lambda number: self.standings[number].workers):
                 task = self.plan.take(self._accepts(number), self._share(number, now))
                 if task := task or self._take_over(number, now):
-                    return self._order(number, task, now)
+                    return self._order(number, task, now, worker)
             if any(self.plan.wanted(self._accepts(number)) for number in set(ready) - set(free)):
                 return None
         return None
@@ -119,6 +93,11 @@ class Policy:
         standing = self.standings[order.origin]
         standing.failed(error, order.task.file, progress=progress, now=now, dice=self._dice)
         self._end(order, now)
+
+    def lost(self, order: Order, error: SourceError, now: float) -> None:
+        """The order's worker is stuck, and counted on no longer."""
+        self.failed(order, error, now)
+        self.standings[order.origin].keeper = None
 
     def done(self, order: Order, now: float) -> None:
         """The order's task is done, by its worker or by others."""
@@ -177,6 +156,17 @@ class Policy:
             if origin.tier is tier and self.standings[number].ready <= now
         ]
 
+    def _open_to(self, number: int, worker: int) -> bool:
+        """Whether this origin has room for WORKER.
+
+        Where one connection is all that is of use, the answer under way on it belongs to the worker who asked last.
+        """
+        standing = self.standings[number]
+        if not standing.has_room or self.origins[number].connections is None:
+            return standing.has_room
+        busy = {order.worker for order in self.orders}
+        return standing.keeper in (None, worker) or standing.keeper in busy
+
     def _accepts(self, number: int) -> Accepts:
         """Whether this origin should be asked for a piece now: not if it gave wrong bytes and a better one is well."""
         standing = self.standings[number]
@@ -192,7 +182,7 @@ class Policy:
 
     def _share(self, number: int, now: float) -> int:
         """How many bytes this origin's next task should have, so that all workers end at about the same time."""
-        if self._jobs == 1:
+        if self._jobs == 1 or (self.origins[number].connections == 1 and self.standings[number].rate):
             return LARGEST_SPAN
         rate = self.standings[number].rate
         if rate is None:
@@ -206,13 +196,13 @@ class Policy:
         if not self.orders or standing.failures:
             return None
         slowest = max(self.orders, key=lambda order: order.left(now))
-        rate = standing.rate or max(order.rate(now) for order in self.orders)
-        task = slowest.task
-        if slowest.left(now) < WORTH_A_TAKEOVER + 2 * task.span.length / max(rate, 1.0) * 0.5:
+        task, theirs = slowest.task, slowest.rate(now)
+        ours = standing.rate or max(order.rate(now) for order in self.orders)
+        if slowest.left(now) - task.span.length / max(ours + theirs, 1.0) < WORTH_A_TAKEOVER:
             return None
         pieces = self.plan.pieces(task)
         accepts = self._accepts(number)
-        count = min(round(len(pieces) * rate / (rate + slowest.rate(now))), len(pieces) - bool(task.held))
+        count = min(round(len(pieces) * ours / (ours + theirs or 1.0)), len(pieces) - bool(task.held))
         if count >= 1 and all(accepts(task.file, piece) for piece in pieces[-count:]):
             return self.plan.split(task, pieces[-count])
         if len(pieces) == 1 and accepts(task.file, pieces[0]):
@@ -230,12 +220,13 @@ class Policy:
             for number in self._ready(tier, now)
         )
 
-    def _order(self, number: int, task: Task, now: float) -> Order:
+    def _order(self, number: int, task: Task, now: float, worker: int) -> Order:
         key = (task.file, self.plan.pieces(task)[0])
         if key in self._suspect and task.givers - {number}:
             task.forget()
         self.standings[number].workers += 1
-        order = Order(number, task, now, now, window=(now, 0))
+        self.standings[number].keeper = worker
+        order = Order(number, task, now, now, worker, window=(now, 0))
         self.orders.append(order)
         return order
 

@@ -132,7 +132,8 @@ class Log:
     """A file with every attempt as one JSON line, for those who want to know exactly."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open for the whole run
+        self._path = path
+        path.touch()
 
     def __call__(self, event: Event) -> None:
         """Write the line of an attempt."""
@@ -148,7 +149,8 @@ class Log:
                 "seconds": round(event.seconds, 3),
                 "verdict": event.error or "good",
             }
-            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
 def beginning(event: Began) -> str:

@@ -1,6 +1,6 @@
 """Interval arithmetic: what a file consists of, and what of it is missing. Pure; opens nothing.
 
-A span is half-open, ours; HTTP's inclusive ranges exist only in sources/http.py.
+A span is half-open, ours; HTTP's inclusive ranges exist only in sources/.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -17,12 +17,14 @@ SAME_WRONG = 5
 class Standing:
     """An origin's workers, failures in a row, the moment from which it may be asked again, and its last error.
 
-    `rate` is that of its last attempt, in bytes per second of one connection. `shut` are the files it will never
-    give; `wrong` counts, for each piece that came wrong, the digests with which it came.
+    `keeper` is the worker who asked it last; `rate` is that of its last attempt, in bytes per second of one
+    connection. `shut` are the files it will never give; `wrong` counts, for each piece that came wrong, the digests
+    with which it came.
     """
 
     origin: Origin
     workers: int = 0
+    keeper: int | None = None
     failures: int = 0
     ready: float = 0.0
     rate: float | None = None

@@ -101,6 +101,7 @@ class DebianSource:
         return work / "root" / package.folder.lstrip("/")
 
     def _apt(self, *words: str, options: tuple[str, ...] = ()) -> None:
+        """Run apt-get with WORDS, as an ordinary user and in the private folder."""
         settings = (
             f"Dir::Cache={self._archive.work.absolute()}",
             "Debug::NoLocking=true",
@@ -112,7 +113,7 @@ class DebianSource:
             "APT::Update::Error-Mode=any",
             *options,
         )
-        self._run("apt-get", "-q", *(word for setting in settings for word in ("-o", setting)), *words)
+        self._run("apt-get", *words, "-q", *(f"-o{setting}" for setting in settings))
 
     def _run(self, *command: str) -> None:
         with self._lock:
@@ -137,4 +138,4 @@ class DebianSource:
             running, self._running = self._running, None
         if running.returncode != 0:
             last = [line for line in complaints.splitlines() if line.startswith("E:")] or [f"exit {running.returncode}"]
-            raise SourceError(f"{self._archive.name}: {command[0]} {command[-2]}: {last[0]}")
+            raise SourceError(f"{self._archive.name}: {command[0]} {command[1]}: {last[0]}")

@@ -1,23 +1,21 @@
-"""An HTTP mirror as an origin. The only room in which HTTP's inclusive ranges exist.
+"""An HTTP mirror as an origin. HTTP's inclusive ranges exist only here and in answers.py.
 
-A status line is not believed: a 200 to a range, another Content-Range, a body that is short or too long are each
-noticed by name. No validator (ETag, If-Range) is sent, since a digest is a stronger one than any a server can offer.
+A body is never read past the span asked for. No validator (ETag, If-Range) is sent: a digest is a stronger one than any
+that a server can offer.
 """
 
-import re
 import threading
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 
-from fmnist_fetch import suspects
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.sources import Tier
+from fmnist_fetch.sources.answers import judge
+from fmnist_fetch.sources.complaints import translate
 from fmnist_fetch.spans import Span
 from fmnist_fetch.version import __version__
 
@@ -25,8 +23,6 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
 REDIRECTS = 5
 _MOST = 256 * 1024
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-_TRANSIENT = {408, 425, 429}
 
 
 class HttpMirror:
@@ -114,11 +110,22 @@ class HttpSource:
         with self._lock:
             self._response = response
         try:
-            self._span = self._accept(response, file, span)
-        except SourceError:
+            self._span, self._decode = judge(response, self._mirror.name, file, span)
+            self._note_ranges(response, file, span)
+        except BaseException:
             self._drop()
             raise
         self._file = file
+
+    def _note_ranges(self, response: requests.Response, file: DataFile, span: Span) -> None:
+        """Remember whether the server serves ranges; raises SourceError at the first surprise that it does not."""
+        known = self._mirror.serves_ranges
+        if response.status_code == 200:
+            self._mirror.serves_ranges = False
+            if span.start > 0 and known is not False:
+                raise SourceError(f"{self._mirror.name} ignores ranges: {file.name} comes from its start each time")
+        elif known is None:
+            self._mirror.serves_ranges = True
 
     def _get(self, url: str, span: Span) -> requests.Response:
         headers = {"Range": f"bytes={span.start}-{span.stop - 1}"}
@@ -137,42 +144,8 @@ class HttpSource:
                 response.close()
                 url = urljoin(url, target)
             except (requests.RequestException, HTTPError, OSError, ValueError) as exc:
-                raise self._translate(exc) from exc
+                raise translate(exc, self._mirror.name) from exc
         raise SourceError(f"{self._mirror.name} redirects in a circle", hint="Check the address of the mirror.")
-
-    def _accept(self, response: requests.Response, file: DataFile, span: Span) -> Span:
-        """The span of the file that the body of RESPONSE is; raises SourceError where it is of no use."""
-        if response.status_code == 206:
-            return self._partial(response, file, span)
-        if response.status_code == 200:
-            return self._whole(response, file, span)
-        raise self._refusal(response, file)
-
-    def _partial(self, response: requests.Response, file: DataFile, span: Span) -> Span:
-        stated = response.headers.get("Content-Range", "")
-        match = _CONTENT_RANGE.fullmatch(stated.strip())
-        if not match or int(match[1]) != span.start or int(match[2]) < span.start:
-            wanted = f"bytes {span.start}-{span.stop - 1}/{file.size}"
-            raise SourceError(f"{self._mirror.name}: {file.name}: answered {stated or 'no range'}, wanted {wanted}")
-        if match[3] not in ("*", str(file.size)):
-            raise self._other_size(response, file, int(match[3]))
-        if self._mirror.serves_ranges is None:
-            self._mirror.serves_ranges = True
-        got = Span(span.start, min(int(match[2]) + 1, span.stop))
-        self._decode = _encoded(response) and response.headers.get("Content-Length") != str(
-            int(match[2]) + 1 - got.start
-        )
-        return got
-
-    def _whole(self, response: requests.Response, file: DataFile, span: Span) -> Span:
-        length = response.headers.get("Content-Length", "")
-        self._decode = _encoded(response) and length != str(file.size)
-        if length.isdecimal() and int(length) != file.size and not self._decode:
-            raise self._other_size(response, file, int(length))
-        known, self._mirror.serves_ranges = self._mirror.serves_ranges, False
-        if span.start > 0 and known is not False:
-            raise SourceError(f"{self._mirror.name} ignores ranges: {file.name} comes from its start each time")
-        return Span(0, file.size)
 
     def _receive(self, most: int) -> bytes:
         """The next bytes of the body, at least one, at most MOST; never past what was asked for."""
@@ -182,7 +155,7 @@ class HttpSource:
         try:
             data: bytes = response.raw.read1(min(most, _MOST), decode_content=self._decode)
         except (HTTPError, requests.RequestException, OSError, ValueError, AttributeError) as exc:
-            raise self._translate(exc) from exc
+            raise translate(exc, self._mirror.name) from exc
         if not data:
             raise SourceError(f"{self._mirror.name} hung up {self._span.length:,} bytes early")
         self._span = Span(self._span.start + len(data), self._span.stop)
@@ -208,59 +181,6 @@ class HttpSource:
             with suppress(Exception):
                 response.close()
 
-    def _refusal(self, response: requests.Response, file: DataFile) -> SourceError:
-        status = response.status_code
-        facts = f"{self._mirror.name} answered {status} for {file.name}"
-        if what := self._suspect(response, file):
-            facts += f" ({what})"
-        permanent = 400 <= status < 500 and status not in _TRANSIENT and status != 416
-        hint = "Check the address of the mirror." if permanent else "Run the same command again; what arrived is kept."
-        after = _retry_after(response.headers.get("Retry-After"))
-        return SourceError(facts, hint=hint, permanent=permanent, retry_after=after, status=status)
-
-    def _other_size(self, response: requests.Response, file: DataFile, size: int) -> SourceError:
-        what = self._suspect(response, file, size) or "another file, or a part of it"
-        facts = f"{self._mirror.name}: {file.name} has {size:,} bytes there, wanted {file.size:,}: {what}"
-        return SourceError(facts, status=response.status_code)
-
-    def _suspect(self, response: requests.Response, file: DataFile, size: int | None = None) -> str | None:
-        """What the body of a wrong answer is, judged by its first bytes."""
-        start = b""
-        with suppress(Exception):
-            start = response.raw.read1(1024, decode_content=True)
-        return suspects.describe(start, file, size=size, content_type=response.headers.get("Content-Type", ""))
-
-    def _translate(self, exc: Exception) -> SourceError:
-        """The failure of a library as ours; the sentence says what happened in the words of the network."""
-        text = str(exc)
-        if isinstance(exc, requests.exceptions.SSLError):
-            return SourceError(
-                f"{self._mirror.name}: its certificate is not trusted ({_reason(text)})",
-                hint="Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file.",
-                permanent=True,
-            )
-        if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
-            return SourceError(f"{self._mirror.name}: not a usable URL", hint="Check the address.", permanent=True)
-        if isinstance(exc, (requests.ReadTimeout, ReadTimeoutError, TimeoutError)) or "timed out" in text:
-            return SourceError(f"{self._mirror.name} said nothing for {READ_TIMEOUT:g} s")
-        for sign, meaning in _SIGNS:
-            if sign in text:
-                return SourceError(f"{self._mirror.name} {meaning}", hint=_NETWORK_HINT)
-        return SourceError(f"{self._mirror.name}: the connection broke ({_reason(text) or type(exc).__name__})")
-
-
-_NETWORK_HINT = "Check the network, then run the same command again; what arrived is kept."
-_SIGNS = (
-    ("NameResolutionError", "can't be found: its name does not resolve"),
-    ("Failed to resolve", "can't be found: its name does not resolve"),
-    ("Connection refused", "refuses connections"),
-    ("unreachable", "can't be reached: no route to it"),
-    ("No route to host", "can't be reached: no route to it"),
-    ("ProxyError", "can't be reached through the proxy that is set"),
-    ("Connection reset", "reset the connection"),
-    ("without response", "hung up without an answer"),
-)
-
 
 def redact(url: str) -> str:
     """URL without what may be secret: user, password, and the values of a query."""
@@ -274,27 +194,3 @@ def _session() -> requests.Session:
     session = requests.Session()
     session.headers.update({"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"})
     return session
-
-
-def _encoded(response: requests.Response) -> bool:
-    return response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Retry-After in seconds from now, or None; a number or an HTTP date (RFC 9110, section 10.2.3)."""
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        return float(value.strip()[:9])
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _reason(text: str) -> str:
-    """The kernel of a nested library message."""
-    match = re.search(r"\[[A-Z0-9_: ]+\] ([^(\"']+)|certificate verify failed[^(\"']*", text)
-    return (match[0] if match else text)[:120].strip()

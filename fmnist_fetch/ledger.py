@@ -1,0 +1,203 @@
+"""What the workers of a transfer share: the policy, the part files, and the lock under which both are touched.
+
+Only here is it decided, piece by piece, that bytes are kept: `take_in` gives them to the part file, which checks them
+and then writes them. Reading, hashing and writing happen outside of the lock.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+
+from fmnist_fetch.errors import SourceError, WrongBytesError
+from fmnist_fetch.events import Attempted, Listener, Verified, Waiting
+from fmnist_fetch.order import Order
+from fmnist_fetch.part import PartFile
+from fmnist_fetch.policy import Policy
+from fmnist_fetch.sources import Source
+from fmnist_fetch.spans import Span
+from fmnist_fetch.suspects import describe
+
+LEISURELY = 0.01
+WORTH_HOLDING = 8 * 1024
+
+
+class Ledger:
+    """Orders given out, bytes taken in, files completed. `changed` is notified when an idle worker may have work."""
+
+    def __init__(
+        self, policy: Policy, parts: Sequence[PartFile], listener: Listener, clock: Callable[[], float]
+    ) -> None:
+        self.policy = policy
+        self.parts = parts
+        self.listener = listener
+        self.clock = clock
+        self.changed = threading.Condition()  # re-entrant: its lock is an RLock
+        self.fatal: BaseException | None = None
+        self.closed = False
+        self._completed = [number for number in range(len(parts)) if policy.plan.file_complete(number)]
+        self._lost: set[Order] = set()
+        self._pending = 0
+
+    def next_order(self, worker: int) -> Order | None:
+        """Wait for something for WORKER to do; None when there will be nothing any more."""
+        with self.changed:
+            while not self.closed and not self.policy.plan.complete:
+                now = self.clock()
+                if (order := self.policy.next(now, worker)) is not None:
+                    return order
+                self.changed.wait(max(0.01, self.policy.wake(now) - now))
+            return None
+
+    def completed(self, wait: float) -> list[int] | None:
+        """The files completed since the last call, after at most WAIT seconds; None when all are.
+
+        Raises what ended a worker, and the policy's verdict when nothing more is to be hoped for.
+        """
+        with self.changed:
+            if not self._completed:
+                if self.policy.plan.complete:
+                    return None
+                self._look_around()
+                self.changed.wait(wait)
+            numbers, self._completed = self._completed, []
+            return numbers
+
+    def still_wanted(self, order: Order) -> Span | None:
+        """What is still to be read for ORDER, if anything."""
+        with self.changed:
+            wanted = not (self.closed or order.over) and order.task.at < order.task.stop
+            return order.task.span if wanted else None
+
+    def take_in(self, order: Order, data: bytes) -> None:
+        """Take in DATA of ORDER's task and keep the pieces that are whole and right.
+
+        Raises WrongBytesError for those that are not, SourceError where the origin crawls, DiskError.
+        """
+        with self.changed:
+            if order.over or self.closed:
+                return
+            if not order.got:
+                # The first byte tells something of the origin: others may now be of use there.
+                self.changed.notify_all()
+            whole = list(self.policy.plan.feed(order.task, data, order.origin))
+            error: SourceError | None = self.policy.arrived(order, len(data), self.clock())
+        for index, piece, givers in whole:
+            if self.parts[order.task.file].put(index, piece):
+                self._keep(order, index)
+            else:
+                error = self._reject(order, index, piece, givers)
+            self.parts[order.task.file].let_go(index)
+        self._hold(order, fresh=bool(whole))
+        if error is not None:
+            raise error
+
+    def end(self, order: Order, error: SourceError | None, asked: Span, status: int | None) -> bool:
+        """Enter the end of ORDER, which had ASKED for a span; tell whether its worker is still counted on."""
+        with self.changed:
+            if order in self._lost:
+                return False
+            now = self.clock()
+            if error is None:
+                self.policy.done(order, now)
+            else:
+                self.policy.failed(order, error, now)
+            self._tell(order, error, asked, error.status or status if error else status)
+            self.changed.notify_all()
+            return True
+
+    def lose_silent(self) -> int:
+        """Count on those workers no longer whose order has brought nothing for long; tell how many they were."""
+        with self.changed:
+            now = self.clock()
+            silent = self.policy.silent(now)
+            for order in silent:
+                name = self.policy.origins[order.origin].name
+                error = SourceError(f"{name} said nothing for {now - order.heard:.0f} s")
+                self.policy.lost(order, error, now)
+                self._tell(order, error, order.task.span, None)
+                self._lost.add(order)
+            if silent:
+                self.changed.notify_all()
+            return len(silent)
+
+    def stir(self, sources: Sequence[Source]) -> None:
+        """Bytes that are on their way to SOURCES but can't be read yet are progress too."""
+        pending = sum(source.pending for source in sources)
+        with self.changed:
+            if pending > self._pending:
+                self.policy.patience.progress(self.clock())
+            self._pending = pending
+
+    def close(self) -> None:
+        """Give out no more orders and take in nothing more."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+    def put_away(self) -> None:
+        """Keep the beginnings of all pieces that were under way, and close the part files."""
+        with self.changed:
+            for task in self.policy.plan.held():
+                self.parts[task.file].hold(self.policy.plan.index(task), task.held, task.stored)
+        for part in self.parts:
+            part.close()
+
+    def _look_around(self) -> None:
+        """Raise what ends the run; say so when there is nothing to do but to wait."""
+        now = self.clock()
+        if self.fatal is not None:
+            raise self.fatal
+        if self.policy.patience.exhausted(now) or self.policy.hopeless():
+            raise self.policy.verdict()
+        if not self.policy.orders:
+            reasons = tuple(standing.error.message for standing in self.policy.standings if standing.error)
+            safe = sum(part.file.size for part in self.parts) - self.policy.plan.bytes_missing
+            self.listener(Waiting(reasons, self.policy.patience.ends - now, safe))
+
+    def _keep(self, order: Order, index: int) -> None:
+        part = self.parts[order.task.file]
+        with self.changed:
+            if self.policy.verified(order, index, self.clock()):
+                self.listener(Verified(part.file.name, part.file.pieces[index].span.length))
+                if self.policy.plan.file_complete(order.task.file):
+                    self._completed.append(order.task.file)
+                    self.changed.notify_all()
+
+    def _reject(self, order: Order, index: int, piece: bytearray, givers: set[int]) -> WrongBytesError:
+        file, name = self.parts[order.task.file].file, self.policy.origins[order.origin].name
+        with self.changed:
+            self.policy.wrong(order, index, hashlib.sha256(piece).hexdigest(), givers)
+        span = file.pieces[index].span
+        what = describe(bytes(piece[:1024]), file) if span.start == 0 else None
+        return WrongBytesError(
+            f"{name}: {file.name}: wrong bytes from {span.start:,} to {span.stop:,}" + (f" ({what})" if what else "")
+        )
+
+    def _hold(self, order: Order, *, fresh: bool) -> None:
+        """Keep the beginning of a piece that takes its time: a SIGKILL must not cost what has come of it."""
+        now = self.clock()
+        if fresh or not order.piece_since:
+            order.piece_since = now
+        elif now - order.piece_since > LEISURELY:
+            with self.changed:
+                task = order.task
+                index, held, stored = self.policy.plan.index(task), bytes(task.held), task.stored
+                if order.over or len(held) < stored + WORTH_HOLDING:
+                    return
+                task.stored = len(held)
+            self.parts[task.file].hold(index, held, stored)
+
+    def _tell(self, order: Order, error: SourceError | None, asked: Span, status: int | None) -> None:
+        self.listener(
+            Attempted(
+                source=self.policy.origins[order.origin].name,
+                file=self.parts[order.task.file].file.name,
+                span=asked,
+                status=status,
+                received=order.got,
+                kept=order.kept,
+                seconds=self.clock() - order.began,
+                wrong=isinstance(error, WrongBytesError),
+                error=error.message if error else None,
+            )
+        )

@@ -1,0 +1,33 @@
+"""One attempt: an origin is to bring a task's bytes, through one worker. Pure."""
+
+from dataclasses import dataclass
+
+from fmnist_fetch.plan import Task
+
+WORTH_A_TAKEOVER = 1.0
+
+
+@dataclass(eq=False)
+class Order:
+    """One attempt: an origin is to bring a task's bytes."""
+
+    origin: int
+    task: Task
+    began: float
+    heard: float
+    worker: int = 0
+    got: int = 0
+    kept: int = 0
+    piece_since: float = 0.0
+    window: tuple[float, int] = (0.0, 0)
+    over: bool = False
+
+    def rate(self, now: float) -> float:
+        """Bytes per second so far."""
+        return self.got / max(now - self.began, 1e-3)
+
+    def left(self, now: float) -> float:
+        """Seconds that its task will take it at this rate; nothing can be said in the first moments."""
+        if now - self.began < WORTH_A_TAKEOVER:
+            return 0.0
+        return self.task.span.length / max(self.rate(now), 1e-3)

@@ -1,0 +1,45 @@
+"""A library's failure as ours: the sentence says what happened in the words of the network, and what to do."""
+
+import re
+
+import requests
+from urllib3.exceptions import ReadTimeoutError
+
+from fmnist_fetch.errors import SourceError
+
+_NETWORK_HINT = "Check the network, then run the same command again; what arrived is kept."
+_SIGNS = (
+    ("NameResolutionError", "can't be found: its name does not resolve"),
+    ("Failed to resolve", "can't be found: its name does not resolve"),
+    ("Connection refused", "refuses connections"),
+    ("unreachable", "can't be reached: no route to it"),
+    ("No route to host", "can't be reached: no route to it"),
+    ("ProxyError", "can't be reached through the proxy that is set"),
+    ("Connection reset", "reset the connection"),
+    ("without response", "hung up without an answer"),
+)
+
+
+def translate(exc: Exception, name: str) -> SourceError:
+    """The failure EXC of the mirror NAME as a SourceError."""
+    text = str(exc)
+    if isinstance(exc, requests.exceptions.SSLError):
+        return SourceError(
+            f"{name}: its certificate is not trusted ({_reason(text)})",
+            hint="Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file.",
+            permanent=True,
+        )
+    if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+        return SourceError(f"{name}: not a usable URL", hint="Check the address of the mirror.", permanent=True)
+    if isinstance(exc, (requests.Timeout, ReadTimeoutError, TimeoutError)) or "timed out" in text:
+        return SourceError(f"{name} said nothing for several seconds", hint=_NETWORK_HINT)
+    for sign, meaning in _SIGNS:
+        if sign in text:
+            return SourceError(f"{name} {meaning}", hint=_NETWORK_HINT)
+    return SourceError(f"{name}: the connection broke ({_reason(text) or type(exc).__name__})", hint=_NETWORK_HINT)
+
+
+def _reason(text: str) -> str:
+    """The kernel of a nested library message."""
+    match = re.search(r"certificate verify failed[^(\"']*|\[[A-Z0-9_: ]+\] ([^(\"']+)", text)
+    return (match[0] if match else text)[:120].strip()
