@@ -20,10 +20,10 @@ help:  ## show this list
 	@echo "  Variables: ROOT=$(ROOT)  DATASET=$(DATASET)  MIRROR=(URL or folder)  PYTHON=$(PYTHON)"
 
 data: $(VENV)/data  ## fetch Fashion-MNIST to ROOT; run again, it verifies and repairs
-	$(fetch)
+	@$(fetch)
 
 verify: $(VENV)/data  ## hash everything under ROOT, repair nothing
-	$(python) -m fmnist_fetch verify $(DATASET) --root "$(ROOT)"
+	@$(python) -m fmnist_fetch verify $(DATASET) --root "$(ROOT)"
 
 test: $(VENV)/test  ## run the tests (they need no network)
 	$(python) -m pytest $(PYTEST)

@@ -10,7 +10,23 @@ DEFAULT_ROOT = "data"
 
 def root_folder(root: str | os.PathLike[str] | None) -> Path:
     """ROOT, else the environment's FMNIST_ROOT, else ./data."""
-    return Path(root or os.environ.get("FMNIST_ROOT") or DEFAULT_ROOT).expanduser()
+    return user_path(root or os.environ.get("FMNIST_ROOT") or DEFAULT_ROOT)
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """TEXT as a path, with ~ as the user's home folder; as it is for a user who has none."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_file(path: Path) -> bool:
+    """Whether PATH is a file that can be seen; a folder that is closed to us has none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 class Layout:

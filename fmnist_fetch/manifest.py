@@ -105,7 +105,7 @@ def find(dataset: str) -> Manifest:
     """
     if dataset.endswith(".toml"):
         try:
-            return loads(Path(dataset).expanduser().read_bytes(), dataset)
+            return loads(Path(dataset).read_bytes(), dataset)
         except OSError as exc:
             raise UsageError(
                 f"the manifest {dataset} can't be read: {exc.strerror}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fmnist_fetch.checks import is_url
 from fmnist_fetch.errors import UsageError
-from fmnist_fetch.layout import Layout
+from fmnist_fetch.layout import Layout, user_path
 from fmnist_fetch.manifest import Manifest
 from fmnist_fetch.sources import Origin, Tier
 from fmnist_fetch.sources.debian import DebianArchive
@@ -40,7 +40,7 @@ def _copies(manifest: Manifest, layout: Layout) -> Iterator[Folder]:
     """The folders in which other tools leave copies of this dataset."""
     own = layout.raw.resolve()
     for place in manifest.local:
-        folder = Path(place).expanduser()
+        folder = user_path(place)
         if folder.resolve() != own:
             yield Folder(folder, Tier.LOCAL)
     if manifest.debian:
@@ -52,8 +52,8 @@ def _chosen(manifest: Manifest, choice: Choice) -> Iterator[Origin]:
         if is_url(mirror):
             if not choice.offline:
                 yield _http(mirror, Tier.USER)
-        elif Path(mirror).expanduser().is_dir():
-            yield Folder(Path(mirror).expanduser(), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
+        elif os.path.isdir(user_path(mirror)):  # noqa: PTH112 - a folder that is closed to us is none
+            yield Folder(user_path(mirror), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
         else:
             raise UsageError(
                 f"the mirror {mirror!r} is neither a URL nor a folder that is there",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fmnist_fetch.errors import SourceError
+from fmnist_fetch.layout import is_file
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.sources import Tier
 from fmnist_fetch.spans import Span, Splice
@@ -34,13 +35,16 @@ class Folder:
     def candidates(self, file: DataFile) -> list[Path]:
         """What may hold the payload of FILE: the file unpacked, or under its own name, whatever its wrapper."""
         names = dict.fromkeys((file.payload.name, file.name))
-        return [place / name for place in self._places for name in names if (place / name).is_file()]
+        return [place / name for place in self._places for name in names if is_file(place / name)]
 
     def has_published(self, file: DataFile) -> bool:
         """Whether FILE is there as published, judged by its size, which is cheap."""
         path = self._find(file)
         splice = self._splice(file)
-        return path is not None and splice is not None and path.stat().st_size == splice.donor_size(file.size)
+        try:
+            return path is not None and splice is not None and path.stat().st_size == splice.donor_size(file.size)
+        except OSError:
+            return False
 
     def read(self, file: DataFile, span: Span) -> bytes:
         """Bytes of FILE from span.start on, at most 1 MiB; raises SourceError."""
@@ -73,7 +77,7 @@ class Folder:
         return file.splice if self.spliced else _NO_SPLICE
 
     def _find(self, file: DataFile) -> Path | None:
-        return next((place / file.name for place in self._places if (place / file.name).is_file()), None)
+        return next((place / file.name for place in self._places if is_file(place / file.name)), None)
 
     def _opened(self, file: DataFile) -> BinaryIO:
         if self._open is None or self._open[0] != file.name:
