@@ -97,6 +97,9 @@ class Ledger:
             if order in self._lost:
                 return False
             now = self.clock()
+            if self.closed or order.task.at >= order.task.stop:
+                # It was no longer needed: what it met with, a socket shut down by ourselves even, is no failure.
+                error = None
             if error is None:
                 self.policy.done(order, now)
             else:

@@ -3,6 +3,7 @@
 - Tiers in order; a later one's turn comes when no origin of an earlier one can serve just now.
 - Within a tier, the origin with the fewest workers; spans sized by its rate, so that all end together.
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
+- A refusal while other connections to the same origin deliver: fewer connections, not a failure.
 - Wrong bytes: that piece from others first. The same wrong bytes five times: never again.
 - A worker with nothing left takes over from the slowest.
 - Patience is measured in progress: every new good piece resets it.
@@ -83,6 +84,8 @@ class Policy:
         else:
             # Which of several gave wrong bytes can't be told: from now on this piece is to come from one of them.
             self._suspect.add(key)
+        # What came after it in the same answer is no better.
+        order.task.forget()
         self.plan.reject(order.task, index)
 
     def failed(self, order: Order, error: SourceError, now: float) -> None:
@@ -91,7 +94,11 @@ class Policy:
             return
         progress = bool(order.kept) or order.got >= SUFFICIENT
         standing = self.standings[order.origin]
-        standing.failed(error, order.task.file, progress=progress, now=now, dice=self._dice)
+        delivering = any(other.got for other in self.orders if other.origin == order.origin and other is not order)
+        if delivering and not order.got and not error.permanent:
+            standing.crowded(error)
+        else:
+            standing.failed(error, order.task.file, progress=progress, now=now, dice=self._dice)
         self._end(order, now)
 
     def lost(self, order: Order, error: SourceError, now: float) -> None:
@@ -103,7 +110,7 @@ class Policy:
         """The order's task is done, by its worker or by others."""
         if not order.over:
             if order.got:
-                self.standings[order.origin].failures = 0
+                self.standings[order.origin].served()
             self._end(order, now)
 
     def silent(self, now: float) -> list[Order]:

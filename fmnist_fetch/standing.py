@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 from fmnist_fetch.backoff import full_jitter
 from fmnist_fetch.errors import SourceError, WrongBytesError
@@ -11,19 +12,21 @@ from fmnist_fetch.sources import Origin, Tier
 SUFFICIENT = 16 * 1024
 LONGEST_RETRY_AFTER = 120.0
 SAME_WRONG = 5
+MORE_ROOM = 0.25
 
 
 @dataclass
 class Standing:
     """An origin's workers, failures in a row, the moment from which it may be asked again, and its last error.
 
-    `keeper` is the worker who asked it last; `rate` is that of its last attempt, in bytes per second of one
-    connection. `shut` are the files it will never give; `wrong` counts, for each piece that came wrong, the digests
-    with which it came.
+    `room` is how many connections it bears, as far as is known; `keeper` is the worker who asked it last; `rate` is
+    that of its last attempt, in bytes per second of one connection. `shut` are the files it will never give; `wrong`
+    counts, for each piece that came wrong, the digests with which it came.
     """
 
     origin: Origin
     workers: int = 0
+    room: float = inf
     keeper: int | None = None
     failures: int = 0
     ready: float = 0.0
@@ -41,7 +44,7 @@ class Standing:
     def has_room(self) -> bool:
         """Whether one more worker is of use there."""
         most = self.origin.connections
-        return most is None or self.workers < most
+        return self.workers < (self.room if most is None else most)
 
     def ever(self, file: int, piece: int) -> bool:
         """Whether it can still bring this piece, sooner or later."""
@@ -58,6 +61,16 @@ class Standing:
     def came_wrong(self, file: int, piece: int, digest: str) -> None:
         """It brought this piece with another DIGEST than the manifest's."""
         self.wrong.setdefault((file, piece), Counter())[digest] += 1
+
+    def served(self) -> None:
+        """An attempt went well; perhaps it bears more connections than it did."""
+        self.failures = 0
+        self.room += MORE_ROOM
+
+    def crowded(self, error: SourceError) -> None:
+        """It refused a connection while it delivered on others: it bears no more than those."""
+        self.error = error
+        self.room = max(1.0, self.workers - 1.0)
 
     def failed(self, error: SourceError, file: int, *, progress: bool, now: float, dice: Callable[[], float]) -> None:
         """An attempt at FILE ended in ERROR; PROGRESS tells whether it had brought anything of worth."""

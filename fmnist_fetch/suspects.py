@@ -12,9 +12,14 @@ _FIRST_RELEASE = {("train-labels-idx1-ubyte.gz", 29_497), ("t10k-labels-idx1-uby
 LOGIN_PAGE = "looks like a login page: log in to the network with a browser, then run again"
 
 
+def looks_like_page(start: bytes) -> bool:
+    """Whether a body that begins with START is an HTML page."""
+    return _HTML.match(start) is not None
+
+
 def describe(start: bytes, file: DataFile, *, size: int | None = None, content_type: str = "") -> str | None:
     """What a body that begins with START, and has SIZE bytes in all, seems to be in place of FILE; None: no idea."""
-    if _HTML.match(start) or content_type.startswith("text/html"):
+    if looks_like_page(start) or content_type.startswith("text/html"):
         return LOGIN_PAGE
     if start.lstrip().startswith(b"<?xml") and _BUCKET.search(start):
         return "looks like the refusal of a storage bucket"

@@ -17,6 +17,8 @@ _SIGNS = (
     ("ProxyError", "can't be reached through the proxy that is set"),
     ("Connection reset", "reset the connection"),
     ("without response", "hung up without an answer"),
+    ("InvalidChunkLength", "sent an answer with broken framing"),
+    ("IncompleteRead", "hung up in the middle of an answer"),
 )
 
 
@@ -36,7 +38,7 @@ def translate(exc: Exception, name: str) -> SourceError:
     for sign, meaning in _SIGNS:
         if sign in text:
             return SourceError(f"{name} {meaning}", hint=_NETWORK_HINT)
-    return SourceError(f"{name}: the connection broke ({_reason(text) or type(exc).__name__})", hint=_NETWORK_HINT)
+    return SourceError(f"{name}: no sound answer ({type(exc).__name__})", hint=_NETWORK_HINT)
 
 
 def _reason(text: str) -> str:

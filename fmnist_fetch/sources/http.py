@@ -17,6 +17,7 @@ from fmnist_fetch.sources import Tier
 from fmnist_fetch.sources.answers import judge
 from fmnist_fetch.sources.complaints import translate
 from fmnist_fetch.spans import Span
+from fmnist_fetch.suspects import LOGIN_PAGE, looks_like_page
 from fmnist_fetch.version import __version__
 
 CONNECT_TIMEOUT = 5.0
@@ -67,6 +68,8 @@ class HttpSource:
         self._file: DataFile | None = None
         self._span = Span(0, 0)
         self._decode = False
+        self._fresh = False
+        self._kept_alive = False
 
     def read(self, file: DataFile, span: Span) -> bytes:
         """Bytes of FILE from span.start on, as many as one receive brings; raises SourceError.
@@ -116,6 +119,7 @@ class HttpSource:
             self._drop()
             raise
         self._file = file
+        self._fresh = True
 
     def _note_ranges(self, response: requests.Response, file: DataFile, span: Span) -> None:
         """Remember whether the server serves ranges; raises SourceError at the first surprise that it does not."""
@@ -124,19 +128,17 @@ class HttpSource:
             self._mirror.serves_ranges = False
             if span.start > 0 and known is not False:
                 raise SourceError(f"{self._mirror.name} ignores ranges: {file.name} comes from its start each time")
-        elif known is None:
+        else:
             self._mirror.serves_ranges = True
 
     def _get(self, url: str, span: Span) -> requests.Response:
-        headers = {"Range": f"bytes={span.start}-{span.stop - 1}"}
-        timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
         self.status = None
         # Redirects are followed here: the library would read the whole body of each, however long it is.
         for _ in range(REDIRECTS + 1):
             if self._stopped:
                 raise SourceError(f"{self._mirror.name}: stopped")
             try:
-                response = self._session.get(url, headers=headers, stream=True, timeout=timeout, allow_redirects=False)
+                response = self._exchange(url, span)
                 target = self._session.get_redirect_target(response)
                 if target is None:
                     self.status = response.status_code
@@ -146,6 +148,22 @@ class HttpSource:
             except (requests.RequestException, HTTPError, OSError, ValueError) as exc:
                 raise translate(exc, self._mirror.name) from exc
         raise SourceError(f"{self._mirror.name} redirects in a circle", hint="Check the address of the mirror.")
+
+    def _exchange(self, url: str, span: Span) -> requests.Response:
+        """One request; once more at once if a connection that was kept alive turns out to be dead.
+
+        Servers close idle connections when they like (RFC 9112, section 9.3.1), and that says nothing against them.
+        """
+        headers = {"Range": f"bytes={span.start}-{span.stop - 1}"}
+        timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        while True:
+            kept_alive, self._kept_alive = self._kept_alive, False
+            try:
+                return self._session.get(url, headers=headers, stream=True, timeout=timeout, allow_redirects=False)
+            except requests.ConnectionError:
+                if not kept_alive or self._stopped:
+                    raise
+                self._session.close()
 
     def _receive(self, most: int) -> bytes:
         """The next bytes of the body, at least one, at most MOST; never past what was asked for."""
@@ -158,10 +176,19 @@ class HttpSource:
             raise translate(exc, self._mirror.name) from exc
         if not data:
             raise SourceError(f"{self._mirror.name} hung up {self._span.length:,} bytes early")
+        if self._fresh:
+            self._check_beginning(response, data)
         self._span = Span(self._span.start + len(data), self._span.stop)
         if not self._span.length:
             self._finish(response)
         return data
+
+    def _check_beginning(self, response: requests.Response, data: bytes) -> None:
+        """Raise SourceError if a body that should be the file's begins as a page: no wrong bytes, but no answer."""
+        self._fresh = False
+        typed = response.headers.get("Content-Type", "").startswith("text/html")
+        if (typed or self._span.start == 0) and looks_like_page(data):
+            raise SourceError(f"{self._mirror.name}: {LOGIN_PAGE}", hint="Log in to the network, then run again.")
 
     def _finish(self, response: requests.Response) -> None:
         """Give the connection back for the next request; close it where the body goes on past its end."""
@@ -171,6 +198,7 @@ class HttpSource:
         if length == 0 and not self._decode:
             with suppress(Exception):
                 response.raw.release_conn()
+                self._kept_alive = True
                 return
         response.close()
 
