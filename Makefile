@@ -3,8 +3,19 @@
 ROOT     ?= $(or $(FMNIST_ROOT),data)
 DATASET  ?= fashion-mnist
 MIRROR   ?=
+EPOCHS   ?= 10
+RUN      ?= runs/$(DATASET)
 PYTHON   ?= python3
 VENV     ?= .venv
+
+# On Linux the default build of torch brings several GB of CUDA; the CPU build is all that the trainer needs.
+ifeq ($(shell uname -s),Linux)
+TORCH       ?= torch==2.13.0+cpu
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+else
+TORCH       ?= torch==2.13.0
+TORCH_INDEX ?=
+endif
 
 bin      := $(VENV)/bin
 python   := $(bin)/python
@@ -12,18 +23,21 @@ pip      := $(python) -m pip --disable-pip-version-check --quiet
 fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(foreach mirror,$(MIRROR),--mirror "$(mirror)")
 
 .DEFAULT_GOAL := help
-.PHONY: help data verify test lint clean
+.PHONY: help data verify train test lint clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: ROOT=$(ROOT)  DATASET=$(DATASET)  MIRROR=(URL or folder)  PYTHON=$(PYTHON)"
+	@echo "  Variables: ROOT=$(ROOT)  DATASET=$(DATASET)  MIRROR=(URL or folder)  EPOCHS=$(EPOCHS)  RUN=$(RUN)  PYTHON=$(PYTHON)"
 
 data: $(VENV)/data  ## fetch Fashion-MNIST to ROOT; run again, it verifies and repairs
 	@$(fetch)
 
 verify: $(VENV)/data  ## hash everything under ROOT, repair nothing
 	@$(python) -m fmnist_fetch verify $(DATASET) --root "$(ROOT)"
+
+train: $(VENV)/train  ## train softmax regression on what `make data` brought; needs no network
+	@$(python) -m trainer --root "$(ROOT)" --dataset $(DATASET) --epochs $(EPOCHS) --out "$(RUN)"
 
 test: $(VENV)/test  ## run the tests (they need no network)
 	$(python) -m pytest $(PYTEST)
@@ -50,10 +64,22 @@ $(VENV)/data: pyproject.toml | $(python)
 	$(pip) install --editable .
 	@touch $@
 
-$(VENV)/test: pyproject.toml | $(python)
-	$(pip) install --editable '.[test]'
+# torch by itself first: a wheel that is on this machine already, else from the index of its CPU builds.
+$(VENV)/torch: | $(python)
+	@$(pip) install --no-deps --no-index '$(TORCH)' 2>/dev/null || \
+	$(pip) install --no-deps $(addprefix --extra-index-url ,$(TORCH_INDEX)) '$(TORCH)' || { \
+	  echo "error: $(TORCH) could not be installed" >&2; \
+	  echo "hint: run the command again, or name another build: make $(MAKECMDGOALS) TORCH=torch==2.13.0" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/lint: pyproject.toml | $(python)
-	$(pip) install --editable '.[test,lint]'
+$(VENV)/train: pyproject.toml $(VENV)/torch
+	$(pip) install --editable '.[train]'
+	@touch $@
+
+$(VENV)/test: pyproject.toml $(VENV)/torch
+	$(pip) install --editable '.[train,test]'
+	@touch $@
+
+$(VENV)/lint: pyproject.toml $(VENV)/torch
+	$(pip) install --editable '.[train,test,lint]'
 	@touch $@

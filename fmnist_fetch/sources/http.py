@@ -134,7 +134,7 @@ class HttpSource:
     def _get(self, url: str, span: Span) -> requests.Response:
         self.status = None
         # Redirects are followed here: the library would read the whole body of each, however long it is.
-        for _ in range(REDIRECTS + 1):
+        for hop in range(REDIRECTS + 1):
             if self._stopped:
                 raise SourceError(f"{self._mirror.name}: stopped")
             try:
@@ -146,7 +146,10 @@ class HttpSource:
                 response.close()
                 url = urljoin(url, target)
             except (requests.RequestException, HTTPError, OSError, ValueError) as exc:
-                raise translate(exc, self._mirror.name) from exc
+                error = translate(exc, self._mirror.name)
+                # Where a redirect leads to may be another place in a moment; a login page does such things.
+                error.permanent = error.permanent and hop == 0
+                raise error from exc
         raise SourceError(f"{self._mirror.name} redirects in a circle", hint="Check the address of the mirror.")
 
     def _exchange(self, url: str, span: Span) -> requests.Response:
