@@ -29,14 +29,20 @@ class Terminated(KeyboardInterrupt):
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line ARGV (default: the process's) and exit."""
     signal.signal(signal.SIGTERM, _terminate)
+    # A closed stream (cron, >&-) is None, and what is said to it is said to nobody.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open to the end of the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         code = run(argv)
-        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone (`| head`): that is its right. What is left to flush at exit has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has gone (`| head`): that is its right.
         code = 0
-    # The threads are daemons and the files are closed: tearing the interpreter down would only take time.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # What can't be said any more must not become an exit code of its own when the interpreter flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 
@@ -53,8 +59,8 @@ def run(argv: Sequence[str] | None = None) -> int:
         _complain(exc.message, exc.hint)
     except KeyboardInterrupt as exc:
         code = TERMINATED if isinstance(exc, Terminated) else INTERRUPTED
-        outcome = {"error": "interrupted", "hint": kept.sentence()}
-        _complain("interrupted" if code == INTERRUPTED else "terminated", kept.sentence())
+        outcome = {"error": "interrupted" if code == INTERRUPTED else "terminated", "hint": kept.sentence()}
+        _complain(outcome["error"], outcome["hint"])
     if options.json:
         print(json.dumps({"exit_code": code, **outcome}))
     return code

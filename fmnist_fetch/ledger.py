@@ -68,9 +68,10 @@ class Ledger:
             wanted = not (self.closed or order.over) and order.task.at < order.task.stop
             return order.task.span if wanted else None
 
-    def take_in(self, order: Order, data: bytes) -> None:
-        """Take in DATA of ORDER's task and keep the pieces that are whole and right.
+    def take_in(self, order: Order, start: int, data: bytes, oddity: str | None = None) -> None:
+        """Take in DATA from START on of ORDER's file and keep the pieces that are whole and right.
 
+        ODDITY is what the answer they came in seems to be instead, for the message if they are wrong.
         Raises WrongBytesError for those that are not, SourceError where the origin crawls, DiskError.
         """
         with self.changed:
@@ -79,13 +80,13 @@ class Ledger:
             if not order.got:
                 # The first byte tells something of the origin: others may now be of use there.
                 self.changed.notify_all()
-            whole = list(self.policy.plan.feed(order.task, data, order.origin))
+            whole = list(self.policy.plan.feed(order.task, start, data, order.origin))
             error: SourceError | None = self.policy.arrived(order, len(data), self.clock())
         for index, piece, givers in whole:
             if self.parts[order.task.file].put(index, piece):
                 self._keep(order, index)
             else:
-                error = self._reject(order, index, piece, givers)
+                error = self._reject(order, index, piece, givers, oddity)
             self.parts[order.task.file].let_go(index)
         self._hold(order, fresh=bool(whole))
         if error is not None:
@@ -97,7 +98,7 @@ class Ledger:
             if order in self._lost:
                 return False
             now = self.clock()
-            if self.closed or order.task.at >= order.task.stop:
+            if not isinstance(error, WrongBytesError) and (self.closed or order.task.at >= order.task.stop):
                 # It was no longer needed: what it met with, a socket shut down by ourselves even, is no failure.
                 error = None
             if error is None:
@@ -166,12 +167,14 @@ class Ledger:
                     self._completed.append(order.task.file)
                     self.changed.notify_all()
 
-    def _reject(self, order: Order, index: int, piece: bytearray, givers: set[int]) -> WrongBytesError:
+    def _reject(
+        self, order: Order, index: int, piece: bytearray, givers: set[int], oddity: str | None
+    ) -> WrongBytesError:
         file, name = self.parts[order.task.file].file, self.policy.origins[order.origin].name
         with self.changed:
             self.policy.wrong(order, index, hashlib.sha256(piece).hexdigest(), givers)
         span = file.pieces[index].span
-        what = describe(bytes(piece[:1024]), file) if span.start == 0 else None
+        what = oddity or (describe(bytes(piece[:1024]), file) if span.start == 0 else None)
         return WrongBytesError(
             f"{name}: {file.name}: wrong bytes from {span.start:,} to {span.stop:,}" + (f" ({what})" if what else "")
         )

@@ -105,10 +105,10 @@ def find(dataset: str) -> Manifest:
     """
     if dataset.endswith(".toml"):
         try:
-            return loads(Path(dataset).read_bytes(), dataset)
-        except OSError as exc:
+            return loads(Path(dataset).expanduser().read_bytes(), dataset)
+        except (OSError, RuntimeError) as exc:
             raise UsageError(
-                f"the manifest {dataset} can't be read: {exc.strerror}",
+                f"the manifest {dataset} can't be read: {getattr(exc, 'strerror', exc)}",
                 hint=f"Check the path, or name a dataset of the catalogue: {', '.join(catalogue())}.",
             ) from exc
     known = catalogue()

@@ -107,16 +107,19 @@ class Plan:
         length = self._piece_length(task.file)
         return range(task.start // length, -(-task.stop // length))
 
-    def take(self, accepts: Accepts, most: int) -> Task | None:
-        """Put in hand the next waiting run of pieces that the caller ACCEPTS, of about MOST bytes; None: nothing."""
+    def take(self, accepts: Accepts, most: int, alone: Accepts = lambda _file, _piece: False) -> Task | None:
+        """Put in hand the next waiting run of pieces that the caller ACCEPTS, of about MOST bytes; None: nothing.
+
+        A piece that is to be asked for ALONE is a run by itself.
+        """
         for place, task in enumerate(self.todo):
             pieces = self.pieces(task)
             first = next((piece for piece in pieces if accepts(task.file, piece)), None)
             if first is None:
                 continue
-            enough = first + max(1, most // self._piece_length(task.file))
+            enough = first + (1 if alone(task.file, first) else max(1, most // self._piece_length(task.file)))
             last = first + 1
-            while last < min(pieces.stop, enough) and accepts(task.file, last):
+            while last < min(pieces.stop, enough) and accepts(task.file, last) and not alone(task.file, last):
                 last += 1
             return self._carve(place, first, last)
         return None
@@ -125,9 +128,12 @@ class Plan:
         """Whether anything waits that the caller ACCEPTS."""
         return any(accepts(task.file, piece) for task in self.todo for piece in self.pieces(task))
 
-    def feed(self, task: Task, data: bytes, giver: int) -> Iterator[tuple[int, bytearray, set[int]]]:
-        """Add DATA, which continues TASK; yield each piece that is now whole: index, bytes, who gave them."""
-        view = memoryview(data)
+    def feed(self, task: Task, start: int, data: bytes, giver: int) -> Iterator[tuple[int, bytearray, set[int]]]:
+        """Add DATA from START on to TASK; yield each piece that is now whole: index, bytes, who gave them.
+
+        While it was read, others may have brought what it belongs to, or taken over what lies behind; that is dropped.
+        """
+        view = memoryview(data)[: task.stop - task.at] if start == task.at else memoryview(b"")
         while view:
             index = self.index(task)
             stop = self._piece(task.file, index).span.stop

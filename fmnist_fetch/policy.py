@@ -1,7 +1,7 @@
 """Who is asked next, for what, and when it is time to wait or to give up. Pure: the clock and the dice are passed in.
 
 - Tiers in order; a later one's turn comes when no origin of an earlier one can serve just now.
-- Within a tier, the origin with the fewest workers; spans sized by its rate, so that all end together.
+- Within a tier, one that is well, with the fewest workers; spans sized by its rate, so that all end together.
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same origin deliver: fewer connections, not a failure.
 - Wrong bytes: that piece from others first. The same wrong bytes five times: never again.
@@ -47,8 +47,10 @@ class Policy:
         for tier in self._tiers:
             ready = self._ready(tier, now)
             free = [number for number in ready if self._open_to(number, worker)]
-            for number in sorted(free, key=lambda number: self.standings[number].workers):
-                task = self.plan.take(self._accepts(number), self._share(number, now))
+            for number in sorted(free, key=self._burden):
+                # Where a piece came wrong, what follows in the same answer is lost: then it is asked for by itself.
+                standing = self.standings[number]
+                task = self.plan.take(self._accepts(number), self._share(number, now), standing.gave_wrong)
                 if task := task or self._take_over(number, now):
                     return self._order(number, task, now, worker)
             if any(self.plan.wanted(self._accepts(number)) for number in set(ready) - set(free)):
@@ -92,7 +94,7 @@ class Policy:
         """The order came to an end before its task did."""
         if order.over:
             return
-        progress = bool(order.kept) or order.got >= SUFFICIENT
+        progress = bool(order.kept) or (order.got >= SUFFICIENT and not isinstance(error, WrongBytesError))
         standing = self.standings[order.origin]
         delivering = any(other.got for other in self.orders if other.origin == order.origin and other is not order)
         if delivering and not order.got and not error.permanent:
@@ -104,7 +106,9 @@ class Policy:
     def lost(self, order: Order, error: SourceError, now: float) -> None:
         """The order's worker is stuck, and counted on no longer."""
         self.failed(order, error, now)
-        self.standings[order.origin].keeper = None
+        for standing in self.standings:
+            if standing.keeper == order.worker:
+                standing.keeper = None
 
     def done(self, order: Order, now: float) -> None:
         """The order's task is done, by its worker or by others."""
@@ -138,7 +142,8 @@ class Policy:
         )
         lacking = [file.name for number, file in enumerate(self.plan.files) if not self.plan.file_complete(number)]
         names = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
-        facts = f"{self.plan.bytes_missing:,} bytes of {names} could not be had from any source:{lines}"
+        facts = f"{self.plan.bytes_missing:,} bytes of {names} could not be had from any source"
+        facts += f":{lines}" if lines else "; there is none to ask"
         if any(isinstance(standing.error, WrongBytesError) for standing in self.standings):
             return IntegrityError(
                 facts, hint="Name a mirror that has the right files: --mirror URL or --mirror FOLDER."
@@ -162,6 +167,10 @@ class Policy:
             for number, origin in enumerate(self.origins)
             if origin.tier is tier and self.standings[number].ready <= now
         ]
+
+    def _burden(self, number: int) -> tuple[bool, int]:
+        """What speaks against asking this origin rather than another of its tier."""
+        return self.standings[number].failures > 0, self.standings[number].workers
 
     def _open_to(self, number: int, worker: int) -> bool:
         """Whether this origin has room for WORKER.

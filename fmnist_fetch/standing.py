@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from fmnist_fetch.backoff import full_jitter
-from fmnist_fetch.errors import SourceError, WrongBytesError
+from fmnist_fetch.errors import SourceError
 from fmnist_fetch.sources import Origin, Tier
 
 SUFFICIENT = 16 * 1024
@@ -58,6 +58,10 @@ class Standing:
         digests = self.wrong.get((file, piece))
         return digests.total() if digests else 0
 
+    def gave_wrong(self, file: int, piece: int) -> bool:
+        """Whether it brought this piece wrong before."""
+        return (file, piece) in self.wrong
+
     def came_wrong(self, file: int, piece: int, digest: str) -> None:
         """It brought this piece with another DIGEST than the manifest's."""
         self.wrong.setdefault((file, piece), Counter())[digest] += 1
@@ -79,7 +83,7 @@ class Standing:
             # It answers, and clearly: nothing against asking it for another file at once.
             self.shut.add(file)
             return
-        self.failures = 0 if progress and not isinstance(error, WrongBytesError) else self.failures + 1
+        self.failures = 0 if progress else self.failures + 1
         wait = full_jitter(self.failures, dice)
         if error.retry_after is not None:
             wait = max(wait, min(error.retry_after, LONGEST_RETRY_AFTER))

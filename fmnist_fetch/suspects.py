@@ -17,20 +17,19 @@ def looks_like_page(start: bytes) -> bool:
     return _HTML.match(start) is not None
 
 
-def describe(start: bytes, file: DataFile, *, size: int | None = None, content_type: str = "") -> str | None:
-    """What a body that begins with START, and has SIZE bytes in all, seems to be in place of FILE; None: no idea."""
+def describe(start: bytes, file: DataFile, *, content_type: str = "") -> str | None:
+    """What a body that begins with START seems to be in place of FILE; None: no idea."""
     if looks_like_page(start) or content_type.startswith("text/html"):
         return LOGIN_PAGE
     if start.lstrip().startswith(b"<?xml") and _BUCKET.search(start):
         return "looks like the refusal of a storage bucket"
     if start[:2] == b"\0\0" and start[2:3] in (b"\x08", b"\x09", b"\x0b", b"\x0c", b"\x0d", b"\x0e") and file.packed:
         return "looks like the unpacked file: a proxy removed the compression"
-    if size is not None:
-        return _by_size(file, size)
     return None
 
 
-def _by_size(file: DataFile, size: int) -> str | None:
+def by_size(file: DataFile, size: int) -> str | None:
+    """What a file of SIZE bytes under FILE's name seems to be; None: no idea."""
     if (file.name, size) in _FIRST_RELEASE and file.split in ("train", "test"):
         other = _namesake(file, size)
         return f"looks like the first release of Fashion-MNIST (26 August 2017){f' or {other}' if other else ''}"

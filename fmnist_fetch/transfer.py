@@ -121,7 +121,7 @@ class Crew:
         error: SourceError | None = None
         try:
             while (span := self._ledger.still_wanted(order)) is not None:
-                self._ledger.take_in(order, source.read(file, span))
+                self._ledger.take_in(order, span.start, source.read(file, span), source.oddity)
         except SourceError as exc:
             error = exc
         if error is not None or order.task.at < asked.stop:

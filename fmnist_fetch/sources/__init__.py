@@ -28,6 +28,9 @@ class Source(Protocol):
     status: int | None
     """What the last answer was (HTTP status code), where there are such answers."""
 
+    oddity: str | None
+    """What the answer that is being read seems to be in place of the file; None: nothing is odd about it."""
+
     @property
     def pending(self) -> int:
         """Bytes that are on their way but can't be read yet: a package under download, say."""

@@ -21,10 +21,15 @@ _TRANSIENT = {408, 416, 425, 429}
 
 
 class Answer(NamedTuple):
-    """The span of the file that a body holds, and whether a content coding lies on top that must come off."""
+    """The span of the file that a body holds, and whether a content coding lies on top that must come off.
+
+    `oddity` is what the whole seems to be in place of the file, judged by its size: another dataset's file of the same
+    name, a file that is cut off. Its pieces may be right all the same; their digests decide.
+    """
 
     span: Span
     decode: bool
+    oddity: str | None
 
 
 def judge(response: requests.Response, name: str, file: DataFile, span: Span) -> Answer:
@@ -46,18 +51,20 @@ def _partial(response: requests.Response, name: str, file: DataFile, span: Span)
         wanted = f"bytes {span.start}-{span.stop - 1}/{file.size}"
         facts = f"{name}: {file.name}: answered {stated[:80] or 'no range'}, wanted {wanted}"
         raise SourceError(facts, status=response.status_code)
-    if match[3] not in ("*", str(file.size)):
-        raise _other_size(response, name, file, int(match[3]))
-    stated_length = int(match[2]) + 1 - span.start
-    return Answer(Span(span.start, min(int(match[2]) + 1, span.stop)), _coded(response, stated_length))
+    total = file.size if match[3] == "*" else int(match[3])
+    stop = int(match[2]) + 1
+    return Answer(Span(span.start, min(stop, span.stop)), _coded(response, stop - span.start), _oddity(file, total))
 
 
 def _whole(response: requests.Response, name: str, file: DataFile) -> Answer:
     length = response.headers.get("Content-Length", "")
     decode = _coded(response, file.size)
-    if length.isdecimal() and int(length) != file.size and not decode:
-        raise _other_size(response, name, file, int(length))
-    return Answer(Span(0, file.size), decode)
+    size = int(length) if length.isdecimal() and not decode else file.size
+    if size < file.pieces[0].span.length:
+        what = _suspect(response, file) or "another file, or a part of it"
+        facts = f"{name}: {file.name} has {size:,} bytes there, wanted {file.size:,} ({what})"
+        raise SourceError(facts, status=response.status_code)
+    return Answer(Span(0, min(size, file.size)), decode, _oddity(file, size))
 
 
 def _coded(response: requests.Response, length: int) -> bool:
@@ -82,18 +89,20 @@ def _refusal(response: requests.Response, name: str, file: DataFile) -> SourceEr
     )
 
 
-def _other_size(response: requests.Response, name: str, file: DataFile, size: int) -> SourceError:
-    what = _suspect(response, file, size) or "another file, or a part of it"
-    facts = f"{name}: {file.name} has {size:,} bytes there, wanted {file.size:,} ({what})"
-    return SourceError(facts, status=response.status_code)
+def _oddity(file: DataFile, size: int) -> str | None:
+    """What a file of SIZE bytes seems to be in place of FILE."""
+    if size == file.size:
+        return None
+    what = suspects.by_size(file, size)
+    return f"the file has {size:,} bytes there, wanted {file.size:,}" + (f": {what}" if what else "")
 
 
-def _suspect(response: requests.Response, file: DataFile, size: int | None = None) -> str | None:
+def _suspect(response: requests.Response, file: DataFile) -> str | None:
     """What the body of a wrong answer seems to be, judged by its first bytes."""
     start = b""
     with suppress(Exception):
         start = response.raw.read1(1024, decode_content=True)
-    return suspects.describe(start, file, size=size, content_type=response.headers.get("Content-Type", ""))
+    return suspects.describe(start, file, content_type=response.headers.get("Content-Type", ""))
 
 
 def retry_after(value: str | None) -> float | None:

@@ -40,6 +40,7 @@ class DebianSource:
     """The unpacked package, brought on the first read."""
 
     status: int | None = None
+    oddity: str | None = None
 
     def __init__(self, archive: DebianArchive) -> None:
         self._archive = archive

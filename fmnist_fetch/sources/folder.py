@@ -18,6 +18,7 @@ class Folder:
 
     connections = 1
     status: int | None = None
+    oddity: str | None = None
     pending = 0
 
     def __init__(self, folder: Path, tier: Tier, *, spliced: bool = False, subfolders: tuple[str, ...] = ()) -> None:

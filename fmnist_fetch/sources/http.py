@@ -60,6 +60,7 @@ class HttpSource:
 
     def __init__(self, mirror: HttpMirror) -> None:
         self.status: int | None = None
+        self.oddity: str | None = None
         self._mirror = mirror
         self._session = _session()
         self._lock = threading.Lock()
@@ -113,7 +114,7 @@ class HttpSource:
         with self._lock:
             self._response = response
         try:
-            self._span, self._decode = judge(response, self._mirror.name, file, span)
+            self._span, self._decode, self.oddity = judge(response, self._mirror.name, file, span)
             self._note_ranges(response, file, span)
         except BaseException:
             self._drop()
