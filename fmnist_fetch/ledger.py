@@ -16,6 +16,7 @@ from fmnist_fetch.policy import Policy
 from fmnist_fetch.sources import Source
 from fmnist_fetch.spans import Span
 from fmnist_fetch.suspects import describe
+from fmnist_fetch.verdict import verdict
 
 LEISURELY = 0.01
 WORTH_HOLDING = 8 * 1024
@@ -152,7 +153,7 @@ class Ledger:
         if self.fatal is not None:
             raise self.fatal
         if self.policy.patience.exhausted(now) or self.policy.hopeless():
-            raise self.policy.verdict()
+            raise verdict(self.policy.plan, self.policy.standings)
         if not self.policy.orders:
             reasons = tuple(standing.error.message for standing in self.policy.standings if standing.error)
             safe = sum(part.file.size for part in self.parts) - self.policy.plan.bytes_missing

@@ -12,7 +12,7 @@
 from collections.abc import Callable, Sequence
 
 from fmnist_fetch.backoff import Patience
-from fmnist_fetch.errors import FetchError, IntegrityError, SourceError, WrongBytesError
+from fmnist_fetch.errors import SourceError, WrongBytesError
 from fmnist_fetch.order import WORTH_A_TAKEOVER, Order
 from fmnist_fetch.plan import Accepts, Plan, Task
 from fmnist_fetch.sources import Origin, Tier
@@ -133,26 +133,6 @@ class Policy:
     def hopeless(self) -> bool:
         """Whether nothing is under way and no origin will ever serve any of what is missing."""
         return not self.orders and not any(self.plan.wanted(standing.ever) for standing in self.standings)
-
-    def verdict(self) -> FetchError:
-        """Why the run ends here: a line for each source."""
-        lines = "".join(
-            f"\n  {standing.error.message if standing.error else f'{standing.origin.name}: not asked'}"
-            for standing in self.standings
-        )
-        lacking = [file.name for number, file in enumerate(self.plan.files) if not self.plan.file_complete(number)]
-        names = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
-        facts = f"{self.plan.bytes_missing:,} bytes of {names} could not be had from any source"
-        facts += f":{lines}" if lines else "; there is none to ask"
-        if any(isinstance(standing.error, WrongBytesError) for standing in self.standings):
-            return IntegrityError(
-                facts, hint="Name a mirror that has the right files: --mirror URL or --mirror FOLDER."
-            )
-        return SourceError(
-            facts,
-            hint="What arrived is kept. Check the network and run the same command again, or name another source: "
-            "--mirror URL or --mirror FOLDER.",
-        )
 
     def _ready(self, tier: Tier, now: float) -> list[int]:
         """The origins of TIER that may be asked now; a package only after all others have failed repeatedly."""

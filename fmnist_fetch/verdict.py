@@ -1,0 +1,28 @@
+"""Why a run ends without its files: the facts, and a line for each source. Pure."""
+
+from collections.abc import Sequence
+
+from fmnist_fetch.errors import FetchError, IntegrityError, SourceError, WrongBytesError
+from fmnist_fetch.plan import Plan
+from fmnist_fetch.standing import Standing
+
+_NAMED = 3
+
+
+def verdict(plan: Plan, standings: Sequence[Standing]) -> FetchError:
+    """The error that ends a run: IntegrityError where a source had wrong bytes, else SourceError."""
+    lines = "".join(
+        f"\n  {standing.error.message if standing.error else f'{standing.origin.name}: not asked'}"
+        for standing in standings
+    )
+    lacking = [file.name for number, file in enumerate(plan.files) if not plan.file_complete(number)]
+    names = ", ".join(lacking[:_NAMED]) + (f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else "")
+    facts = f"{plan.bytes_missing:,} bytes of {names} could not be had from any source"
+    facts += f":{lines}" if lines else "; there is none to ask"
+    if any(isinstance(standing.error, WrongBytesError) for standing in standings):
+        return IntegrityError(facts, hint="Name a mirror that has the right files: --mirror URL or --mirror FOLDER.")
+    return SourceError(
+        facts,
+        hint="What arrived is kept. Check the network and run the same command again, or name another source: "
+        "--mirror URL or --mirror FOLDER.",
+    )
