@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from fmnist_fetch.catalogue import find
 from fmnist_fetch.events import Listener
 from fmnist_fetch.layout import Layout
-from fmnist_fetch.manifest import find
 from fmnist_fetch.origins import Choice
 from fmnist_fetch.prepare import prepare
 from fmnist_fetch.progress import listener, never_raising

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fmnist_fetch.catalogue import find, names
 from fmnist_fetch.errors import FetchError, IntegrityError, disk
 from fmnist_fetch.events import Began, Event, Listener, Verified
 from fmnist_fetch.layout import Layout, root_folder
-from fmnist_fetch.manifest import catalogue, find
 from fmnist_fetch.origins import Choice
 from fmnist_fetch.state import Condition, State, damaged_pieces, survey
 from fmnist_fetch.version import __version__
@@ -163,7 +163,7 @@ def _demand_complete(name: str, state: State, options: argparse.Namespace) -> No
 
 def _list(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     datasets = {}
-    for name in catalogue():
+    for name in names():
         manifest = find(name)
         state = survey(manifest, Layout(options.root, manifest))
         conditions = {state.tensors, *(c for entry in state.files for c in (entry.published, entry.payload))}

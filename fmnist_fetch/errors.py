@@ -18,6 +18,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+AGAIN = "Run the same command again."
+CHECK_NETWORK = "Check the network, then run the same command again."
+
 
 class FetchError(Exception):
     """Any foreseeable failure: a message of facts, a hint to act on, and the exit code of the process."""
@@ -55,7 +58,7 @@ class SourceError(FetchError):
         self,
         message: str,
         *,
-        hint: str = "Run the same command again; what arrived is kept.",
+        hint: str = AGAIN,
         permanent: bool = False,
         retry_after: float | None = None,
         status: int | None = None,

@@ -7,13 +7,10 @@ import json
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib.resources import files as package_files
-from pathlib import Path
 from typing import Any
 
 from fmnist_fetch.checks import Faults, Table
-from fmnist_fetch.errors import ManifestError, UsageError
+from fmnist_fetch.errors import ManifestError
 from fmnist_fetch.spans import Piece, Span, Splice, cut
 
 FORMAT = 1
@@ -90,37 +87,6 @@ class Manifest:
     def file(self, split: str, role: str) -> DataFile | None:
         """The file with this split and role, or None."""
         return next((file for file in self.files if (file.split, file.role) == (split, role)), None)
-
-
-def catalogue() -> list[str]:
-    """The names of the datasets that come with the package."""
-    folder = package_files("fmnist_fetch") / "datasets"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
-def find(dataset: str) -> Manifest:
-    """The manifest of DATASET: a name from the catalogue, or a path that ends in .toml.
-
-    Raises UsageError for an unknown name or a file that can't be read, ManifestError for the faults in it.
-    """
-    if dataset.endswith(".toml"):
-        try:
-            return loads(Path(dataset).expanduser().read_bytes(), dataset)
-        except (OSError, RuntimeError) as exc:
-            raise UsageError(
-                f"the manifest {dataset} can't be read: {getattr(exc, 'strerror', exc)}",
-                hint=f"Check the path, or name a dataset of the catalogue: {', '.join(catalogue())}.",
-            ) from exc
-    known = catalogue()
-    if dataset not in known:
-        near = get_close_matches(dataset.lower(), known, n=1, cutoff=0.5)
-        guess = f"Did you mean {near[0]}? " if near else ""
-        raise UsageError(
-            f"there is no dataset called {dataset!r}",
-            hint=f"{guess}Known: {', '.join(known)}; or give the path of a manifest (FILE.toml).",
-        )
-    entry = package_files("fmnist_fetch") / "datasets" / f"{dataset}.toml"
-    return loads(entry.read_bytes(), entry.name)
 
 
 def loads(data: bytes, origin: str) -> Manifest:

@@ -165,11 +165,11 @@ class Plan:
             return
         self.todo.insert(0, Task(task.file, *span))
 
-    def release(self, task: Task) -> None:
-        """TASK is no longer in hand: what is left of it waits again, with what it holds."""
+    def release(self, task: Task, *, last: bool = False) -> None:
+        """TASK is no longer in hand: what is left of it waits again, with what it holds; LAST, behind all others."""
         self.in_hand.remove(task)
         if task.at < task.stop and not self._elsewhere(task, Span(task.start, task.stop)):
-            self.todo.insert(0, task)
+            self.todo.insert(len(self.todo) if last else 0, task)
 
     def split(self, task: Task, index: int) -> Task:
         """Put in hand, for another worker, the pieces of TASK from INDEX on; they must lie behind what it holds."""

@@ -101,7 +101,8 @@ class Policy:
             standing.crowded(error)
         else:
             standing.failed(error, order.task.file, progress=progress, now=now, dice=self._dice)
-        self._end(order, now)
+        # Bytes that can't be had must not keep the others waiting.
+        self._end(order, now, last=not progress)
 
     def lost(self, order: Order, error: SourceError, now: float) -> None:
         """The order's worker is stuck, and counted on no longer."""
@@ -226,11 +227,11 @@ class Policy:
         self.orders.append(order)
         return order
 
-    def _end(self, order: Order, now: float) -> None:
+    def _end(self, order: Order, now: float, *, last: bool = False) -> None:
         order.over = True
         self.orders.remove(order)
         standing = self.standings[order.origin]
         standing.workers -= 1
         if order.got:
             standing.rate = order.rate(now)
-        self.plan.release(order.task)
+        self.plan.release(order.task, last=last)

@@ -2,7 +2,8 @@
 
 import re
 
-from fmnist_fetch.manifest import DataFile, catalogue, find
+from fmnist_fetch.catalogue import find, names
+from fmnist_fetch.manifest import DataFile
 
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
 _BUCKET = re.compile(rb"<Error>|AccessDenied|NoSuchKey")
@@ -40,7 +41,7 @@ def by_size(file: DataFile, size: int) -> str | None:
 
 def _namesake(file: DataFile, size: int) -> str | None:
     """The title of another dataset of the catalogue whose file of the same name has SIZE bytes."""
-    for name in catalogue():
+    for name in names():
         manifest = find(name)
         for other in manifest.files:
             if (other.name, other.size) == (file.name, size) and other.sha256 != file.sha256:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fmnist_fetch.atomic import write_all, write_atomically
+from fmnist_fetch.catalogue import find
 from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, disk
 from fmnist_fetch.idx import LONGEST_HEADER, IdxHeader
 from fmnist_fetch.layout import Layout
-from fmnist_fetch.manifest import DataFile, Manifest, find
+from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.tensorfile import TensorFile, in_order, native, preamble
 
 if TYPE_CHECKING:

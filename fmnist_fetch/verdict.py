@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fmnist_fetch.errors import FetchError, IntegrityError, SourceError, WrongBytesError
+from fmnist_fetch.errors import AGAIN, CHECK_NETWORK, FetchError, IntegrityError, SourceError, WrongBytesError
 from fmnist_fetch.plan import Plan
 from fmnist_fetch.standing import Standing
 
@@ -19,10 +19,10 @@ def verdict(plan: Plan, standings: Sequence[Standing]) -> FetchError:
     names = ", ".join(lacking[:_NAMED]) + (f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else "")
     facts = f"{plan.bytes_missing:,} bytes of {names} could not be had from any source"
     facts += f":{lines}" if lines else "; there is none to ask"
-    if any(isinstance(standing.error, WrongBytesError) for standing in standings):
+    errors = [standing.error for standing in standings if standing.error]
+    if any(isinstance(error, WrongBytesError) for error in errors):
         return IntegrityError(facts, hint="Name a mirror that has the right files: --mirror URL or --mirror FOLDER.")
-    return SourceError(
-        facts,
-        hint="What arrived is kept. Check the network and run the same command again, or name another source: "
-        "--mirror URL or --mirror FOLDER.",
-    )
+    hints = {error.hint for error in errors if error.hint not in (AGAIN, CHECK_NETWORK)}
+    # Where all that is to be said is one thing (a certificate, a login page, a wrong address), it is said.
+    advice = hints.pop() if len(hints) == 1 else CHECK_NETWORK
+    return SourceError(facts, hint=f"{advice} What arrived is kept. Another source: --mirror URL or --mirror FOLDER.")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import requests
 
 from fmnist_fetch import suspects
-from fmnist_fetch.errors import SourceError
+from fmnist_fetch.errors import AGAIN, SourceError
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.spans import Span
 
@@ -82,7 +82,7 @@ def _refusal(response: requests.Response, name: str, file: DataFile) -> SourceEr
     what = _suspect(response, file)
     return SourceError(
         f"{name} answered {status} for {file.name}" + (f" ({what})" if what else ""),
-        hint="Check the address of the mirror." if permanent else "Run the command again later; what arrived is kept.",
+        hint="Check the address of the mirror." if permanent else AGAIN,
         permanent=permanent,
         retry_after=retry_after(response.headers.get("Retry-After")),
         status=status,

@@ -5,9 +5,8 @@ import re
 import requests
 from urllib3.exceptions import ReadTimeoutError
 
-from fmnist_fetch.errors import SourceError
+from fmnist_fetch.errors import CHECK_NETWORK, SourceError
 
-_NETWORK_HINT = "Check the network, then run the same command again; what arrived is kept."
 _SIGNS = (
     ("NameResolutionError", "can't be found: its name does not resolve"),
     ("Failed to resolve", "can't be found: its name does not resolve"),
@@ -34,11 +33,11 @@ def translate(exc: Exception, name: str) -> SourceError:
     if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return SourceError(f"{name}: not a usable URL", hint="Check the address of the mirror.", permanent=True)
     if isinstance(exc, (requests.Timeout, ReadTimeoutError, TimeoutError)) or "timed out" in text:
-        return SourceError(f"{name} said nothing for several seconds", hint=_NETWORK_HINT)
+        return SourceError(f"{name} said nothing for several seconds", hint=CHECK_NETWORK)
     for sign, meaning in _SIGNS:
         if sign in text:
-            return SourceError(f"{name} {meaning}", hint=_NETWORK_HINT)
-    return SourceError(f"{name}: no sound answer ({type(exc).__name__})", hint=_NETWORK_HINT)
+            return SourceError(f"{name} {meaning}", hint=CHECK_NETWORK)
+    return SourceError(f"{name}: no sound answer ({type(exc).__name__})", hint=CHECK_NETWORK)
 
 
 def _reason(text: str) -> str:

@@ -1,0 +1,56 @@
+"""What every test stands on: a clean environment, an empty folder to be in, small datasets, the real one if any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from fmnist_fetch.catalogue import find
+from fmnist_fetch.layout import Layout
+from fmnist_fetch.state import survey
+from samples import Sample, make
+
+# A busy machine must not turn a law into a failure: no deadlines.
+settings.register_profile("calm", deadline=None, print_blob=True)
+settings.load_profile("calm")
+
+# Before any test changes them: where the real data of this checkout is.
+REAL_ROOT = Path(os.environ.get("FMNIST_ROOT") or Path(__file__).parents[1] / "data").absolute()
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the developer's own reaches a test: no settings, no proxies, no copies under ~ or ../data."""
+    for name in list(os.environ):
+        if name.startswith("FMNIST_") or name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "NO_COLOR"):
+            monkeypatch.delenv(name)
+    # Two folders deep, so that ../data is the test's own too.
+    home, here = tmp_path / "home", tmp_path / "here" / "now"
+    home.mkdir()
+    here.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where the data of this test goes; not made yet."""
+    return tmp_path / "root"
+
+
+@pytest.fixture(scope="session")
+def sample() -> Sample:
+    """The usual small dataset."""
+    return make()
+
+
+@pytest.fixture(scope="session")
+def real_root() -> Path:
+    """The root of the real, complete Fashion-MNIST."""
+    manifest = find("fashion-mnist")
+    if not survey(manifest, Layout(REAL_ROOT, manifest)).complete:
+        pytest.skip("run make data first")
+    return REAL_ROOT

@@ -1,0 +1,53 @@
+"""Where nobody answers, or nobody who can be trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mirror import Certificate
+
+UNRESOLVABLE = "http://no-such-host.invalid/"
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[str]:
+    """A base URL at which connections are refused."""
+    # Bound and not listening: the port is ours, so that nobody else can open it meanwhile.
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}/"
+
+
+@contextlib.contextmanager
+def blackhole() -> Iterator[str]:
+    """A base URL at which connections are neither accepted nor refused: no SYN is answered."""
+    with contextlib.ExitStack() as sockets:
+        # A queue that is full, and that nobody empties.
+        listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+
+def self_signed(folder: Path, host: str = "127.0.0.1") -> Certificate:
+    """A certificate for HOST that nobody vouches for; skips the test where openssl is absent."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl command to make a certificate with")
+    certificate = Certificate(folder / "self-signed.crt", folder / "self-signed.key")
+    kind = "IP" if host.replace(".", "").isdigit() else "DNS"
+    command = [openssl, "req", "-x509", "-nodes", "-newkey", "ec", "-days", "2"]
+    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={host}"]
+    command += ["-addext", f"subjectAltName={kind}:{host}"]
+    command += ["-keyout", str(certificate.key), "-out", str(certificate.cert)]
+    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    return certificate

@@ -1,0 +1,541 @@
+"""A mirror that misbehaves on request: each fault of networks and servers, to be ordered and mixed.
+
+    with Mirror(files, faults=[First(2, LoginPage()), CutAfter(64 * KIB)]) as mirror:
+        ...
+    assert mirror.served <= 1.05 * sum(map(len, files.values()))
+
+A fault is a small value. Selectors (`First`, `Randomly`, `On`, ...) say when it takes part, `&`
+joins two into one, and a list of them is applied in its order. Sums of bytes are of body bytes;
+offsets are offsets in the file. Tests need to import from this room only.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import time
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from math import ceil
+from random import Random
+
+from dead_ends import UNRESOLVABLE, blackhole, refusing, self_signed
+from mirror import Certificate, Exchange, Mirror
+from nonsense import CONTENT_RANGES, HEADER_LINES, STATUS_LINES
+from occasions import After, AfterServed, AtMost, During, Every, First, On, Randomly, When
+from wire import (
+    KIB,
+    LOGIN,
+    LOGIN_HTML,
+    MIB,
+    Both,
+    Bucket,
+    Ending,
+    Fault,
+    Reply,
+    Request,
+    Span,
+    payload,
+)
+
+# The rooms below, for tests; the faults of this room need no mention to be imported.
+__all__ = [
+    "CONTENT_RANGES",
+    "HEADER_LINES",
+    "KIB",
+    "LOGIN_HTML",
+    "MIB",
+    "STATUS_LINES",
+    "UNRESOLVABLE",
+    "After",
+    "AfterServed",
+    "AtMost",
+    "Both",
+    "Certificate",
+    "During",
+    "Every",
+    "Exchange",
+    "Fault",
+    "First",
+    "Mirror",
+    "On",
+    "Randomly",
+    "Reply",
+    "Request",
+    "Span",
+    "When",
+    "blackhole",
+    "payload",
+    "refusing",
+    "self_signed",
+]
+
+ACCESS_DENIED = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message>"
+    b"<RequestId>4442587FB7D0A2F9</RequestId></Error>"
+)
+
+
+# How the connection fares.
+
+
+@dataclass(frozen=True)
+class CutAfter(Fault):
+    """Each connection ends, in order or by a reset, when SIZE body bytes have passed over it."""
+
+    size: int
+    reset: bool = False
+
+    def reply(self, reply: Reply) -> Reply:
+        ending = Ending.RESET if self.reset else Ending.CLOSE
+        return reply.ends(self.size - reply.request.passed, ending)
+
+
+@dataclass(frozen=True)
+class CutSomewhere(Fault):
+    """Each connection ends after a number of body bytes drawn from between LOW and HIGH."""
+
+    low: int
+    high: int
+    seed: int = 0
+    reset: bool = False
+
+    def reply(self, reply: Reply) -> Reply:
+        dice = Random(f"{self.seed}/{reply.request.connection}")
+        return CutAfter(dice.randint(self.low, self.high), self.reset).reply(reply)
+
+
+@dataclass(frozen=True)
+class StallAfter(Fault):
+    """After SIZE body bytes of an answer comes not one more, and the connection stays open."""
+
+    size: int
+
+    def reply(self, reply: Reply) -> Reply:
+        return reply.ends(self.size, Ending.STALL)
+
+
+@dataclass(frozen=True)
+class SayNothing(Fault):
+    """The request is taken, and nothing ever said."""
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, mute=True, then=Ending.STALL)
+
+
+@dataclass(frozen=True)
+class HangUp(Fault):
+    """The request is taken, and the connection ended without a byte, in order or by a reset."""
+
+    reset: bool = False
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, mute=True, then=Ending.RESET if self.reset else Ending.CLOSE)
+
+
+@dataclass(frozen=True)
+class CloseEach(Fault):
+    """The connection ends after each answer, although nothing said it would."""
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, then=Ending.CLOSE)
+
+
+@dataclass(frozen=True)
+class Latency(Fault):
+    """Every answer is late by so many seconds."""
+
+    seconds: float
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, delay=reply.delay + self.seconds)
+
+
+@dataclass(frozen=True)
+class Drip(Fault):
+    """So many body bytes per second on each connection."""
+
+    rate: float
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, buckets=(*reply.buckets, Bucket(self.rate)))
+
+
+@dataclass(frozen=True)
+class DripHead(Fault):
+    """So many bytes per second of the head: alive for a read time-out, and useless."""
+
+    rate: float
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, head_rate=self.rate)
+
+
+class Line(Fault):
+    """So many body bytes per second for all connections of all mirrors that share this line."""
+
+    def __init__(self, rate: float) -> None:
+        self.bucket = Bucket(rate)
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, buckets=(*reply.buckets, self.bucket))
+
+
+@dataclass(frozen=True)
+class Lockstep(Fault):
+    """No block before the client's program has read the last: `served` is what it took.
+
+    To within a block of 16 KiB and what the program's own reader holds, that is.
+    """
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, lockstep=True)
+
+
+# What is answered instead.
+
+
+@dataclass(frozen=True)
+class Status(Fault):
+    """Another status, with a body of its own."""
+
+    code: int
+    body: bytes = b"no\n"
+    kind: str = "text/plain"
+
+    def reply(self, reply: Reply) -> Reply:
+        return reply.instead(self.code, self.body, self.kind)
+
+
+@dataclass(frozen=True)
+class Busy(Fault):
+    """503 (or 429) with a Retry-After as it stands, absurd or not: "2", "-1", "1e9", "soon"."""
+
+    retry_after: str | None = None
+    code: int = 503
+
+    def reply(self, reply: Reply) -> Reply:
+        busy = reply.instead(self.code, b"busy\n", "text/plain")
+        return busy.header("Retry-After", self.retry_after)
+
+
+@dataclass(frozen=True)
+class BusyUntil(Fault):
+    """503 (or 429) with the HTTP date so many seconds after the answer, rounded up."""
+
+    seconds: float
+    code: int = 503
+
+    def reply(self, reply: Reply) -> Reply:
+        date = formatdate(ceil(time.time() + self.seconds), usegmt=True)
+        return Busy(date, self.code).reply(reply)
+
+
+@dataclass(frozen=True)
+class AccessDenied(Fault):
+    """A bucket's refusal: 403 (or another status) with an XML body."""
+
+    code: int = 403
+
+    def reply(self, reply: Reply) -> Reply:
+        return reply.instead(self.code, ACCESS_DENIED, "application/xml")
+
+
+@dataclass(frozen=True)
+class LoginPage(Fault):
+    """A captive portal: 200 and HTML."""
+
+    def reply(self, reply: Reply) -> Reply:
+        return reply.instead(200, LOGIN_HTML, "text/html; charset=utf-8")
+
+
+@dataclass(frozen=True)
+class LoginRedirect(Fault):
+    """A captive portal: 302 to a page of HTML, which takes no turn in `First` and its like."""
+
+    def reply(self, reply: Reply) -> Reply:
+        return reply.instead(302, b"", "text/html").header("Location", f"/{LOGIN}")
+
+
+@dataclass(frozen=True)
+class Redirect(Fault):
+    """A redirect to the same name under another base URL."""
+
+    base: str
+    code: int = 302
+
+    def reply(self, reply: Reply) -> Reply:
+        location = self.base + reply.request.name
+        return reply.instead(self.code, b"", "text/html").header("Location", location)
+
+
+@dataclass(frozen=True)
+class RedirectLoop(Fault):
+    """A redirect to itself, under a new query each time."""
+
+    def reply(self, reply: Reply) -> Reply:
+        again = f"/{reply.request.name}?{reply.request.number}"
+        return reply.instead(302, b"", "text/html").header("Location", again)
+
+
+@dataclass(frozen=True)
+class Raw(Fault):
+    """These very bytes, none of them counted as body, and the end of the connection."""
+
+    data: bytes
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, raw=self.data, then=Ending.CLOSE)
+
+
+# What is done to ranges.
+
+
+@dataclass(frozen=True)
+class IgnoreRange(Fault):
+    """200 and the whole file, whatever range was asked for."""
+
+    def span(self, span: Span | None, size: int) -> Span | None:
+        return None
+
+
+@dataclass(frozen=True)
+class OtherSpan(Fault):
+    """206 with a span shifted from the one asked for; Content-Range denies it unless ADMITTED."""
+
+    start: int = 0
+    stop: int = 0
+    admitted: bool = True
+
+    def span(self, span: Span | None, size: int) -> Span | None:
+        if span is None or span.start >= size:
+            return span
+        start = min(max(0, span.start + self.start), size - 1)
+        return Span(start, min(max(start + 1, span.stop + self.stop), size))
+
+    def reply(self, reply: Reply) -> Reply:
+        asked = reply.request.wanted(reply.total)
+        if self.admitted or reply.status != 206 or asked is None:
+            return reply
+        claim = f"bytes {asked.start}-{asked.stop - 1}/{reply.total}"
+        return reply.header("Content-Range", claim)
+
+
+@dataclass(frozen=True)
+class ContentRange(Fault):
+    """206 with this Content-Range (a template as in CONTENT_RANGES), or None."""
+
+    template: str | None
+
+    def reply(self, reply: Reply) -> Reply:
+        if reply.status != 206 or self.template is None:
+            return reply.header("Content-Range", None)
+        start, stop = reply.span
+        facts = {"start": start, "stop": stop, "last": stop - 1, "total": reply.total}
+        facts |= {"length": stop - start, "other_total": reply.total + 1000}
+        return reply.header("Content-Range", self.template.format(**facts))
+
+
+@dataclass(frozen=True)
+class Unsatisfiable(Fault):
+    """416 to any range, however good."""
+
+    def reply(self, reply: Reply) -> Reply:
+        if reply.status != 206:
+            return reply
+        whole = f"bytes */{reply.total}"
+        return reply.instead(416, b"", "text/plain").header("Content-Range", whole)
+
+
+# What the file is.
+
+
+@dataclass(frozen=True)
+class Replaced(Fault):
+    """The file holds other bytes, of the same size or not, from offset AT on."""
+
+    data: bytes = field(repr=False)
+    at: int = 0
+
+    def content(self, data: bytes) -> bytes:
+        return _replaced(data, self.data, self.at)
+
+
+@dataclass(frozen=True)
+class FlipByte(Fault):
+    """One byte of the file is wrong, every time."""
+
+    at: int
+
+    def content(self, data: bytes) -> bytes:
+        return _flipped(data, self.at) if self.at < len(data) else data
+
+
+@dataclass(frozen=True)
+class FlipSomewhere(Fault):
+    """One byte of each answer's body is wrong, at a place drawn anew; `Randomly` makes it rarer."""
+
+    seed: int = 0
+
+    def reply(self, reply: Reply) -> Reply:
+        dice = Random(f"{self.seed}/{reply.request.number}")
+        if not reply.body:
+            return reply
+        return replace(reply, body=_flipped(reply.body, dice.randrange(len(reply.body))))
+
+
+@dataclass(frozen=True)
+class Truncated(Fault):
+    """The file on the server has only SIZE bytes, and says so."""
+
+    size: int
+
+    def content(self, data: bytes) -> bytes:
+        return _replaced(data, b"", self.size)
+
+
+@dataclass(frozen=True)
+class Broken(Fault):
+    """The file is announced in full and always breaks off at offset SIZE."""
+
+    size: int
+
+    def reply(self, reply: Reply) -> Reply:
+        short = reply.status in (200, 206) and self.size < reply.span.stop
+        return reply.ends(self.size - reply.span.start, Ending.CLOSE) if short else reply
+
+
+@dataclass(frozen=True)
+class Longer(Fault):
+    """The file on the server has MORE at its end, and says so."""
+
+    more: bytes = field(repr=False)
+
+    def content(self, data: bytes) -> bytes:
+        return _replaced(data, self.more, len(data))
+
+
+@dataclass(frozen=True)
+class Unpacked(Fault):
+    """A proxy took the compression off: the file holds what was in the gzip file."""
+
+    def content(self, data: bytes) -> bytes:
+        return _unpacked(data)
+
+
+# How the body is framed and coded.
+
+
+@dataclass(frozen=True)
+class Chunked(Fault):
+    """Chunks instead of a length; SIZE_LINE is a template for their size ("zz" is nonsense)."""
+
+    size_line: str = "{:x}"
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, framing="chunked", chunk_size=self.size_line)
+
+
+@dataclass(frozen=True)
+class NoLength(Fault):
+    """No length at all: the end of the connection is the end of the body."""
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, framing="none", then=Ending.CLOSE)
+
+
+@dataclass(frozen=True)
+class Endless(Fault):
+    """The body goes on for ever after its right bytes, in lockstep with what the client reads."""
+
+    chunked: bool = False
+
+    def reply(self, reply: Reply) -> Reply:
+        framed = (Chunked() if self.chunked else NoLength()).reply(reply)
+        return replace(framed, endless=True, lockstep=True)
+
+
+@dataclass(frozen=True)
+class ContentLength(Fault):
+    """This Content-Length, whatever the body is: "abc", "-1", ""."""
+
+    value: str
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply.header("Content-Length", self.value), then=Ending.CLOSE)
+
+
+@dataclass(frozen=True)
+class LengthOff(Fault):
+    """A Content-Length wrong by so many bytes; the body is right, and a close follows it."""
+
+    by: int
+
+    def reply(self, reply: Reply) -> Reply:
+        return ContentLength(str(len(reply.body) + self.by)).reply(reply)
+
+
+@dataclass(frozen=True)
+class GzipEncoding(Fault):
+    """A real gzip Content-Encoding on top of the body."""
+
+    def reply(self, reply: Reply) -> Reply:
+        packed = gzip.compress(reply.body, 1, mtime=0)
+        return replace(reply, body=packed).header("Content-Encoding", "gzip")
+
+
+@dataclass(frozen=True)
+class Header(Fault):
+    """One header set to a value, or left out for None."""
+
+    name: str
+    value: str | None
+
+    def reply(self, reply: Reply) -> Reply:
+        return reply.header(self.name, self.value)
+
+
+@dataclass(frozen=True)
+class StatusLine(Fault):
+    """These bytes for a status line, before the right headers and body."""
+
+    line: bytes
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, status_line=self.line)
+
+
+@dataclass(frozen=True)
+class RawHeaders(Fault):
+    """These lines among the headers, as they stand."""
+
+    lines: tuple[bytes, ...]
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, raw_headers=reply.raw_headers + self.lines)
+
+
+@dataclass(frozen=True)
+class Preface(Fault):
+    """These bytes before the status line: an interim answer, an empty line, garbage."""
+
+    data: bytes
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, preface=self.data)
+
+
+@functools.lru_cache(maxsize=16)
+def _replaced(data: bytes, other: bytes, at: int) -> bytes:
+    return data[:at] + other
+
+
+@functools.lru_cache(maxsize=16)
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
+@functools.lru_cache(maxsize=16)
+def _unpacked(data: bytes) -> bytes:
+    return gzip.decompress(data)

@@ -1,0 +1,74 @@
+"""Scenes played beforehand, several at a time: most of what a flaky line costs is waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from command import Outcome, fetch
+from faults import Fault, Line, Lockstep, Mirror
+from worlds import World, dataset
+
+AT_ONCE = 6
+
+
+class Scene(NamedTuple):
+    """What the mirror does, what it may cost in bytes, and what the log says of it."""
+
+    faults: tuple[Fault, ...]
+    ratio: float = 1.05
+    said: str = ""
+    pace: float = 0  # bytes per second; 0 is in lockstep with the client, so that `served` is what it took
+
+
+@dataclass
+class Played:
+    """How it ended."""
+
+    scene: Scene
+    outcome: Outcome
+    ratio: float
+
+    @property
+    def verdicts(self) -> list[str]:
+        """What the log says of each attempt."""
+        return self.outcome.verdicts
+
+
+Play = Callable[[str], Played]
+
+
+def play(scene: Scene, folder: Path) -> Played:
+    """Fetch from a mirror that behaves as SCENE says; all must be right in the end, and the accounts too."""
+    world = World(folder, dataset())
+    pace = Line(scene.pace) if scene.pace else Lockstep()
+    with Mirror(world.data.files, [pace, *scene.faults]) as mirror:
+        outcome = fetch(world, mirror.url)
+        served = mirror.served
+    assert outcome.code == 0, outcome.err
+    world.assert_complete()
+    result, verdicts = outcome.result, outcome.verdicts
+    assert sum(result["received"].values()) == sum(line["bytes"] for line in outcome.log)
+    assert result["retries"] <= sum(verdict != "good" for verdict in verdicts)
+    assert result["wrong_pieces"] == sum("wrong bytes from" in verdict for verdict in verdicts)
+    return Played(scene, outcome, served / world.data.size)
+
+
+def rehearse(request: pytest.FixtureRequest, scenes: Mapping[str, Scene], folder: Path) -> Iterator[Play]:
+    """Play those of SCENES that this session's tests ask for by the parameter `scene`."""
+    called = [scene for item in request.session.items if item.path == request.path for scene in _scene(item)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        futures = {name: pool.submit(play, scenes[name], folder / str(n)) for n, name in enumerate(called)}
+        yield lambda name: futures[name].result()
+
+
+def _scene(item: pytest.Item) -> Iterator[str]:
+    """The scene of a test, if it has one."""
+    call = getattr(item, "callspec", None)
+    if call is not None and "scene" in call.params:
+        yield str(call.params["scene"])

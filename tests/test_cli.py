@@ -1,0 +1,326 @@
+"""The command line: what it prints, where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faults import FlipByte, Mirror, On, Status, refusing
+from fmnist_fetch import __version__
+from fmnist_fetch.cli import run
+from samples import Sample, command_line, disk_of, environment, flipped, lay, python
+
+Capture = pytest.CaptureFixture[str]
+
+
+class Command:
+    """The command line on one manifest and one root."""
+
+    def __init__(self, sample: Sample, folder: Path, root: Path, capture: Capture) -> None:
+        self.sample, self.root, self._capture = sample, root, capture
+        self.manifest = sample.write(folder)
+        self.stick = str(lay(folder / "stick", sample.files))
+
+    def __call__(self, verb: str, *words: str) -> tuple[int, str, str]:
+        """Run VERB; exit code, stdout and stderr."""
+        self._capture.readouterr()
+        code = run([verb, self.manifest, "--root", str(self.root), *words])
+        out, err = self._capture.readouterr()
+        return code, out, err
+
+    def error(self, *words: str, verb: str = "fetch") -> tuple[int, list[str]]:
+        """Run what fails; the exit code and the lines on stderr."""
+        code, out, err = self(verb, *words, "--quiet")
+        assert out == ""
+        return code, err.splitlines()
+
+
+@pytest.fixture
+def command(sample: Sample, tmp_path: Path, root: Path, capsys: Capture) -> Command:
+    return Command(sample, tmp_path, root, capsys)
+
+
+def test_a_fetch_tells_what_it_did_and_ends_with_0(command: Command) -> None:
+    code, out, err = command("fetch", "--mirror", command.stick)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("A sample is complete, every byte verified (")
+    assert f"{command.sample.size:,} bytes from {command.stick}" in lines[1]
+    assert lines[-1].strip() == str(command.sample.layout(command.root).tensors)
+    assert "4 files, 20.7 kB to fetch" in err
+    assert "error" not in err
+
+
+def test_quiet_says_nothing(command: Command) -> None:
+    assert command("fetch", "--mirror", command.stick, "--quiet") == (0, "", "")
+    assert command("verify", "--quiet") == (0, "", "")
+
+
+def test_json_is_one_object_on_stdout_at_the_end(command: Command) -> None:
+    code, out, _ = command("fetch", "--mirror", command.stick, "--json")
+    outcome = json.loads(out)
+    assert len(out.splitlines()) == 1
+    assert (code, outcome["exit_code"], outcome["dataset"]) == (0, 0, "sample")
+    assert outcome["received"] == {command.stick: command.sample.size}
+    assert outcome["tensors"] == str(command.sample.layout(command.root).tensors)
+
+
+def test_json_tells_of_a_failure_too(command: Command) -> None:
+    code, out, err = command("fetch", "--offline", "--json")
+    outcome = json.loads(out)
+    assert code == outcome["exit_code"] == 4
+    assert f"error: {outcome['error']}\nhint: {outcome['hint']}\n" in err
+
+
+def test_verify_tells_of_each_file_and_repairs_nothing(command: Command) -> None:
+    command("fetch", "--mirror", command.stick)
+    layout, file = command.sample.layout(command.root), command.sample.file()
+    layout.published(file).write_bytes(flipped(command.sample.files[file.name], 1500))
+    layout.payload(command.sample.file("test")).unlink()
+    before = disk_of(command.root)
+    code, out, err = command("verify")
+    assert code == 3
+    assert f"damaged  {layout.published(file)}  (1 of 16 pieces damaged)" in out.splitlines()
+    assert f"absent   {layout.payload(command.sample.file('test'))}" in out.splitlines()
+    assert out.count("good ") == 7
+    assert err == (
+        "error: sample is damaged in 1 of its files\n"
+        f"hint: Run: fmnist-fetch fetch {command.manifest} --root {command.root}\n"
+    )
+    assert disk_of(command.root) == before
+
+
+def test_verify_of_what_is_complete_is_0_and_of_what_is_not_there_is_1(command: Command) -> None:
+    assert command("verify")[0] == 1
+    assert not command.root.exists()
+    command("fetch", "--mirror", command.stick)
+    assert command("verify")[0] == 0
+
+
+def test_verify_as_json_names_each_file(command: Command) -> None:
+    command("fetch", "--mirror", command.stick)
+    outcome = json.loads(command("verify", "--json")[1])
+    assert set(outcome["files"].values()) == {"good"}
+    assert len(outcome["files"]) == 9
+
+
+def test_list_tells_of_the_catalogue_and_its_state(root: Path, capsys: Capture) -> None:
+    assert run(["list", "--root", str(root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [[name, "absent"] for name in ("fashion-mnist", "kmnist", "mnist")]
+    assert not root.exists()
+    assert run(["list", "--root", str(root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["datasets"]["mnist"] == "absent"
+
+
+def test_the_root_of_the_environment_is_used(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("FMNIST_ROOT", str(command.root))
+    assert run(["fetch", command.manifest, "--mirror", command.stick, "--quiet"]) == 0
+    assert command.sample.layout(command.root).tensors.exists()
+    assert run(["verify", command.manifest]) == 0
+    assert str(command.root) in capsys.readouterr().out
+
+
+def test_the_log_has_a_line_for_each_attempt(command: Command, tmp_path: Path) -> None:
+    command("fetch", "--mirror", command.stick, "--log", str(tmp_path / "log"))
+    entries = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert sum(entry["bytes"] for entry in entries) == command.sample.size
+
+
+def test_the_version_is_told(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"fmnist-fetch {__version__}\n"
+
+
+# Exit code 2: the command names what is not there.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["fetsch"],
+        ["fetch", "--jobs", "0"],
+        ["fetch", "--jobs", "65"],
+        ["fetch", "--patience", "-1"],
+        ["fetch", "--patience", "nan"],
+        ["fetch", "--patience", "long"],
+        ["fetch", "--progress", "loud"],
+        ["verify", "--mirror", "x"],
+    ],
+)
+def test_a_command_that_is_none_is_2(words: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(words)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["fetch", "verify"])
+def test_an_unknown_dataset_is_2_with_the_nearest_and_the_known_ones(verb: str, capsys: Capture) -> None:
+    assert run([verb, "fashon-mnist"]) == 2
+    assert capsys.readouterr().err == (
+        "error: there is no dataset called 'fashon-mnist'\n"
+        "hint: Did you mean fashion-mnist? Known: fashion-mnist, kmnist, mnist; "
+        "or give the path of a manifest (FILE.toml).\n"
+    )
+
+
+def test_a_url_that_is_none_is_2_and_nothing_is_made(command: Command) -> None:
+    code, lines = command.error("--mirror", "htp://mirror.example/")
+    assert (code, lines) == (
+        2,
+        [
+            "error: the mirror 'htp://mirror.example/' is neither a URL nor a folder that is there",
+            "hint: Give a URL that begins with http:// or https://, or the path of a folder with the files.",
+        ],
+    )
+    assert not command.sample.layout(command.root).tensors.exists()
+
+
+# Exit codes 3 and 4: wrong bytes, and no bytes.
+
+
+def test_wrong_bytes_everywhere_are_3(command: Command) -> None:
+    name = command.sample.file("test", "labels").name
+    with Mirror(command.sample.files, faults=[On(name, FlipByte(20))]) as mirror:
+        code, lines = command.error("--mirror", mirror.url, "--only-mirrors", "--patience", "2")
+    assert code == 3
+    assert lines[0].startswith("error: 46 bytes of test-labels-idx.gz could not be had from any source:")
+    assert lines[-1] == "hint: Name a mirror that has the right files: --mirror URL or --mirror FOLDER."
+
+
+def test_a_mirror_without_the_files_is_4(command: Command) -> None:
+    with Mirror({}) as mirror:
+        code, lines = command.error("--mirror", mirror.url, "--only-mirrors")
+    assert code == 4
+    assert lines[1].startswith(f"  {mirror.url} answered 404 for ")
+    assert lines[-1].startswith("hint: Check the address of the mirror. What arrived is kept. Another source: ")
+
+
+def test_a_mirror_that_cannot_be_reached_is_4_when_patience_ends(command: Command) -> None:
+    with refusing() as url:
+        code, lines = command.error("--mirror", url, "--patience", "0.3")
+    assert code == 4
+    assert lines[1] == f"  {url} refuses connections"
+
+
+def test_a_mirror_that_forbids_is_4(command: Command) -> None:
+    with Mirror(command.sample.files, faults=[Status(403)]) as mirror:
+        assert command.error("--mirror", mirror.url)[0] == 4
+    assert not list(command.root.rglob("*.gz*"))
+
+
+# Exit code 5: the disk.
+
+
+def test_a_root_that_is_a_file_is_5(command: Command) -> None:
+    command.root.write_bytes(b"mine")
+    code, lines = command.error("--mirror", command.stick)
+    assert code == 5
+    assert lines == [
+        f"error: {command.sample.layout(command.root).raw}: a part of this path is a file, not a folder",
+        "hint: Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one.",
+    ]
+    assert command.root.read_bytes() == b"mine"
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user can see and only its owner can write to."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+# All rooms are loaded first: nobody may be unable to read them.
+AS_NOBODY = """
+import os, sys, importlib, pkgutil, fmnist_fetch, filelock, encodings.idna
+for room in pkgutil.walk_packages(fmnist_fetch.__path__, "fmnist_fetch."):
+    if not room.name.endswith("__main__"):
+        importlib.import_module(room.name)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+fmnist_fetch.cli.main(sys.argv[1:])
+"""
+
+
+def test_a_root_that_may_not_be_written_to_is_5_and_the_way_out_is_named(sample: Sample, public: Path) -> None:
+    stick, manifest, shut = lay(public / "stick", sample.files), sample.write(public), public / "shut"
+    shut.mkdir(mode=0o555)
+    done = python(AS_NOBODY, "fetch", manifest, "--root", str(shut), "--mirror", str(stick), "--quiet")
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.splitlines() == [
+        f"error: {shut / 'Sample' / 'raw'}: permission denied",
+        "hint: Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one.",
+    ]
+    assert list(shut.iterdir()) == []
+
+
+def test_a_log_that_cannot_be_written_is_5_before_anything_is_done(command: Command, tmp_path: Path) -> None:
+    code, lines = command.error("--mirror", command.stick, "--log", str(tmp_path / "gone" / "log"))
+    assert code == 5
+    assert str(tmp_path / "gone" / "log") in lines[0]
+    assert not command.root.exists()
+
+
+# Exit code 6: manifests.
+
+
+def test_a_manifest_with_ten_faults_is_6_and_tells_all_ten(tmp_path: Path, root: Path, capsys: Capture) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(
+        "format = 1\nname = '../x'\nfolder = 'a/b'\ncolour = 1\nmirrors = ['x']\nmean = 1.0\n"
+        "[[files]]\nname = 'x.part'\nsplit = 'A'\nrole = 'x'\nsize = 0\nsha256 = 'x'\n"
+    )
+    assert run(["fetch", str(path), "--root", str(root)]) == 6
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"error: {path} has 10 faults:"
+    places = ["name", "folder", "mirrors", "mean", "colour", *["file"] * 5]
+    assert sorted(line.split()[0] for line in lines[1:-1]) == sorted(places)
+    assert lines[-1] == "hint: Mend the places named above, then run again."
+    assert not root.exists()
+
+
+# As a process.
+
+
+def test_the_reader_may_go_away(command: Command) -> None:
+    command("fetch", "--mirror", command.stick)
+    words = f"'{sys.executable}' -m fmnist_fetch verify '{command.manifest}' --root '{command.root}' | head -n 1"
+    for script in (words, words.replace("head -n 1", "true")):
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {script}"],
+            capture_output=True,
+            text=True,
+            env=environment(PYTHONUNBUFFERED="1"),
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_as_a_module_it_has_the_same_exit_codes(sample: Sample, root: Path, tmp_path: Path) -> None:
+    manifest = sample.write(tmp_path)
+    assert command_line("verify", manifest, "--root", str(root)).returncode == 1
+    assert command_line("fetch", "nothing").returncode == 2
+    assert command_line("--help").returncode == 0
+
+
+def test_every_verb_has_help(capsys: Capture) -> None:
+    for verb in ("fetch", "verify", "list"):
+        with pytest.raises(SystemExit) as caught:
+            run([verb, "--help"])
+        assert caught.value.code == 0
+        assert "--root" in capsys.readouterr().out

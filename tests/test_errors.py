@@ -1,0 +1,147 @@
+"""Errors: a tree split by what the caller can do, sentences of facts, hints to act on."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fmnist_fetch import errors
+from fmnist_fetch.errors import (
+    DiskError,
+    FetchError,
+    FormatError,
+    IntegrityError,
+    ManifestError,
+    SourceError,
+    UsageError,
+    disk,
+)
+
+ROOM = "Free some space and run the same command again; every verified piece is kept."
+ELSEWHERE = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one."
+
+
+def kinds(kind: type[FetchError] = FetchError) -> Iterator[type[FetchError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from kinds(child)
+
+
+def test_the_exit_codes_are_those_of_the_contract() -> None:
+    codes: dict[type[FetchError], int] = {
+        UsageError: 2,
+        IntegrityError: 3,
+        SourceError: 4,
+        DiskError: 5,
+        FormatError: 6,
+        ManifestError: 6,
+    }
+    assert {kind: kind.exit_code for kind in codes} == codes
+    assert FetchError.exit_code == 1
+    assert all(1 <= kind.exit_code <= 6 for kind in kinds())
+
+
+def test_the_tree_in_the_docstring_is_the_tree_in_the_code() -> None:
+    lines = [line.split() for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")]
+    drawn = {words[0]: int(words[1]) for words in lines}
+    assert drawn == {kind.__name__: kind.exit_code for kind in kinds()}
+
+
+def test_the_ground_floor_imports_nothing_of_the_package() -> None:
+    tree = ast.parse(Path(errors.__file__).read_text())
+    imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert not [name for name in imported if name.startswith("fmnist_fetch")]
+
+
+def test_every_error_has_a_hint() -> None:
+    with pytest.raises(TypeError):
+        FetchError("facts without a remedy")  # type: ignore[call-arg]
+    assert SourceError("a mirror hung up").hint == "Run the same command again."
+
+
+def test_a_manifest_error_lists_every_fault_and_keeps_them_as_data() -> None:
+    error = ManifestError("my.toml", ["size is missing", "file 2, name is odd"])
+    assert error.message == "my.toml has 2 faults:\n  size is missing\n  file 2, name is odd"
+    assert error.faults == ("size is missing", "file 2, name is odd")
+    assert ManifestError("my.toml", ["size is missing"]).message.startswith("my.toml has 1 fault:")
+
+
+def failing(number: int, needed: int | None = None) -> DiskError:
+    with pytest.raises(DiskError) as caught, disk("/media/stick/x", needed):
+        raise OSError(number, os.strerror(number))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EACCES, "permission denied"),
+        (errno.EPERM, "permission denied"),
+        (errno.EEXIST, "a file is in the way where a folder should be"),
+        (errno.ENOTDIR, "a part of this path is a file, not a folder"),
+        (errno.EISDIR, "this is a folder, not a file"),
+        (errno.ENOENT, "it is not there (any more)"),
+        (errno.EIO, os.strerror(errno.EIO)),
+    ],
+)
+def test_a_disk_error_names_the_path_the_reason_and_another_root(number: int, reason: str) -> None:
+    error = failing(number, needed=1)
+    assert (error.message, error.hint) == (f"/media/stick/x: {reason}", ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "your disk quota is used up")]
+)
+def test_where_space_is_short_the_bytes_needed_are_told(number: int, reason: str) -> None:
+    error = failing(number, needed=26_421_880)
+    assert error.message == f"/media/stick/x: {reason} (26,421,880 bytes are needed)"
+    assert error.hint == ROOM
+    assert failing(number).message == f"/media/stick/x: {reason}"
+
+
+def test_other_failures_pass_through_untouched() -> None:
+    with pytest.raises(ZeroDivisionError), disk("x"):
+        _ = 1 / 0
+
+
+def test_the_system_error_stays_the_cause() -> None:
+    assert isinstance(failing(errno.EACCES).__cause__, OSError)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_really_full_device_is_told() -> None:
+    with (
+        pytest.raises(DiskError, match=r"/dev/full: the disk is full \(9 bytes"),
+        disk("/dev/full", 9),
+        open("/dev/full", "wb", buffering=0) as file,
+    ):
+        file.write(b"123456789")
+
+
+def test_a_file_in_the_way_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "root").write_text("mine")
+    with pytest.raises(DiskError, match="a file is in the way"), disk(tmp_path / "root"):
+        (tmp_path / "root").mkdir(exist_ok=True)
+    with pytest.raises(DiskError, match="a part of this path is a file"), disk(tmp_path / "root"):
+        (tmp_path / "root" / "raw").mkdir(parents=True)
+    assert (tmp_path / "root").read_text() == "mine"
+
+
+def test_a_really_read_only_file_system_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(tmp_path / "mount")]
+    if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a read-only file system")
+    try:
+        with pytest.raises(DiskError, match="the file system is read-only"), disk(tmp_path / "mount"):
+            (tmp_path / "mount" / "raw").mkdir()
+    finally:
+        subprocess.run(["umount", str(tmp_path / "mount")], check=True)

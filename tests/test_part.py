@@ -1,0 +1,199 @@
+"""Part files: check in memory, then write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faults import payload
+from fmnist_fetch.errors import DiskError
+from fmnist_fetch.manifest import DataFile, Payload
+from fmnist_fetch.part import PartFile, scan, verifies
+from samples import disk_of, file_of, flipped, sha256
+
+DATA = payload(9500, seed=9)
+FILE = file_of("data", DATA, Payload("data", len(DATA), sha256(DATA)), "train", "images")
+ALL = set(range(10))
+
+
+def piece(index: int, file: DataFile = FILE) -> bytes:
+    return DATA[slice(*file.pieces[index].span)]
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Iterator[PartFile]:
+    part = PartFile(tmp_path / "raw" / "data", FILE)
+    yield part
+    part.close()
+
+
+def test_a_part_file_that_is_not_there_has_no_good_piece_and_is_not_made_by_looking(part: PartFile) -> None:
+    assert part.scan() == set()
+    assert not part.path.parent.exists()
+
+
+def test_a_right_piece_is_written_at_its_place(part: PartFile) -> None:
+    assert part.put(3, piece(3))
+    assert part.part.read_bytes() == bytes(3000) + piece(3)
+    assert part.scan() == {3}
+
+
+@pytest.mark.parametrize(
+    "data", [flipped(piece(3), 0), flipped(piece(3), -1), piece(3)[:-1], piece(3) + b"x", b"", piece(4)]
+)
+def test_a_wrong_piece_writes_nothing(data: bytes, part: PartFile) -> None:
+    part.put(0, piece(0))
+    before = disk_of(part.path.parent)
+    assert not part.put(3, data)
+    assert disk_of(part.path.parent) == before
+
+
+def test_a_wrong_first_piece_makes_not_even_a_file(part: PartFile) -> None:
+    assert not part.put(0, flipped(piece(0), 17))
+    assert not part.path.parent.exists()
+
+
+@given(order=st.permutations(range(10)))
+def test_pieces_in_any_order_make_the_file(order: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+    part = PartFile(tmp_path_factory.mktemp("part") / "data", FILE)
+    for count, index in enumerate(order, start=1):
+        assert part.put(index, bytearray(piece(index)))
+        assert part.scan() == set(order[:count])
+    part.finish()
+    assert part.path.read_bytes() == DATA
+    assert not part.part.exists()
+
+
+@given(at=st.integers(0, len(DATA) - 1), size=st.integers(0, len(DATA)))
+def test_a_scan_finds_exactly_the_pieces_that_are_right(
+    at: int, size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("scan") / "data"
+    path.write_bytes(flipped(DATA, at)[:size])
+    right = {
+        index for index, (span, _) in enumerate(FILE.pieces) if span.stop <= size and not span.start <= at < span.stop
+    }
+    assert scan(path, FILE) == right
+
+
+def test_bytes_beyond_the_size_are_cut_off(part: PartFile) -> None:
+    part.part.parent.mkdir()
+    part.part.write_bytes(DATA + b"more than there should be")
+    assert part.scan() == ALL
+    part.finish()
+    assert part.path.read_bytes() == DATA
+
+
+def test_two_part_files_on_the_same_path_complete_it_together(part: PartFile) -> None:
+    other = PartFile(part.path, FILE)
+    for index in ALL:
+        assert (part if index % 2 else other).put(index, piece(index))
+    assert part.scan() == other.scan() == ALL
+    part.finish()
+    # The other was second: what has the final name is as good as its own.
+    other.finish()
+    assert part.path.read_bytes() == DATA
+    assert list(part.path.parent.iterdir()) == [part.path]
+
+
+def test_to_finish_second_is_an_error_where_the_final_file_is_not_right(part: PartFile) -> None:
+    part.put(0, piece(0))
+    part.part.rename(part.path)
+    with pytest.raises(DiskError, match="it is not there"):
+        part.finish()
+
+
+def test_threads_may_put_at_once(part: PartFile) -> None:
+    threads = [Thread(target=part.put, args=(index, piece(index))) for index in ALL]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert part.scan() == ALL
+
+
+def test_closing_keeps_the_pieces_and_putting_opens_it_again(part: PartFile) -> None:
+    part.put(0, piece(0))
+    part.close()
+    part.close()
+    part.put(1, piece(1))
+    assert part.scan() == {0, 1}
+
+
+def test_a_folder_that_is_a_file_is_a_disk_error(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"mine")
+    part = PartFile(tmp_path / "raw" / "data", FILE)
+    with pytest.raises(DiskError, match="a file is in the way"):
+        part.put(0, piece(0))
+    assert part.scan() == set()
+    assert (tmp_path / "raw").read_bytes() == b"mine"
+
+
+def test_a_folder_in_place_of_the_part_file_has_no_good_piece(part: PartFile) -> None:
+    part.part.mkdir(parents=True)
+    assert part.scan() == set()
+    with pytest.raises(DiskError, match="this is a folder, not a file"):
+        part.put(0, piece(0))
+
+
+@pytest.mark.parametrize("stored", [flipped(DATA, 5), DATA[:-1], DATA + b"x", b""])
+def test_what_is_not_the_very_file_does_not_verify(stored: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    assert not verifies(path, FILE.size, FILE.sha256)
+    path.write_bytes(stored)
+    assert not verifies(path, FILE.size, FILE.sha256)
+    path.write_bytes(DATA)
+    assert verifies(path, FILE.size, FILE.sha256)
+    assert not verifies(tmp_path, FILE.size, FILE.sha256)
+
+
+def test_the_beginning_of_a_piece_is_a_proposal_and_counts_for_nothing(part: PartFile) -> None:
+    part.put(0, piece(0))
+    part.hold(3, piece(3)[:400])
+    part.hold(3, piece(3)[:700], known=400)
+    assert part.held() == {3: piece(3)[:700]}
+    assert part.scan() == {0}
+    # Another run finds it too.
+    assert PartFile(part.path, FILE).held() == {3: piece(3)[:700]}
+
+
+def test_a_beginning_that_is_let_go_is_gone(part: PartFile) -> None:
+    part.hold(3, piece(3)[:400])
+    part.let_go(4)
+    assert part.held().keys() == {3}
+    part.let_go(3)
+    assert part.held() == {}
+    assert list(part.path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".data.99.held", ".data.-1.held", ".data.x.held", ".data..held", ".data.1.2.held"])
+def test_a_beginning_of_no_piece_is_passed_over(name: str, part: PartFile) -> None:
+    part.path.parent.mkdir()
+    (part.path.parent / name).write_bytes(b"x" * 10)
+    assert set(part.held()) <= ALL
+    assert part.scan() == set()
+
+
+def test_a_beginning_as_long_as_its_piece_or_empty_is_passed_over(part: PartFile) -> None:
+    part.hold(1, piece(1))
+    part.hold(2, b"")
+    assert part.held() == {}
+
+
+def test_a_beginning_that_cannot_be_kept_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"mine")
+    PartFile(tmp_path / "raw" / "data", FILE).hold(0, b"x")
+    assert (tmp_path / "raw").read_bytes() == b"mine"
+
+
+def test_finishing_leaves_no_beginnings_behind(part: PartFile) -> None:
+    part.hold(1, piece(1)[:10])
+    for index in ALL:
+        part.put(index, piece(index))
+    part.finish()
+    assert list(part.path.parent.iterdir()) == [part.path]

@@ -1,0 +1,34 @@
+"""What a run did, added up from its events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fmnist_fetch.events import Attempted, Began, Ended, Verified
+from fmnist_fetch.report import Report
+from fmnist_fetch.spans import Span
+
+
+def attempt(source: str, received: int, *, error: str | None = None, wrong: int = 0) -> Attempted:
+    return Attempted(source, "x.gz", Span(0, 100), 206, received, received // 10, 0.5, wrong, error)
+
+
+def test_bytes_are_added_up_by_source_and_failures_counted() -> None:
+    report = Report("mine", Path("root"), Path("tensors"))
+    report.note(Began((("x.gz", 100, 20),), pieces=10, good=2))
+    for event in (
+        attempt("one", 100),
+        attempt("other", 30, error="hung up"),
+        attempt("one", 50, error="wrong bytes", wrong=1),
+        attempt("silent", 0, error="said nothing"),
+        Verified("x.gz", 10),
+        Ended(),
+    ):
+        report.note(event)
+    assert report.received == {"one": 150, "other": 30}
+    assert (report.pieces, report.good, report.retries, report.wrong_pieces) == (10, 2, 3, 1)
+
+
+def test_a_run_without_a_transfer_received_nothing() -> None:
+    report = Report("mine", Path("root"), Path("tensors"))
+    assert (report.received, report.retries, report.pieces) == ({}, 0, 0)

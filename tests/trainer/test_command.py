@@ -1,0 +1,263 @@
+"""The command line: verbs, exit codes, and two lines for everything that goes wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: run make train first")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from tinydata import Command, Tiny, environment, listing  # noqa: E402
+from trainer.__main__ import main, parser  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def run(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, to be read only."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert main([*tiny.options, "--out", str(out), "--epochs", "5", "--no-pictures"]) == 0
+    return out
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """The two lines of an error, and nothing else."""
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+    return error, hint
+
+
+def test_without_a_verb_it_trains(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMNIST_ROOT", str(tiny.root))
+    assert main(["--dataset", str(tiny.manifest), "--epochs", "1", "--no-pictures"]) == 0
+    assert "epoch  1   train loss" in capsys.readouterr().out
+    assert Path("runs", "tiny", "model.safetensors").exists()
+
+
+def test_the_defaults_are_the_books_job() -> None:
+    from trainer import Settings
+
+    assert Settings() == Settings("fashion-mnist", epochs=10, batch_size=256, learning_rate=0.1, seed=0, threads=2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--epochs", "0"],
+        ["--epochs", "many"],
+        ["--batch-size", "-1"],
+        ["--learning-rate", "0"],
+        ["--learning-rate", "nan"],
+        ["--seed", "-1"],
+        ["--seed", "4294967296"],
+        ["--threads", "0"],
+        ["--device", "abacus"],
+        ["--no-such-option"],
+        ["trian"],
+        ["evaluate"],
+        ["predict", "run", "--top", "0"],
+    ],
+)
+def test_a_command_that_makes_no_sense_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "--help" in complaint(capsys)[1]
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_a_device_that_is_not_there_is_a_usage_error(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*tiny.options, "--device", "cuda"]) == 2
+    assert complaint(capsys)[1] == "hint: Train with --device cpu."
+    assert list(Path().iterdir()) == []
+
+
+def test_missing_data_names_the_command_that_brings_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(tmp_path / "data")]) == 1
+    assert "make data" in complaint(capsys)[1]
+    assert list(Path().iterdir()) == []
+
+
+def test_damaged_data_names_the_command_that_mends_it(own_tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = own_tiny.tensor_file.read_bytes()
+    own_tiny.tensor_file.write_bytes(whole[:-5000] + bytes([whole[-5000] ^ 1]) + whole[-4999:])
+    assert main([*own_tiny.options, "--no-pictures"]) == 3
+    assert "fmnist-fetch fetch" in complaint(capsys)[1]
+    assert list(Path().iterdir()) == []
+
+
+def test_a_run_folder_that_is_a_file_is_a_disk_error(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("taken").write_text("mine")
+    assert main([*tiny.options, "--out", "taken"]) == 5
+    assert "--out" in complaint(capsys)[1]
+    assert Path("taken").read_text() == "mine"
+
+
+def test_a_read_only_root_is_no_hindrance(tiny: Tiny) -> None:
+    folders = [tiny.root, *(path for path in tiny.root.rglob("*") if path.is_dir())]
+    before = listing(tiny.root)
+    for folder in folders:
+        folder.chmod(0o500)
+    try:
+        assert main([*tiny.options, "--epochs", "1", "--no-pictures"]) == 0
+    finally:
+        for folder in folders:
+            folder.chmod(0o700)
+    assert listing(tiny.root) == before
+
+
+def test_a_run_that_misses_the_closing_bounds_is_kept_and_says_where_to_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tinydata import make_tiny
+
+    named = make_tiny(tmp_path, name="fashion-mnist")
+    options = [*named.options, "--out", "run", "--no-pictures", "--learning-rate", "0.00001"]
+    assert main([*options, "--epochs", "4"]) == 0
+    capsys.readouterr()
+    assert main([*options, "--epochs", "5"]) == 1
+    error, hint = complaint(capsys)
+    assert error.startswith("error: after 5 epochs the training loss is 2.")
+    assert "--learning-rate" in hint
+    assert Path("run", "summary.json").exists()
+
+
+def test_evaluate_tests_the_model_anew_and_confirms_the_summary(
+    tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(run), "--root", str(tiny.root)]) == 0
+    shown = capsys.readouterr().out
+    accuracy = json.loads((run / "summary.json").read_bytes())["final"]["test_accuracy"]
+    assert f"test acc {accuracy:.4f}   200 images" in shown
+    assert "as summary.json says" in shown
+
+
+def test_evaluate_finds_a_summary_that_boasts(
+    tiny: Tiny, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boaster = tmp_path / "boaster"
+    boaster.mkdir()
+    for name, content in listing(run).items():
+        (boaster / name).write_bytes(content)
+    summary = json.loads((run / "summary.json").read_bytes())
+    summary["final"]["test_accuracy"] = 0.1234
+    (boaster / "summary.json").write_text(json.dumps(summary))
+    assert main(["evaluate", str(boaster), "--root", str(tiny.root)]) == 3
+    assert "0.1234" in complaint(capsys)[0]
+
+
+def test_evaluate_finds_a_model_that_was_exchanged(
+    tiny: Tiny, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trainer.checkpoint import load_model
+
+    boaster = tmp_path / "boaster"
+    boaster.mkdir()
+    for name, content in listing(run).items():
+        (boaster / name).write_bytes(content)
+    tensors, (_, story) = load_file(run / "model.safetensors"), load_model(run / "model.safetensors")
+    tensors["bias"] += 1e-7
+    save_file(tensors, boaster / "model.safetensors", {"trainer": json.dumps(story)})
+    assert main(["evaluate", str(boaster), "--root", str(tiny.root)]) == 3
+    complaint(capsys)
+
+
+def test_predict_prints_labels_with_probabilities_best_first(
+    tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run), "0", "199", "--top", "2", "--root", str(tiny.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines[::3]] == [["test", "image", "0"], ["test", "image", "199"]]
+    for first, second in ((lines[1], lines[2]), (lines[4], lines[5])):
+        assert 1 >= float(first.split()[-1]) >= float(second.split()[-1]) >= 0
+
+
+def test_predict_without_an_item_takes_the_first_six_test_images(
+    tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run), "--root", str(tiny.root)]) == 0
+    assert capsys.readouterr().out.count("test image") == 6
+
+
+def test_predict_refuses_an_index_that_is_not_there(tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(run), "200", "--root", str(tiny.root)]) == 2
+    assert "0 to 199" in complaint(capsys)[0]
+
+
+def test_a_run_that_is_not_there_is_an_error_with_the_command_that_makes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for verb in ("evaluate", "predict"):
+        assert main([verb, "runs/none"]) == 1
+        assert complaint(capsys)[1] == "hint: Train first: python -m trainer --out runs/none"
+    assert list(Path().iterdir()) == []
+
+
+def test_an_own_picture_gets_the_labels_of_its_test_image(
+    tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed: run make train first")
+    from fmnist_fetch.tensors import load
+
+    grey = load(str(tiny.manifest), "test", tiny.root).images[7]
+    image.fromarray(grey).save("grey.png")
+    image.fromarray(grey).convert("RGB").save("colours.png")
+    answers = []
+    for item in ("7", "grey.png", "colours.png"):
+        assert main(["predict", str(run), item, "--root", str(tiny.root)]) == 0
+        answers.append(capsys.readouterr().out.splitlines()[1:])
+    assert answers[0] == answers[1] == answers[2]
+    assert len(answers[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "colour"),
+    [
+        ("L", (27, 28), 0), ("L", (28, 56), 0), ("RGB", (28, 28), (9, 0, 9)), ("RGB", (28, 28), (9, 9, 0)),
+        ("RGBA", (28, 28), (9, 9, 9, 0)), ("I;16", (28, 28), 1000), ("F", (28, 28), 0.5),
+    ],
+)  # fmt: skip
+def test_a_picture_of_another_shape_or_kind_is_a_clear_error(
+    run: Path, mode: str, size: tuple[int, int], colour: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed: run make train first")
+    image.new(mode, size, colour).save("picture.tiff")
+    assert main(["predict", str(run), "picture.tiff"]) == 6
+    error, hint = complaint(capsys)
+    assert "picture.tiff" in error
+    assert "28 x 28" in hint
+
+
+def test_what_is_no_picture_is_a_clear_error(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("PIL.Image", reason="Pillow is not installed: run make train first")
+    Path("text.png").write_text("no picture")
+    Path("cut.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x1c\0\0\0\x1c\x08\0\0\0\0")
+    for name, code in (("text.png", 6), ("cut.png", 6), ("absent.png", 2), (".", 2)):
+        assert main(["predict", str(run), name]) == code
+        complaint(capsys)
+
+
+def test_a_reader_that_goes_away_stops_no_training(tiny: Tiny, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "trainer", *tiny.options, "--out", str(tmp_path / "run"), "--no-pictures"]
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # type: ignore[union-attr]
+        assert process.wait() == 0
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_every_verb_and_option_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"]):
+        with pytest.raises(SystemExit) as stopped:
+            parser().parse_args(words)
+        assert stopped.value.code == 0
+    assert "--top" in capsys.readouterr().out
+
+
+def test_the_script_ends_with_the_exit_code_of_the_command(command: Command) -> None:
+    assert command("--epochs", "0").returncode == 2
+    assert command("--help").returncode == 0

@@ -1,0 +1,188 @@
+"""The run folder, and runs that are interrupted: the command line in processes of its own."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: run make train first")
+
+from tinydata import Command, Tiny, environment, listing  # noqa: E402
+
+MANY = 300
+
+
+def numbers(run: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl without their seconds."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def start_and_signal(tiny: Tiny, out: Path, number: int, *more: str) -> "subprocess.Popen[str]":
+    """Train, and send a signal as soon as three epochs are on the disk."""
+    words = [sys.executable, "-m", "trainer", *tiny.options, "--out", str(out), "--no-pictures", *more]
+    process = subprocess.Popen(
+        [*words, "--epochs", str(MANY)],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = out / "metrics.jsonl"
+    while process.poll() is None and (not metrics.exists() or metrics.read_text().count("\n") < 3):
+        time.sleep(0.001)
+    process.send_signal(number)
+    return process
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of many epochs that nobody interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    words = [*tiny.options, "--out", str(out), "--epochs", str(MANY), "--no-pictures"]
+    subprocess.run([sys.executable, "-m", "trainer", *words], env=environment(), check=True, capture_output=True)
+    return out
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_run_that_was_killed_and_resumed_ends_as_one_that_was_not(
+    tiny: Tiny, whole: Path, tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "run"
+    with start_and_signal(tiny, out, signal.SIGKILL) as process:
+        assert process.wait() == -signal.SIGKILL
+    assert not (out / "model.safetensors").exists()
+    done = command("--resume", "--out", out, "--root", tiny.root, "--no-pictures")
+    assert done.returncode == 0, done.stderr
+    assert 3 < done.stdout.count("epoch") < MANY
+    assert numbers(out) == numbers(whole)
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert sorted(listing(out)) == sorted(listing(whole))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(
+    tiny: Tiny, whole: Path, tmp_path: Path, command: Command, number: signal.Signals
+) -> None:
+    out = tmp_path / "run"
+    with start_and_signal(tiny, out, number) as process:
+        _, complaint = process.communicate()
+    assert process.returncode == 130
+    error, hint = complaint.splitlines()
+    assert error.startswith("error: interrupted after epoch ")
+    assert error.endswith(f" of {MANY}; the checkpoint is kept")
+    assert hint == f"hint: Go on with: python -m trainer --resume --out {out} --root {tiny.root}"
+    assert command(*hint.split()[7:], "--no-pictures").returncode == 0
+    assert numbers(out) == numbers(whole)
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_run_leaves_what_the_readme_promises(tiny: Tiny, tmp_path: Path, command: Command) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: run make train first")
+    out = tmp_path / "run"
+    done = command(*tiny.options, "--out", out, "--epochs", 3, "--seed", 4)
+    assert (done.returncode, done.stderr) == (0, "")
+    pictures = {"curves.png", "predictions.png", "confusion.png"}
+    files = listing(out)
+    assert (
+        files.keys()
+        == {
+            "metrics.jsonl",
+            "summary.json",
+            "model.safetensors",
+            "checkpoint.safetensors",
+        }
+        | pictures
+    )
+    assert all(files[name].startswith(b"\x89PNG") for name in pictures)
+    lines = [json.loads(line) for line in files["metrics.jsonl"].splitlines()]
+    assert [list(line) for line in lines] == [["epoch", "train_loss", "train_accuracy", "test_accuracy", "seconds"]] * 3
+    summary = json.loads(files["summary.json"])
+    assert summary["settings"]["seed"] == 4
+    assert summary["final"]["test_accuracy"] == lines[-1]["test_accuracy"]
+    assert summary["model_sha256"] == hashlib.sha256(files["model.safetensors"]).hexdigest()
+    assert summary["versions"]["torch"] == torch.__version__
+    assert len(summary["data"]) == 4
+
+
+def test_two_runs_of_one_seed_leave_the_same_model_and_the_same_numbers(
+    tiny: Tiny, tmp_path: Path, command: Command
+) -> None:
+    for name in ("one", "two"):
+        assert command(*tiny.options, "--out", tmp_path / name, "--epochs", 3, "--no-pictures").returncode == 0
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert numbers(one) == numbers(two)
+    assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+
+
+def test_a_finished_run_can_be_given_more_epochs(tiny: Tiny, tmp_path: Path, command: Command) -> None:
+    longer, straight = tmp_path / "longer", tmp_path / "straight"
+    options = [*tiny.options, "--no-pictures"]
+    assert command(*options, "--out", longer, "--epochs", 2).returncode == 0
+    assert command(*options, "--out", longer, "--epochs", 4, "--resume").returncode == 0
+    assert command(*options, "--out", straight, "--epochs", 4).returncode == 0
+    assert numbers(longer) == numbers(straight)
+    assert (longer / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
+
+
+def test_a_resumed_run_keeps_its_settings_and_refuses_others(tiny: Tiny, tmp_path: Path, command: Command) -> None:
+    out = tmp_path / "run"
+    options = [*tiny.options, "--out", out, "--no-pictures"]
+    assert command(*options, "--epochs", 2, "--seed", 5).returncode == 0
+    before = listing(out)
+    refused = command(*options, "--resume", "--seed", 6)
+    assert refused.returncode == 2
+    assert f"error: {out} was begun with seed 5, not 6" in refused.stderr
+    assert listing(out) == before
+
+
+def test_resume_without_a_checkpoint_begins_with_the_first_epoch(tiny: Tiny, tmp_path: Path, command: Command) -> None:
+    done = command(*tiny.options, "--resume", "--out", tmp_path / "run", "--epochs", 2, "--no-pictures")
+    assert done.returncode == 0
+    assert "beginning with epoch 1" in done.stdout
+    assert len(numbers(tmp_path / "run")) == 2
+
+
+def test_a_damaged_checkpoint_is_refused_and_kept(tiny: Tiny, tmp_path: Path, command: Command) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "checkpoint.safetensors").write_bytes(b"half a file")
+    refused = command(*tiny.options, "--resume", "--out", out)
+    assert refused.returncode == 6
+    assert [line.split(":")[0] for line in refused.stderr.splitlines()] == ["error", "hint"]
+    assert listing(out) == {"checkpoint.safetensors": b"half a file"}
+
+
+def test_a_run_is_not_resumed_on_other_data(own_tiny: Tiny, tmp_path: Path, command: Command) -> None:
+    from tinydata import make_tiny
+
+    (tmp_path / "other").mkdir()
+    other = make_tiny(tmp_path / "other", seed=6)
+    out = tmp_path / "run"
+    assert command(*own_tiny.options, "--out", out, "--epochs", 2, "--no-pictures").returncode == 0
+    before = listing(out)
+    own_tiny.manifest.write_bytes(other.manifest.read_bytes())
+    refused = command("--resume", "--out", out, "--root", other.root, "--epochs", 4)
+    assert refused.returncode == 3
+    assert listing(out) == before
+
+
+def test_a_new_run_takes_the_place_of_an_old_one_and_leaves_strangers_files(
+    tiny: Tiny, tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "run"
+    options = [*tiny.options, "--out", out, "--no-pictures"]
+    assert command(*options, "--epochs", 3).returncode == 0
+    (out / "notes.txt").write_text("mine")
+    (out / "curves.png").write_bytes(b"of the old run")
+    assert command(*options, "--epochs", 1).returncode == 0
+    assert len(numbers(out)) == 1
+    assert (out / "notes.txt").read_text() == "mine"
+    assert not (out / "curves.png").exists()

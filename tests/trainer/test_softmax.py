@@ -1,0 +1,138 @@
+"""The mathematics, held against autograd and torch's own cross-entropy."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: run make train first")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from trainer.softmax import (  # noqa: E402
+    Model,
+    accuracy,
+    cross_entropy,
+    gradient,
+    hits,
+    log_softmax,
+    logits,
+    losses,
+    top,
+)
+
+seeds = st.integers(0, 2**32 - 1)
+scales = st.sampled_from([0.01, 1.0, 30.0, 1e4])
+
+
+def batch(seed: int, scale: float, rows: int = 7) -> tuple[Tensor, Tensor, Tensor]:
+    """Random scores (rows, 10), labels (rows,) and pixels (rows, 784)."""
+    dice = torch.Generator().manual_seed(seed)
+    scores = torch.randn((rows, 10), generator=dice) * scale
+    return scores, torch.randint(0, 10, (rows,), generator=dice), torch.rand((rows, 784), generator=dice)
+
+
+@given(seeds, scales)
+def test_the_loss_is_that_of_torch(seed: int, scale: float) -> None:
+    scores, labels, _ = batch(seed, scale)
+    assert torch.allclose(cross_entropy(scores, labels), functional.cross_entropy(scores, labels), rtol=1e-5)
+
+
+@given(seeds, scales)
+def test_the_gradient_by_hand_is_that_of_autograd(seed: int, scale: float) -> None:
+    _, labels, pixels = batch(seed, scale)
+    weight, bias = torch.randn((10, 784)).mul(scale / 28).requires_grad_(), torch.zeros(10, requires_grad=True)
+    functional.cross_entropy(pixels @ weight.T + bias, labels).backward()
+    with torch.no_grad():
+        by_hand = gradient(log_softmax(logits(weight, bias, pixels)), labels, pixels)
+    for mine, theirs in zip(by_hand, (weight.grad, bias.grad), strict=True):
+        assert mine.shape == theirs.shape
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@given(seeds, scales, st.floats(-1e3, 1e3, width=32))
+def test_a_constant_added_to_every_score_changes_nothing(seed: int, scale: float, constant: float) -> None:
+    scores, _, _ = batch(seed, scale)
+    assert torch.allclose(log_softmax(scores + constant), log_softmax(scores), atol=1e-2, rtol=1e-3)
+
+
+@given(seeds, scales)
+def test_probabilities_are_not_negative_and_sum_to_one(seed: int, scale: float) -> None:
+    probabilities = log_softmax(batch(seed, scale)[0]).exp()
+    assert (probabilities >= 0).all()
+    assert torch.allclose(probabilities.sum(dim=1), torch.ones(7), atol=1e-5)
+
+
+@given(seeds, scales)
+def test_errors_of_a_row_cancel_out_so_the_bias_gradient_sums_to_zero(seed: int, scale: float) -> None:
+    scores, labels, pixels = batch(seed, scale)
+    assert gradient(log_softmax(scores), labels, pixels)[1].sum().abs() < 1e-5
+
+
+@pytest.mark.parametrize("extreme", [1e4, -1e4])
+def test_scores_of_ten_thousand_neither_overflow_nor_become_nan(extreme: float) -> None:
+    scores, labels = torch.zeros(2, 10), torch.tensor([0, 3])
+    scores[:, 0] = extreme
+    assert cross_entropy(scores, labels).isfinite()
+    assert torch.allclose(cross_entropy(scores, labels), functional.cross_entropy(scores, labels))
+    assert all(part.isfinite().all() for part in gradient(log_softmax(scores), labels, torch.ones(2, 784)))
+
+
+def test_the_textbook_softmax_overflows_at_89_where_this_one_does_not() -> None:
+    scores = torch.tensor([[89.0, 0.0]])
+    assert (scores.exp() / scores.exp().sum()).isnan().any()
+    assert log_softmax(scores).tolist() == [[0.0, -89.0]]
+
+
+def test_a_probability_that_rounds_to_zero_costs_much_but_not_infinitely_much() -> None:
+    scores = torch.tensor([[0.0, 1e4]])
+    assert log_softmax(scores).exp()[0, 0] == 0
+    assert float(losses(log_softmax(scores), torch.tensor([0]))) == 1e4
+
+
+def test_the_worked_example_of_the_book() -> None:
+    probabilities = torch.tensor([[0.1, 0.3, 0.6], [0.3, 0.2, 0.5]])
+    labels = torch.tensor([0, 2])
+    picked = losses(probabilities.log(), labels)
+    assert picked.exp().reciprocal().tolist() == pytest.approx([0.1, 0.5])
+    assert picked.tolist() == pytest.approx([2.3026, 0.6931], abs=1e-4)
+    assert float(cross_entropy(probabilities.log(), labels)) == pytest.approx((2.3026 + 0.6931) / 2, abs=1e-4)
+    assert float(accuracy(probabilities, labels)) == 0.5
+    assert hits(probabilities, labels).tolist() == [False, True]
+
+
+@given(seeds)
+def test_only_the_true_class_enters_the_loss_because_the_label_is_one_hot(seed: int) -> None:
+    scores, labels, _ = batch(seed, 1.0)
+    over_all_classes = -(functional.one_hot(labels, 10) * log_softmax(scores)).sum(dim=1)
+    assert torch.equal(losses(log_softmax(scores), labels), over_all_classes)
+
+
+def test_a_score_is_the_image_times_a_row_of_the_weight_plus_the_bias() -> None:
+    weight, bias = torch.arange(6.0).view(2, 3), torch.tensor([10.0, 20.0])
+    assert logits(weight, bias, torch.tensor([[1.0, 0.0, 2.0]])).tolist() == [[14.0, 33.0]]
+
+
+def test_a_fresh_model_has_normal_weights_of_spread_a_hundredth_and_no_bias() -> None:
+    model = Model.fresh(seed=1)
+    assert model.weight.shape == (10, 784)
+    assert float(model.weight.std()) == pytest.approx(0.01, rel=0.05)
+    assert float(model.weight.mean()) == pytest.approx(0, abs=0.0005)
+    assert model.bias.tolist() == [0.0] * 10
+    assert not torch.equal(model.weight, Model.fresh(seed=2).weight)
+
+
+def test_the_first_loss_of_a_model_that_knows_nothing_is_the_logarithm_of_ten() -> None:
+    _, labels, pixels = batch(3, 1.0, rows=500)
+    model = Model.fresh(0)
+    assert float(cross_entropy(logits(model.weight, model.bias, pixels), labels)) == pytest.approx(
+        math.log(10), abs=0.1
+    )
+
+
+def test_the_likeliest_labels_come_with_their_probabilities_best_first() -> None:
+    chances, labels = top(torch.tensor([[0.1, 0.6, 0.3]]).log(), 2)
+    assert labels.tolist() == [[1, 2]]
+    assert chances[0].tolist() == pytest.approx([0.6, 0.3])

@@ -1,0 +1,278 @@
+"""What goes over the wire, as values without sockets: a request, a reply, and the seam for faults.
+
+A reply is made in four steps: which faults take part (`picked`), what the file is (`content`),
+which part of it is given (`span`), and how it is said and travels (`reply`). Each fault is asked at
+each step, in the order of the list.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import random
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from http import HTTPStatus
+from itertools import chain, repeat
+from typing import Literal, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
+
+KIB = 1024
+MIB = 1024 * KIB
+BLOCK = 16 * KIB
+LOGIN = "login"
+LOGIN_HTML = (
+    b"<!DOCTYPE html>\n<html><head><title>Campus WiFi: log in</title></head>"
+    b"<body><form action='/login'>Please log in.</form></body></html>\n"
+)
+
+
+class Span(NamedTuple):
+    """A half-open byte interval."""
+
+    start: int
+    stop: int
+
+
+NOWHERE = Span(0, 0)
+
+
+class Ending(Enum):
+    """What happens to a connection when its answer has ended."""
+
+    KEEP = "kept open for the next request"
+    CLOSE = "closed in order"
+    RESET = "reset"
+    STALL = "left open without another byte"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as the server understood it, and the circumstances in which it came."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    number: int = 0  # how many requests this mirror had before
+    turn: int = 0  # how many of them were for this file
+    when: float = 0.0  # seconds since the mirror came up
+    served: int = 0  # body bytes the mirror served before
+    connection: int = 0  # the connection's number
+    passed: int = 0  # body bytes that went over this connection before
+    crowd: int = 0  # older connections that are open now
+
+    @property
+    def name(self) -> str:
+        """The file asked for, without slash and query."""
+        # RFC 9112, 3.2.2: a client that takes this server for its proxy sends a whole URL.
+        return unquote(urlsplit(self.target).path).lstrip("/")
+
+    def wanted(self, size: int) -> Span | None:
+        """The single range asked for in a file of SIZE bytes, or None for all of it."""
+        text = self.headers.get("range", "").replace(" ", "")
+        match = re.fullmatch(r"bytes=(\d*)-(\d*)", text)
+        if match is None or match.groups() == ("", ""):
+            return None
+        first, last = match.groups()
+        if not first:
+            # RFC 9110, 14.1.2: the last n bytes, or everything if the file is shorter.
+            return Span(max(0, size - int(last)), size) if int(last) else Span(size, size)
+        if last and int(last) < int(first):
+            return None
+        # RFC 9110, 14.1.2: an end beyond the file means its end; a start beyond it means 416.
+        stop = min(int(last) + 1, size) if last else size
+        return Span(int(first), max(stop, int(first) + 1))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer before it travels: what is said, and how its bytes are let out."""
+
+    request: Request
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    span: Span = NOWHERE  # the part of the file that the body holds
+    total: int = 0
+    framing: Literal["length", "chunked", "none"] = "length"
+    chunk_size: str = "{:x}"
+    endless: bool = False
+    raw: bytes = b""  # sent instead of all that
+    preface: bytes = b""
+    status_line: bytes = b""
+    raw_headers: tuple[bytes, ...] = ()
+    mute: bool = False  # not even a head
+    delay: float = 0.0
+    head_rate: float = 0.0  # bytes per second; 0 is at once
+    buckets: tuple[Bucket, ...] = ()
+    lockstep: bool = False
+    cut: tuple[int, Ending] | None = None  # after so many body bytes, this
+    then: Ending = Ending.KEEP  # after all of it, this
+
+    def header(self, name: str, value: str | None) -> Self:
+        """The same answer with one header set, or without it for None."""
+        kept = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
+        return replace(self, headers=kept if value is None else (*kept, (name, value)))
+
+    def ends(self, after: int, ending: Ending) -> Self:
+        """The same answer, ended after so many body bytes unless it ends sooner already."""
+        if self.cut is not None and self.cut[0] <= after:
+            return self
+        return replace(self, cut=(max(0, after), ending))
+
+    def instead(self, status: int, body: bytes, kind: str) -> Self:
+        """Another answer altogether, which travels as this one would have."""
+        headers = (("Content-Type", kind),)
+        whole = Span(0, len(body))
+        return replace(self, status=status, headers=headers, body=body, span=whole, total=len(body))
+
+    def head(self) -> bytes:
+        """Status line and headers as they go over the wire."""
+        if self.raw:
+            return self.raw
+        phrase = next((known.phrase for known in HTTPStatus if known == self.status), "Odd")
+        lines = [self.status_line or f"HTTP/1.1 {self.status} {phrase}".encode()]
+        named = {name.lower() for name, _ in self.headers}
+        headers = list(self.headers)
+        if self.framing == "chunked":
+            headers.append(("Transfer-Encoding", "chunked"))
+        elif self.framing == "length" and "content-length" not in named:
+            headers.append(("Content-Length", str(len(self.body))))
+        lines += [f"{name}: {value}".encode("latin-1") for name, value in headers]
+        lines += self.raw_headers
+        return self.preface + b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def blocks(self) -> Iterator[bytes]:
+        """The body up to its cut, in blocks small enough for its rate."""
+        rate = min((bucket.rate for bucket in self.buckets), default=0.0)
+        size = max(1, min(BLOCK, int(rate / 100))) if rate else BLOCK
+        left = self.cut[0] if self.cut is not None else sys.maxsize
+        for body in chain([self.body], repeat(payload(MIB, seed=7)) if self.endless else []):
+            for start in range(0, min(len(body), left), size):
+                yield body[start : min(start + size, left)]
+            left -= min(len(body), left)
+            if not left:
+                return
+
+    @property
+    def length(self) -> int:
+        """How many body bytes are going to be sent."""
+        whole = sys.maxsize if self.endless else len(self.body)
+        if self.request.method == "HEAD" or self.mute or self.raw:
+            return 0
+        return min(whole, self.cut[0]) if self.cut is not None else whole
+
+    @property
+    def ending(self) -> Ending:
+        """What comes after the bytes that are going to be sent."""
+        silent = self.mute or self.raw or self.request.method == "HEAD"
+        if self.cut is not None and self.cut[0] == self.length and not silent:
+            return self.cut[1]
+        return self.then
+
+    def frame(self, block: bytes) -> tuple[bytes, bytes]:
+        """What goes before and after a block of body."""
+        if self.framing != "chunked":
+            return b"", b""
+        return self.chunk_size.format(len(block)).encode() + b"\r\n", b"\r\n"
+
+
+class Fault:
+    """One misbehaviour; by itself it changes nothing, and each kind overrides the step it bends."""
+
+    def picked(self, request: Request) -> Iterator[Fault]:
+        """The faults that take part in this request: this one, or those it stands for."""
+        yield self
+
+    def content(self, data: bytes) -> bytes:
+        """What the file holds."""
+        return data
+
+    def span(self, span: Span | None, size: int) -> Span | None:
+        """Which part of it is given; None is the whole with status 200."""
+        return span
+
+    def reply(self, reply: Reply) -> Reply:
+        """What is said, and how it travels."""
+        return reply
+
+    def __and__(self, other: Fault) -> Fault:
+        """Both, where one is expected."""
+        return Both(self, other)
+
+
+@dataclass(frozen=True)
+class Both(Fault):
+    """Two faults that come together."""
+
+    one: Fault
+    other: Fault
+
+    def picked(self, request: Request) -> Iterator[Fault]:
+        yield from self.one.picked(request)
+        yield from self.other.picked(request)
+
+
+@dataclass
+class Bucket:
+    """A rate that holds from the first byte on, for all who share the bucket."""
+
+    rate: float
+    free: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def due(self, count: int) -> float:
+        """Reserve COUNT bytes and tell the moment at which they may go."""
+        with self.lock:
+            now = time.monotonic()
+            # A late wake-up must not lower the rate, nor an idle time become a burst: 20 ms are
+            # forgiven.
+            start = max(self.free, now - 0.02) if self.free else now
+            self.free = start + count / self.rate
+            return self.free
+
+
+@functools.lru_cache(maxsize=64)
+def payload(size: int, seed: int = 0) -> bytes:
+    """SIZE bytes in which no two places look alike."""
+    return random.Random(seed).randbytes(size)
+
+
+@functools.lru_cache(maxsize=64)
+def etag(data: bytes) -> str:
+    """A strong validator."""
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+
+
+def healthy(request: Request, data: bytes | None, faults: Iterable[Fault] = ()) -> Reply:
+    """The answer a right server gives (RFC 9110, 9112), but for the span, which FAULTS may bend."""
+    draft = Reply(request, 200)
+    if request.method not in ("GET", "HEAD"):
+        return draft.instead(405, b"no such method\n", "text/plain").header("Allow", "GET, HEAD")
+    if request.name == LOGIN:
+        return draft.instead(200, LOGIN_HTML, "text/html")
+    if data is None:
+        return draft.instead(404, b"no such file\n", "text/plain")
+    size = len(data)
+    # RFC 9110, 14.2: Range has a meaning for GET only; If-Range voids it for another version.
+    current = request.headers.get("if-range", etag(data)) == etag(data)
+    wanted = request.wanted(size) if request.method == "GET" and current else None
+    for fault in faults:
+        wanted = fault.span(wanted, size)
+    if wanted is not None and wanted.start >= size:
+        refusal = draft.instead(416, b"no such range\n", "text/plain")
+        return replace(refusal, total=size).header("Content-Range", f"bytes */{size}")
+    span = wanted or Span(0, size)
+    headers = (("Content-Type", "application/gzip"), ("Accept-Ranges", "bytes"))
+    body = data[span.start : span.stop]
+    reply = replace(draft, headers=headers, body=body, span=span, total=size)
+    reply = reply.header("ETag", etag(data))
+    if wanted is None:
+        return reply
+    whole = f"bytes {span.start}-{span.stop - 1}/{size}"
+    return replace(reply, status=206).header("Content-Range", whole)

@@ -1,0 +1,152 @@
+"""The command line: `python -m trainer`, also installed as fmnist-train."""
+
+import argparse
+import gc
+import importlib
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from fmnist_fetch.errors import FetchError, UsageError
+from trainer.screen import complain
+
+VERBS = ("train", "evaluate", "predict")
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its complaints as the two lines of all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a UsageError."""
+        raise UsageError(message, hint=f"Run: {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code of the process; without a verb it trains."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] not in [[verb] for verb in (*VERBS, "-h", "--help")]:
+        words = ["train", *words]
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        options = parser().parse_args(words)
+        import_torch()
+        verb(options.verb)(options)
+    except FetchError as error:
+        # Of many processes one speaks; what befell the others follows from what befell it.
+        if os.environ.get("RANK", "0") == "0":
+            complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        complain(FetchError("interrupted before the first epoch", hint="Run the same command again."))
+        return INTERRUPTED
+    return 0
+
+
+def verb(name: str) -> Callable[[argparse.Namespace], None]:
+    """Import what a verb needs, and nothing else."""
+    if name == "train":
+        from trainer.job import train_and_record
+
+        return train_and_record
+    from trainer import query
+
+    return query.evaluate_run if name == "evaluate" else query.predict_with_run
+
+
+def import_torch() -> None:
+    """Import torch without counting its garbage. Raises a FetchError if it isn't installed.
+
+    The import makes some 100,000 objects that live to the end of the process. The collector would walk through them
+    again and again while they come: a third of the time that the import takes.
+    """
+    # GNU OpenMP's threads spin while they wait. Spinning for long makes a training ten times slower where another
+    # program wants the cores too, and not spinning at all twice as slow where none does. It is read when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    gc.disable()
+    try:
+        importlib.import_module("torch")
+        importlib.import_module("safetensors")
+    except ModuleNotFoundError as error:
+        raise FetchError(
+            f"{error.name} is not installed, which the trainer needs",
+            hint="Run: make train (or python -m pip install torch safetensors"
+            " --extra-index-url https://download.pytorch.org/whl/cpu)",
+        ) from error
+    gc.freeze()
+    gc.enable()
+
+
+def parser() -> Parser:
+    """Describe the verbs and their options; a setting without a value is the book's, or the checkpoint's."""
+    top = Parser(
+        prog="python -m trainer",
+        description="Softmax regression on Fashion-MNIST, from scratch. Without a verb it trains.",
+        epilog="The options of training: python -m trainer train --help",
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="{train,evaluate,predict}")
+    train = verbs.add_parser("train", help="train, and leave a run folder (the default)")
+    train.add_argument("--dataset", metavar="NAME", help="a name or a manifest (fashion-mnist)")
+    for flag, kind, text in (
+        ("--epochs", positive, "how often to go through the training images (10)"),
+        ("--batch-size", positive, "images in a step (256)"),
+        ("--learning-rate", rate, "length of a step (0.1)"),
+        ("--seed", seed, "of the first weights and of every shuffle (0)"),
+        ("--threads", positive, "threads of torch (2; under torchrun 1 in each process)"),
+    ):
+        train.add_argument(flag, type=kind, metavar="N", help=text)
+    train.add_argument("--out", type=Path, metavar="FOLDER", help="the run (runs/fashion-mnist)")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run")
+    train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    train.add_argument("--live", action="store_true", help="also draw the curves in a window")
+    train.add_argument("--no-pictures", dest="pictures", action="store_false", help="draw nothing")
+    evaluate = verbs.add_parser("evaluate", help="test a finished run and check its summary")
+    predict = verbs.add_parser("predict", help="label test images or own pictures")
+    for finished in (evaluate, predict):
+        finished.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    predict.add_argument("items", nargs="*", metavar="INDEX|IMAGE", help="test image or picture")
+    predict.add_argument("--top", type=positive, default=3, metavar="K", help="labels to print (3)")
+    for each in (train, evaluate, predict):
+        each.add_argument("--root", type=Path, help="where the data is (FMNIST_ROOT, or ./data)")
+    return top
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def seed(text: str) -> int:
+    """Read a seed: a whole number from 0 to 4294967295."""
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {2**32 - 1}")
+    return number
+
+
+def rate(text: str) -> float:
+    """Read a finite number above 0."""
+    number = float(text)
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
+
+
+def script() -> NoReturn:
+    """Run one command and end the process at once; the entry point of fmnist-train."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All files are written, closed and on the disk by now. To take torch's modules apart would cost 0.1 s more.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    script()

@@ -1,0 +1,135 @@
+"""The loop: epochs of stochastic gradient descent, as a generator that the caller drives.
+
+Rule of this room: it neither prints nor writes nor draws. Whoever iterates does, after each epoch, or stops.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from fmnist_fetch.errors import FetchError
+from trainer.data import Examples, flatten
+from trainer.ranks import ALONE, Team
+from trainer.softmax import Model, gradient, hits, log_softmax, logits, losses
+
+# A step multiplies (10, 784) by (784, 256): too little for many threads to share, and a fixed number gives
+# the same bits on machines with few and with many cores.
+THREADS = 2
+TEST_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run's numbers depend on; the defaults are the book's job."""
+
+    dataset: str = "fashion-mnist"
+    epochs: int = 10
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    seed: int = 0
+    threads: int = THREADS
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's numbers: loss (nats) and accuracy gathered while training, then the test's accuracy."""
+
+    number: int
+    train_loss: float
+    train_accuracy: float
+    test_accuracy: float
+    seconds: float
+
+
+@torch.inference_mode()
+def train(
+    model: Model,
+    examples: Examples,
+    test: Examples,
+    settings: Settings,
+    *,
+    after: int = 0,
+    team: Team = ALONE,
+) -> Iterator[Epoch]:
+    """Train MODEL in place from the epoch that follows AFTER, and yield each epoch's numbers when it ends.
+
+    With a TEAM every process takes its share of every batch, and the shares add up to the same step. Raises a
+    FetchError when the loss is no longer a number.
+    """
+    orders = islice(shuffles(len(examples), settings.seed), after, settings.epochs)
+    for number, order in enumerate(orders, start=after + 1):
+        started = time.perf_counter()
+        # Filled batch by batch and summed once: to read numbers out of each would stop the device 470 times an epoch.
+        tally = torch.zeros(2, len(examples), device=team.device)
+        for rows, seen in zip(order.split(settings.batch_size), tally.split(settings.batch_size, dim=1), strict=True):
+            images, labels = examples.pick(team.share(rows))  # (n, 28, 28) uint8, (n,)
+            pixels = flatten(images)  # (n, 784) float32
+            scores = logits(model.weight, model.bias, pixels)  # (n, 10)
+            log_probabilities = log_softmax(scores)  # (n, 10)
+            step = gradient(log_probabilities, labels, pixels)  # (10, 784), (10,)
+            team.average(step, len(labels), len(rows))
+            for parameter, slope in zip((model.weight, model.bias), step, strict=True):
+                parameter.sub_(slope, alpha=settings.learning_rate)
+            own = team.share(seen)  # (2, n)
+            own[0] = losses(log_probabilities, labels)
+            own[1] = hits(scores, labels)
+        loss, right = team.total(tally)
+        yield Epoch(
+            number,
+            finite(loss / len(examples), number),
+            right / len(examples),
+            evaluate(model, test),
+            round(time.perf_counter() - started, 4),
+        )
+
+
+def shuffles(count: int, seed: int) -> Iterator[Tensor]:
+    """Give the orders in which the epochs visit the training images: (count,) int64 permutations without end.
+
+    All from one generator, so epoch k's order depends on the seed and on k alone: a resumed run draws the orders of the
+    epochs behind it once more and needs no generator's state, and every process of a team draws the same ones.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    while True:
+        yield torch.randperm(count, generator=dice)
+
+
+def scores_of(model: Model, images: Tensor) -> Tensor:
+    """Score any number of images, some at a time: (N, 28, 28) uint8 -> (N, 10)."""
+    return torch.cat([logits(model.weight, model.bias, flatten(some)) for some in images.split(TEST_BATCH)])
+
+
+def evaluate(model: Model, test: Examples) -> float:
+    """Give the share of TEST that the model labels rightly."""
+    return int(hits(scores_of(model, test.images), test.labels).sum()) / len(test)
+
+
+def finite(loss: float, epoch: int) -> float:
+    """Give the loss back; raises a FetchError if it is inf or nan."""
+    if math.isfinite(loss):
+        return loss
+    raise FetchError(
+        f"the training loss of epoch {epoch} is {loss}: the steps were too long",
+        hint="Train with a smaller --learning-rate; the book's is 0.1.",
+    )
+
+
+def closing_check(history: list[Epoch]) -> str | None:
+    """Hold the book's closing bounds against the last epoch; tell what misses them, None if nothing does.
+
+    Meant for Fashion-MNIST from 5 epochs on: after 4 even a healthy run misses the bound on the loss by 0.001.
+    """
+    if len(history) < 5:
+        return None
+    last, misses = history[-1], []
+    if not last.train_loss < 0.5:
+        misses.append(f"the training loss is {last.train_loss:.4f}, not below 0.5")
+    for name, value in (("training", last.train_accuracy), ("test", last.test_accuracy)):
+        if not 0.7 < value <= 1:
+            misses.append(f"the {name} accuracy is {value:.4f}, not above 0.7")
+    return "; ".join(misses) or None
