@@ -71,8 +71,9 @@ class Crew:
         """Start one worker. A daemon: one stuck in a name look-up must not keep the process alive."""
         number = len(self._threads)
         worker = threading.Thread(target=self._work, args=(number,), name=f"fmnist-fetch {number}", daemon=True)
-        self._threads.append(worker)
         worker.start()
+        # Only now: an interrupt may come at any moment, and what has not started can't be waited for.
+        self._threads.append(worker)
 
     def look_after(self) -> None:
         """Replace the workers who are stuck, and take note of what is on its way."""
