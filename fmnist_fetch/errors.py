@@ -49,7 +49,8 @@ class SourceError(FetchError):
     """A source did not deliver.
 
     `permanent` says that asking it again for the same file is pointless, `retry_after` how many seconds it wants to
-    be left alone, `status` what it answered (HTTP status code), where there was an answer.
+    be left alone, `status` what it answered (HTTP status code), where there was an answer. `telling` ranks a message
+    that names what came instead: 2 judged by its bytes, 1 by its size, 0 where it names nothing.
     """
 
     exit_code = 4
@@ -62,8 +63,10 @@ class SourceError(FetchError):
         permanent: bool = False,
         retry_after: float | None = None,
         status: int | None = None,
+        telling: int = 0,
     ) -> None:
         super().__init__(message, hint=hint)
+        self.telling = telling
         self.permanent = permanent
         self.retry_after = retry_after
         self.status = status

@@ -39,14 +39,20 @@ class Ledger:
         self._lost: set[Order] = set()
         self._pending = 0
 
-    def next_order(self, worker: int) -> Order | None:
-        """Wait for something for WORKER to do; None when there will be nothing any more."""
+    @property
+    def over(self) -> bool:
+        """Whether there will be nothing to do any more."""
         with self.changed:
-            while not self.closed and not self.policy.plan.complete:
-                now = self.clock()
+            return self.closed or self.policy.plan.complete
+
+    def next_order(self, worker: int, wait: float) -> Order | None:
+        """Wait for something for WORKER to do, WAIT seconds at the most; None when there is nothing."""
+        with self.changed:
+            end = self.clock() + wait
+            while not self.over and (now := self.clock()) <= end:
                 if (order := self.policy.next(now, worker)) is not None:
                     return order
-                self.changed.wait(max(0.01, self.policy.wake(now) - now))
+                self.changed.wait(max(0.01, min(self.policy.wake(now), end) - now))
             return None
 
     def completed(self, wait: float) -> list[int] | None:
@@ -99,7 +105,7 @@ class Ledger:
             if order in self._lost:
                 return False
             now = self.clock()
-            if not isinstance(error, WrongBytesError) and (self.closed or order.task.at >= order.task.stop):
+            if self.over:
                 # It was no longer needed: what it met with, a socket shut down by ourselves even, is no failure.
                 error = None
             if error is None:
@@ -175,10 +181,10 @@ class Ledger:
         with self.changed:
             self.policy.wrong(order, index, hashlib.sha256(piece).hexdigest(), givers)
         span = file.pieces[index].span
-        what = oddity or (describe(bytes(piece[:1024]), file) if span.start == 0 else None)
-        return WrongBytesError(
-            f"{name}: {file.name}: wrong bytes from {span.start:,} to {span.stop:,}" + (f" ({what})" if what else "")
-        )
+        seen = describe(bytes(piece[:1024]), file) if span.start == 0 else None
+        what = seen or oddity
+        facts = f"{name}: {file.name}: wrong bytes from {span.start:,} to {span.stop:,}"
+        return WrongBytesError(facts + (f" ({what})" if what else ""), telling=2 if seen else int(what is not None))
 
     def _hold(self, order: Order, *, fresh: bool) -> None:
         """Keep the beginning of a piece that takes its time: a SIGKILL must not cost what has come of it."""

@@ -11,7 +11,7 @@
 
 from collections.abc import Callable, Sequence
 
-from fmnist_fetch.backoff import Patience
+from fmnist_fetch.backoff import Patience, full_jitter
 from fmnist_fetch.errors import SourceError, WrongBytesError
 from fmnist_fetch.order import WORTH_A_TAKEOVER, Order
 from fmnist_fetch.plan import Accepts, Plan, Task
@@ -61,8 +61,9 @@ class Policy:
         """COUNT bytes have come. Returns the reason to let the origin go: it crawls while another one could serve."""
         order.got += count
         order.heard = now
+        self.standings[order.origin].keeper = order.worker
         since, before = order.window
-        if now - since < CRAWL_WINDOW:
+        if now - since < CRAWL_WINDOW or order.task.at >= order.task.stop:
             return None
         order.window = (now, order.got)
         rate = (order.got - before) / (now - since)
@@ -96,9 +97,8 @@ class Policy:
             return
         progress = bool(order.kept) or (order.got >= SUFFICIENT and not isinstance(error, WrongBytesError))
         standing = self.standings[order.origin]
-        delivering = any(other.got for other in self.orders if other.origin == order.origin and other is not order)
-        if delivering and not order.got and not error.permanent:
-            standing.crowded(error)
+        if not (order.got or error.permanent or error.retry_after) and self._crowded(order):
+            standing.crowded(now + full_jitter(1, self._dice))
         else:
             standing.failed(error, order.task.file, progress=progress, now=now, dice=self._dice)
         # Bytes that can't be had must not keep the others waiting.
@@ -149,6 +149,12 @@ class Policy:
             if origin.tier is tier and self.standings[number].ready <= now
         ]
 
+    def _crowded(self, order: Order) -> bool:
+        """Whether another worker reads from the same origin, or may still have a connection to it."""
+        keeper = self.standings[order.origin].keeper
+        delivering = any(other.got for other in self.orders if other.origin == order.origin and other is not order)
+        return delivering or keeper not in (None, order.worker)
+
     def _burden(self, number: int) -> tuple[bool, int]:
         """What speaks against asking this origin rather than another of its tier."""
         return self.standings[number].failures > 0, self.standings[number].workers
@@ -156,10 +162,10 @@ class Policy:
     def _open_to(self, number: int, worker: int) -> bool:
         """Whether this origin has room for WORKER.
 
-        Where one connection is all that is of use, the answer under way on it belongs to the worker who asked last.
+        Where there is room for one connection only, the one that is open belongs to the worker who read last.
         """
         standing = self.standings[number]
-        if not standing.has_room or self.origins[number].connections is None:
+        if not standing.has_room or (self.origins[number].connections is None and standing.room >= 2):
             return standing.has_room
         busy = {order.worker for order in self.orders}
         return standing.keeper in (None, worker) or standing.keeper in busy
@@ -222,7 +228,6 @@ class Policy:
         if key in self._suspect and task.givers - {number}:
             task.forget()
         self.standings[number].workers += 1
-        self.standings[number].keeper = worker
         order = Order(number, task, now, now, worker, window=(now, 0))
         self.orders.append(order)
         return order

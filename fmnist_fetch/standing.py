@@ -12,14 +12,14 @@ from fmnist_fetch.sources import Origin, Tier
 SUFFICIENT = 16 * 1024
 LONGEST_RETRY_AFTER = 120.0
 SAME_WRONG = 5
-MORE_ROOM = 0.25
+MORE_ROOM = 1 / 16
 
 
 @dataclass
 class Standing:
     """An origin's workers, failures in a row, the moment from which it may be asked again, and its last error.
 
-    `room` is how many connections it bears, as far as is known; `keeper` is the worker who asked it last; `rate` is
+    `room` is how many connections it bears, as far as is known; `keeper` is the worker who read from it last; `rate` is
     that of its last attempt, in bytes per second of one connection. `shut` are the files it will never give; `wrong`
     counts, for each piece that came wrong, the digests with which it came.
     """
@@ -44,7 +44,7 @@ class Standing:
     def has_room(self) -> bool:
         """Whether one more worker is of use there."""
         most = self.origin.connections
-        return self.workers < (self.room if most is None else most)
+        return self.workers + 1 <= (self.room if most is None else most)
 
     def ever(self, file: int, piece: int) -> bool:
         """Whether it can still bring this piece, sooner or later."""
@@ -70,15 +70,19 @@ class Standing:
         """An attempt went well; perhaps it bears more connections than it did."""
         self.failures = 0
         self.room += MORE_ROOM
+        if self.error is not None:
+            self.error.telling = 0
 
-    def crowded(self, error: SourceError) -> None:
-        """It refused a connection while it delivered on others: it bears no more than those."""
-        self.error = error
+    def crowded(self, ready: float) -> None:
+        """It refused a connection while others were open: it bears no more than those. Left alone until READY."""
+        self.ready = ready
         self.room = max(1.0, self.workers - 1.0)
 
     def failed(self, error: SourceError, file: int, *, progress: bool, now: float, dice: Callable[[], float]) -> None:
         """An attempt at FILE ended in ERROR; PROGRESS tells whether it had brought anything of worth."""
-        self.error = error
+        if self.error is None or error.telling >= self.error.telling:
+            # What tells a user more is not overwritten by what tells less.
+            self.error = error
         if error.permanent:
             # It answers, and clearly: nothing against asking it for another file at once.
             self.shut.add(file)

@@ -23,6 +23,7 @@ from fmnist_fetch.sources import Origin, Source, Tier
 
 GRACE = 0.3
 TICK = 0.25
+IDLE = 0.5
 
 
 def complete(
@@ -93,7 +94,12 @@ class Crew:
     def _work(self, number: int) -> None:
         sources: dict[int, Source] = {}
         try:
-            while (order := self._ledger.next_order(number)) is not None:
+            while not self._ledger.over:
+                if (order := self._ledger.next_order(number, IDLE)) is None:
+                    # A server may bear few connections: one that is of no use now must not keep others out.
+                    for source in sources.values():
+                        source.close()
+                    continue
                 if order.origin not in sources:
                     sources[order.origin] = self._open(self._ledger.policy.origins[order.origin])
                 if not self._attempt(order, sources[order.origin]):

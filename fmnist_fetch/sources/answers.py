@@ -17,6 +17,7 @@ from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.spans import Span
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+_UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})")
 _TRANSIENT = {408, 416, 425, 429}
 
 
@@ -63,7 +64,7 @@ def _whole(response: requests.Response, name: str, file: DataFile) -> Answer:
     if size < file.pieces[0].span.length:
         what = _suspect(response, file) or "another file, or a part of it"
         facts = f"{name}: {file.name} has {size:,} bytes there, wanted {file.size:,} ({what})"
-        raise SourceError(facts, status=response.status_code)
+        raise SourceError(facts, status=response.status_code, telling=2)
     return Answer(Span(0, min(size, file.size)), decode, _oddity(file, size))
 
 
@@ -79,13 +80,15 @@ def _coded(response: requests.Response, length: int) -> bool:
 def _refusal(response: requests.Response, name: str, file: DataFile) -> SourceError:
     status = response.status_code
     permanent = 400 <= status < 500 and status not in _TRANSIENT
-    what = _suspect(response, file)
+    told = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", "").strip())
+    what = _oddity(file, int(told[1])) if told and status == 416 else _suspect(response, file)
     return SourceError(
         f"{name} answered {status} for {file.name}" + (f" ({what})" if what else ""),
         hint="Check the address of the mirror." if permanent else AGAIN,
         permanent=permanent,
         retry_after=retry_after(response.headers.get("Retry-After")),
         status=status,
+        telling=0 if what is None else 1 if told else 2,
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from fmnist_fetch.errors import SourceError
@@ -101,7 +102,7 @@ class HttpSource:
     def close(self) -> None:
         """Close the connection."""
         self._drop()
-        self._session.close()
+        _hang_up(self._session)
 
     def _continues(self, file: DataFile, span: Span) -> bool:
         here = self._span
@@ -167,7 +168,7 @@ class HttpSource:
             except requests.ConnectionError:
                 if not kept_alive or self._stopped:
                     raise
-                self._session.close()
+                _hang_up(self._session)
 
     def _receive(self, most: int) -> bytes:
         """The next bytes of the body, at least one, at most MOST; never past what was asked for."""
@@ -192,7 +193,8 @@ class HttpSource:
         self._fresh = False
         typed = response.headers.get("Content-Type", "").startswith("text/html")
         if (typed or self._span.start == 0) and looks_like_page(data):
-            raise SourceError(f"{self._mirror.name}: {LOGIN_PAGE}", hint="Log in to the network, then run again.")
+            facts, hint = f"{self._mirror.name}: {LOGIN_PAGE}", "Log in to the network with a browser, then run again."
+            raise SourceError(facts, hint=hint, telling=2)
 
     def _finish(self, response: requests.Response) -> None:
         """Give the connection back for the next request; close it where the body goes on past its end."""
@@ -201,6 +203,9 @@ class HttpSource:
         length = response.raw.length_remaining
         if length == 0 and not self._decode:
             with suppress(Exception):
+                # Nothing is left to drain, but it is this that lets go of the socket's file object; without it, closing
+                # the connection later would wait for the garbage collector.
+                response.raw.drain_conn()
                 response.raw.release_conn()
                 self._kept_alive = True
                 return
@@ -220,6 +225,17 @@ def redact(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     netloc = f"***@{host}" if "@" in parts.netloc else host
     return urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else "", fragment=""))
+
+
+def _hang_up(session: requests.Session) -> None:
+    """Close the connections that SESSION keeps alive, now: its own close leaves that to the garbage collector."""
+    for adapter in session.adapters.values():
+        if isinstance(adapter, HTTPAdapter):
+            for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
+                for key in manager.pools.keys():  # noqa: SIM118 - it is no dict, and can't be iterated over
+                    if (pool := manager.pools.get(key)) is not None:
+                        pool.close()
+    session.close()
 
 
 def _session() -> requests.Session:

@@ -1,0 +1,209 @@
+"""One mirror that misbehaves, and a command line that gets there all the same: right bytes, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from faults import (
+    CONTENT_RANGES,
+    HEADER_LINES,
+    KIB,
+    MIB,
+    STATUS_LINES,
+    AtMost,
+    Busy,
+    BusyUntil,
+    Chunked,
+    CloseEach,
+    ContentLength,
+    ContentRange,
+    CutAfter,
+    CutSomewhere,
+    Drip,
+    Every,
+    Fault,
+    First,
+    FlipSomewhere,
+    GzipEncoding,
+    HangUp,
+    Header,
+    IgnoreRange,
+    Latency,
+    LengthOff,
+    LoginPage,
+    LoginRedirect,
+    Longer,
+    NoLength,
+    On,
+    OtherSpan,
+    Preface,
+    Randomly,
+    Raw,
+    RawHeaders,
+    Redirect,
+    Replaced,
+    SayNothing,
+    StallAfter,
+    Status,
+    StatusLine,
+    Truncated,
+    Unpacked,
+    Unsatisfiable,
+    When,
+    payload,
+)
+from stage import Play, Scene, rehearse
+from worlds import IMAGES
+
+WIRE = 4 * MIB
+
+
+def line(*faults: Fault, ratio: float = 1.05, said: str = "") -> Scene:
+    """A scene on a line of limited rate, so that several connections are of use."""
+    return Scene(faults, ratio, said, WIRE)
+
+
+def at_first(fault: Fault, said: str = "", ratio: float = 1.05) -> Scene:
+    """A scene in which only the first two answers are wrong."""
+    return Scene((First(2, fault),), ratio, said)
+
+
+# Nothing of this is a failure: no attempt may fail, and no byte may come twice.
+HARMLESS = {
+    "a right server": line(),
+    "a server that is late with each answer": line(Latency(0.05)),
+    "a server whose bodies come in chunks without a length": line(Chunked()),
+    "a server whose bodies end with their connection": line(NoLength()),
+    "a server that says continue before each answer": line(Preface(b"HTTP/1.1 100 Continue\r\n\r\n")),
+    "a server that tells a range without the total": line(ContentRange("bytes {start}-{last}/*")),
+    "a server that says the range and the length only": line(Header("ETag", None), Header("Content-Type", None)),
+    "a server with folded and binary headers": line(RawHeaders(HEADER_LINES["folded"] + HEADER_LINES["binary"])),
+    "a server that calls its files HTML": line(Header("Content-Type", "text/html")),
+    "a server that ignores ranges": line(IgnoreRange()),
+    "a server that ignores ranges, in chunks": line(IgnoreRange(), Chunked()),
+    "a server that ignores ranges, without a length": line(IgnoreRange(), NoLength()),
+    "a server that gives less than was asked for": line(On(IMAGES, First(4, OtherSpan(stop=-100_000)))),
+}
+
+# Connections and answers that fail; what had arrived is not paid for again.
+FLAKY = {
+    "closed after each answer": line(CloseEach(), ratio=1.0),
+    "packed once more in gzip": line(GzipEncoding(), ratio=1.001),
+    "cut after 64 KiB each": line(CutAfter(64 * KIB)),
+    "reset after 64 KiB each": line(CutAfter(64 * KIB, reset=True)),
+    "cut after 1 MiB each": line(CutAfter(MIB)),
+    "cut in the middle of pieces": line(CutAfter(100_001)),
+    "cut after anything from 1 byte to 200 KiB": line(CutSomewhere(1, 200 * KIB)),
+    "reset after anything from 1 byte to 200 KiB": line(CutSomewhere(1, 200 * KIB, reset=True)),
+    "cut in the middle of a chunk": line(Chunked(), CutAfter(150_001)),
+    "cut where no length tells the end": line(NoLength(), CutAfter(150_001)),
+    "hung up on at each third request": line(Every(3, HangUp()), said="hung up without an answer"),
+    "reset at each third request": line(Every(3, HangUp(reset=True)), said="reset the connection"),
+    "answered 500 at one request in five": line(Randomly(0.2, Status(500)), said="answered 500"),
+    "answered in HTML at one request in five": line(
+        Randomly(0.2, Status(502, b"<html>bad gateway</html>", "text/html")), said="answered 502"
+    ),
+    "refused while another connection is open": line(AtMost(1, Status(503))),
+    "crawling on one connection": line(When(lambda request: request.connection == 1, Drip(10))),
+    "stalled in the first three answers": line(First(3, StallAfter(50_000))),
+    "accepted and left without an answer at first": line(First(1, SayNothing()), ratio=1.0, said="said nothing for"),
+    "damaged in one byte once": Scene((First(1, FlipSomewhere()),), said="wrong bytes from"),
+    "damaged in one byte in one answer of five": Scene((Randomly(0.2, FlipSomewhere()),), 1.2, "wrong bytes from"),
+    "flaky in every way at once": Scene(
+        (
+            First(2, LoginPage()),
+            CutSomewhere(10 * KIB, 400 * KIB, seed=3),
+            Randomly(0.1, Status(500)),
+            Randomly(0.1, FlipSomewhere()),
+            Randomly(0.1, Busy("0")),
+            Randomly(0.05, OtherSpan(start=777)),
+            Randomly(0.1, Chunked()),
+            Randomly(0.05, HangUp(reset=True)),
+        ),
+        ratio=1.25,
+    ),
+}
+
+# What is wrong for the first requests only.
+AT_FIRST = {
+    "416 to good ranges": at_first(Unsatisfiable(), "answered 416"),
+    "another span, and that admitted": at_first(OtherSpan(start=4096, stop=4096), "answered bytes 4096-"),
+    "another span, and that denied": at_first(OtherSpan(start=4096, stop=4096, admitted=False), "wrong bytes", 1.1),
+    "a login page": at_first(LoginPage(), "looks like a login page"),
+    "a redirect to a login page": at_first(LoginRedirect(), "looks like a login page"),
+    "a redirect to where nobody is": at_first(Redirect("http://127.0.0.1:1/"), "refuses connections"),
+    "a redirect to nonsense": at_first(Redirect("http://[/")),
+    "a redirect to another scheme": at_first(Redirect("file:///etc/")),
+    "the file without its compression": at_first(Unpacked(), ratio=1.1),
+    "a shorter file": at_first(Truncated(100_000), ratio=1.1),
+    "a longer file": at_first(Longer(payload(5000, 9))),
+    "another file": at_first(Replaced(payload(2 * MIB, 9)), ratio=1.1),
+    "a chunk of nonsensical size": at_first(Chunked("zz")),
+    "a chunk of negative size": at_first(Chunked("-{:x}"), ratio=1.1),
+    "a chunk of endless size": at_first(Chunked("f" * 100_000)),
+    "a body ten bytes shorter than announced": at_first(LengthOff(10)),
+    "a body ten bytes longer than announced": at_first(LengthOff(-10)),
+    "an empty line": at_first(Preface(b"\r\n")),
+    "garbage": at_first(Raw(bytes(range(256)) * 40)),
+    "garbage without a line": at_first(Raw(b"A" * 300_000)),
+    "a head without an end": at_first(Raw(b"HTTP/1.1 206 Partial Content\r\nContent-Len")),
+    "a coding that is not there": at_first(Header("Content-Encoding", "gzip")),
+    "a coding that nobody knows": at_first(Header("Content-Encoding", "zstd, rot13")),
+    "503 with a Retry-After of 0": at_first(Busy("0"), "answered 503"),
+    "503 with a Retry-After of one second": at_first(Busy("1"), "answered 503"),
+    "429 with a Retry-After of one second": at_first(Busy("1", 429), "answered 429"),
+    "503 with a Retry-After as a date": at_first(BusyUntil(1), "answered 503"),
+    "429 with a Retry-After in the past": at_first(BusyUntil(-1000, 429), "answered 429"),
+    "503 with a negative Retry-After": at_first(Busy("-1"), "answered 503"),
+    "503 with words for a Retry-After": at_first(Busy("soon"), "answered 503"),
+    "503 with a strange number for a Retry-After": at_first(Busy("1e9"), "answered 503"),
+    "503 with a date that is none for a Retry-After": at_first(Busy("Mon, 99 Foo 0000 99:99:99 GMT"), "answered 503"),
+    "408": at_first(Status(408), "answered 408"),
+    "a status that nobody knows": at_first(Status(599), "answered 599"),
+    "200 and nothing": at_first(Status(200, b"")),
+    "204": at_first(Status(204, b"")),
+    "304": at_first(Status(304, b"")),
+}
+
+NONSENSE = {
+    **{f"a Content-Range, {name}": at_first(ContentRange(value)) for name, value in CONTENT_RANGES.items()},
+    **{f"a status line, {name}": at_first(StatusLine(value)) for name, value in STATUS_LINES.items()},
+    **{f"header lines, {name}": at_first(RawHeaders(value)) for name, value in HEADER_LINES.items()},
+    **{
+        f"a Content-Length of {value!r}": at_first(ContentLength(value))
+        for value in ("abc", "-1", "", "1e3", "99999999999999999999")
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def play(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    yield from rehearse(request, HARMLESS | FLAKY | AT_FIRST | NONSENSE, tmp_path_factory.mktemp("scenes"))
+
+
+@pytest.mark.parametrize("scene", HARMLESS)
+def test_every_byte_comes_exactly_once_from(play: Play, scene: str) -> None:
+    played = play(scene)
+    assert played.ratio == 1.0
+    assert set(played.verdicts) == {"good"}
+
+
+@pytest.mark.parametrize("scene", FLAKY)
+def test_it_gets_there_for_little_more_over_a_line_that_is(play: Play, scene: str) -> None:
+    played = play(scene)
+    assert 1.0 <= played.ratio <= played.scene.ratio
+    assert any(played.scene.said in verdict for verdict in played.verdicts)
+
+
+@pytest.mark.parametrize("scene", AT_FIRST)
+def test_it_gets_there_after_first_getting(play: Play, scene: str) -> None:
+    played = play(scene)
+    assert played.ratio <= played.scene.ratio
+    assert any(played.scene.said in verdict for verdict in played.verdicts)
+
+
+@pytest.mark.parametrize("scene", NONSENSE)
+def test_nonsense_does_no_harm_in(play: Play, scene: str) -> None:
+    assert play(scene).ratio <= 1.05

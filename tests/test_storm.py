@@ -1,0 +1,114 @@
+"""A storm of SIGKILLs: whenever and however often a run is killed, nothing wrong bears a final name; little is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from command import Run, fetch, start
+from faults import (
+    KIB,
+    MIB,
+    CutSomewhere,
+    Fault,
+    FlipSomewhere,
+    Line,
+    Lockstep,
+    LoginPage,
+    Mirror,
+    Randomly,
+    Status,
+)
+from worlds import PIECE, World, dataset
+
+SEED = 20171126
+KILLS = 200
+FLAKY: list[Fault] = [
+    CutSomewhere(20 * KIB, 300 * KIB),
+    Randomly(0.1, FlipSomewhere()),
+    Randomly(0.05, Status(500)),
+    Randomly(0.05, LoginPage()),
+]
+
+
+@contextlib.contextmanager
+def crowd(world: World, url: str, count: int) -> Iterator[list[Run]]:
+    """COUNT processes on the same root."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(start(world, url)) for _ in range(count)]
+
+
+def kill(run: Run) -> None:
+    """SIGKILL, and wait until it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        run.signal(signal.SIGKILL)
+    run.process.wait()
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_no_kill_ever_leaves_a_wrong_byte_under_a_final_name(tmp_path: Path, number: int) -> None:
+    dice = random.Random(SEED + number)
+    world = World(tmp_path, dataset(1500, 400, seed=1000 * number, name=f"storm{number}"))
+    kills = 0
+    with Mirror(world.data.files, [Line(2.5 * MIB), *FLAKY]) as mirror:
+        while kills < KILLS // 4:
+            with crowd(world, mirror.url, 1 + kills % 4) as runs:
+                # The interpreter's first steps are of little interest, but not of none.
+                time.sleep(0.15 if dice.random() < 0.85 else 0.0)
+                for run in dice.sample(runs, len(runs)):
+                    time.sleep(0.35 * dice.random())
+                    kills += run.running
+                    kill(run)
+                    world.assert_nothing_wrong()
+            if world.tensors.exists() and dice.random() < 0.8:
+                damage(world, dice)
+        mirror.faults = []
+        assert fetch(world, mirror.url).code == 0
+    world.assert_complete()
+    assert kills >= KILLS // 4
+
+
+def damage(world: World, dice: random.Random) -> None:
+    """Take something away from a complete dataset, so that there is work to do again."""
+    world.tensors.unlink()
+    for name in dice.sample(sorted(world.data.files), 2):
+        title = name.removesuffix(".gz")
+        for path in (world.raw / name, world.raw / title):
+            path.unlink(missing_ok=True)
+
+
+def test_twenty_kills_at_random_moments_cost_at_most_five_percent(tmp_path: Path) -> None:
+    dice = random.Random(SEED)
+    # Sizes as of the real thing: what is under way when the end comes is the same, however large the rest is.
+    world = World(tmp_path, dataset(30_000, 5_000, piece=256 * KIB, name="large"))
+    with Mirror(world.data.files, [Lockstep(), Line(4 * MIB)]) as mirror:
+        for number in range(20):
+            # A moment of the transfer, whatever the machine's speed: between two marks of what was served.
+            mark = int(world.data.size * (number + dice.random()) / 21)
+            with start(world, mirror.url) as run:
+                run.until(lambda mark=mark: mirror.served >= mark)  # type: ignore[misc]
+                kill(run)
+            world.assert_nothing_wrong()
+        assert fetch(world, mirror.url).code == 0
+        ratio = mirror.served / world.data.size
+    world.assert_complete()
+    assert ratio <= 1.05
+
+
+def test_a_kill_costs_no_piece_that_was_whole(tmp_path: Path) -> None:
+    world = World(tmp_path, dataset())
+    with Mirror(world.data.files, [Lockstep(), Line(2 * MIB)]) as mirror:
+        with start(world, mirror.url) as run:
+            run.until(lambda: mirror.served >= MIB)
+            kill(run)
+        kept, before = world.kept(), mirror.served
+        assert kept >= 8
+        assert fetch(world, mirror.url).code == 0
+        assert mirror.served - before <= (world.data.pieces - kept) * PIECE
+    world.assert_complete()
