@@ -214,17 +214,6 @@ def test_a_read_only_disk_is_told_before_anything_is_fetched(tmp_path: Path) -> 
         assert "--root" in outcome.hint
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_told(world: World) -> None:
-    world.root.mkdir()
-    world.root.chmod(0o500)
-    with Mirror(world.data.files) as mirror:
-        outcome = fetch(world, mirror.url)
-        assert mirror.connections == 0
-    assert outcome.code == 5
-    assert "permission denied" in outcome.message
-
-
 def test_a_file_in_the_place_of_the_root_is_told(world: World) -> None:
     world.root.write_text("I was here first")
     with Mirror(world.data.files) as mirror:
