@@ -5,6 +5,8 @@ DATASET  ?= fashion-mnist
 MIRROR   ?=
 EPOCHS   ?= 10
 RUN      ?= runs/$(DATASET)
+KIT      ?=
+SERVE    ?=
 PYTHON   ?= python3
 VENV     ?= .venv
 
@@ -20,13 +22,19 @@ endif
 bin      := $(VENV)/bin
 python   := $(bin)/python
 pip      := $(python) -m pip --disable-pip-version-check --quiet
-fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(foreach mirror,$(MIRROR),--mirror "$(mirror)")
+# In an unpacked kit, wheels/ and mirror/ lie beside this file: pip installs from there, and no socket is opened.
+wheels   := $(wildcard wheels)
+intact   := $(if $(wheels),$(PYTHON) -I fmnist_fetch/intact.py)
+install  := $(if $(wheels),$(intact) wheels/ && )$(pip) install $(if $(wheels),--no-index --find-links wheels )
+mirrors  := $(or $(MIRROR),$(wildcard mirror))
+fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(foreach mirror,$(mirrors),--mirror "$(mirror)") \
+              $(if $(wheels),$(if $(MIRROR),,--offline))
 
 .DEFAULT_GOAL := help
-.PHONY: help data verify train test lint clean
+.PHONY: help data verify train test lint kit kit-check serve clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: ROOT=$(ROOT)  DATASET=$(DATASET)  MIRROR=(URL or folder)  EPOCHS=$(EPOCHS)  RUN=$(RUN)  PYTHON=$(PYTHON)"
 
@@ -47,6 +55,16 @@ lint: $(VENV)/lint  ## ruff and mypy, strict
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
+kit: data $(VENV)/kit  ## pack project, data and wheels for machines without a network (options: KIT)
+	@$(python) -m fmnist_fetch kit dist/fmnist-lab-kit.tar --root "$(ROOT)" \
+	  --torch '$(TORCH)' --torch-index '$(TORCH_INDEX)' $(KIT)
+
+kit-check: kit  ## unpack the kit in a Debian without a network, and run everything there (root, debootstrap)
+	@tests/kit-check.sh dist/fmnist-lab-kit.tar
+
+serve: $(VENV)/serve  ## share ROOT with the local network, read-only (options: SERVE)
+	@$(python) -m fmnist_fetch serve --root "$(ROOT)" $(SERVE)
+
 clean:  ## remove the environment and what tools left; the data stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -55,31 +73,44 @@ $(python):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: $(PYTHON) is too old or not there; Python 3.11 or newer is needed" >&2; \
 	  echo "hint: name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(intact)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "error: $(PYTHON) could not make the virtual environment $(VENV)" >&2; \
 	  echo "hint: on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 
 # A stamp is touched only after its installation succeeded, so an interrupted one is made up for the next time.
 $(VENV)/data: pyproject.toml | $(python)
-	$(pip) install --editable .
+	$(install) --editable .
 	@touch $@
 
 # torch by itself first: a wheel that is on this machine already, else from the index of its CPU builds.
 $(VENV)/torch: | $(python)
+ifneq ($(wheels),)
+	$(install) --no-deps torch
+else
 	@$(pip) install --no-deps --no-index '$(TORCH)' 2>/dev/null || \
 	$(pip) install --no-deps $(addprefix --extra-index-url ,$(TORCH_INDEX)) '$(TORCH)' || { \
 	  echo "error: $(TORCH) could not be installed" >&2; \
 	  echo "hint: run the command again, or name another build: make $(MAKECMDGOALS) TORCH=torch==2.13.0" >&2; exit 1; }
+endif
 	@touch $@
 
 $(VENV)/train: pyproject.toml $(VENV)/torch
-	$(pip) install --editable '.[train]'
+	$(install) --editable '.[train]'
 	@touch $@
 
 $(VENV)/test: pyproject.toml $(VENV)/torch
-	$(pip) install --editable '.[train,test]'
+	$(install) --editable '.[train,test]'
 	@touch $@
 
 $(VENV)/lint: pyproject.toml $(VENV)/torch
-	$(pip) install --editable '.[train,test,lint]'
+	$(install) --editable '.[train,test,lint]'
+	@touch $@
+
+$(VENV)/kit: pyproject.toml | $(python)
+	$(install) --editable '.[kit]'
+	@touch $@
+
+$(VENV)/serve: pyproject.toml | $(python)
+	$(install) --editable '.[serve]'
 	@touch $@

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from fmnist_fetch.catalogue import find, names
 from fmnist_fetch.errors import FetchError, IntegrityError, disk
 from fmnist_fetch.events import Began, Event, Listener, Verified
+from fmnist_fetch.lab import add_verbs
 from fmnist_fetch.layout import Layout, root_folder
 from fmnist_fetch.origins import Choice
 from fmnist_fetch.state import Condition, State, damaged_pieces, survey
@@ -210,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = _verb(verbs, "verify", _verify, "hash everything, repair nothing, open no socket")
     verify.add_argument("dataset", nargs="?", default="fashion-mnist", help=_DATASET_HELP)
     _verb(verbs, "list", _list, "the catalogue, and the state of each dataset under the root")
+    add_verbs(verbs, _verb)
     return parser
 
 

@@ -1,0 +1,95 @@
+"""The verbs for machines without the internet: kit packs for them, serve shares a root with them."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fmnist_fetch.errors import FetchError
+from fmnist_fetch.events import Listener, Stepped
+from fmnist_fetch.layout import Layout, root_folder
+from fmnist_fetch.manifest import find
+
+PORT = 8000
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+AddVerb = Callable[[Any, str, Callable[[argparse.Namespace, Listener], dict[str, Any]], str], argparse.ArgumentParser]
+
+
+def add_verbs(verbs: Any, add: AddVerb) -> None:
+    """Add the verbs to the command line's VERBS; ADD makes one with the options that all have."""
+    kit = add(verbs, "kit", _kit, "pack project, data and wheels into one tar for machines without a network")
+    kit.add_argument("out", type=Path, metavar="OUT.tar", help="the tar to write")
+    kit.add_argument("--python", metavar="3.12", help="for machines with this Python (default: this one's)")
+    kit.add_argument("--platform", metavar="TAG", help="for another platform, such as manylinux_2_28_x86_64")
+    kit.add_argument("--no-wheels", action="store_true", help="pack no wheels, for labs with a package index")
+    kit.add_argument("--part-size", type=_size, metavar="2G", help="cut the tar into parts, which cat joins")
+    kit.add_argument(
+        "--wheels", type=Path, default=Path("dist/wheels"), metavar="FOLDER", help="keep wheels in FOLDER (dist/wheels)"
+    )
+    kit.add_argument("--torch", metavar="WHICH", help="the build of torch, such as torch==2.13.0+cpu")
+    kit.add_argument("--torch-index", default="", metavar="URL", help="the index that has this build")
+    serve = add(verbs, "serve", _serve, "share the data under the root with the local network, read-only")
+    serve.add_argument("--host", default="0.0.0.0", metavar="H", help="the address to serve at (default: every one)")
+    serve.add_argument("--port", type=_port, default=PORT, metavar="P", help=f"the port to serve at (default {PORT})")
+
+
+def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+    from fmnist_fetch import kit
+    from fmnist_fetch.progress import listener
+    from fmnist_fetch.target import Target
+    from fmnist_fetch.wheels import Store, demand_tools
+
+    tell = listener("none" if options.quiet else options.progress, sys.stderr)
+    target = Target.parse(options.python, options.platform)
+    checkout = Path(__file__).parents[1]
+    project = kit.Project.at(checkout)
+    for name in kit.changes(checkout):
+        tell(Stepped(f"note: {name} is packed as committed, without its later changes"))
+    manifest = find("fashion-mnist")
+    data = kit.mirror(manifest, Layout(options.root, manifest))
+    wheels = []
+    if not options.no_wheels:
+        demand_tools()
+        seen = sys.stderr.isatty() and options.progress != "none" and not options.quiet
+        store = Store(options.wheels, target, tell, torch_index=options.torch_index, verbose=seen)
+        wheels = kit.wheelhouse(store.bring(project.requirements(options.torch)), target)
+    packed = kit.pack(options.out, project, data, wheels, target.words, options.part_size, tell)
+    first, last = packed.paths[0], packed.paths[-1]
+    if not (options.quiet or options.json):
+        print(f"{first if first == last else f'{first} to {last.name}'}: {packed.size / 1e6:,.1f} MB", flush=True)
+        print(f"  {packed.files} files, {packed.wheels} of them wheels; for {target.words}")
+        join = f"tar xf {first.name}" if first == last else f"cat {options.out.name}.* | tar xf -"
+        print(f"  on the lab machine: {join} && cd {kit.TOP} && make data && make train")
+    return {"paths": [str(path) for path in packed.paths], "files": packed.files, "size": packed.size}
+
+
+def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+    try:
+        from fmnist_fetch.serve import serve
+    except ModuleNotFoundError as exc:
+        hint = "Run: make serve, or pip install 'fmnist-fetch[serve]'"
+        raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
+
+    def say(sentence: str) -> None:
+        if not options.quiet:
+            # With --json, stdout is for the one object at the end.
+            print(sentence, file=sys.stderr if options.json else sys.stdout, flush=True)
+
+    root = root_folder(options.root)
+    serve(root, options.host, options.port, say)
+    return {"root": str(root)}
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,12})([KMG]?)i?B?", text, re.IGNORECASE)
+    if not match or not (count := int(match[1]) * _UNITS[match[2].upper()]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 2G or 700M")
+    return count
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
