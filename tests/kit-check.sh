@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Prove a kit on a machine of its own: a minimal Debian without network, root or compiler, entered as an ordinary user.
+#   tests/kit-check.sh KIT.tar     (root, debootstrap; DEBIAN_MIRROR and DEBIAN_SUITE choose what debootstrap makes)
+set -euo pipefail
+kit=$(realpath "$1")
+
+skip() { echo "kit-check skipped: $1"; exit 0; }
+[ "$(id -u)" = 0 ] || skip "it needs root, to make a machine"
+command -v debootstrap >/dev/null || skip "debootstrap is not installed"
+unshare --net --mount --pid --fork true 2>/dev/null || skip "no namespaces can be made here"
+
+lab=$(mktemp -d "${TMPDIR:-/tmp}/fmnist-lab.XXXXXX")
+trap 'rm -rf "$lab"' EXIT
+echo "kit-check: a minimal Debian in $lab"
+debootstrap --variant=minbase --include=python3,python3-venv,make "${DEBIAN_SUITE:-bookworm}" "$lab" \
+  ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$lab.log" 2>&1 || { tail -20 "$lab.log" >&2; rm -f "$lab.log"; exit 1; }
+rm -f "$lab.log"
+chroot "$lab" useradd --create-home student
+mkdir "$lab/stick"
+cp "$kit" "$lab/stick/kit.tar"
+
+# $1: what is done to the loopback interface first; the rest: the student's commands.
+enter() {
+  local loopback=$1; shift
+  # shellcheck disable=SC2016
+  unshare --net --mount --pid --fork bash -euc '
+    if [ "$2" = up ]; then ip link set lo up; fi
+    mount -t proc proc "$1/proc"
+    mkdir -p "$1/dev/shm"; mount -t tmpfs tmpfs "$1/dev/shm"
+    exec chroot --userspec=student "$1" /usr/bin/env -i HOME=/home/student LANG=C.UTF-8 \
+      PATH=/usr/local/bin:/usr/bin:/bin TERM=dumb bash -euc "cd; $3"
+  ' enter "$lab" "$loopback" "$*"
+}
+
+enter down 'tar xf /stick/kit.tar; cd fmnist-lab-kit; cat LAB.txt; sha256sum --quiet -c SHA256SUMS
+  ! command -v gcc cc git >/dev/null'
+echo "kit-check: a damaged wheel is named, and nothing is installed"
+enter down 'cd fmnist-lab-kit; wheel=$(ls -S wheels/*.whl | tail -1); cp $wheel ~/whole
+  printf x | dd of=$wheel bs=1 seek=100 conv=notrunc status=none
+  ! make data 2>~/said; cat ~/said; grep -q "$wheel is damaged" ~/said; test ! -e .venv; cp ~/whole $wheel'
+echo "kit-check: a damaged file of the data gives its good pieces"
+enter down 'cd fmnist-lab-kit; file=mirror/train-images-idx3-ubyte.gz; cp $file ~/whole
+  printf x | dd of=$file bs=1 seek=3000000 conv=notrunc status=none
+  ! make data 2>~/said; cat ~/said; grep -q "$file is damaged" ~/said
+  test -e data/FashionMNIST/raw/train-images-idx3-ubyte.gz.part; cp ~/whole $file'
+echo "kit-check: make data && make train, without even a loopback interface"
+enter down 'cd fmnist-lab-kit; make data && make train'
+echo "kit-check: make test"
+enter up 'cd fmnist-lab-kit; make test'
+echo "kit-check: all is well"
