@@ -54,8 +54,8 @@ def write_tar(out: Path, entries: Sequence[Entry], moment: int, part_size: int |
         raise UsageError(f"that would make {total // part_size + 1:,} parts", hint="Choose a larger --part-size.")
     with ExitStack() as stack:
         volumes = _Volumes(out, part_size, stack, total, advance)
-        # POSIX's ustar is read by every tar there is; stream mode never seeks, so volumes are as good as a file.
-        with tarfile.open(fileobj=cast(BinaryIO, volumes), mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+        # Long names, as wheels have them, are written as GNU does it: every tar reads that. A stream is never sought in.
+        with tarfile.open(fileobj=cast(BinaryIO, volumes), mode="w|", format=tarfile.GNU_FORMAT) as tar:
             for entry in sorted(entries):
                 info = tarfile.TarInfo(entry.name)
                 info.size, info.mtime, info.mode = entry.size, moment, 0o755 if entry.executable else 0o644
