@@ -10,6 +10,7 @@ command -v debootstrap >/dev/null || skip "debootstrap is not installed"
 unshare --net --mount --pid --fork true 2>/dev/null || skip "no namespaces can be made here"
 
 lab=$(mktemp -d "${TMPDIR:-/tmp}/fmnist-lab.XXXXXX")
+chmod 755 "$lab"
 trap 'rm -rf "$lab"' EXIT
 echo "kit-check: a minimal Debian in $lab"
 debootstrap --variant=minbase --include=python3,python3-venv,make "${DEBIAN_SUITE:-bookworm}" "$lab" \
