@@ -166,10 +166,28 @@ class Plan:
         self.todo.insert(0, Task(task.file, *span))
 
     def release(self, task: Task, *, last: bool = False) -> None:
-        """TASK is no longer in hand: what is left of it waits again, with what it holds; LAST, behind all others."""
+        """TASK is no longer in hand: what is left of it waits again, with what it holds.
+
+        LAST: its first piece behind all others. Only that is known to be hard to get, and the rest need not wait.
+        """
         self.in_hand.remove(task)
         if task.at < task.stop and not self._elsewhere(task, Span(task.start, task.stop)):
-            self.todo.insert(len(self.todo) if last else 0, task)
+            if last:
+                self._put_last(task)
+            else:
+                self.todo.insert(0, task)
+
+    def _put_last(self, task: Task) -> None:
+        stop = self._piece(task.file, self.index(task)).span.stop
+        if stop < task.stop:
+            self.todo.insert(0, Task(task.file, stop, task.stop))
+            task.stop = stop
+        tail = self.todo[-1] if self.todo else task
+        if (tail.file, tail.stop) == (task.file, task.at) and not task.held:
+            # Neighbours are joined, so that many pieces do not cost as many requests.
+            tail.stop = task.stop
+        else:
+            self.todo.append(task)
 
     def split(self, task: Task, index: int) -> Task:
         """Put in hand, for another worker, the pieces of TASK from INDEX on; they must lie behind what it holds."""

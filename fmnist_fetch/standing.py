@@ -88,7 +88,8 @@ class Standing:
             self.shut.add(file)
             return
         self.failures = 0 if progress else self.failures + 1
-        wait = full_jitter(self.failures, dice)
+        # Who is told when to come again needs not guess, however often that was.
+        wait = full_jitter(self.failures if error.retry_after is None else 1, dice)
         if error.retry_after is not None:
             wait = max(wait, min(error.retry_after, LONGEST_RETRY_AFTER))
         if not self.on_disk:
