@@ -177,7 +177,7 @@ def _list(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
 
 def _say(options: argparse.Namespace, sentence: str) -> None:
     if not options.quiet and not options.json:
-        print(sentence)
+        print(sentence, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -211,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = _verb(verbs, "verify", _verify, "hash everything, repair nothing, open no socket")
     verify.add_argument("dataset", nargs="?", default="fashion-mnist", help=_DATASET_HELP)
     _verb(verbs, "list", _list, "the catalogue, and the state of each dataset under the root")
-    add_verbs(verbs, _verb)
+    add_verbs(verbs, _verb, _say)
     return parser
 
 

@@ -4,22 +4,26 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fmnist_fetch.catalogue import find
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Listener, Stepped
 from fmnist_fetch.layout import Layout, root_folder
-from fmnist_fetch.manifest import find
 
 PORT = 8000
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 AddVerb = Callable[[Any, str, Callable[[argparse.Namespace, Listener], dict[str, Any]], str], argparse.ArgumentParser]
+Say = Callable[[argparse.Namespace, str], None]
 
 
-def add_verbs(verbs: Any, add: AddVerb) -> None:
-    """Add the verbs to the command line's VERBS; ADD makes one with the options that all have."""
-    kit = add(verbs, "kit", _kit, "pack project, data and wheels into one tar for machines without a network")
+def add_verbs(verbs: Any, add: AddVerb, say: Say) -> None:
+    """Add the verbs to the command line's VERBS; ADD makes one with the options that all have, SAY talks to people."""
+    kit = add(
+        verbs, "kit", partial(_kit, say), "pack project, data and wheels into one tar for machines without a network"
+    )
     kit.add_argument("out", type=Path, metavar="OUT.tar", help="the tar to write")
     kit.add_argument("--python", metavar="3.12", help="for machines with this Python (default: this one's)")
     kit.add_argument("--platform", metavar="TAG", help="for another platform, such as manylinux_2_28_x86_64")
@@ -30,12 +34,12 @@ def add_verbs(verbs: Any, add: AddVerb) -> None:
     )
     kit.add_argument("--torch", metavar="WHICH", help="the build of torch, such as torch==2.13.0+cpu")
     kit.add_argument("--torch-index", default="", metavar="URL", help="the index that has this build")
-    serve = add(verbs, "serve", _serve, "share the data under the root with the local network, read-only")
+    serve = add(verbs, "serve", partial(_serve, say), "share the data under the root with the local network, read-only")
     serve.add_argument("--host", default="0.0.0.0", metavar="H", help="the address to serve at (default: every one)")
     serve.add_argument("--port", type=_port, default=PORT, metavar="P", help=f"the port to serve at (default {PORT})")
 
 
-def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _kit(say: Say, options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     from fmnist_fetch import kit
     from fmnist_fetch.progress import listener
     from fmnist_fetch.target import Target
@@ -57,28 +61,21 @@ def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
         wheels = kit.wheelhouse(store.bring(project.requirements(options.torch)), target)
     packed = kit.pack(options.out, project, data, wheels, target.words, options.part_size, tell)
     first, last = packed.paths[0], packed.paths[-1]
-    if not (options.quiet or options.json):
-        print(f"{first if first == last else f'{first} to {last.name}'}: {packed.size / 1e6:,.1f} MB", flush=True)
-        print(f"  {packed.files} files, {packed.wheels} of them wheels; for {target.words}")
-        join = f"tar xf {first.name}" if first == last else f"cat {options.out.name}.* | tar xf -"
-        print(f"  on the lab machine: {join} && cd {kit.TOP} && make data && make train")
+    say(options, f"{first if first == last else f'{first} to {last.name}'}: {packed.size / 1e6:,.1f} MB")
+    say(options, f"  {packed.files} files, {packed.wheels} of them wheels; for {target.words}")
+    join = f"tar xf {first.name}" if first == last else f"cat {options.out.name}.* | tar xf -"
+    say(options, f"  on the lab machine: {join} && cd {kit.TOP} && make data && make train")
     return {"paths": [str(path) for path in packed.paths], "files": packed.files, "size": packed.size}
 
 
-def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _serve(say: Say, options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     try:
         from fmnist_fetch.serve import serve
     except ModuleNotFoundError as exc:
         hint = "Run: make serve, or pip install 'fmnist-fetch[serve]'"
         raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
-
-    def say(sentence: str) -> None:
-        if not options.quiet:
-            # With --json, stdout is for the one object at the end.
-            print(sentence, file=sys.stderr if options.json else sys.stdout, flush=True)
-
     root = root_folder(options.root)
-    serve(root, options.host, options.port, say)
+    serve(root, options.host, options.port, partial(say, options))
     return {"root": str(root)}
 
 

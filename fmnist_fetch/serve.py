@@ -13,8 +13,8 @@ from pathlib import Path
 from aiohttp import web
 
 from fmnist_fetch.address import addresses, url
+from fmnist_fetch.catalogue import find, names
 from fmnist_fetch.errors import UsageError
-from fmnist_fetch.manifest import catalogue, find
 from fmnist_fetch.page import line, page, state_of
 from fmnist_fetch.shelf import Item, Shelf
 from fmnist_fetch.spans import Span
@@ -33,8 +33,8 @@ def serve(root: Path, host: str, port: int, say: Callable[[str], None]) -> None:
 
     Raises UsageError where it can't serve there.
     """
-    names = sorted(catalogue(), key=lambda name: name != FIRST)
-    asyncio.run(_serve(Shelf(root, [find(name) for name in names]), host, port, say))
+    manifests = [find(name) for name in sorted(names(), key=lambda name: name != FIRST)]
+    asyncio.run(_serve(Shelf(root, manifests), host, port, say))
 
 
 class UnsatisfiableError(ValueError):

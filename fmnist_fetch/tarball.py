@@ -54,7 +54,7 @@ def write_tar(out: Path, entries: Sequence[Entry], moment: int, part_size: int |
         raise UsageError(f"that would make {total // part_size + 1:,} parts", hint="Choose a larger --part-size.")
     with ExitStack() as stack:
         volumes = _Volumes(out, part_size, stack, total, advance)
-        # Long names, as wheels have them, are written as GNU does it: every tar reads that. A stream is never sought in.
+        # Long names, as wheels have them, are written as GNU does it, which every tar reads. A stream never seeks.
         with tarfile.open(fileobj=cast(BinaryIO, volumes), mode="w|", format=tarfile.GNU_FORMAT) as tar:
             for entry in sorted(entries):
                 info = tarfile.TarInfo(entry.name)

@@ -13,12 +13,12 @@ from samples import HOME_OF_PACKAGE
 
 # A room may import from its own floor's left, or from a floor below. A new room gets its place here.
 FLOORS = (
-    "version errors spans backoff",
+    "version errors spans backoff intact",
     "events checks manifest datasets catalogue idx layout",
     "atomic part suspects sources sources.folder sources.debian sources.answers sources.complaints sources.http",
     "plan order standing policy verdict ledger transfer unpack tensorfile tensors",
-    "report state lock origins prepare kit serve",
-    "progress api cli __main__ __init__",
+    "report state lock origins prepare target wheels tarball kit address shelf page serve",
+    "progress api lab cli __main__ __init__",
 )
 PLACES = {room: (floor, place) for floor, rooms in enumerate(FLOORS) for place, room in enumerate(rooms.split())}
 # Decisions are made in rooms that can't touch the world.
@@ -135,4 +135,4 @@ def test_only_the_command_line_and_the_display_print() -> None:
         for node in ast.walk(TREES[room])
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert printing <= {"cli", "progress"}
+    assert printing <= {"cli", "progress", "intact"}
