@@ -8,9 +8,9 @@ import re
 import subprocess
 import tarfile
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ LAB = """\
 On this machine: {needs}make. No network, no root.
 
     make data         unpack Fashion-MNIST and verify every byte of it
-    make train        train softmax regression on it; pictures and figures in runs/
+    make train        train softmax regression; figures and pictures go to runs/
     make test         run the tests
     make help         everything else
 
@@ -141,11 +141,11 @@ def pack(
     """
     entries = [*project.entries, *data, *wheels]
     entries.append(Entry(NOTE, _note(project, data, wheels, words)))
+    for name, count in Counter([SUMS, *(entry.name for entry in entries)]).items():
+        if count > 1:
+            raise UsageError(f"the project has a file {name} of its own", hint="Give it another name, and commit that.")
     listener(Stepped(f"hashing {len(entries)} files"))
     entries.append(Entry(SUMS, _sums(entries)))
-    for name, same in groupby(sorted(entry.name for entry in entries)):
-        if len(list(same)) > 1:
-            raise UsageError(f"the project has a file {name} of its own", hint="Give it another name, and commit that.")
     size = sum(entry.size for entry in entries)
     placed = [entry._replace(name=f"{TOP}/{entry.name}") for entry in entries]
     paths = write_tar(out, placed, project.moment, part_size, _meter(size, listener))

@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fmnist_fetch.catalogue import find
+from fmnist_fetch.catalogue import find, names
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Listener, Stepped
 from fmnist_fetch.layout import Layout, root_folder
 
 PORT = 8000
+DATASET = "fashion-mnist"
+"""What a kit carries, and what a server gives away under bare names."""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 AddVerb = Callable[[Any, str, Callable[[argparse.Namespace, Listener], dict[str, Any]], str], argparse.ArgumentParser]
 Say = Callable[[argparse.Namespace, str], None]
@@ -51,7 +53,7 @@ def _kit(say: Say, options: argparse.Namespace, _kept: Listener) -> dict[str, An
     project = kit.Project.at(checkout)
     for name in kit.changes(checkout):
         tell(Stepped(f"note: {name} is packed as committed, without its later changes"))
-    manifest = find("fashion-mnist")
+    manifest = find(DATASET)
     data = kit.mirror(manifest, Layout(options.root, manifest))
     wheels = []
     if not options.no_wheels:
@@ -71,11 +73,13 @@ def _kit(say: Say, options: argparse.Namespace, _kept: Listener) -> dict[str, An
 def _serve(say: Say, options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     try:
         from fmnist_fetch.serve import serve
+        from fmnist_fetch.shelf import Shelf
     except ModuleNotFoundError as exc:
         hint = "Run: make serve, or pip install 'fmnist-fetch[serve]'"
         raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
     root = root_folder(options.root)
-    serve(root, options.host, options.port, partial(say, options))
+    manifests = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
+    serve(Shelf(root, manifests), options.host, options.port, partial(say, options))
     return {"root": str(root)}
 
 

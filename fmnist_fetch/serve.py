@@ -4,22 +4,20 @@ Source: RFC 9110, sections 13.1.2 (If-None-Match), 13.1.5 (If-Range), 14 (ranges
 """
 
 import asyncio
+import os
 import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from aiohttp import web
 
 from fmnist_fetch.address import addresses, url
-from fmnist_fetch.catalogue import find, names
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.page import line, page, state_of
 from fmnist_fetch.shelf import Item, Shelf
 from fmnist_fetch.spans import Span
 
-FIRST = "fashion-mnist"
 RETRY_AFTER = 1
 """Seconds after which a piece that is not here yet may be asked for again; the client's patience takes many of them."""
 PARTING = 0.1
@@ -28,13 +26,12 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 
 
-def serve(root: Path, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Serve ROOT at HOST and PORT (0: any that is free) until SIGINT or SIGTERM; SAY the addresses.
+def serve(shelf: Shelf, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Serve SHELF at HOST and PORT (0: any that is free) until SIGINT or SIGTERM; SAY the addresses.
 
     Raises UsageError where it can't serve there.
     """
-    manifests = [find(name) for name in sorted(names(), key=lambda name: name != FIRST)]
-    asyncio.run(_serve(Shelf(root, manifests), host, port, say))
+    asyncio.run(_serve(shelf, host, port, say))
 
 
 class UnsatisfiableError(ValueError):
@@ -144,7 +141,9 @@ async def _serve(shelf: Shelf, host: str, port: int, say: Callable[[str], None])
         try:
             await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         except (OSError, OverflowError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+            # asyncio wraps the system's reason in a longer sentence; name resolution has numbers of its own, below 0.
+            number = getattr(exc, "errno", None) or 0
+            reason = os.strerror(number) if number > 0 else getattr(exc, "strerror", None) or str(exc)
             hint = "Choose another one: --port 8001, --host ADDRESS; below 1024, ports are for root."
             raise UsageError(f"{host}:{port} can't be served at: {reason}", hint=hint) from exc
         served = [url(address, runner.addresses[0][1]) for address in addresses(host)]
