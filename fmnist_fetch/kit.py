@@ -158,10 +158,10 @@ def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], word
     text = LAB.format(
         title="Fashion-MNIST",
         commit=project.commit,
-        words=words if wheels else "any machine that can reach a package index",
+        words=words if wheels else "machines with a package index",
         needs=f"{words.partition(' on ')[0]} with venv, " if wheels else "Python 3.11 or newer with venv, ",
         mirror=f"the data, {len(data)} files, {sum(entry.size for entry in data) / 1e6:.1f} MB",
-        wheels=f"{len(wheels) - 1} wheels, {total:.0f} MB" if wheels else "is not here: pip asks its package index",
+        wheels=f"{len(wheels) - 1} wheels, {total:.0f} MB" if wheels else "not here: pip asks its index",
         remark="\nThe digests tell damage, not malice: take the kit from someone you trust.\n",
     )
     return text.encode()

@@ -142,8 +142,8 @@ async def _serve(shelf: Shelf, host: str, port: int, say: Callable[[str], None])
             await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         except (OSError, OverflowError) as exc:
             # asyncio wraps the system's reason in a longer sentence; name resolution has numbers of its own, below 0.
-            number = getattr(exc, "errno", None) or 0
-            reason = os.strerror(number) if number > 0 else getattr(exc, "strerror", None) or str(exc)
+            code = getattr(exc, "errno", None) or 0
+            reason = os.strerror(code) if code > 0 else getattr(exc, "strerror", None) or str(exc)
             hint = "Choose another one: --port 8001, --host ADDRESS; below 1024, ports are for root."
             raise UsageError(f"{host}:{port} can't be served at: {reason}", hint=hint) from exc
         served = [url(address, runner.addresses[0][1]) for address in addresses(host)]

@@ -48,7 +48,7 @@ class Target:
 
     def flags(self) -> list[str]:
         """What pip is to be told of it; nothing for the machine and the Python that it runs on."""
-        flags = [word for tag in self._tags() for word in ("--platform", tag)]
+        flags = [word for tag in dict.fromkeys(self._tags()) for word in ("--platform", tag)]
         if flags or self.python != "{}.{}".format(*sys.version_info):
             flags += ["--python-version", self.python, "--implementation", "cp"]
         return flags
