@@ -17,6 +17,8 @@ debootstrap --variant=minbase --include=python3,python3-venv,make "${DEBIAN_SUIT
   ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$lab.log" 2>&1 || { tail -20 "$lab.log" >&2; rm -f "$lab.log"; exit 1; }
 rm -f "$lab.log"
 chroot "$lab" useradd --create-home student
+# As on any machine that was installed: its own name is known to it.
+echo "127.0.0.1 localhost $(hostname)" >"$lab/etc/hosts"
 mkdir "$lab/stick"
 cp "$kit" "$lab/stick/kit.tar"
 
@@ -46,6 +48,12 @@ enter down 'cd fmnist-lab-kit; file=mirror/train-images-idx3-ubyte.gz; cp $file 
   test -e data/FashionMNIST/raw/train-images-idx3-ubyte.gz.part; cp ~/whole $file'
 echo "kit-check: make data && make train, without even a loopback interface"
 enter down 'cd fmnist-lab-kit; make data && make train'
+echo "kit-check: a root that is shared, and read-only to the student"
+mkdir -p "$lab/srv"
+cp -r "$lab/home/student/fmnist-lab-kit/data" "$lab/srv/datasets"
+chown -R root:root "$lab/srv"
+enter down 'cd fmnist-lab-kit; export FMNIST_ROOT=/srv/datasets; ! touch $FMNIST_ROOT/x 2>/dev/null
+  make data; make train EPOCHS=1 RUN=runs/shared; ls -R $FMNIST_ROOT'
 echo "kit-check: make test"
 enter up 'cd fmnist-lab-kit; make test'
 echo "kit-check: all is well"
