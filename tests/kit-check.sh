@@ -29,7 +29,9 @@ enter() {
   unshare --net --mount --pid --fork bash -euc '
     if [ "$2" = up ]; then ip link set lo up; fi
     mount -t proc proc "$1/proc"
-    mkdir -p "$1/dev/shm"; mount -t tmpfs tmpfs "$1/dev/shm"
+    mkdir -p "$1/dev/shm" "$1/dev/pts"
+    mount -t tmpfs tmpfs "$1/dev/shm"
+    mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts "$1/dev/pts" && ln -sf pts/ptmx "$1/dev/ptmx"
     exec chroot --userspec=student "$1" /usr/bin/env -i HOME=/home/student LANG=C.UTF-8 \
       PATH=/usr/local/bin:/usr/bin:/bin TERM=dumb bash -euc "cd; $3"
   ' enter "$lab" "$loopback" "$*"
