@@ -85,7 +85,9 @@ class PartFile:
         """Give the file, all of whose pieces are good, its final name. Raises DiskError."""
         with self._lock, disk(self.path, self.file.size):
             file = self._opened()
-            file.truncate(self.file.size)
+            if os.fstat(file.fileno()).st_size != self.file.size:
+                # Only then: there are drivers for sticks that can't do it.
+                file.truncate(self.file.size)
             try:
                 settle(file, self.part, self.path)
             except FileNotFoundError:

@@ -142,7 +142,7 @@ def stick(tmp_path: Path) -> Iterator[Path]:
         file.truncate(64 * 1024 * 1024)
     subprocess.run(["mkfs.vfat", str(image)], check=True, capture_output=True)
     if run(["mount", "-o", "loop", str(image), str(folder)]).returncode:
-        pytest.skip("no loop device can be mounted here")
+        pytest.skip("a loop device with vfat can not be mounted here")
     try:
         yield folder
     finally:
