@@ -158,7 +158,7 @@ def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], word
     text = LAB.format(
         title="Fashion-MNIST",
         commit=project.commit,
-        words=words if wheels else "machines with a package index",
+        words=words,
         needs=f"{words.partition(' on ')[0]} with venv, " if wheels else "Python 3.11 or newer with venv, ",
         mirror=f"the data, {len(data)} files, {sum(entry.size for entry in data) / 1e6:.1f} MB",
         wheels=f"{len(wheels) - 1} wheels, {total:.0f} MB" if wheels else "not here: pip asks its index",

@@ -61,10 +61,11 @@ def _kit(say: Say, options: argparse.Namespace, _kept: Listener) -> dict[str, An
         seen = sys.stderr.isatty() and options.progress != "none" and not options.quiet
         store = Store(options.wheels, target, tell, torch_index=options.torch_index, verbose=seen)
         wheels = kit.wheelhouse(store.bring(project.requirements(options.torch)), target)
-    packed = kit.pack(options.out, project, data, wheels, target.words, options.part_size, tell)
+    words = target.words if wheels else "machines with a package index"
+    packed = kit.pack(options.out, project, data, wheels, words, options.part_size, tell)
     first, last = packed.paths[0], packed.paths[-1]
     say(options, f"{first if first == last else f'{first} to {last.name}'}: {packed.size / 1e6:,.1f} MB")
-    say(options, f"  {packed.files} files, {packed.wheels} of them wheels; for {target.words}")
+    say(options, f"  {packed.files} files, {packed.wheels} of them wheels; for {words}")
     join = f"tar xf {first.name}" if first == last else f"cat {options.out.name}.* | tar xf -"
     say(options, f"  on the lab machine: {join} && cd {kit.TOP} && make data && make train")
     return {"paths": [str(path) for path in packed.paths], "files": packed.files, "size": packed.size}

@@ -85,7 +85,8 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # never asked, or nothing that can be relied on: ask now
         self._tell(f"asking the package index which wheels are for {self._target.words}")
-        wheels = sorted(choose(requirements, self._target, self._torch_index))
+        found = choose(requirements, self._target, self._torch_index)
+        wheels = sorted(found, key=lambda wheel: wheel.name)
         with write_atomically(memory) as file:
             write_all(file, json.dumps({"question": question, "wheels": wheels}, indent=1).encode())
         return wheels
