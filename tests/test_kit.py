@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,14 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def project() -> Project:
+    """The same project, without the help of git."""
+    files = {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "inner/room.py": b"x = 1\n"}
+    entries = [Entry(name, data) for name, data in files.items()]
+    return Project("c0ffee" * 6, 1_700_000_000, (*entries, Entry("run", b"#!\n", executable=True)))
+
+
+@pytest.fixture
 def complete(sample: Sample, root: Path) -> Path:
     sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
     return root
@@ -70,11 +79,11 @@ def wheels(tmp_path: Path) -> list[Path]:
 
 
 def packed(
-    out: Path, checkout: Path, sample: Sample, root: Path, wheels: list[Path], part_size: int | None = None
+    out: Path, project: Project, sample: Sample, root: Path, wheels: list[Path], part_size: int | None = None
 ) -> Kit:
     data = mirror(sample.manifest, sample.layout(root))
     house = wheelhouse(wheels, HERE) if wheels else []
-    return pack(out, Project.at(checkout), data, house, HERE.words, part_size, silent)
+    return pack(out, project, data, house, HERE.words, part_size, silent)
 
 
 def unpacked(out: Path, folder: Path) -> Path:
@@ -87,7 +96,7 @@ def test_the_same_input_gives_the_same_bytes(
     checkout: Path, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
 ) -> None:
     first, second = tmp_path / "first.tar", tmp_path / "deeper" / "second.tar"
-    packed(first, checkout, sample, complete, wheels)
+    packed(first, Project.at(checkout), sample, complete, wheels)
     # Times, rights and the order in which a folder lists its files are none of the input.
     for path in (*sample.layout(complete).raw.iterdir(), *wheels, checkout / "Makefile"):
         os.utime(path, (1, 1))
@@ -96,17 +105,17 @@ def test_the_same_input_gives_the_same_bytes(
     git(tmp_path, "clone", "--quiet", str(checkout), str(again))
     before = os.umask(0o077)
     try:
-        packed(second, again, sample, complete, wheels[::-1])
+        packed(second, Project.at(again), sample, complete, wheels[::-1])
     finally:
         os.umask(before)
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_it_unpacks_to_one_folder_with_the_project_the_data_the_wheels_and_digests_of_all(
-    checkout: Path, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
+    project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "kit.tar"
-    kit = packed(out, checkout, sample, complete, wheels)
+    kit = packed(out, project, sample, complete, wheels)
     with tarfile.open(out) as tar:
         members = tar.getmembers()
     assert [member.name for member in members] == sorted(member.name for member in members)
@@ -131,7 +140,7 @@ def test_only_what_is_committed_is_packed_and_what_differs_is_named(
     (checkout / "notes").write_bytes(b"untracked")
     assert changes(checkout) == ["Makefile"]
     out = tmp_path / "kit.tar"
-    packed(out, checkout, sample, complete, [])
+    packed(out, Project.at(checkout), sample, complete, [])
     folder = unpacked(out, tmp_path / "lab")
     assert (folder / "Makefile").read_bytes() == b"all:\n"
     assert not (folder / "notes").exists()
@@ -139,10 +148,10 @@ def test_only_what_is_committed_is_packed_and_what_differs_is_named(
 
 
 def test_the_note_is_one_screen(
-    checkout: Path, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
+    project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
 ) -> None:
     for house in (wheels, []):
-        packed(tmp_path / "kit.tar", checkout, sample, complete, house)
+        packed(tmp_path / "kit.tar", project, sample, complete, house)
         lines = (unpacked(tmp_path / "kit.tar", tmp_path / "lab") / "LAB.txt").read_text().splitlines()
         assert len(lines) <= 24
         assert max(map(len, lines)) <= 80
@@ -152,7 +161,7 @@ def test_the_note_is_one_screen(
 
 @pytest.mark.parametrize("how", ["absent", "damaged"])
 def test_no_kit_is_made_of_data_that_does_not_verify(
-    how: str, checkout: Path, sample: Sample, complete: Path, tmp_path: Path
+    how: str, project: Project, sample: Sample, complete: Path, tmp_path: Path
 ) -> None:
     path = sample.layout(complete).published(sample.file())
     if how == "absent":
@@ -160,19 +169,18 @@ def test_no_kit_is_made_of_data_that_does_not_verify(
     else:
         path.write_bytes(flipped(path.read_bytes(), 77))
     with pytest.raises(IntegrityError if how == "damaged" else FetchError, match=path.name) as caught:
-        packed(tmp_path / "kit.tar", checkout, sample, complete, [])
+        packed(tmp_path / "kit.tar", project, sample, complete, [])
     assert "fmnist-fetch fetch" in caught.value.hint
     assert not (tmp_path / "kit.tar").exists()
 
 
 def test_a_project_that_has_files_of_the_kits_own_names_is_refused(
-    checkout: Path, sample: Sample, complete: Path, tmp_path: Path
+    project: Project, sample: Sample, complete: Path, tmp_path: Path
 ) -> None:
-    lay(checkout / "mirror", {sample.file().name: b"not the data"})
-    git(checkout, "add", ".")
-    git(checkout, "commit", "--quiet", "--message", "Second")
-    with pytest.raises(UsageError, match=f"mirror/{sample.file().name}"):
-        packed(tmp_path / "kit.tar", checkout, sample, complete, [])
+    for name in (f"mirror/{sample.file().name}", "LAB.txt", "SHA256SUMS"):
+        greedy = replace(project, entries=(*project.entries, Entry(name, b"mine")))
+        with pytest.raises(UsageError, match=name):
+            packed(tmp_path / "kit.tar", greedy, sample, complete, [])
     assert not (tmp_path / "kit.tar").exists()
 
 
@@ -183,20 +191,20 @@ def test_a_folder_without_commits_can_not_be_packed(tmp_path: Path) -> None:
 
 
 def test_parts_are_as_large_as_asked_and_cat_joins_them(
-    checkout: Path, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
+    project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
 ) -> None:
     whole, out = tmp_path / "whole.tar", tmp_path / "kit.tar"
-    packed(whole, checkout, sample, complete, wheels)
+    packed(whole, project, sample, complete, wheels)
     # What an earlier run left must not end up between the parts.
     out.write_bytes(b"old")
     (tmp_path / "kit.tar.999").write_bytes(b"old")
-    kit = packed(out, checkout, sample, complete, wheels, part_size=7000)
+    kit = packed(out, project, sample, complete, wheels, part_size=7000)
     assert sorted(tmp_path.glob("kit.tar*")) == kit.paths
     assert {path.stat().st_size for path in kit.paths[:-1]} == {7000}
     assert 0 < kit.paths[-1].stat().st_size <= 7000
     joined = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("kit.tar.*")))
     assert joined == whole.read_bytes()
-    packed(out, checkout, sample, complete, wheels)
+    packed(out, project, sample, complete, wheels)
     assert list(tmp_path.glob("kit.tar*")) == [out]
 
 
@@ -220,18 +228,17 @@ def test_a_failure_in_the_middle_leaves_the_earlier_kit_as_it_was(tmp_path: Path
         assert disk_of(out.parent) == before
 
 
-def test_long_steps_are_told(checkout: Path, sample: Sample, complete: Path, tmp_path: Path) -> None:
+def test_long_steps_are_told(project: Project, sample: Sample, complete: Path, tmp_path: Path) -> None:
     large = lay(tmp_path / "large", {"large-1-py3-none-any.whl": bytes(220_000_000)})
     events: list[Event] = []
     data = mirror(sample.manifest, sample.layout(complete))
     house = wheelhouse(list(large.iterdir()), HERE)
-    pack(tmp_path / "kit.tar", Project.at(checkout), data, house, HERE.words, None, events.append)
+    pack(tmp_path / "kit.tar", project, data, house, HERE.words, None, events.append)
     told = [event.sentence for event in events if isinstance(event, Stepped)]
     assert [sentence.partition(" ")[0] for sentence in told] == ["hashing", "packing:", "packing:"]
 
 
-def test_what_pip_must_find_is_read_from_the_project_and_torch_is_the_one_that_is_meant(checkout: Path) -> None:
-    project = Project.at(checkout)
+def test_what_pip_must_find_is_read_from_the_project_and_torch_is_the_one_that_is_meant(project: Project) -> None:
     everything = ["builder>=1", "one>=2", "torch>=2", "torch-extras", "plots", "tester"]
     assert project.requirements() == everything
     everything.remove("torch>=2")
@@ -249,9 +256,9 @@ def test_the_extras_that_make_installs_are_those_that_a_kit_brings() -> None:
 
 
 @pytest.fixture
-def lab(checkout: Path, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path) -> Path:
+def lab(project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path) -> Path:
     """An unpacked kit."""
-    packed(tmp_path / "kit.tar", checkout, sample, complete, wheels)
+    packed(tmp_path / "kit.tar", project, sample, complete, wheels)
     return unpacked(tmp_path / "kit.tar", tmp_path / "lab")
 
 
