@@ -234,6 +234,18 @@ def test_a_damaged_file_gives_its_good_pieces_only(sample: Sample, complete: Pat
     assert front.headers["Content-Range"] == f"bytes 100-1999/{len(whole)}"
 
 
+def test_a_file_that_is_damaged_while_it_is_served_is_looked_at_again(
+    sample: Sample, complete: Path, start: Start
+) -> None:
+    path, whole = sample.layout(complete).raw / IMAGES, sample.files[IMAGES]
+    server = start(complete)
+    assert server.ask(f"/{IMAGES}").status == 200
+    with path.open("r+b") as file:
+        file.write(flipped(whole, 2500))
+    until(lambda: server.ask(f"/{IMAGES}", Range="bytes=2000-2999").status == 503)
+    assert server.ask(f"/{IMAGES}", Range="bytes=3000-").body == whole[3000:]
+
+
 def test_pieces_are_served_as_they_come_and_the_file_when_it_is_whole(sample: Sample, root: Path, start: Start) -> None:
     raw, whole = begun(sample, root, {IMAGES: [0, 1, 3]}), sample.files[IMAGES]
     server = start(root)
