@@ -88,7 +88,9 @@ def packed(
 
 def unpacked(out: Path, folder: Path) -> Path:
     with tarfile.open(out) as tar:
-        tar.extractall(folder, filter="data")
+        # Python has it since 3.11.4, and asks for it since 3.12.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(folder)
     return folder / TOP
 
 
