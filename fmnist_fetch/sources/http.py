@@ -231,9 +231,9 @@ def _hang_up(session: requests.Session) -> None:
     """Close the connections that SESSION keeps alive, now: its own close leaves that to the garbage collector."""
     for adapter in session.adapters.values():
         if isinstance(adapter, HTTPAdapter):
-            for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
-                for key in manager.pools.keys():  # noqa: SIM118 - it is no dict, and can't be iterated over
-                    if (pool := manager.pools.get(key)) is not None:
+            for pools in (adapter.poolmanager.pools, *(proxy.pools for proxy in adapter.proxy_manager.values())):
+                for key in pools.keys():  # noqa: SIM118 - it is no dict, and can't be iterated over
+                    if (pool := pools.get(key)) is not None:
                         pool.close()
     session.close()
 
