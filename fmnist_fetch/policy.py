@@ -205,7 +205,8 @@ class Policy:
             return None
         pieces = self.plan.pieces(task)
         accepts = self._accepts(number)
-        count = min(round(len(pieces) * ours / (ours + theirs or 1.0)), len(pieces) - bool(task.held))
+        # Never its first piece: an answer that is only slow to begin would be thrown away when it comes, for ever.
+        count = min(round(len(pieces) * ours / (ours + theirs or 1.0)), len(pieces) - 1)
         if count >= 1 and all(accepts(task.file, piece) for piece in pieces[-count:]):
             return self.plan.split(task, pieces[-count])
         if len(pieces) == 1 and accepts(task.file, pieces[0]):

@@ -90,6 +90,7 @@ def test_every_run_ends_within_its_patience_and_keeps_nothing_wrong(
 @calm
 @given(some_sizes, right_origin, st.lists(any_origin, max_size=3), st.integers(1, 8), st.integers(0, 2**32))
 @example([3 * PIECE], SimOrigin("right", [Mood()]), [SimOrigin("stuck", [Mood("stuck")])], 4, 0)
+@example([727], SimOrigin("slow to begin", [Mood(latency=3.0)]), [], 4, 0)
 @example([3 * PIECE], SimOrigin("right", [Mood()]), [SimOrigin("wrong", [Mood("same noise")])], 4, 0)
 def test_a_run_completes_if_an_origin_is_right_in_the_end(
     sizes: list[int], right: SimOrigin, others: list[SimOrigin], jobs: int, seed: int
