@@ -13,8 +13,8 @@ from fmnist_fetch.layout import Layout
 from fmnist_fetch.state import survey
 from samples import Sample, make
 
-# A busy machine must not turn a law into a failure: no deadlines. And the same examples at every run, so that a failure is
-# one for everybody; others are tried with: make test PYTEST=--hypothesis-profile=random
+# A busy machine must not turn a law into a failure: no deadlines. And the same examples at every run, so that a
+# failure is one for everybody; others are tried with: make test PYTEST=--hypothesis-profile=random
 settings.register_profile("calm", deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("random", deadline=None, print_blob=True, derandomize=False)
 settings.load_profile("calm")
