@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fmnist_fetch.backoff import FOREVER
 from fmnist_fetch.catalogue import find, names
 from fmnist_fetch.errors import FetchError, IntegrityError, disk
 from fmnist_fetch.events import Began, Event, Listener, Verified
@@ -237,11 +238,11 @@ def _jobs(text: str) -> int:
 
 def _patience(text: str) -> float:
     if text == "forever":
-        return float("inf")
+        return FOREVER
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < float("inf"):
+    if not 0 <= seconds < FOREVER:
         raise argparse.ArgumentTypeError(f'{text!r} is neither a number of seconds nor "forever"')
     return seconds

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fmnist_fetch.backoff import FOREVER
 from fmnist_fetch.events import Attempted, Began, Ended, Event, Listener, Stepped, Verified, Waiting
 
 if TYPE_CHECKING:
@@ -180,4 +181,4 @@ def size(count: float) -> str:
 
 def span_of_time(seconds: float) -> str:
     """SECONDS for people: 90 s, or "as long as it takes" where there is no end."""
-    return "as long as it takes" if seconds == float("inf") else f"{max(0.0, seconds):.0f} s"
+    return "as long as it takes" if seconds == FOREVER else f"{max(0.0, seconds):.0f} s"

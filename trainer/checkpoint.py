@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from fmnist_fetch.atomic import write_atomically
+from fmnist_fetch.atomic import write_all, write_atomically
 from fmnist_fetch.errors import DiskError, FetchError, FormatError, disk
 from trainer.softmax import Model
 
@@ -39,9 +39,7 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises a DiskError.
     """
     with run_disk(path), write_atomically(path, len(content)) as file:
-        left = memoryview(content)
-        while left:  # a disk that runs full takes a part, and refuses only the rest
-            left = left[file.write(left) :]
+        write_all(file, content)
 
 
 def save_model(path: Path, model: Model, story: dict[str, Any]) -> None:
