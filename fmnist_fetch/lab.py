@@ -3,29 +3,25 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fmnist_fetch.arguments import DATASET, add_verb, whole
 from fmnist_fetch.catalogue import find, names
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Listener, Stepped
 from fmnist_fetch.layout import Layout, root_folder
+from fmnist_fetch.screen import say
 
 PORT = 8000
-DATASET = "fashion-mnist"
-"""What a kit carries, and what a server gives away under bare names."""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
-AddVerb = Callable[[Any, str, Callable[[argparse.Namespace, Listener], dict[str, Any]], str], argparse.ArgumentParser]
-Say = Callable[[argparse.Namespace, str], None]
 
 
-def add_verbs(verbs: Any, add: AddVerb, say: Say) -> None:
-    """Add the verbs to the command line's VERBS; ADD makes one with the options that all have, SAY talks to people."""
-    kit = add(
-        verbs, "kit", partial(_kit, say), "pack project, data and wheels into one tar for machines without a network"
-    )
+def add_verbs(verbs: Any) -> None:
+    """Add kit and serve to argparse's VERBS."""
+    summary = "pack project, data and wheels into one tar for machines without a network"
+    kit = add_verb(verbs, "kit", _kit, summary, "dist/fmnist-lab-kit.tar")
     kit.add_argument("out", type=Path, metavar="OUT.tar", help="the tar to write")
     kit.add_argument("--python", metavar="3.12", help="for machines with this Python (default: this one's)")
     kit.add_argument("--platform", metavar="TAG", help="for another platform, such as manylinux_2_28_x86_64")
@@ -36,12 +32,15 @@ def add_verbs(verbs: Any, add: AddVerb, say: Say) -> None:
     )
     kit.add_argument("--torch", metavar="WHICH", help="the build of torch, such as torch==2.13.0+cpu")
     kit.add_argument("--torch-index", default="", metavar="URL", help="the index that has this build")
-    serve = add(verbs, "serve", partial(_serve, say), "share the data under the root with the local network, read-only")
+    summary = "share the data under the root with the local network, read-only"
+    serve = add_verb(verbs, "serve", _serve, summary, "--port 8000")
     serve.add_argument("--host", default="0.0.0.0", metavar="H", help="the address to serve at (default: every one)")
-    serve.add_argument("--port", type=_port, default=PORT, metavar="P", help=f"the port to serve at (default {PORT})")
+    serve.add_argument(
+        "--port", type=whole(0, 65535, "port"), default=PORT, metavar="P", help=f"the port to serve at (default {PORT})"
+    )
 
 
-def _kit(say: Say, options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     from fmnist_fetch import kit
     from fmnist_fetch.progress import listener
     from fmnist_fetch.target import Target
@@ -71,7 +70,7 @@ def _kit(say: Say, options: argparse.Namespace, _kept: Listener) -> dict[str, An
     return {"paths": [str(path) for path in packed.paths], "files": packed.files, "size": packed.size}
 
 
-def _serve(say: Say, options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     try:
         from fmnist_fetch.serve import serve
         from fmnist_fetch.shelf import Shelf
@@ -89,9 +88,3 @@ def _size(text: str) -> int:
     if not match or not (count := int(match[1]) * _UNITS[match[2].upper()]):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 2G or 700M")
     return count
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-    return int(text)
