@@ -14,10 +14,10 @@ from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, disk
 from fmnist_fetch.idx import LONGEST_HEADER, IdxHeader
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.manifest import DataFile, Manifest
+from fmnist_fetch.pixels import statistics
 from fmnist_fetch.tensorfile import TensorFile, in_order, native, preamble
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 VERSION = "1"
@@ -28,13 +28,14 @@ _STEP = 1024 * 1024
 class Split:
     """One split of a dataset as numpy arrays.
 
-    images: (N, height, width) uint8 (or what the IDX file holds), memory-mapped copy-on-write; labels: (N,) int64.
-    `mean` and `std` are those of the training pixels over 255, None where the images are not uint8. `digests` holds
-    the SHA-256 of each unpacked IDX file by role.
+    images: (N, height, width) uint8, or whatever shape and type the IDX file has, memory-mapped copy-on-write. labels:
+    (N,) int64; floating-point ones stay as they are. Where the split has no images or no labels, their array is empty,
+    of shape (0,). `mean` and `std` are those of the training pixels over 255, None where there are none of uint8.
+    `digests` holds the SHA-256 of each unpacked IDX file by role.
     """
 
     images: "NDArray[Any]" = field(repr=False)
-    labels: "NDArray[np.int64]" = field(repr=False)
+    labels: "NDArray[Any]" = field(repr=False)
     classes: tuple[str, ...]
     mean: float | None
     std: float | None
@@ -90,7 +91,7 @@ def load(
     *,
     verify: bool = True,
 ) -> Split:
-    """The images and labels of SPLIT as numpy arrays; opens no socket.
+    """The images and labels of SPLIT (as the manifest names it) as numpy arrays; opens no socket.
 
     VERIFY hashes the split's bytes against the digests that the manifest pins; without it they are only mapped.
     Raises FetchError where the data is not there, IntegrityError where it is damaged, both with the command to run.
@@ -98,7 +99,7 @@ def load(
     manifest = find(dataset)
     layout = Layout(root, manifest)
     names = {file.role: file for file in manifest.files if file.split == split}
-    if names.keys() != {"images", "labels"}:
+    if not names:
         known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
         raise FetchError(f"{manifest.name} has no split {split!r}", hint=f"Its splits: {known}.")
     try:
@@ -114,8 +115,21 @@ def load(
         raise FetchError(f"{layout.tensors} {problem}", hint=_command(dataset, layout)) from exc
     except (FormatError, KeyError, ValueError) as exc:
         raise IntegrityError(f"{layout.tensors} is damaged: {exc}", hint=_command(dataset, layout)) from exc
-    labels = arrays["labels"].astype("int64")
-    return Split(arrays["images"], labels, manifest.classes, mean, std, manifest.name, split, digests)
+    return Split(_images(arrays), _labels(arrays), manifest.classes, mean, std, manifest.name, split, digests)
+
+
+def _images(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
+    import numpy as np
+
+    return arrays.get("images", np.empty(0, np.uint8))
+
+
+def _labels(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
+    """Labels as what indexes and loss functions take; those that a whole number can't hold are left as they are."""
+    import numpy as np
+
+    labels = arrays.get("labels", np.empty(0, np.int64))
+    return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
 
 
 def _command(dataset: str, layout: Layout) -> str:
@@ -147,18 +161,13 @@ def _statistics(manifest: Manifest, layout: Layout) -> tuple[float | None, float
     file = manifest.file("train", "images")
     if manifest.mean is not None or file is None:
         return manifest.mean, manifest.std
-    if idx_header(layout.payload(file), file).dtype != "u1":
+    path = layout.payload(file)
+    header = idx_header(path, file)
+    if header.dtype != "u1":
         return None, None
-    import numpy as np
-
-    counts = np.zeros(256, np.int64)
-    with disk(layout.payload(file)), open(layout.payload(file), "rb") as payload:
-        payload.seek(idx_header(layout.payload(file), file).offset)
-        while data := payload.read(_STEP):
-            counts += np.bincount(np.frombuffer(data, np.uint8), minlength=256)
-    # Whole numbers up to the last step, so that the result is the same on every machine.
-    pixels, total, squares = (sum(int(n) * value**power for value, n in enumerate(counts)) for power in (0, 1, 2))
-    return total / pixels / 255, (pixels * squares - total * total) ** 0.5 / pixels / 255
+    with disk(path), open(path, "rb", buffering=0) as payload:
+        payload.seek(header.offset)
+        return statistics(iter(lambda: payload.read(_STEP), b""))
 
 
 def _copy(path: Path, header: IdxHeader, out: BinaryIO) -> str:

@@ -14,7 +14,7 @@ from samples import HOME_OF_PACKAGE
 # A room may import from its own floor's left, or from a floor below. A new room gets its place here.
 FLOORS = (
     "version errors spans backoff intact",
-    "events checks manifest datasets catalogue idx layout",
+    "events checks manifest datasets catalogue idx layout pixels",
     "atomic part suspects sources sources.folder sources.debian sources.answers sources.complaints sources.http",
     "plan order standing policy verdict ledger transfer unpack tensorfile tensors",
     "report state lock origins prepare target wheels tarball kit address shelf page serve",
@@ -22,7 +22,7 @@ FLOORS = (
 )
 PLACES = {room: (floor, place) for floor, rooms in enumerate(FLOORS) for place, room in enumerate(rooms.split())}
 # Decisions are made in rooms that can't touch the world.
-PURE = ["spans", "backoff", "idx", "plan", "standing", "policy", "checks"]
+PURE = ["spans", "backoff", "idx", "plan", "standing", "policy", "checks", "pixels"]
 WORLD = {"os", "socket", "time", "random", "subprocess", "threading", "pathlib", "requests", "shutil", "select"}
 LINES, FUNCTION_LINES = 250, 40
 

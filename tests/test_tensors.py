@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fmnist_fetch.catalogue import find
 from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError
+from fmnist_fetch.manifest import Payload
 from fmnist_fetch.tensorfile import TensorFile
 from fmnist_fetch.tensors import Split, idx_header, load, sound, write
-from samples import CLASSES, Sample, disk_of, flipped, idx, lay, make, python, sha256
+from samples import CLASSES, Sample, disk_of, file_of, flipped, gz, idx, lay, make, python, sha256
 
 
 def digests(sample: Sample) -> dict[str, str]:
@@ -114,6 +116,79 @@ def test_wider_values_are_turned_into_little_endian_ones(code: int, width: int, 
     assert got.images.tobytes() == values.astype(dtype).tobytes()
     assert (got.mean, got.std) == (None, None)
     assert sound(wide.manifest, wide.layout(root), digests(wide))
+
+
+def only(sample: Sample, *tensors: str) -> Sample:
+    """SAMPLE with no files but those of these tensors."""
+    return sample.changed(files=tuple(file for file in sample.manifest.files if file.tensor in tensors))
+
+
+def rewritten(sample: Sample, tensor: str, payload: bytes) -> Sample:
+    """SAMPLE with PAYLOAD, unpacked and packed, in place of one file's."""
+    entry = next(file for file in sample.manifest.files if file.tensor == tensor)
+    packed = gz(payload)
+    changed = file_of(
+        entry.name,
+        packed,
+        Payload(entry.payload.name, len(payload), sha256(payload)),
+        entry.split,
+        entry.role,
+    )
+    files = tuple(changed if file is entry else file for file in sample.manifest.files)
+    published, payloads = {**sample.files, entry.name: packed}, {**sample.payloads, entry.payload.name: payload}
+    return replace(sample.changed(files=files), files=published, payloads=payloads)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "values"),
+    [(9, "b", [-1, 5, 127]), (11, ">i2", [-300, 0, 7]), (12, ">i4", [2**31 - 1, 0, -(2**31)])],
+)
+def test_labels_of_any_whole_type_become_int64(
+    code: int, kind: str, values: list[int], sample: Sample, root: Path
+) -> None:
+    import numpy as np
+
+    wide = rewritten(sample, "train_labels", idx(code, (3,), np.array(values, kind).tobytes()))
+    tensors_of(wide, root)
+    got = loaded(wide, root).labels
+    assert (str(got.dtype), got.tolist()) == ("int64", values)
+
+
+def test_labels_that_whole_numbers_cannot_hold_stay_as_they_are(sample: Sample, root: Path) -> None:
+    import numpy as np
+
+    values = np.array([[0.5, -1e30], [np.inf, 0.25]], ">f4")
+    tensors_of(regression := rewritten(sample, "train_labels", idx(0x0D, (2, 2), values.tobytes())), root)
+    got = loaded(regression, root).labels
+    assert got.dtype == np.dtype("<f4")
+    assert got.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(("role", "absent"), [("images", "labels"), ("labels", "images")])
+def test_what_a_split_does_not_have_is_an_empty_array(role: str, absent: str, sample: Sample, root: Path) -> None:
+    half = only(sample, f"train_{role}", "test_images", "test_labels")
+    tensors_of(half, root)
+    got = loaded(half, root)
+    assert getattr(got, role).tolist() == getattr(loaded(sample_at(sample, root), root), role).tolist()
+    assert getattr(got, absent).shape == (0,)
+    assert set(got.digests) == {role}
+    assert (got.mean is None) == (absent == "images")
+    assert loaded(half, root, "test").images.shape == (20, 16, 16)
+
+
+def sample_at(sample: Sample, root: Path) -> Sample:
+    """SAMPLE with its tensor file beside another one of the same name."""
+    beside = replace(sample, manifest=replace(sample.manifest, name="whole"))
+    tensors_of(beside, root)
+    return beside
+
+
+def test_images_without_a_pixel_have_no_mean(root: Path) -> None:
+    nothing = make(counts=(0, 0))
+    tensors_of(nothing, root)
+    assert sound(nothing.manifest, nothing.layout(root), digests(nothing))
+    got = loaded(nothing, root)
+    assert (got.images.shape, got.labels.shape, got.mean, got.std) == ((0, 16, 16), (0,), None, None)
 
 
 def places(path: Path) -> dict[str, int]:
