@@ -46,9 +46,9 @@ def complete(sample: Sample, root: Path) -> Path:
 
 @contextmanager
 def nginx(raw: Path, folder: Path) -> Iterator[str]:
-    """nginx with the README's server on the folder RAW."""
-    readme = (HOME_OF_PACKAGE / "README.md").read_text(encoding="utf-8")
-    (snippet,) = re.findall(r"^```nginx\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    """nginx with the server of the page for lab admins on the folder RAW."""
+    page = (HOME_OF_PACKAGE / "docs" / "lab-admins.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"^```nginx\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -80,7 +80,7 @@ def reachable(port: int) -> bool:
     return True
 
 
-def test_the_nginx_of_the_readme_is_a_mirror(sample: Sample, complete: Path, tmp_path: Path) -> None:
+def test_the_nginx_of_the_page_for_lab_admins_is_a_mirror(sample: Sample, complete: Path, tmp_path: Path) -> None:
     need("nginx")
     import requests
 
