@@ -7,6 +7,8 @@ EPOCHS   ?= 10
 RUN      ?= runs/$(DATASET)
 KIT      ?=
 SERVE    ?=
+ROOM     ?=
+WORKERS  ?= auto
 PYTHON   ?= python3
 VENV     ?= .venv
 
@@ -29,9 +31,14 @@ install  := $(if $(wheels),$(intact) wheels/ && )$(pip) install $(if $(wheels),-
 mirrors  := $(or $(MIRROR),$(wildcard mirror))
 fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(foreach mirror,$(mirrors),--mirror "$(mirror)") \
               $(if $(wheels),$(if $(MIRROR),,--offline))
+# The tests of ROOM: the files that bear its name, else those that import it.
+named    = $(wildcard tests/$(ROOM)/ tests/test_$(ROOM).py tests/test_$(ROOM)_*.py tests/trainer/test_$(ROOM).py)
+users    = $(shell grep -lrE --include='test_*.py' '(fmnist_fetch|trainer)(\.[a-z]+)*(\.| import )$(ROOM)\>' tests)
+tests    = $(if $(ROOM),$(or $(named),$(users),$(error no tests of the room $(ROOM); README.md lists the rooms)))
+pytest   = -m pytest --numprocesses $(WORKERS) --dist worksteal $(tests) $(PYTEST)
 
 .DEFAULT_GOAL := help
-.PHONY: help data verify train test lint kit kit-check serve clean
+.PHONY: help data verify train test coverage lint hooks kit kit-check serve dist clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,13 +54,22 @@ verify: $(VENV)/data  ## hash everything under ROOT, repair nothing
 train: $(VENV)/train  ## train softmax regression on what `make data` brought; needs no network
 	@$(python) -m trainer --root "$(ROOT)" --dataset $(DATASET) --epochs $(EPOCHS) --out "$(RUN)"
 
-test: $(VENV)/test  ## run the tests (they need no network)
-	$(python) -m pytest $(PYTEST)
+test: $(VENV)/test  ## run the tests, which need no network (one room's: ROOM=part; options for pytest: PYTEST)
+	$(python) $(pytest)
 
-lint: $(VENV)/lint  ## ruff and mypy, strict
+coverage: $(VENV)/dev  ## run the tests, and show which lines and branches of fmnist_fetch none of them takes
+	$(bin)/coverage erase
+	$(bin)/coverage run $(pytest)
+	$(bin)/coverage combine --quiet
+	$(bin)/coverage report
+
+lint: $(VENV)/dev  ## ruff and mypy, strict
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
+
+hooks: $(VENV)/dev  ## let git check what is committed, as `make lint` does
+	$(bin)/pre-commit install
 
 kit: data $(VENV)/kit  ## pack project, data and wheels for machines without a network (options: KIT)
 	@$(python) -m fmnist_fetch kit dist/fmnist-lab-kit.tar --root "$(ROOT)" \
@@ -65,8 +81,11 @@ kit-check: kit  ## unpack the kit in a Debian without a network, and run everyth
 serve: $(VENV)/serve  ## share ROOT with the local network, read-only (options: SERVE)
 	@$(python) -m fmnist_fetch serve --root "$(ROOT)" $(SERVE)
 
+dist: $(VENV)/dev  ## build the wheel and the source distribution that are published
+	$(python) -m build dist
+
 clean:  ## remove the environment and what tools left; the data stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(python):
@@ -100,11 +119,11 @@ $(VENV)/train: pyproject.toml $(VENV)/torch
 	@touch $@
 
 $(VENV)/test: pyproject.toml $(VENV)/torch
-	$(install) --editable '.[train,test]'
+	$(install) --editable '.[train,serve,kit,test]'
 	@touch $@
 
-$(VENV)/lint: pyproject.toml $(VENV)/torch
-	$(install) --editable '.[train,test,lint]'
+$(VENV)/dev: pyproject.toml $(VENV)/torch
+	$(install) --editable '.[dev]'
 	@touch $@
 
 $(VENV)/kit: pyproject.toml | $(python)

@@ -23,6 +23,12 @@ settings.load_profile("calm")
 REAL_ROOT = Path(os.environ.get("FMNIST_ROOT") or Path(__file__).parents[1] / "data").absolute()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each processor: most tests wait for a network that misbehaves, and compute little."""
+    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @pytest.fixture(autouse=True)
 def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the developer's own reaches a test: no settings, no proxies, no copies under ~ or ../data."""

@@ -17,7 +17,7 @@ import pytest
 from fmnist_fetch import intact
 from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, UsageError
 from fmnist_fetch.events import Event, Stepped, silent
-from fmnist_fetch.kit import TOP, Kit, Project, changes, mirror, pack, wheelhouse
+from fmnist_fetch.kit import EXTRAS, TOP, Kit, Project, changes, mirror, pack, wheelhouse
 from fmnist_fetch.tarball import Entry, write_tar
 from fmnist_fetch.target import Target
 from samples import HOME_OF_PACKAGE, Sample, command_line, disk_of, flipped, lay, sha256
@@ -250,8 +250,8 @@ def test_what_pip_must_find_is_read_from_the_project_and_torch_is_the_one_that_i
 def test_the_extras_that_make_installs_are_those_that_a_kit_brings() -> None:
     text = (HOME_OF_PACKAGE / "Makefile").read_text(encoding="utf-8")
     extras = tomllib.loads((HOME_OF_PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {"train", "test"} <= extras["optional-dependencies"].keys()
-    assert "--editable '.[train,test]'" in text
+    assert set(EXTRAS) <= extras["optional-dependencies"].keys()
+    assert f"--editable '.[{','.join(EXTRAS)}]'" in text
 
 
 # What an unpacked kit says of itself.
