@@ -1,13 +1,11 @@
 """The datasets that are known by name, and the way from a name or a path to a manifest."""
 
-from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest import Manifest, loads
 
-_FOLDER = files("fmnist_fetch") / "datasets"
+_FOLDER = Path(__file__).with_name("datasets")
 _SUFFIX = ".toml"
 
 
@@ -31,6 +29,8 @@ def find(dataset: str) -> Manifest:
             ) from exc
     known = names()
     if dataset not in known:
+        from difflib import get_close_matches
+
         near = get_close_matches(dataset.lower(), known, n=1, cutoff=0.5)
         guess = f"Did you mean {near[0]}? " if near else ""
         raise UsageError(

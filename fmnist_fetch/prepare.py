@@ -1,6 +1,5 @@
 """One dataset from nothing to tensors: look at the disk, do what is missing, look no further."""
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -88,7 +87,10 @@ def _bring(
             digests[entry.file.tensor] = _unpack(entry.file, layout, tell)
     write(manifest, layout, digests)
     tell(Stepped(f"{layout.tensors} written"))
-    shutil.rmtree(layout.work, ignore_errors=True)
+    if layout.work.exists():
+        import shutil
+
+        shutil.rmtree(layout.work, ignore_errors=True)
 
 
 def _transfer(

@@ -1,16 +1,22 @@
 """What is on the disk: every file hashed, nothing repaired, no socket opened. `fetch` and `verify` both begin here."""
 
 import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
+from fmnist_fetch.alongside import together
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.part import scan, verifies
 from fmnist_fetch.tensors import sound
 from fmnist_fetch.unpack import digest_of
+
+Checks = dict[Path, Callable[[], bool]]
 
 
 class Condition(StrEnum):
@@ -55,9 +61,24 @@ class State:
 
 def survey(manifest: Manifest, layout: Layout) -> State:
     """Hash everything of the dataset that is there."""
-    files = tuple(_file_state(file, layout) for file in manifest.files)
-    digests = {state.file.tensor: state.digest or "" for state in files}
-    return State(files, _condition(layout.tensors, sound(manifest, layout, digests)))
+    digests = {file.tensor: file.payload.sha256 for file in manifest.files if file.payload.sha256}
+    good = _hash(_published(manifest, layout) | _derived(manifest, layout, digests))
+    unpinned = [file for file in manifest.files if file.tensor not in digests and good[layout.published(file)]]
+    for file in unpinned:
+        if digest := _unpinned(layout.published(file), file):
+            digests[file.tensor] = digest
+    if unpinned:
+        good |= _hash(_derived(manifest, layout, digests))
+    files = (
+        FileState(
+            file,
+            _condition(layout.published(file), good),
+            _condition(layout.payload(file), good),
+            digests.get(file.tensor),
+        )
+        for file in manifest.files
+    )
+    return State(tuple(files), _condition(layout.tensors, good))
 
 
 def damaged_pieces(path: Path, file: DataFile) -> list[int]:
@@ -66,15 +87,30 @@ def damaged_pieces(path: Path, file: DataFile) -> list[int]:
     return [index for index in range(len(file.pieces)) if index not in good]
 
 
-def _file_state(file: DataFile, layout: Layout) -> FileState:
-    published = layout.published(file)
-    condition = _condition(published, verifies(published, file.size, file.sha256))
-    if not file.packed:
-        return FileState(file, condition, condition, file.sha256)
-    digest = file.payload.sha256
-    if digest is None and condition is Condition.GOOD:
-        digest = _unpinned(published, file)
-    return FileState(file, condition, _payload_condition(file, layout.payload(file), digest), digest)
+def _published(manifest: Manifest, layout: Layout) -> Checks:
+    files = ((layout.published(file), file) for file in manifest.files)
+    return {path: partial(verifies, path, file.size, file.sha256) for path, file in files}
+
+
+def _derived(manifest: Manifest, layout: Layout, digests: Mapping[str, str]) -> Checks:
+    """The checks of what is made of the published files: payloads whose digests are known, and the tensor file."""
+    files = ((layout.payload(file), file) for file in manifest.files if file.packed and file.tensor in digests)
+    checks: Checks = {path: partial(verifies, path, file.payload.size, digests[file.tensor]) for path, file in files}
+    if len(digests) == len(manifest.files):
+        checks[layout.tensors] = partial(sound, manifest, layout, digests)
+    return checks
+
+
+def _hash(checks: Checks) -> dict[Path, bool]:
+    """Run CHECKS, the longest first, so that none of several cores is left with one at the end."""
+    paths = sorted(checks, key=_size, reverse=True)
+    return dict(zip(paths, together([checks[path] for path in paths]), strict=True))
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _unpinned(published: Path, file: DataFile) -> str | None:
@@ -85,11 +121,7 @@ def _unpinned(published: Path, file: DataFile) -> str | None:
         return None
 
 
-def _payload_condition(file: DataFile, path: Path, digest: str | None) -> Condition:
-    return _condition(path, digest is not None and verifies(path, file.payload.size, digest))
-
-
-def _condition(path: Path, good: bool) -> Condition:
-    if good:
+def _condition(path: Path, good: Mapping[Path, bool]) -> Condition:
+    if good.get(path):
         return Condition.GOOD
     return Condition.DAMAGED if os.path.lexists(path) else Condition.ABSENT

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAMES = {"u1": "U8", "i1": "I8", ">i2": "I16", ">i4": "I32", ">f4": "F32", ">f8": "F64"}
 _IDX = {name: dtype for dtype, name in NAMES.items()}
 _LARGEST_HEADER = 16 * 1024 * 1024
-_STEP = 1024 * 1024
+_STEP = 256 * 1024
 
 
 class Tensor(NamedTuple):

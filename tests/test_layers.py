@@ -16,7 +16,7 @@ FLOORS = (
     "version errors spans backoff intact",
     "events checks manifest datasets catalogue idx layout pixels",
     "atomic part suspects sources sources.folder sources.debian sources.answers sources.complaints sources.http",
-    "plan order standing policy verdict ledger transfer unpack tensorfile tensors",
+    "alongside plan order standing policy verdict ledger transfer unpack tensorfile tensors",
     "report state lock origins prepare target wheels tarball kit address shelf page serve",
     "screen progress arguments api verbs lab cli __main__ __init__",
 )

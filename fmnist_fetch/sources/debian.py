@@ -5,17 +5,19 @@ folder. apt keeps its own partial download there, so an interrupted one goes on.
 """
 
 import os
-import shutil
-import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest import DataFile, DebianPackage
 from fmnist_fetch.sources import Tier
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.spans import Span
+
+if TYPE_CHECKING:
+    import subprocess
 
 _TIMEOUT = 600.0
 
@@ -79,6 +81,8 @@ class DebianSource:
 
     def _bring(self) -> Path:
         """Download and unpack the package; return the folder with its files."""
+        import shutil
+
         for tool in ("apt-get", "dpkg-deb"):
             if shutil.which(tool) is None:
                 raise SourceError(f"{self._archive.name}: there is no {tool} here", permanent=True)
@@ -117,6 +121,9 @@ class DebianSource:
         self._run("apt-get", *words, "-q", *(f"-o{setting}" for setting in settings))
 
     def _run(self, *command: str) -> None:
+        # Imported where it is needed: the package's turn seldom comes, and every run would pay for it.
+        import subprocess
+
         with self._lock:
             if self._stopped:
                 raise SourceError(f"{self._archive.name}: stopped")
