@@ -20,14 +20,16 @@ def fetch(
     mirrors: Sequence[str] = (),
     offline: bool = False,
     progress: Listener | None = None,
+    also: Sequence[str] = (),
 ) -> Report:
     """Bring DATASET to ROOT, unpacked and with its tensor file; run again, it verifies and repairs.
 
     DATASET is a name from the catalogue or the path of a manifest. ROOT is FMNIST_ROOT or ./data if it is None.
     MIRRORS, URLs or folders, are asked first. OFFLINE opens no socket. PROGRESS is called with each event; None shows
-    it on stderr. Raises FetchError and its kinds; everything verified is kept then.
+    it on stderr. ALSO names tools ("keras") whose own caches get the files as published too. Raises FetchError and
+    its kinds; everything verified is kept then.
     """
     manifest = find(dataset)
     show = listener("auto", sys.stderr) if progress is None else never_raising(progress)
     choice = Choice(tuple(mirrors), offline=offline)
-    return prepare(manifest, Layout(root, manifest), choice, listener=show)
+    return prepare(manifest, Layout(root, manifest), choice, listener=show, also=also)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 # A plain name: no separator, no leading dot, nothing that another system reads as a device, stream or wildcard.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_FOLDER = re.compile(rf"{_NAME.pattern}(/{_NAME.pattern})*")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -141,6 +142,14 @@ class Table:
         """A table within this one, or None where it is absent."""
         value = self._get(key, dict, "a table", {})
         return self._child(value, f"{self._place}{key}.") if value else None
+
+    def folders(self, key: str, names: Iterable[str]) -> dict[str, str]:
+        """A table of folders, each relative and of plain names, under keys that are among NAMES; {} where absent."""
+        table = self.table(key)
+        if table is None:
+            return {}
+        noun = "a relative folder of plain names"
+        return {name: table._matching(name, _FOLDER, noun) for name in names if name in table._values}
 
     def tables(self, key: str) -> Iterator["Table"]:
         """An array of at least one table; each is named by its number, counted from one."""

@@ -5,10 +5,11 @@ A manifest is the one thing that is trusted: all bytes, from whatever source, ar
 
 import json
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from fmnist_fetch.caches import HOMES
 from fmnist_fetch.checks import Faults, Table
 from fmnist_fetch.errors import ManifestError
 from fmnist_fetch.spans import Piece, Span, Splice, cut
@@ -69,6 +70,7 @@ class Manifest:
     """A dataset: its files, where they can be had, and what its classes are called.
 
     `folder` is the dataset's folder under the root. `mean` and `std` are those of the training pixels over 255.
+    `caches` are the folders, by tool, in which other tools keep the same files, relative to the tool's own home.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Manifest:
     local: tuple[str, ...]
     debian: DebianPackage | None
     files: tuple[DataFile, ...]
+    caches: Mapping[str, str] = field(default_factory=dict)
 
     def file(self, split: str, role: str) -> DataFile | None:
         """The file with this split and role, or None."""
@@ -125,6 +128,7 @@ def _manifest(table: Table) -> Manifest:
         local=table.texts("local"),
         debian=DebianPackage(debian.name("package"), debian.text("folder")) if debian else None,
         files=tuple(_file(entry, length) for entry in table.tables("files")),
+        caches=table.folders("caches", HOMES),
     )
     if (manifest.mean is None) != (manifest.std is None):
         table.fault("mean", "and std go together: give both or neither")
@@ -198,6 +202,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"piece_length = {lengths[0] if lengths else PIECE_LENGTH}"
     for key in ("classes", "mirrors", "local"):
         yield from _array(key, getattr(manifest, key))
+    if manifest.caches:
+        yield f"caches = {{ {', '.join(f'{tool} = {_toml(place)}' for tool, place in manifest.caches.items())} }}"
     if debian := manifest.debian:
         yield f"debian = {{ package = {_toml(debian.package)}, folder = {_toml(debian.folder)} }}"
     for file in manifest.files:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fmnist_fetch.caches import cache_folder
 from fmnist_fetch.checks import is_url
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.layout import Layout, user_path
@@ -39,8 +40,8 @@ def origins(manifest: Manifest, layout: Layout, choice: Choice) -> list[Origin]:
 def _copies(manifest: Manifest, layout: Layout) -> Iterator[Folder]:
     """The folders in which other tools leave copies of this dataset."""
     own = layout.raw.resolve()
-    for place in manifest.local:
-        folder = user_path(place)
+    folders = [cache_folder(tool, place) for tool, place in manifest.caches.items()]
+    for folder in (*folders, *map(user_path, manifest.local)):
         if folder.resolve() != own:
             yield Folder(folder, Tier.LOCAL)
     if manifest.debian:

@@ -1,18 +1,19 @@
 """One dataset from nothing to tensors: look at the disk, do what is missing, look no further."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from fmnist_fetch.atomic import sweep
+from fmnist_fetch.delivery import deliver
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
-from fmnist_fetch.events import Began, Event, Listener, Stepped, silent
+from fmnist_fetch.events import Event, Listener, Stepped, silent
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.lock import alone
 from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.origins import Choice, origins
-from fmnist_fetch.part import PartFile
 from fmnist_fetch.report import Report
+from fmnist_fetch.share import caches_of, share
 from fmnist_fetch.sources import Origin
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.state import Condition, FileState, State, damaged_pieces, survey
@@ -31,14 +32,15 @@ def prepare(
     jobs: int = JOBS,
     patience: float = PATIENCE,
     listener: Listener = silent,
+    also: Sequence[str] = (),
 ) -> Report:
     """Bring the dataset to the root, unpacked and with its tensor file; a complete one is verified and left alone.
 
-    JOBS is the number of connections, PATIENCE the seconds to go on without a new good piece. Raises FetchError and
-    its kinds; everything verified is kept then.
+    JOBS is the number of connections, PATIENCE the seconds to go on without a new good piece. The caches of the tools
+    ALSO get the files as published too. Raises FetchError and its kinds; everything verified is kept then.
     """
     began = time.monotonic()
-    report = Report(manifest.name, layout.root, layout.tensors)
+    report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
 
     def tell(event: Event) -> None:
         report.note(event)
@@ -54,6 +56,8 @@ def prepare(
             if not state.complete:
                 found = origins(manifest, layout, choice or Choice())
                 _bring(manifest, layout, state, found, (jobs, patience), tell)
+    for tool, folder in report.also.items():
+        share(manifest, layout, tool, folder, choice or Choice(), (jobs, patience), tell)
     report.seconds = time.monotonic() - began
     return report
 
@@ -79,7 +83,7 @@ def _bring(
                 tell(Stepped(f"{entry.file.payload.name}: a right copy was found on this machine"))
             else:
                 wanting.append(entry.file)
-    for file in _transfer(wanting, found, layout, limits, tell):
+    for file in deliver(wanting, layout.raw, found, limits, tell):
         if file.tensor not in digests:
             digests[file.tensor] = _unpack(file, layout, tell)
     for entry in state.files:
@@ -91,25 +95,6 @@ def _bring(
         import shutil
 
         shutil.rmtree(layout.work, ignore_errors=True)
-
-
-def _transfer(
-    wanting: Sequence[DataFile], found: Sequence[Origin], layout: Layout, limits: tuple[int, float], tell: Listener
-) -> Iterator[DataFile]:
-    """Complete the files and yield each when it has its final name."""
-    if not wanting:
-        return
-    from fmnist_fetch.transfer import complete
-
-    parts = [PartFile(layout.published(file), file) for file in wanting]
-    good = [part.scan() for part in parts]
-    sizes = tuple(
-        (file.name, file.size, sum(file.pieces[index].span.length for index in indices))
-        for file, indices in zip(wanting, good, strict=True)
-    )
-    tell(Began(sizes, sum(len(file.pieces) for file in wanting), sum(map(len, good))))
-    jobs, patience = limits
-    yield from complete(parts, good, found, jobs=jobs, patience=patience, listener=tell)
 
 
 def _unpack(file: DataFile, layout: Layout, tell: Listener) -> str:

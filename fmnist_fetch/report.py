@@ -11,6 +11,7 @@ class Report:
     """The result of a fetch: where the tensor file is, bytes received by source, what had to be tried again.
 
     `pieces` and `good` count the pieces of the files that were to be brought, and those that were there already.
+    `also` are the folders in which other tools find the files now, by tool.
     """
 
     dataset: str
@@ -22,11 +23,13 @@ class Report:
     received: dict[str, int] = field(default_factory=dict)
     retries: int = 0
     wrong_pieces: int = 0
+    also: dict[str, Path] = field(default_factory=dict)
 
     def note(self, event: Event) -> None:
         """Add EVENT."""
         if isinstance(event, Began):
-            self.pieces, self.good = event.pieces, event.good
+            self.pieces += event.pieces
+            self.good += event.good
         if isinstance(event, Attempted):
             if event.received:
                 self.received[event.source] = self.received.get(event.source, 0) + event.received

@@ -45,6 +45,9 @@ def add_verbs(verbs: Any) -> None:
         metavar="SECONDS",
         help='give up after so long without progress (default 120), or "forever"',
     )
+    fetch.add_argument(
+        "--also", action="append", default=[], metavar="TOOL", help="let keras or paddle find the files; may be repeated"
+    )
     fetch.add_argument("--log", type=Path, metavar="FILE", help="append every attempt to FILE as a JSON line")
     add_dataset(add_verb(verbs, "verify", _verify, "hash everything, repair nothing, open no socket", ""))
     add_verb(verbs, "list", _list, "the catalogue, and the state of each dataset under the root", "")
@@ -66,13 +69,17 @@ def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
         for listen in listeners:
             listen(event)
 
-    report = prepare(manifest, layout, choice, jobs=options.jobs, patience=options.patience, listener=tell)
+    report = prepare(
+        manifest, layout, choice, jobs=options.jobs, patience=options.patience, listener=tell, also=options.also
+    )
     say(options, f"{manifest.title or manifest.name} is complete, every byte verified ({report.seconds:.1f} s).")
     for source, count in report.received.items():
         say(options, f"  {count:>11,} bytes from {source}")
     if report.retries:
         say(options, f"  {report.retries} attempts failed and were made up for; {report.wrong_pieces} wrong pieces")
     say(options, f"  {layout.tensors}")
+    for tool, folder in report.also.items():
+        say(options, f"  {folder} (for {tool})")
     return {
         "dataset": report.dataset,
         "root": str(report.root),
@@ -81,6 +88,7 @@ def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
         "received": report.received,
         "retries": report.retries,
         "wrong_pieces": report.wrong_pieces,
+        "also": {tool: str(folder) for tool, folder in report.also.items()},
     }
 
 

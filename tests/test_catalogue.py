@@ -120,11 +120,10 @@ def test_fashion_mnists_mirrors_stand_in_their_order() -> None:
 def test_fashion_mnist_knows_where_other_tools_leave_it_and_its_package() -> None:
     manifest = find("fashion-mnist")
     assert manifest.local == (
-        "~/.keras/datasets/fashion-mnist",
-        "~/.cache/paddle/dataset/fashion-mnist",
         "../data/FashionMNIST/raw",
         "~/data/FashionMNIST/raw",
     )
+    assert manifest.caches == {"keras": "datasets/fashion-mnist", "paddle": "fashion-mnist"}
     assert manifest.debian == DebianPackage("dataset-fashion-mnist", "/usr/share/datasets/fashion-mnist")
 
 

@@ -14,10 +14,10 @@ from samples import HOME_OF_PACKAGE
 # A room may import from its own floor's left, or from a floor below. A new room gets its place here.
 FLOORS = (
     "version errors spans backoff intact",
-    "events checks manifest datasets catalogue idx layout pixels",
+    "events checks caches manifest datasets catalogue idx layout pixels",
     "atomic part suspects sources sources.folder sources.debian sources.answers sources.complaints sources.http",
-    "alongside plan order standing policy verdict ledger transfer unpack tensorfile tensors",
-    "report state lock origins prepare target wheels tarball kit address shelf page serve",
+    "alongside plan order standing policy verdict ledger transfer delivery unpack tensorfile tensors",
+    "report state lock origins share prepare target wheels tarball kit address shelf page serve",
     "screen progress arguments api verbs lab cli __main__ __init__",
 )
 PLACES = {room: (floor, place) for floor, rooms in enumerate(FLOORS) for place, room in enumerate(rooms.split())}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fmnist_fetch.caches import HOMES
 from fmnist_fetch.errors import ManifestError
 from fmnist_fetch.manifest import (
     LARGEST_PIECE,
@@ -63,6 +64,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         local=tuple(draw(st.lists(TEXTS, max_size=3))),
         debian=draw(st.none() | st.just(DebianPackage("dataset-x", "/usr/share/x"))),
         files=tuple(files),
+        caches=draw(st.dictionaries(st.sampled_from(sorted(HOMES)), st.lists(NAMES, min_size=1).map("/".join))),
     )
 
 
@@ -239,6 +241,10 @@ def test_a_name_that_could_leave_its_folder_or_mean_something_else_is_refused(na
         ("https://mirror.example", "https://mirror.example:99999", None),
         ("format = 1", "format = 1\ndebian = 5", "debian should be a table, not 5"),
         ("format = 1", 'format = 1\ndebian = { package = "a b" }', "debian.package should be a plain name"),
+        ("format = 1", 'format = 1\ncaches = { keras = "/etc" }', "caches.keras should be a relative folder"),
+        ("format = 1", 'format = 1\ncaches = { keras = "a/../b" }', "caches.keras should be a relative folder"),
+        ("format = 1", "format = 1\ncaches = { keras = 5 }", "caches.keras should be a relative folder"),
+        ("format = 1", 'format = 1\ncaches = { kerra = "a" }', "caches.kerra is not a known key"),
         ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', "file 2, debian.head should be bytes in hex"),
         ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', "file 2, debian.skip should be from 0 to"),
     ],

@@ -1,0 +1,32 @@
+"""Files to a folder: what lies there already is counted in, the rest is brought."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fmnist_fetch.events import Began, Listener
+from fmnist_fetch.manifest import DataFile
+from fmnist_fetch.part import PartFile
+from fmnist_fetch.sources import Origin
+
+
+def deliver(
+    files: Sequence[DataFile], folder: Path, found: Sequence[Origin], limits: tuple[int, float], tell: Listener
+) -> Iterator[DataFile]:
+    """Complete FILES in FOLDER from the origins FOUND and yield each when it has its final name.
+
+    LIMITS are the number of connections and the seconds of patience. Raises as `complete` does.
+    """
+    if not files:
+        return
+    # Imported where it is needed: most runs find everything in its place.
+    from fmnist_fetch.transfer import complete
+
+    parts = [PartFile(folder / file.name, file) for file in files]
+    good = [part.scan() for part in parts]
+    sizes = tuple(
+        (file.name, file.size, sum(file.pieces[index].span.length for index in indices))
+        for file, indices in zip(files, good, strict=True)
+    )
+    tell(Began(sizes, sum(len(file.pieces) for file in files), sum(map(len, good))))
+    jobs, patience = limits
+    yield from complete(parts, good, found, jobs=jobs, patience=patience, listener=tell)
