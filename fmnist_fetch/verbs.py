@@ -46,7 +46,11 @@ def add_verbs(verbs: Any) -> None:
         help='give up after so long without progress (default 120), or "forever"',
     )
     fetch.add_argument(
-        "--also", action="append", default=[], metavar="TOOL", help="let keras or paddle find the files; may be repeated"
+        "--also",
+        action="append",
+        default=[],
+        metavar="TOOL",
+        help="let keras or paddle find the files; may be repeated",
     )
     fetch.add_argument("--log", type=Path, metavar="FILE", help="append every attempt to FILE as a JSON line")
     add_dataset(add_verb(verbs, "verify", _verify, "hash everything, repair nothing, open no socket", ""))
