@@ -1,6 +1,7 @@
 """The words of the command line: how a verb is added, the options that all verbs have, what values may look like."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ from fmnist_fetch.backoff import FOREVER
 from fmnist_fetch.events import Listener
 
 DATASET = "fashion-mnist"
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 Act = Callable[[argparse.Namespace, Listener], dict[str, Any]]
 """What a verb does: options and a listener in; what happened, as one JSON object, out. Raises FetchError."""
 
@@ -45,6 +47,20 @@ def whole(least: int, most: int, noun: str = "number") -> Callable[[str], int]:
         if not text.isdecimal() or not least <= int(text) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is not a {noun} from {least} to {most}")
         return int(text)
+
+    return parse
+
+
+def size(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an option that takes bytes, such as 700M or 2G, from LEAST to MOST."""
+
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"(\d{1,12})([KMG]?)i?B?", text, re.IGNORECASE)
+        count = int(match[1]) * _UNITS[match[2].upper()] if match else 0
+        if count < least or (most is not None and count > most):
+            kind = f"from {least:,} to {most:,} bytes" if most else "such as 2G or 700M"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a size {kind}")
+        return count
 
     return parse
 

@@ -65,7 +65,7 @@ class Table:
     def name(self, key: str) -> str:
         """A plain file name: it can't leave its folder, and means the same on every system."""
         value = self._matching(key, _NAME, "a plain name (letters, digits, _ . + -)")
-        if _DEVICES.fullmatch(value) or value.endswith((".", ".part")):
+        if _has_a_meaning(value):
             self.fault(key, f"can't be {value!r}: systems or this program give it another meaning")
         return value
 
@@ -169,8 +169,24 @@ class Table:
         return child
 
 
+def _has_a_meaning(name: str) -> bool:
+    return _DEVICES.fullmatch(name) is not None or name.endswith((".", ".part"))
+
+
+def is_name(text: str) -> bool:
+    """Whether TEXT can be the name of a file or a dataset in a manifest."""
+    return _NAME.fullmatch(text) is not None and not _has_a_meaning(text)
+
+
+def is_word(text: str) -> bool:
+    """Whether TEXT can be the name of a split."""
+    return _WORD.fullmatch(text) is not None
+
+
 def is_url(text: str) -> bool:
     """Whether TEXT is an absolute http or https URL with a host."""
+    if not text.isprintable() or " " in text:
+        return False
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from fmnist_fetch import lab, verbs
+from fmnist_fetch import lab, own, verbs
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Began, Event, Verified
 from fmnist_fetch.screen import close_streams, complain, open_streams, tell_result
@@ -14,7 +14,7 @@ from fmnist_fetch.version import __version__
 
 INTERRUPTED = 130
 TERMINATED = 143
-ROOMS = (verbs, lab)
+ROOMS = (verbs, own, lab)
 """The rooms that have verbs: each has `add_verbs`."""
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, Self
 
 from fmnist_fetch.errors import FormatError
 
+NAMES = {"u1": "uint8", "i1": "int8", ">i2": "int16", ">i4": "int32", ">f4": "float32", ">f8": "float64"}
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CODES = {dtype: code for code, dtype in TYPES.items()}
 LONGEST_HEADER = 4 + 4 * 255
@@ -45,6 +46,16 @@ class IdxHeader(NamedTuple):
     def dumps(self) -> bytes:
         """The header as bytes."""
         return struct.pack(f">2xBB{len(self.shape)}I", _CODES[self.dtype], len(self.shape), *self.shape)
+
+    @property
+    def type_name(self) -> str:
+        """The element type as numpy calls it: "uint8"."""
+        return NAMES[self.dtype]
+
+    @property
+    def words(self) -> str:
+        """The shape and the type for people: "60,000 x 28 x 28 uint8"."""
+        return f"{' x '.join(f'{size:,}' for size in self.shape) or 'one'} {self.type_name}"
 
     @property
     def itemsize(self) -> int:

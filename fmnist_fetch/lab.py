@@ -1,13 +1,12 @@
 """The verbs for machines without the internet: kit packs for them, serve shares a root with them."""
 
 import argparse
-import re
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fmnist_fetch.arguments import DATASET, add_verb, whole
+from fmnist_fetch.arguments import DATASET, add_verb, size, whole
 from fmnist_fetch.catalogue import find, names
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Listener, Stepped
@@ -15,7 +14,6 @@ from fmnist_fetch.layout import Layout, root_folder
 from fmnist_fetch.screen import say
 
 PORT = 8000
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def add_verbs(verbs: Any) -> None:
@@ -26,7 +24,7 @@ def add_verbs(verbs: Any) -> None:
     kit.add_argument("--python", metavar="3.12", help="for machines with this Python (default: this one's)")
     kit.add_argument("--platform", metavar="TAG", help="for another platform, such as manylinux_2_28_x86_64")
     kit.add_argument("--no-wheels", action="store_true", help="pack no wheels, for labs with a package index")
-    kit.add_argument("--part-size", type=_size, metavar="2G", help="cut the tar into parts, which cat joins")
+    kit.add_argument("--part-size", type=size(1), metavar="2G", help="cut the tar into parts, which cat joins")
     kit.add_argument(
         "--wheels", type=Path, default=Path("dist/wheels"), metavar="FOLDER", help="keep wheels in FOLDER (dist/wheels)"
     )
@@ -81,10 +79,3 @@ def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     manifests = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
     serve(Shelf(root, manifests), options.host, options.port, partial(say, options))
     return {"root": str(root)}
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,12})([KMG]?)i?B?", text, re.IGNORECASE)
-    if not match or not (count := int(match[1]) * _UNITS[match[2].upper()]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 2G or 700M")
-    return count

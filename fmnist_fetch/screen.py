@@ -16,6 +16,11 @@ def say(options: argparse.Namespace, sentence: str) -> None:
         _print(sentence, sys.stdout)
 
 
+def give(text: str) -> None:
+    """Print TEXT, which is what was asked for, on stdout as it is."""
+    _print(text, sys.stdout, end="")
+
+
 def tell_result(outcome: dict[str, Any]) -> None:
     """Print OUTCOME as the one JSON object on stdout."""
     _print(json.dumps(outcome), sys.stdout)
@@ -41,9 +46,9 @@ def close_streams() -> None:
             _to_nobody(stream)
 
 
-def _print(text: str, stream: TextIO) -> None:
+def _print(text: str, stream: TextIO, end: str = "\n") -> None:
     try:
-        print(text, file=stream, flush=True)
+        print(text, file=stream, end=end, flush=True)
     except OSError:
         _to_nobody(stream)
 

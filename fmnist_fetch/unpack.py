@@ -59,18 +59,18 @@ def digest_of(packed: Path, payload: Payload) -> str:
     return digest.hexdigest()
 
 
-def stream(packed: Path, size: int) -> Iterator[bytes]:
-    """Yield the payload of PACKED, which must have SIZE bytes, in parts of at most 1 MiB."""
+def stream(packed: Path, size: int | None = None) -> Iterator[bytes]:
+    """Yield the payload of PACKED, which must have SIZE bytes if that is known, in parts of at most 1 MiB."""
     got = 0
     with disk(packed), open(packed, "rb", buffering=0) as file:
         magic = file.read(2)
         file.seek(0)
         for data in _inflate(file, packed) if magic == MAGIC else iter(lambda: file.read(OUTPUT), b""):
             got += len(data)
-            if got > size:
+            if size is not None and got > size:
                 raise _wrong(packed, f"gives more than the {size:,} bytes that it should")
             yield data
-    if got != size:
+    if size not in (None, got):
         raise _wrong(packed, f"gives {got:,} bytes, not {size:,}")
 
 

@@ -14,15 +14,15 @@ from samples import HOME_OF_PACKAGE
 # A room may import from its own floor's left, or from a floor below. A new room gets its place here.
 FLOORS = (
     "version errors spans backoff intact",
-    "events checks caches manifest datasets catalogue idx layout pixels",
+    "events checks caches manifest datasets catalogue idx layout pixels naming",
     "atomic part suspects sources sources.folder sources.debian sources.answers sources.complaints sources.http",
     "alongside plan order standing policy verdict ledger transfer delivery unpack tensorfile tensors",
-    "report state lock origins share prepare target wheels tarball kit address shelf page serve",
-    "screen progress arguments api verbs lab cli __main__ __init__",
+    "report state lock origins share prepare target wheels tarball kit address shelf page serve idxfile collect author",
+    "screen progress arguments api verbs own lab cli __main__ __init__",
 )
 PLACES = {room: (floor, place) for floor, rooms in enumerate(FLOORS) for place, room in enumerate(rooms.split())}
 # Decisions are made in rooms that can't touch the world.
-PURE = ["spans", "backoff", "idx", "plan", "standing", "policy", "checks", "pixels"]
+PURE = ["spans", "backoff", "idx", "plan", "standing", "policy", "checks", "pixels", "naming"]
 WORLD = {"os", "socket", "time", "random", "subprocess", "threading", "pathlib", "requests", "shutil", "select"}
 LINES, FUNCTION_LINES = 250, 40
 
