@@ -23,12 +23,13 @@ if TYPE_CHECKING:
         UsageError,
     )
     from fmnist_fetch.report import Report
-    from fmnist_fetch.tensors import Split, load
+    from fmnist_fetch.split import Split
+    from fmnist_fetch.tensors import load
 
 _HOMES = {
     "fetch": "api",
     "load": "tensors",
-    "Split": "tensors",
+    "Split": "split",
     "Report": "report",
     **dict.fromkeys(
         (

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -15,6 +14,7 @@ from fmnist_fetch.idx import LONGEST_HEADER, IdxHeader
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.pixels import statistics
+from fmnist_fetch.split import Split
 from fmnist_fetch.tensorfile import TensorFile, in_order, native, preamble
 
 if TYPE_CHECKING:
@@ -22,26 +22,6 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 _STEP = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split of a dataset as numpy arrays.
-
-    images: (N, height, width) uint8, or whatever shape and type the IDX file has, memory-mapped copy-on-write. labels:
-    (N,) int64; floating-point ones stay as they are. Where the split has no images or no labels, their array is empty,
-    of shape (0,). `mean` and `std` are those of the training pixels over 255, None where there are none of uint8.
-    `digests` holds the SHA-256 of each unpacked IDX file by role.
-    """
-
-    images: "NDArray[Any]" = field(repr=False)
-    labels: "NDArray[Any]" = field(repr=False)
-    classes: tuple[str, ...]
-    mean: float | None
-    std: float | None
-    dataset: str
-    name: str
-    digests: Mapping[str, str] = field(repr=False)
 
 
 def idx_header(path: Path, file: DataFile) -> IdxHeader:

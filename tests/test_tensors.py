@@ -11,8 +11,9 @@ import pytest
 from fmnist_fetch.catalogue import find
 from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError
 from fmnist_fetch.manifest import Payload
+from fmnist_fetch.split import Split
 from fmnist_fetch.tensorfile import TensorFile
-from fmnist_fetch.tensors import Split, idx_header, load, sound, write
+from fmnist_fetch.tensors import idx_header, load, sound, write
 from samples import CLASSES, Sample, disk_of, file_of, flipped, gz, idx, lay, make, python, sha256
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fmnist_fetch.errors import FormatError
-from fmnist_fetch.tensors import Split, load
+from fmnist_fetch.split import Split
+from fmnist_fetch.tensors import load
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from fmnist_fetch.errors import FetchError
-from fmnist_fetch.tensors import Split, load
+from fmnist_fetch.split import Split
+from fmnist_fetch.tensors import load
 from trainer import plots
 from trainer.data import Examples
 from trainer.plots import Curves

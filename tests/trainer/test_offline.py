@@ -14,8 +14,11 @@ from tinydata import Tiny, environment  # noqa: E402
 # What the tensor reader needs; see the floors in DESIGN. Everything else of the fetcher stays out of a training.
 READER = {
     "fmnist_fetch",
-    *(f"fmnist_fetch.{room}" for room in ("errors", "tensors", "tensorfile", "layout", "catalogue")),
-    *(f"fmnist_fetch.{room}" for room in ("manifest", "checks", "idx", "spans", "atomic", "datasets", "version")),
+    *(f"fmnist_fetch.{room}" for room in ("errors", "tensors", "tensorfile", "split", "layout", "catalogue", "caches")),
+    *(
+        f"fmnist_fetch.{room}"
+        for room in ("manifest", "checks", "idx", "spans", "pixels", "atomic", "datasets", "version")
+    ),
 }
 
 SPY = """
