@@ -1,0 +1,128 @@
+"""The pages that people read: their blocks of commands, code and listings, the commands in their sentences, links."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from samples import HOME_OF_PACKAGE
+
+PAGES = (
+    "README.md",
+    "README.zh.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{path.name}" for path in sorted(HOME_OF_PACKAGE.glob("docs/*.md"))),
+)
+# An inline command begins with one of these; others are names, options or file names.
+PROGRAMS = ("make", "fmnist-fetch", "fmnist-train", "python", "torchrun", "pip", "pipx", "uv", "sudo", "pre-commit")
+SHELL = ("", "sh", "bash", "console")
+# Facts do not vary: the files, their pieces, their megabytes.
+FACTS = ("4", "120", "30.9")
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of PAGE that begins in this LINE, in this LANGUAGE ("" for one that is only indented)."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page}:{self.line}"
+
+    @property
+    def kind(self) -> str:
+        """What is to be done with it."""
+        if re.match(r">>> ", self.text):
+            return "doctest"
+        if self.language in SHELL:
+            listing = all(re.match(r"data/\S+ {2,}\S", line) for line in self.text.splitlines())
+            return "listing" if listing else "transcript" if self.text.startswith("$ ") else "shell"
+        return self.language
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of a transcript, the lines that it prints, and whether it is interrupted."""
+
+    command: str
+    printed: tuple[str, ...]
+    interrupted: bool
+
+
+def read(page: str) -> str:
+    return (HOME_OF_PACKAGE / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """The fenced and the indented blocks of PAGE."""
+    fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    indented = re.compile(r"(?<=\n\n)(?: {4}.*\n)(?:(?: {4}.*)?\n)*(?: {4}.*\n)?")
+    text = read(page)
+    for match in fenced.finditer(text):
+        yield Block(page, text.count("\n", 0, match.start()) + 2, match[1], match[2])
+    rest = fenced.sub(lambda match: "\n" * match[0].count("\n"), text)
+    for match in indented.finditer(rest):
+        plain = re.sub(r"^ {4}", "", match[0], flags=re.MULTILINE).strip("\n") + "\n"
+        yield Block(page, rest.count("\n", 0, match.start()) + 1, "", plain)
+
+
+def spans(page: str) -> list[str]:
+    """The commands that stand within the sentences and tables of PAGE."""
+    prose = re.sub(r"^```[\s\S]*?^```$|^ {4}.*$", "", read(page), flags=re.MULTILINE)
+    found = (" ".join(match[1].split()) for match in re.finditer(r"(?<!`)`([^`]+)`(?!`)", prose))
+    return [span for span in found if span.split()[0].rpartition("/")[2] in PROGRAMS]
+
+
+def options(page: str) -> set[str]:
+    """The long options that PAGE tells of, wherever they stand."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read(page)))
+
+
+def links(page: str) -> list[str]:
+    """The links of PAGE to files of the project and to headings."""
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", read(page)) if "://" not in link]
+
+
+def anchors(page: str) -> set[str]:
+    """What its headings are called in a link."""
+    headings = re.findall(r"^#+ (.+)$", read(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def steps(text: str) -> list[Step]:
+    """The steps of a transcript: `$ command`, and below it what it prints; ^C is what a person types."""
+    found = []
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, *printed = part.strip().splitlines()
+        lines = [line.removeprefix("^C").strip() for line in printed]
+        found.append(Step(command, tuple(filter(None, lines)), "^C" in part))
+    return found
+
+
+def prints(printed: Sequence[str], output: str) -> bool:
+    """Whether OUTPUT has these lines one after the other; `...` stands for any lines, and numbers are taken loosely."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", output)]
+
+    def found(wanted: Sequence[str], at: int) -> bool:
+        if not wanted:
+            return True
+        if wanted[0] == "...":
+            return any(found(wanted[1:], later) for later in range(at, len(lines) + 1))
+        return at < len(lines) and same(wanted[0], lines[at]) and found(wanted[1:], at + 1)
+
+    return found(("...", *printed), 0)
+
+
+def same(said: str, found: str) -> bool:
+    """Whether a line is as the page says it: words exactly, facts exactly, measured shares to 0.02, others not."""
+    if NUMBER.sub("0", " ".join(said.split())) != NUMBER.sub("0", " ".join(found.split())):
+        return False
+    pairs = list(zip(NUMBER.findall(said), NUMBER.findall(found), strict=True))
+    facts = all(a == b for a, b in pairs if a in FACTS)
+    return facts and all(abs(float(a) - float(b)) <= 0.02 for a, b in pairs if re.fullmatch(r"0\.\d{4}", a))
