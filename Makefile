@@ -11,6 +11,9 @@ ROOM     ?=
 WORKERS  ?= auto
 PYTHON   ?= python3
 VENV     ?= .venv
+BENCH    ?= $(VENV)-bench
+QUICK    ?=
+ONLY     ?=
 
 # On Linux the default build of torch brings several GB of CUDA; the CPU build is all that the trainer needs.
 ifeq ($(shell uname -s),Linux)
@@ -38,7 +41,7 @@ tests    = $(if $(ROOM),$(or $(named),$(users),$(error no tests of the room $(RO
 pytest   = -m pytest --numprocesses $(WORKERS) --dist worksteal $(tests) $(PYTEST)
 
 .DEFAULT_GOAL := help
-.PHONY: help data verify train test coverage lint hooks kit kit-check serve dist clean
+.PHONY: help data verify train test bench coverage lint hooks kit kit-check serve dist clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +66,9 @@ coverage: $(VENV)/dev  ## run the tests, and show which lines and branches of fm
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report
 
+bench: data $(BENCH)/ready  ## measure beside the peers, to tests/benchmarks/RESULTS.md (QUICK=1, ONLY=3,6)
+	@PYTHONPATH=tests $(BENCH)/bin/python -m benchmarks --root "$(ROOT)" $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
 lint: $(VENV)/dev  ## ruff and mypy, strict
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
@@ -85,7 +91,7 @@ dist: $(VENV)/dev  ## build the wheel and the source distribution that are publi
 	$(python) -m build dist
 
 clean:  ## remove the environment and what tools left; the data stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(python):
@@ -124,6 +130,14 @@ $(VENV)/test: pyproject.toml $(VENV)/torch
 
 $(VENV)/dev: pyproject.toml $(VENV)/torch
 	$(install) --editable '.[dev]'
+	@touch $@
+
+# An environment of their own for the peers, with the same torch; and programs, where root and apt can bring them.
+$(BENCH)/ready: pyproject.toml tests/benchmarks/requirements.txt tests/benchmarks/programs
+	@$(MAKE) --no-print-directory VENV=$(BENCH) $(BENCH)/train $(BENCH)/serve
+	grep -v '^torchvision' tests/benchmarks/requirements.txt | $(BENCH)/bin/pip install --quiet --requirement /dev/stdin
+	$(BENCH)/bin/pip install --quiet --no-deps $$(grep '^torchvision' tests/benchmarks/requirements.txt)
+	@sh tests/benchmarks/programs
 	@touch $@
 
 $(VENV)/kit: pyproject.toml | $(python)

@@ -1,0 +1,108 @@
+"""PYTHONPATH=tests python -m benchmarks [--root data] [--only 3,6] [--quick] [--work FOLDER]; or `make bench`."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import machine, network, report, roots
+from benchmarks.measure import UnavailableError
+from benchmarks.table import FASHION, Bench, Maker, Table
+from fmnist_fetch.layout import Layout
+from fmnist_fetch.state import survey
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+MAKERS: dict[int, tuple[Maker, ...]] = {
+    1: (network.healthy,),
+    2: (network.thin,),
+    3: (network.cap,),
+    5: (roots.small_files,),
+    6: (roots.complete_root,),
+    9: (network.unequal, network.unequal_big),
+    10: (roots.sharing,),
+}
+
+
+def main() -> int:
+    """Make the tables, print them as they come, and write all of them down; 1 if a row of ours failed."""
+    options = parse()
+    if not survey(FASHION, Layout(options.root, FASHION)).complete:
+        print(f"error: {options.root} is not complete\nhint: make data ROOT={options.root}", file=sys.stderr)
+        return 1
+    load = machine.load()
+    options.work.mkdir(parents=True, exist_ok=True)
+    tables: list[Table] = []
+    texts: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.work) as folder:
+        shape = machine.shape(Path(folder))
+        for number in options.only or sorted(MAKERS):
+            for maker in MAKERS[number]:
+                texts.append(made(number, maker, Path(folder), options, tables))
+                print(f"{texts[-1]}\n", flush=True)
+    text = "\n\n".join([head(load, shape, options.quick), report.summary(tables), *texts]) + "\n"
+    print(report.summary(tables))
+    target = options.out or RESULTS
+    if options.out or not (options.quick or options.only):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    return int(any(table.ours in table.race.absent for table in tables))
+
+
+def made(number: int, maker: Maker, folder: Path, options: argparse.Namespace, tables: list[Table]) -> str:
+    """One table as Markdown, or why there is none; what was made for it is taken away."""
+    began = time.monotonic()
+    work = folder / maker.__name__
+    try:
+        table = maker(Bench(options.root, work, options.quick))
+    except UnavailableError as exc:
+        return report.unavailable(number, str(exc))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        print(f"table {number}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    tables.append(table)
+    return report.markdown(table)
+
+
+def head(load: str, shape: str, quick: bool) -> str:
+    """What was measured when, where and how."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    packages = ["fmnist-fetch", *machine.required(HERE / "requirements.txt"), "torch", "isal"]
+    return "\n\n".join([
+        "# Speed, measured beside the peers" + (" (quick: too few rounds for figures)" if quick else ""),
+        f"`make bench` on {today}; {shape}; {load}.",
+        f"Versions: {machine.versions(packages)}.",
+        "Times are medians of whole processes, start to exit, that ran by turns, forwards and backwards, after a round"
+        " that did not count. \"takes\" is the median of the ratios within the rounds, so it need not be the ratio of"
+        " the medians. CPU is user and system together; memory is the peak of the largest process, 10 MB at"
+        " least. Every file that a row left was compared with its SHA-256 after the"
+        " clock had stopped.",
+    ])  # fmt: skip
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="make bench", description="The program and its peers, side by side.")
+    parser.add_argument("--root", type=lambda text: Path(text).absolute(), default=Path("data").absolute())
+    parser.add_argument("--work", type=lambda text: Path(text).absolute(), default=Path("dist/bench").absolute())
+    parser.add_argument("--out", type=Path, help="write there instead of to RESULTS.md")
+    parser.add_argument("--only", type=numbers, help="these tables, such as 3,6")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller files; leaves RESULTS.md alone")
+    return parser.parse_args()
+
+
+def numbers(text: str) -> list[int]:
+    """ "3,6" as numbers of tables."""
+    found = [int(word) for word in text.replace(",", " ").split()]
+    if unknown := set(found) - set(MAKERS):
+        raise argparse.ArgumentTypeError(f"there is no table {unknown}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

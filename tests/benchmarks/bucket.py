@@ -1,0 +1,110 @@
+"""A mirror that caps each connection from its first byte on: python bucket.py BYTES_PER_SECOND FOLDER
+
+Prints its port. A token bucket that starts empty and holds a hundredth of a second's bytes: what one request does not
+use is no gift to the next. nginx's limit_rate begins to count anew with each request, and gives each a free first
+second, so it ranks sizes of requests and not tools.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+STEPS = 100
+"""Steps in a second."""
+
+
+class Bucket:
+    """Tokens are bytes; they come at RATE per second, and no more are kept than a step's."""
+
+    def __init__(self, rate: int) -> None:
+        self.step = max(1, rate // STEPS)
+        self._rate = rate
+        self._due = time.monotonic()
+
+    def take(self, count: int) -> None:
+        """Wait until COUNT bytes, at most a step, have come."""
+        now = time.monotonic()
+        self._due = max(self._due, now - self.step / self._rate) + count / self._rate
+        time.sleep(max(0.0, self._due - now))
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """GET and HEAD with single ranges (RFC 9110, section 14) and keep-alive; one bucket for each connection."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    rate = 1
+    folder = Path()
+
+    def setup(self) -> None:
+        """A connection begins."""
+        super().setup()
+        self.bucket = Bucket(self.rate)
+
+    def do_GET(self) -> None:
+        """Send what is asked for, a step at a time."""
+        path = self.folder / Path(self.path).name
+        if not path.is_file():
+            self.send_error(404)
+            return
+        size = path.stat().st_size
+        start, stop = self._head(size)
+        if self.command == "HEAD":
+            return
+        with path.open("rb") as file:
+            file.seek(start)
+            while start < stop:
+                data = file.read(min(self.bucket.step, stop - start))
+                self.bucket.take(len(data))
+                try:
+                    self.wfile.write(data)
+                except OSError:
+                    # The client has what it wanted, and hung up.
+                    self.close_connection = True
+                    return
+                start += len(data)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _head(self, size: int) -> tuple[int, int]:
+        """Send the head of the answer, and tell which bytes follow."""
+        start, stop = 0, size
+        if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start = min(int(asked[1]), size)
+            stop = min(int(asked[2] or size - 1) + 1, size)
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        return start, stop
+
+    def log_message(self, *_words: object) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """A thread for each connection."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_words: object) -> None:
+        """A client that hung up is no error."""
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    Mirror.rate, Mirror.folder = int(sys.argv[1]), Path(sys.argv[2])
+    with Server(("127.0.0.1", 0), Mirror) as server:
+        print(server.server_address[1], flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What this was measured on, and with: the shape of the machine and the versions of everything; no names, no paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.measure import PATH
+
+TOOLS = {
+    "nginx": "-v",
+    "curl": "--version",
+    "wget": "--version",
+    "aria2c": "--version",
+    "igzip": "--version",
+    "gzip": "--version",
+    "sha256sum": "--version",
+    "openssl": "version",
+}
+BUSY = 0.5
+"""Processes that run beside a measurement, above which its figures are no good."""
+
+
+def shape(work: Path) -> str:
+    """Processors, memory, kernel, and the file system of WORK."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    kernel = re.match(r"[\d.]*\d", platform.release())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{cores} cores ({_processor()}), {memory / 1e9:.0f} GB of memory,"
+        f" {platform.system()} {kernel[0] if kernel else ''}, files on {_file_system(work)}"
+    )
+
+
+def versions(packages: list[str]) -> str:
+    """Python, the PACKAGES, and the programs."""
+    found = [f"Python {platform.python_version()}"]
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} -")
+    return ", ".join([*found, *map(_tool, TOOLS)])
+
+
+def load() -> str:
+    """How busy the machine is before anything is measured."""
+    now = os.getloadavg()[0]
+    return f"{now:.1f} processes ran beside" + (": **too busy for good figures**" if now > BUSY else "")
+
+
+def required(path: Path) -> list[str]:
+    """The packages that a requirements file names."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    return [re.split(r"[=<>~!;\[ ]", line)[0] for line in lines if line]
+
+
+def _tool(name: str) -> str:
+    if shutil.which(name, path=PATH) is None:
+        return f"{name} -"
+    command = [name, TOOLS[name]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": PATH})
+    number = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+    return f"{name} {number[0] if number else '?'}"
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return " ".join(found[1].split()) if found else platform.machine()
+
+
+def _file_system(folder: Path) -> str:
+    done = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "an unknown file system"

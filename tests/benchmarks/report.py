@@ -1,0 +1,75 @@
+"""Tables as Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from benchmarks.measure import Race
+from benchmarks.table import Table, Target
+
+VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
+
+
+def markdown(table: Table) -> str:
+    """One table: what was done, a line for each row, a line for each target."""
+    title = f"## {table.number}. {table.title}"
+    rows = [_row(table, name) for name in table.race.names]
+    head = ["", "median", f"`{table.ours}` takes", "from .. to", "CPU", "memory"]
+    if table.megabytes:
+        head.append("rate")
+    parts = [title, table.words, grid(head, rows)]
+    if table.targets:
+        parts.append(grid(["target", "", "measured", "met"], map(_target, table.targets)))
+    return "\n\n".join([*parts, *table.notes])
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; its first column is text, the others are figures."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def summary(tables: Iterable[Table]) -> str:
+    """All targets in one table."""
+    rows = [[str(table.number), *_target(target)] for table in tables for target in table.targets]
+    return grid(["table", "target", "", "measured", "met"], rows)
+
+
+def unavailable(number: int, reason: str) -> str:
+    """What stands in place of a table that could not be made here."""
+    return f"## {number}.\n\nNot measured here: {reason}."
+
+
+def seconds(value: float) -> str:
+    """A time with three digits."""
+    if value < 0.0995:
+        return f"{value * 1000:.3g} ms"
+    return f"{value:.3f} s" if value < 0.9995 else f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s"
+
+
+def _row(table: Table, name: str) -> list[str]:
+    race = table.race
+    if name in race.absent:
+        return [name, f"- ({race.absent[name]})", *[""] * (5 if table.megabytes else 4)]
+    walls = [run.wall for run in race.runs[name]]
+    wall = statistics.median(walls)
+    cells = [
+        name,
+        seconds(wall),
+        _share(race, table.ours, name),
+        f"{seconds(min(walls))} .. {seconds(max(walls))}",
+        seconds(statistics.median(run.cpu for run in race.runs[name])),
+        f"{race.peak(name):.0f} MB",
+    ]
+    return [*cells, f"{table.megabytes / wall:,.0f} MB/s"] if table.megabytes else cells
+
+
+def _share(race: Race, ours: str, name: str) -> str:
+    ratio = race.ratio(ours, name)
+    return "" if ratio is None or name == ours else f"{ratio:.3g} x"
+
+
+def _target(target: Target) -> list[str]:
+    measured = "" if target.value is None else f"{target.value:.3g}{target.unit}"
+    return [target.words, target.bound, measured, VERDICTS[target.met]]

@@ -1,0 +1,80 @@
+"""What a table is: rows that were measured by turns, and the targets that they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.measure import Race
+from fmnist_fetch.catalogue import find
+from fmnist_fetch.layout import Layout
+
+Value = TypeVar("Value")
+FASHION = find("fashion-mnist")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all tables are made with: a complete ROOT of Fashion-MNIST, and a WORK folder on the same file system.
+
+    QUICK asks for fewer rounds and smaller files: good for seeing that all works, not for figures.
+    """
+
+    root: Path
+    work: Path
+    quick: bool = False
+
+    def pick(self, full: Value, quick: Value) -> Value:
+        """One value for a full run, another for a quick one."""
+        return quick if self.quick else full
+
+    @property
+    def raw(self) -> Path:
+        """The folder of the published files."""
+        return Layout(self.root, FASHION).raw
+
+
+@dataclass(frozen=True)
+class Target:
+    """A sentence, the bound in it, and what was measured (None: could not be)."""
+
+    words: str
+    value: float | None
+    at_most: float | None = None
+    at_least: float | None = None
+    unit: str = " x"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the value keeps the bound, or None where nothing was measured."""
+        if self.value is None:
+            return None
+        if self.at_most is not None:
+            return self.value <= self.at_most
+        return self.value >= (self.at_least or 0)
+
+    @property
+    def bound(self) -> str:
+        """The bound in words."""
+        words, number = ("at least", self.at_least) if self.at_most is None else ("at most", self.at_most)
+        return f"{words} {number:g}{self.unit}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A numbered table: what was done, its rows, and the targets. OURS names the row that the others are held to."""
+
+    number: int
+    title: str
+    words: str
+    race: Race
+    ours: str
+    targets: tuple[Target, ...] = ()
+    notes: tuple[str, ...] = ()
+    megabytes: float | None = None
+    """What each row moved, for a column of MB/s."""
+
+
+Maker = Callable[[Bench], Table]
