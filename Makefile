@@ -41,7 +41,7 @@ tests    = $(if $(ROOM),$(or $(named),$(users),$(error no tests of the room $(RO
 pytest   = -m pytest --numprocesses $(WORKERS) --dist worksteal $(tests) $(PYTEST)
 
 .DEFAULT_GOAL := help
-.PHONY: help data verify train test bench coverage lint hooks kit kit-check serve dist clean
+.PHONY: help data verify train test coverage bench lint hooks kit kit-check serve dist clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
