@@ -1,10 +1,18 @@
-"""fmnist-fetch: Fashion-MNIST (and any IDX dataset), fetched over bad networks, every byte verified.
+"""Fashion-MNIST (and any IDX dataset), fetched over bad networks, every byte verified.
 
-    import fmnist_fetch
-    fmnist_fetch.fetch()                      # downloads what is missing, verifies all of it
-    train = fmnist_fetch.load(split="train")  # train.images, train.labels: numpy arrays, no network
+    >>> import fmnist_fetch
+    >>> report = fmnist_fetch.fetch()             # downloads what is missing, verifies all of it
+    >>> train = fmnist_fetch.load(split="train")  # no network
+    >>> train.images.shape, train.labels[:6]
+    ((60000, 28, 28), array([9, 0, 0, 3, 0, 2]))
 
-The names are loaded when they are first used, so that importing the package costs nothing.
+    fetch         bring a dataset, as a Report; run again, it verifies and repairs
+    load          one split of it as arrays, a Split
+    FetchError    whatever goes wrong, with `message`, `hint` and `exit_code`; its kinds are UsageError (2),
+                  IntegrityError (3), SourceError (4), DiskError (5), FormatError and ManifestError (6)
+
+The command `fmnist-fetch` does the same and more; the other modules are its inside. The names above are loaded when
+they are first used, so that importing the package costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -23,7 +23,15 @@ CHECK_NETWORK = "Check the network, then run the same command again."
 
 
 class FetchError(Exception):
-    """Any foreseeable failure: a message of facts, a hint to act on, and the exit code of the process."""
+    """Any foreseeable failure: a message of facts, a hint to act on, and the exit code of the process.
+
+    >>> import fmnist_fetch
+    >>> try:
+    ...     fmnist_fetch.load(root="elsewhere")
+    ... except fmnist_fetch.FetchError as error:
+    ...     print(f"{error.message}; {error.hint}")
+    elsewhere/FashionMNIST/processed/fashion-mnist.safetensors is not there; Run: fmnist-fetch fetch ...
+    """
 
     exit_code = 1
 

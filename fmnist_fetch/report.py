@@ -12,6 +12,11 @@ class Report:
 
     `pieces` and `good` count the pieces of the files that were to be brought, and those that were there already.
     `also` are the folders in which other tools find the files now, by tool.
+
+    >>> import fmnist_fetch
+    >>> report = fmnist_fetch.fetch()
+    >>> report.dataset, sum(report.received.values()), report.wrong_pieces
+    ('fashion-mnist', 0, 0)
     """
 
     dataset: str

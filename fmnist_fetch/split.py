@@ -22,6 +22,12 @@ class Split:
     (N,) int64; floating-point ones stay as they are. Where the split has no images or no labels, their array is empty,
     of shape (0,). `mean` and `std` are those of the training pixels over 255, None where there are none of uint8.
     `digests` holds the SHA-256 of each unpacked IDX file by role.
+
+    >>> import fmnist_fetch
+    >>> train = fmnist_fetch.load(split="train")
+    >>> pixels = (train.images[:100] / 255 - train.mean) / train.std
+    >>> pixels.shape, [train.classes[label] for label in train.labels[:3]]
+    ((100, 28, 28), ['ankle boot', 't-shirt', 't-shirt'])
     """
 
     images: "NDArray[Any]"

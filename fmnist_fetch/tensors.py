@@ -75,6 +75,11 @@ def load(
 
     VERIFY hashes the split's bytes against the digests that the manifest pins; without it they are only mapped.
     Raises FetchError where the data is not there, IntegrityError where it is damaged, both with the command to run.
+
+    >>> import fmnist_fetch
+    >>> test = fmnist_fetch.load(split="test")
+    >>> test.images.shape, test.images.dtype, test.classes[test.labels[0]]
+    ((10000, 28, 28), dtype('uint8'), 'ankle boot')
     """
     manifest = find(dataset)
     layout = Layout(root, manifest)

@@ -1,5 +1,13 @@
 """Softmax regression on Fashion-MNIST, from scratch: readable, offline, in seconds.
 
+    >>> import trainer
+    >>> train_batches, test_batches = trainer.load_data_fashion_mnist(batch_size=256)
+    >>> images, labels = next(iter(test_batches))
+    >>> images.shape, labels[:3]
+    (torch.Size([256, 1, 28, 28]), tensor([9, 2, 1]))
+
+The command is `python -m trainer`, or fmnist-train.
+
 Read in this order: softmax.py (the mathematics), data.py (from the tensor file to batches), train.py (the loop),
 checkpoint.py (what outlives a power cut), run.py (what a run leaves behind), plots.py (the pictures), ranks.py (more
 than one process), job.py and query.py (the verbs), __main__.py (the command line); pictures.py and screen.py are small
@@ -25,6 +33,10 @@ _ROOMS = {
     "Settings": "train",
     "load_data_fashion_mnist": "data",
 }
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:

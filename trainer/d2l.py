@@ -4,6 +4,12 @@ For code that was written along the book: where it says `from d2l import torch a
 Names, parameters and results are the book's; two things differ. The data comes from the tensor file, without downloads
 or worker processes. And pictures appear outside a notebook too: in a window that doesn't stop the program, or, without
 a screen, in PNG files in the folder that the program runs in.
+
+    >>> from trainer import d2l
+    >>> train_iter, test_iter = d2l.load_data_fashion_mnist(batch_size=256)
+    >>> X, y = next(iter(test_iter))
+    >>> X.shape, d2l.get_fashion_mnist_labels(y[:3])
+    (torch.Size([256, 1, 28, 28]), ['ankle boot', 'pullover', 'trouser'])
 """
 
 import sys

@@ -113,6 +113,11 @@ def load_data_fashion_mnist(
 
     `resize` is a side in pixels or (height, width). Raises a FetchError when the data is absent or damaged, a
     ValueError for sizes below 1. After d2l's function of the same name.
+
+    >>> from trainer import load_data_fashion_mnist
+    >>> train, test = load_data_fashion_mnist(32, resize=64)
+    >>> len(train), next(iter(train))[0].shape
+    (1875, torch.Size([32, 1, 64, 64]))
     """
     size = (resize, resize) if isinstance(resize, int) else resize
     if batch_size < 1 or (size is not None and min(size) < 1):

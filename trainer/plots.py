@@ -64,6 +64,13 @@ class Curves:
 
     They are drawn into the PNG file PATH, into the cell of a notebook, and with `live` into a window that never stops
     the training. Where there is no screen for the window, a note says so.
+
+    >>> from pathlib import Path
+    >>> from trainer import Curves, Epoch
+    >>> curves = Curves(Path("curves.png"), epochs=10)
+    >>> curves.add(Epoch(number=1, train_loss=0.78, train_accuracy=0.75, test_accuracy=0.77, seconds=0.2))
+    >>> Path("curves.png").exists()
+    True
     """
 
     def __init__(self, path: Path | None = None, *, epochs: int = 10, live: bool = False) -> None:

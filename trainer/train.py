@@ -25,7 +25,17 @@ TEST_BATCH = 1000
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run's numbers depend on; the defaults are the book's job."""
+    """What a run's numbers depend on; the defaults are the book's job.
+
+    >>> from trainer import Model, Settings
+    >>> from trainer.data import Examples
+    >>> from trainer.train import train
+    >>> from fmnist_fetch import load
+    >>> examples, test = (Examples.of(load(split=name)) for name in ("train", "test"))
+    >>> for epoch in train(Model.fresh(seed=0), examples, test, Settings(epochs=1)):
+    ...     print(epoch.number, epoch.test_accuracy > 0.7)
+    1 True
+    """
 
     dataset: str = "fashion-mnist"
     epochs: int = 10
@@ -37,7 +47,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's numbers: loss (nats) and accuracy gathered while training, then the test's accuracy."""
+    """One epoch's numbers: loss (nats) and accuracy gathered while training, then the test's accuracy.
+
+    >>> from trainer import Epoch
+    >>> Epoch(number=1, train_loss=0.78, train_accuracy=0.75, test_accuracy=0.77, seconds=0.2).test_accuracy
+    0.77
+    """
 
     number: int
     train_loss: float
