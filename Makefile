@@ -34,17 +34,18 @@ install  := $(if $(wheels),$(intact) wheels/ && )$(pip) install $(if $(wheels),-
 mirrors  := $(or $(MIRROR),$(wildcard mirror))
 fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(foreach mirror,$(mirrors),--mirror "$(mirror)") \
               $(if $(wheels),$(if $(MIRROR),,--offline))
-# The tests of ROOM: the files that bear its name, else those that import it.
-named    = $(wildcard tests/$(ROOM)/ tests/test_$(ROOM).py tests/test_$(ROOM)_*.py tests/trainer/test_$(ROOM).py)
-users    = $(shell grep -lrE --include='test_*.py' '(fmnist_fetch|trainer)(\.[a-z]+)*(\.| import )$(ROOM)\>' tests)
-tests    = $(if $(ROOM),$(or $(named),$(users),$(error no tests of the room $(ROOM); README.md lists the rooms)))
+# The tests of each ROOM: the files that bear its name, else those that import it.
+named    = $(wildcard tests/$(1)/ tests/test_$(1).py tests/test_$(1)_*.py tests/trainer/test_$(1).py)
+users    = $(shell grep -lrE --include='test_*.py' '(fmnist_fetch|trainer)(\.[a-z]+)*(\.| import )$(1)\>' tests)
+none     = $(error no tests of the room $(1); README.md lists the rooms)
+tests    = $(foreach room,$(ROOM),$(or $(call named,$(room)),$(call users,$(room)),$(call none,$(room))))
 pytest   = -m pytest --numprocesses $(WORKERS) --dist worksteal $(tests) $(PYTEST)
 
 .DEFAULT_GOAL := help
 .PHONY: help data verify train test coverage bench lint hooks kit kit-check serve dist clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: ROOT=$(ROOT)  DATASET=$(DATASET)  MIRROR=(URL or folder)  EPOCHS=$(EPOCHS)  RUN=$(RUN)  PYTHON=$(PYTHON)"
 
@@ -88,7 +89,7 @@ serve: $(VENV)/serve  ## share ROOT with the local network, read-only (options: 
 	@$(python) -m fmnist_fetch serve --root "$(ROOT)" $(SERVE)
 
 dist: $(VENV)/dev  ## build the wheel and the source distribution that are published
-	$(python) -m build dist
+	$(python) -m build --outdir dist
 
 clean:  ## remove the environment and what tools left; the data stays
 	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -223,3 +223,11 @@ def test_a_room_without_tests_is_told() -> None:
     done = make("--dry-run", "test", "ROOM=kitchen")
     assert done.returncode == 2
     assert "no tests of the room kitchen" in done.stderr
+
+
+def test_the_rooms_that_are_tried_on_a_lab_machine_are_there() -> None:
+    (rooms,) = re.findall(
+        r'ROOM="([a-z0-9_ ]+)"', (HOME_OF_PACKAGE / "tests" / "kit-check.sh").read_text(encoding="utf-8")
+    )
+    done = make("--dry-run", "test", f"ROOM={rooms}")
+    assert done.returncode == 0, done.stderr
