@@ -6,15 +6,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from fmnist_fetch import lab, own, verbs
+from fmnist_fetch import lab, own, verbs, view
 from fmnist_fetch.errors import FetchError
-from fmnist_fetch.events import Began, Event, Verified
+from fmnist_fetch.events import Arriving, Began, Event, Verified
+from fmnist_fetch.phrases import size
 from fmnist_fetch.screen import close_streams, complain, open_streams, tell_result
 from fmnist_fetch.version import __version__
 
 INTERRUPTED = 130
 TERMINATED = 143
-ROOMS = (verbs, own, lab)
+ROOMS = (verbs, view, own, lab)
 """The rooms that have verbs: each has `add_verbs`."""
 
 
@@ -40,7 +41,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         code = 0
     except FetchError as exc:
         code = exc.exit_code
-        outcome = {"error": exc.message, "hint": exc.hint}
+        outcome = {"error": exc.message, "hint": exc.hint, **exc.facts}
         complain(exc.message, exc.hint)
     except KeyboardInterrupt as exc:
         code = TERMINATED if isinstance(exc, Terminated) else INTERRUPTED
@@ -72,7 +73,7 @@ class _Kept:
     """Counts the pieces that are safe, for the last words of an interrupted run."""
 
     def __init__(self) -> None:
-        self._pieces = self._good = 0
+        self._pieces = self._good = self._begun = 0
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -80,9 +81,12 @@ class _Kept:
                 self._pieces, self._good = event.pieces, event.good
             case Verified():
                 self._good += 1
+            case Arriving():
+                self._begun = sum(count for _, count in event.files)
 
     def sentence(self) -> str:
         """What is kept, and how to go on."""
         if not self._pieces:
             return "Nothing is lost. Run the same command again to go on."
-        return f"{self._good} of {self._pieces} pieces are good and kept. Run the same command again to go on."
+        others = f", and {size(self._begun)} of others" if self._begun else ""
+        return f"{self._good} of {self._pieces} pieces are good and kept{others}. Run the same command again to go on."

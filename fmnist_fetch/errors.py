@@ -17,6 +17,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 AGAIN = "Run the same command again."
 CHECK_NETWORK = "Check the network, then run the same command again."
@@ -24,6 +25,8 @@ CHECK_NETWORK = "Check the network, then run the same command again."
 
 class FetchError(Exception):
     """Any foreseeable failure: a message of facts, a hint to act on, and the exit code of the process.
+
+    `facts` is what programs may want to know beside the message; --json tells it.
 
     >>> import fmnist_fetch
     >>> try:
@@ -39,6 +42,7 @@ class FetchError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.facts: dict[str, Any] = {}
 
 
 class UsageError(FetchError):

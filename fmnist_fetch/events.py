@@ -25,6 +25,13 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Arriving:
+    """The files under way just now, some times a second: name, and bytes that have come and are not verified yet."""
+
+    files: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Attempted:
     """One attempt at a source has ended: what was asked, bytes received and kept, seconds, and what went wrong.
 
@@ -52,8 +59,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Unpacked:
+    """The payload FILE has been unpacked."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stepped:
-    """A step other than the transfer: a sentence for people ("train-images-idx3-ubyte unpacked")."""
+    """Another step: a sentence for people."""
 
     sentence: str
 
@@ -63,7 +77,7 @@ class Ended:
     """The transfer is over, well or not."""
 
 
-Event = Began | Verified | Attempted | Waiting | Stepped | Ended
+Event = Began | Verified | Arriving | Attempted | Waiting | Unpacked | Stepped | Ended
 Listener = Callable[[Event], None]
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from fmnist_fetch.errors import SourceError, WrongBytesError
-from fmnist_fetch.events import Attempted, Listener, Verified, Waiting
+from fmnist_fetch.events import Arriving, Attempted, Listener, Verified, Waiting
 from fmnist_fetch.order import Order
 from fmnist_fetch.part import PartFile
 from fmnist_fetch.policy import Policy
@@ -19,6 +19,7 @@ from fmnist_fetch.suspects import describe
 from fmnist_fetch.verdict import verdict
 
 LEISURELY = 0.01
+TELLING = 0.2
 WORTH_HOLDING = 8 * 1024
 
 
@@ -38,6 +39,7 @@ class Ledger:
         self._completed = [number for number in range(len(parts)) if policy.plan.file_complete(number)]
         self._lost: set[Order] = set()
         self._pending = 0
+        self._told = clock()
 
     @property
     def over(self) -> bool:
@@ -138,6 +140,7 @@ class Ledger:
             if pending > self._pending:
                 self.policy.patience.progress(self.clock())
             self._pending = pending
+            self._tell_arriving()
 
     def close(self) -> None:
         """Give out no more orders and take in nothing more."""
@@ -164,6 +167,17 @@ class Ledger:
             reasons = tuple(standing.error.message for standing in self.policy.standings if standing.error)
             safe = sum(part.file.size for part in self.parts) - self.policy.plan.bytes_missing
             self.listener(Waiting(reasons, self.policy.patience.ends - now, safe))
+
+    def _tell_arriving(self) -> None:
+        """Tell, some times a second, what is under way: the next good piece of a slow line may be long in coming."""
+        if (now := self.clock()) < self._told + TELLING:
+            return
+        self._told = now
+        held = {self.parts[order.task.file].file.name: 0 for order in self.policy.orders}
+        for task in self.policy.plan.held():
+            name = self.parts[task.file].file.name
+            held[name] = held.get(name, 0) + len(task.held)
+        self.listener(Arriving(tuple(held.items())))
 
     def _keep(self, order: Order, index: int) -> None:
         part = self.parts[order.task.file]

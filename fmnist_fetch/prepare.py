@@ -7,7 +7,7 @@ from contextlib import suppress
 from fmnist_fetch.atomic import sweep
 from fmnist_fetch.delivery import deliver
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
-from fmnist_fetch.events import Event, Listener, Stepped, silent
+from fmnist_fetch.events import Event, Listener, Stepped, Unpacked, silent
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.lock import alone
 from fmnist_fetch.manifest import DataFile, Manifest
@@ -101,7 +101,7 @@ def _unpack(file: DataFile, layout: Layout, tell: Listener) -> str:
     if not file.packed:
         return file.sha256
     digest = unpack(layout.published(file), layout.payload(file), file.payload)
-    tell(Stepped(f"{file.payload.name} unpacked"))
+    tell(Unpacked(file.payload.name))
     return digest
 
 

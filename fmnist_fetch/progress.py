@@ -1,40 +1,46 @@
 """What people see while it runs: bars on a terminal, a calm line now and then elsewhere. It can never raise."""
 
 import json
+import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TextIO
 
-from fmnist_fetch.backoff import FOREVER
-from fmnist_fetch.events import Attempted, Began, Ended, Event, Listener, Stepped, Verified, Waiting
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from fmnist_fetch.bars import SOON, Bars
+from fmnist_fetch.events import Arriving, Attempted, Began, Event, Listener, Stepped, Unpacked, Verified, Waiting
+from fmnist_fetch.phrases import beginning, counted, size, waiting
 
 EVERY_SECONDS = 10.0
 EVERY_SHARE = 0.10
-SOON = 2.0
+MOST_NAMES = 8
 KINDS = ("auto", "bar", "log", "none")
 
 
 def listener(kind: str, stream: TextIO) -> Listener:
     """The listener for KIND: auto takes bars on a terminal and lines elsewhere. What goes wrong in it is swallowed."""
     if kind == "auto":
-        kind = "bar" if stream.isatty() else "log"
+        kind = "bar" if _can_paint(stream) else "log"
     show: Listener = {"bar": Bars, "log": Lines, "none": _Nothing}[kind](stream)
     return never_raising(show)
 
 
 def never_raising(listen: Listener) -> Listener:
-    """LISTEN, but for its failures: a display must not cost a download."""
+    """LISTEN, but for its failures: a display must not cost a download. Events reach it one at a time."""
+    turn = threading.RLock()
 
     def guarded(event: Event) -> None:
-        with suppress(Exception):
+        with suppress(Exception), turn:
             listen(event)
 
     return guarded
+
+
+def _can_paint(stream: TextIO) -> bool:
+    """Whether STREAM is a terminal on which the cursor can be sent back to what is to be painted over."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and os.name != "nt"
 
 
 class _Nothing:
@@ -51,9 +57,10 @@ class Lines:
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._total = self._done = 0
+        self._total = self._done = self._arriving = 0
         self._said_at, self._said_share = clock(), 0.0
         self._waiting_said: float | None = None
+        self._unpacked = 0
 
     def __call__(self, event: Event) -> None:
         """Say what is worth a line."""
@@ -66,17 +73,43 @@ class Lines:
             case Verified():
                 self._done += event.count
                 self._advance()
+            case Arriving():
+                self._arrive(sum(count for _, count in event.files))
             case Waiting():
                 self._wait(event)
+            case Unpacked():
+                self._unpack(event.file)
             case Stepped():
                 self._say(event.sentence)
+
+    def _unpack(self, name: str) -> None:
+        """Name the first; of many more, a count now and then is enough."""
+        self._unpacked += 1
+        now = self._clock()
+        if self._unpacked <= MOST_NAMES:
+            self._say(f"{name} unpacked")
+        elif now - self._said_at >= EVERY_SECONDS:
+            self._said_at = now
+            self._say(f"{counted(self._unpacked, 'file')} unpacked")
 
     def _advance(self) -> None:
         now, share = self._clock(), self._done / self._total
         if share - self._said_share >= EVERY_SHARE or now - self._said_at >= EVERY_SECONDS or share == 1:
             self._said_at, self._said_share = now, share
-            self._say(f"{share:4.0%}  {size(self._done)} of {size(self._total)} verified")
+            self._say(self._standing())
         self._waiting_said = None
+
+    def _arrive(self, count: int) -> None:
+        """On a slow line a piece may take minutes: COUNT bytes of some have come."""
+        now = self._clock()
+        if count > self._arriving and now - self._said_at >= EVERY_SECONDS:
+            self._said_at, self._arriving = now, count
+            self._say(f"{self._standing()}, {size(count)} more have come")
+        self._arriving = min(self._arriving, count)
+
+    def _standing(self) -> str:
+        # Rounded down: 100 % is only what is all there.
+        return f"{100 * self._done // self._total:3d}%  {size(self._done)} of {size(self._total)} verified"
 
     def _wait(self, event: Waiting) -> None:
         now = self._clock()
@@ -89,44 +122,6 @@ class Lines:
 
     def _say(self, sentence: str) -> None:
         print(sentence, file=self._stream, flush=True)
-
-
-class Bars:
-    """A tqdm bar for the whole transfer, with what happens beside it above."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._bar: tqdm[Any] | None = None
-        self._waiting_since: float | None = None
-
-    def __call__(self, event: Event) -> None:
-        """Move the bar."""
-        from tqdm import tqdm
-
-        match event:
-            case Began():
-                tqdm.write(beginning(event), file=self._stream)
-                self._bar = tqdm(
-                    total=sum(size for _, size, _ in event.files),
-                    initial=sum(good for _, _, good in event.files),
-                    unit="B",
-                    unit_scale=True,
-                    file=self._stream,
-                    dynamic_ncols=True,
-                )
-            case Verified() if self._bar is not None:
-                self._bar.set_postfix_str("")
-                self._bar.update(event.count)
-                self._waiting_since = None
-            case Waiting() if self._bar is not None:
-                self._waiting_since = self._waiting_since or time.monotonic()
-                if time.monotonic() - self._waiting_since > SOON:
-                    self._bar.set_postfix_str(f"waiting for the network, {span_of_time(event.patience)} left")
-            case Stepped():
-                tqdm.write(event.sentence, file=self._stream)
-            case Ended() if self._bar is not None:
-                self._bar.close()
-                self._bar = None
 
 
 class Log:
@@ -152,33 +147,3 @@ class Log:
             }
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-
-def beginning(event: Began) -> str:
-    """What is there already, and what is to come."""
-    total = sum(size for _, size, _ in event.files)
-    missing = total - sum(good for _, _, good in event.files)
-    files = "1 file" if len(event.files) == 1 else f"{len(event.files)} files"
-    if not event.good:
-        return f"{files}, {size(total)} to fetch"
-    return f"{event.good} of {event.pieces} pieces already good; {size(missing)} of {size(total)} to fetch"
-
-
-def waiting(event: Waiting) -> str:
-    """What is waited for, until when, and what is safe."""
-    reason = event.reasons[-1] if event.reasons else "no source can serve just now"
-    return f"waiting, {span_of_time(event.patience)} left ({size(event.safe)} are safe): {reason}"
-
-
-def size(count: float) -> str:
-    """COUNT bytes for people: 26.4 MB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-
-
-def span_of_time(seconds: float) -> str:
-    """SECONDS for people: 90 s, or "as long as it takes" where there is no end."""
-    return "as long as it takes" if seconds == FOREVER else f"{max(0.0, seconds):.0f} s"

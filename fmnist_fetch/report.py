@@ -30,6 +30,11 @@ class Report:
     wrong_pieces: int = 0
     also: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def own(self) -> str:
+        """The name, as a source, of the dataset's own folder: good pieces of damaged files are taken from there."""
+        return str(self.tensors.parent.parent / "raw")
+
     def note(self, event: Event) -> None:
         """Add EVENT."""
         if isinstance(event, Began):
@@ -38,5 +43,7 @@ class Report:
         if isinstance(event, Attempted):
             if event.received:
                 self.received[event.source] = self.received.get(event.source, 0) + event.received
-            self.retries += event.error is not None
-            self.wrong_pieces += event.wrong
+            if event.source != self.own:
+                # That files to be repaired are damaged is no news, and no source has failed.
+                self.retries += event.error is not None
+                self.wrong_pieces += event.wrong

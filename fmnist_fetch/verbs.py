@@ -1,4 +1,4 @@
-"""The verbs fetch, verify and list: arguments in, the rooms below do it, sentences and one JSON object out."""
+"""The verb fetch: arguments in, the rooms below do it, sentences and one JSON object out."""
 
 import argparse
 import os
@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_fetch.arguments import add_dataset, add_verb, patience, whole
-from fmnist_fetch.catalogue import find, names
-from fmnist_fetch.errors import FetchError, IntegrityError, disk
+from fmnist_fetch.catalogue import find
+from fmnist_fetch.ending import ending, next_command
+from fmnist_fetch.errors import disk
 from fmnist_fetch.events import Event, Listener
-from fmnist_fetch.layout import Layout, root_folder
+from fmnist_fetch.layout import Layout
 from fmnist_fetch.origins import Choice
 from fmnist_fetch.screen import say
-from fmnist_fetch.state import Condition, State, damaged_pieces, survey
+from fmnist_fetch.tables import wrapped
 
 
 def add_verbs(verbs: Any) -> None:
-    """Add fetch, verify and list to argparse's VERBS."""
+    """Add fetch to argparse's VERBS."""
     fetch = add_verb(
         verbs,
         "fetch",
@@ -53,8 +54,6 @@ def add_verbs(verbs: Any) -> None:
         help="let keras or paddle find the files; may be repeated",
     )
     fetch.add_argument("--log", type=Path, metavar="FILE", help="append every attempt to FILE as a JSON line")
-    add_dataset(add_verb(verbs, "verify", _verify, "hash everything, repair nothing, open no socket", ""))
-    add_verb(verbs, "list", _list, "the catalogue, and the state of each dataset under the root", "")
 
 
 def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
@@ -76,14 +75,10 @@ def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
     report = prepare(
         manifest, layout, choice, jobs=options.jobs, patience=options.patience, listener=tell, also=options.also
     )
-    say(options, f"{manifest.title or manifest.name} is complete, every byte verified ({report.seconds:.1f} s).")
-    for source, count in report.received.items():
-        say(options, f"  {count:>11,} bytes from {source}")
-    if report.retries:
-        say(options, f"  {report.retries} attempts failed and were made up for; {report.wrong_pieces} wrong pieces")
-    say(options, f"  {layout.tensors}")
+    say(options, wrapped(ending(report, manifest, layout)))
     for tool, folder in report.also.items():
-        say(options, f"  {folder} (for {tool})")
+        say(options, f"For {tool}: {folder}")
+    say(options, f"Next: {next_command(options.dataset, options.root, manifest)}")
     return {
         "dataset": report.dataset,
         "root": str(report.root),
@@ -94,49 +89,3 @@ def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
         "wrong_pieces": report.wrong_pieces,
         "also": {tool: str(folder) for tool, folder in report.also.items()},
     }
-
-
-def _verify(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
-    manifest = find(options.dataset)
-    layout = Layout(options.root, manifest)
-    state = survey(manifest, layout)
-    rows = []
-    for entry in state.files:
-        rows.append((layout.published(entry.file), entry.published, _map(layout, entry.file, entry.published)))
-        if entry.file.packed:
-            rows.append((layout.payload(entry.file), entry.payload, ""))
-    rows.append((layout.tensors, state.tensors, ""))
-    for path, condition, remark in rows:
-        say(options, f"{condition:8} {path}{remark}")
-    _demand_complete(manifest.name, state, options)
-    return {"dataset": manifest.name, "root": str(layout.root), "files": {str(path): c for path, c, _ in rows}}
-
-
-def _map(layout: Layout, file: Any, condition: Condition) -> str:
-    if condition is not Condition.DAMAGED:
-        return ""
-    return f"  ({len(damaged_pieces(layout.published(file), file))} of {len(file.pieces)} pieces damaged)"
-
-
-def _demand_complete(name: str, state: State, options: argparse.Namespace) -> None:
-    if state.complete:
-        return
-    root = f" --root {options.root}" if options.root else ""
-    hint = f"Run: fmnist-fetch fetch {options.dataset}{root}"
-    conditions = [state.tensors, *(c for entry in state.files for c in (entry.published, entry.payload))]
-    if Condition.DAMAGED in conditions:
-        raise IntegrityError(f"{name} is damaged in {conditions.count(Condition.DAMAGED)} of its files", hint=hint)
-    raise FetchError(f"{name} is not complete under {root_folder(options.root)}", hint=hint)
-
-
-def _list(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
-    datasets = {}
-    for name in names():
-        manifest = find(name)
-        state = survey(manifest, Layout(options.root, manifest))
-        conditions = {state.tensors, *(c for entry in state.files for c in (entry.published, entry.payload))}
-        word = "complete" if state.complete else "absent" if conditions == {Condition.ABSENT} else "incomplete"
-        datasets[name] = word
-        total = sum(file.size for file in manifest.files)
-        say(options, f"{name:15} {word:11} {total / 1e6:6.1f} MB  {manifest.licence:13} {manifest.homepage}")
-    return {"root": str(root_folder(options.root)), "datasets": datasets}

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch import fetch
+from fmnist_fetch.bars import Bars
 from fmnist_fetch.events import Attempted, Began, Ended, Event, Stepped, Verified, Waiting
-from fmnist_fetch.progress import KINDS, Bars, Lines, Log, beginning, listener, never_raising, size, span_of_time
+from fmnist_fetch.phrases import beginning, size, span_of_time
+from fmnist_fetch.progress import KINDS, Lines, Log, listener, never_raising
 from fmnist_fetch.spans import Span
 from samples import Sample, lay
 
@@ -144,7 +146,7 @@ def test_bars_tell_what_happens_beside_them_and_end_full() -> None:
     stream = io.StringIO()
     bars(stream)
     text = stream.getvalue()
-    for part in ("2 files, 1.0 MB to fetch", "a sentence", "after the end", "100%", "1.00M/1.00M"):
+    for part in ("2 files, 1.0 MB to fetch", "a sentence", "after the end", "100%", "1.0 MB of 1.0 MB"):
         assert part in text
 
 
