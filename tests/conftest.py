@@ -19,6 +19,10 @@ settings.register_profile("calm", deadline=None, print_blob=True, derandomize=Tr
 settings.register_profile("random", deadline=None, print_blob=True, derandomize=False)
 settings.load_profile("calm")
 
+# The variables of a `make test` are none of the business of what a test runs with make.
+for _name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
+    os.environ.pop(_name, None)
+
 # Before any test changes them: where the real data of this checkout is.
 REAL_ROOT = Path(os.environ.get("FMNIST_ROOT") or Path(__file__).parents[1] / "data").absolute()
 
@@ -41,6 +45,12 @@ def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     here.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(here)
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a process of a test's own that coverage can't look into without being seen, or has no right to write from."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture

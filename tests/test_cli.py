@@ -219,6 +219,7 @@ fmnist_fetch.cli.main(sys.argv[1:])
 """
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_root_that_may_not_be_written_to_is_5_and_the_way_out_is_named(sample: Sample, public: Path) -> None:
     stick, manifest, shut = lay(public / "stick", sample.files), sample.write(public), public / "shut"
     shut.mkdir(mode=0o555)

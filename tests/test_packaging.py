@@ -42,7 +42,7 @@ def committed() -> list[str]:
     if not (HOME_OF_PACKAGE / ".git").exists() or not shutil.which("git"):
         pytest.skip("not in a git checkout")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [name for name in done.stdout.splitlines() if (HOME_OF_PACKAGE / name).exists()]
+    return [name for name in done.stdout.splitlines() if (HOME_OF_PACKAGE / name).is_file()]
 
 
 def build(kind: str, source: Path, out: Path) -> Path:

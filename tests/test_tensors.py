@@ -323,6 +323,7 @@ def test_a_payload_that_is_not_there_is_a_disk_error(sample: Sample, tmp_path: P
         idx_header(tmp_path / "gone", sample.file())
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_loading_imports_no_network(sample: Sample, root: Path, tensors: Path) -> None:
     assert tensors.exists()
     code = "import sys\nfrom fmnist_fetch import load\nprint(load(sys.argv[1], 'train', sys.argv[2]).images.shape)\n"
