@@ -21,8 +21,8 @@ def home_of_files(folder: Path) -> Path:
             raise UsageError(f"the folder {folder} is not there", hint=hint)
         if not folder.is_dir():
             raise UsageError(f"{folder} is a file, not a folder", hint=hint)
-    raw = folder / "raw"
-    return raw if raw.is_dir() and not any(_is_ours(path) for path in _files(folder)) else folder
+        raw = folder / "raw"
+        return raw if raw.is_dir() and not any(map(_is_ours, _files(folder))) else folder
 
 
 def collect(folder: Path, only: Sequence[str], named: Mapping[str, Place]) -> tuple[dict[str, Place], list[str]]:

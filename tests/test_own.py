@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -153,11 +154,16 @@ def test_classes_are_the_numbers_up_to_the_greatest_label_where_labels_are_such(
     assert author.manifest(files={"train-labels.idx": values}).classes == classes
 
 
-def test_the_greatest_label_is_found_wherever_it_stands(author: Author) -> None:
-    # Over a megabyte, so that it is read in parts, whose borders cut numbers.
-    values = bytearray(4 * 300_001)
-    values[-1] = 3
-    assert author.manifest(files={"train-labels.idx": idx(0x0C, (300_001,), bytes(values))}).classes == tuple("0123")
+@pytest.mark.parametrize("cuts", [(3, 6, 11), (7, 13, 19), (8, 9, 10)])
+def test_values_are_read_right_however_a_packed_file_is_divided(cuts: tuple[int, ...], author: Author) -> None:
+    # A gzip file may have several members; what is unpacked comes member by member, in the middle of numbers.
+    wide, grey = idx(0x0C, (3,), b"\0\0\0\1\0\0\0\4\0\0\0\2"), idx(8, (3, 4), bytes(range(10, 22)))
+    files = {}
+    for name, data in (("train-labels.idx.gz", wide), ("train-images.idx.gz", grey)):
+        files[name] = b"".join(gz(data[start:stop]) for start, stop in pairwise((0, *cuts, len(data))))
+    manifest = author.manifest(files=files)
+    assert manifest.classes == tuple("01234")
+    assert manifest.mean == pytest.approx(15.5 / 255)
 
 
 # Which files, and what they are.
@@ -435,9 +441,21 @@ def test_what_permissions_forbid_is_5(author: Author) -> None:
     lay(author.folder, packed(TRAIN))
     shut = author.folder / "train-images-idx3-ubyte.gz"
     shut.chmod(0)
-    code, message, hint = author.error("--url", BASE)
-    assert (code, message) == (5, f"{shut}: permission denied")
-    assert hint.startswith("Make train-images-idx3-ubyte.gz readable to you, or leave it out")
+    code, out, err = author("--url", BASE)
+    assert (code, out, list(Path.cwd().iterdir())) == (5, "", [])
+    assert err.startswith(
+        f"error: {shut}: permission denied\nhint: Make train-images-idx3-ubyte.gz readable to you, or"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+@pytest.mark.parametrize("mode", [0o0, 0o400, 0o100])
+def test_a_folder_that_is_closed_is_5(mode: int, author: Author) -> None:
+    lay(author.folder, packed(TRAIN)).chmod(mode)
+    code, out, err = author("--url", BASE)
+    author.folder.chmod(0o700)
+    assert (code, out) == (5, "")
+    assert err.startswith(f"error: {author.folder}: permission denied\nhint: Make that folder readable to you")
 
 
 def test_a_manifest_that_cannot_be_written_is_5(author: Author) -> None:
