@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import machine, network, report, roots
+from benchmarks import machine, network, report, roots, size, use
 from benchmarks.measure import UnavailableError
 from benchmarks.table import FASHION, Bench, Maker, Table
 from fmnist_fetch.layout import Layout
@@ -22,8 +22,11 @@ MAKERS: dict[int, tuple[Maker, ...]] = {
     1: (network.healthy,),
     2: (network.thin,),
     3: (network.cap,),
+    4: (size.single_file, size.packed_file, size.growth),
     5: (roots.small_files,),
     6: (roots.complete_root,),
+    7: (use.tensors, use.first_batch, use.batches),
+    8: (use.training,),
     9: (network.unequal, network.unequal_big),
     10: (roots.sharing,),
 }
@@ -51,6 +54,9 @@ def main() -> int:
     if options.out or not (options.quick or options.only):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
+        for table in tables:
+            if table.draw:
+                table.draw(target.parent / "growth.png")
     return int(any(table.ours in table.race.absent for table in tables))
 
 

@@ -78,5 +78,5 @@ def _processor() -> str:
 
 
 def _file_system(folder: Path) -> str:
-    done = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "an unknown file system"
+    done = subprocess.run(["df", "--output=fstype", str(folder)], capture_output=True, text=True, check=False)
+    return done.stdout.split()[-1] if done.returncode == 0 else "an unknown file system"

@@ -72,6 +72,11 @@ class Race:
         runs = self.runs.get(name)
         return statistics.median(run.wall for run in runs) if runs else None
 
+    def cpu(self, name: str) -> float | None:
+        """The median of the processor seconds of a row."""
+        runs = self.runs.get(name)
+        return statistics.median(run.cpu for run in runs) if runs else None
+
     def ratio(self, name: str, other: str) -> float | None:
         """The median over the rounds of a row's seconds by another's in the same round."""
         runs, others = self.runs.get(name), self.runs.get(other)

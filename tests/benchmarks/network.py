@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from benchmarks import peers
 from benchmarks.materials import fashion, single
-from benchmarks.measure import Peer, race
+from benchmarks.measure import Peer
 from benchmarks.peers import OURS
 from benchmarks.servers import capped, line, nginx
 from benchmarks.table import Bench, Table, Target
@@ -37,7 +37,7 @@ def healthy(bench: Bench) -> Table:
             peers.hub(served, url),
             peers.torchvision(served, url),
         ]
-        done = race(rows, bench.work, bench.pick(11, 3))
+        done = bench.race(rows, 11)
     ratio = done.ratio
     return Table(
         1, "A healthy network: the four files from nginx on loopback",
@@ -68,7 +68,7 @@ def thin(bench: Bench) -> Table:
             peers.coreutils(served, url),
             peers.aria_metalink(served, url),
         ]
-        done = race([through(words, peer) for peer in rows], bench.work, bench.pick(5, 1), warm=not bench.quick)
+        done = bench.race([through(words, peer) for peer in rows], 5)
     return Table(
         2, "A line of 100 Mbit/s",
         "nginx in a network namespace of its own, behind a token bucket (tbf).",
@@ -94,7 +94,7 @@ def cap(bench: Bench) -> Table:
             peers.curl(served, url),
             peers.aria(served, [url], ARIA_FOUR, ("-x4", "-s4", "-k1M", "-j1")),
         ]
-        done = race(rows, bench.work, bench.pick(3, 1), warm=False)
+        done = bench.race(rows, 3, warm=False)
     return Table(
         3, f"A cap of {rate} MB/s for each connection",
         "A token bucket from the first byte on. fmnist-fetch and aria2c have four connections, the others one.",
@@ -118,14 +118,14 @@ def unequal_big(bench: Bench) -> Table:
 
 
 def _unequal(bench: Bench, *, big: bool) -> Table:
-    served = single(bench, bench.pick(200, 40) * 1_000_000) if big else fashion(bench)
+    served = single(bench, bench.pick(200, 20) * 1_000_000) if big else fashion(bench)
     with capped(served.folder, UNEQUAL) as urls:
         rows = [
             peers.ours(served, urls),
             peers.aria(served, urls, "aria2c -s4, download only", ("-s4", "-k1M", "-j1")),
             peers.curl(served, urls[0]),
         ]
-        done = race(rows, bench.work, bench.pick(2 if big else 5, 1), warm=False)
+        done = bench.race(rows, 2 if big else 5, warm=False)
     ideal = served.megabytes / (sum(UNEQUAL) / 1e6)
     seconds = done.wall(OURS)
     return Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.measure import Race
 from benchmarks.table import Table, Target
@@ -15,12 +15,11 @@ def markdown(table: Table) -> str:
     """One table: what was done, a line for each row, a line for each target."""
     title = f"## {table.number}. {table.title}"
     rows = [_row(table, name) for name in table.race.names]
-    head = ["", "median", f"`{table.ours}` takes", "from .. to", "CPU", "memory"]
-    if table.megabytes:
-        head.append("rate")
+    share = [f"`{table.ours}` takes"] if table.ours else []
+    head = ["", "median", *share, "from .. to", "CPU", "memory", *(["rate"] if table.megabytes else [])]
     parts = [title, table.words, grid(head, rows)]
     if table.targets:
-        parts.append(grid(["target", "", "measured", "met"], map(_target, table.targets)))
+        parts.append(grid(["target", "bound", "measured", "met"], map(_target, table.targets)))
     return "\n\n".join([*parts, *table.notes])
 
 
@@ -32,8 +31,8 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def summary(tables: Iterable[Table]) -> str:
     """All targets in one table."""
-    rows = [[str(table.number), *_target(target)] for table in tables for target in table.targets]
-    return grid(["table", "target", "", "measured", "met"], rows)
+    rows = [[f"{it.number}. {it.title}", *_target(target)] for it in tables for target in it.targets]
+    return grid(["table", "target", "bound", "measured", "met"], rows)
 
 
 def unavailable(number: int, reason: str) -> str:
@@ -51,18 +50,19 @@ def seconds(value: float) -> str:
 def _row(table: Table, name: str) -> list[str]:
     race = table.race
     if name in race.absent:
-        return [name, f"- ({race.absent[name]})", *[""] * (5 if table.megabytes else 4)]
+        return [name, f"- ({race.absent[name]})", *[""] * (3 + bool(table.ours) + bool(table.megabytes))]
     walls = [run.wall for run in race.runs[name]]
     wall = statistics.median(walls)
     cells = [
         name,
         seconds(wall),
-        _share(race, table.ours, name),
+        *([_share(race, table.ours, name)] if table.ours else []),
         f"{seconds(min(walls))} .. {seconds(max(walls))}",
         seconds(statistics.median(run.cpu for run in race.runs[name])),
         f"{race.peak(name):.0f} MB",
     ]
-    return [*cells, f"{table.megabytes / wall:,.0f} MB/s"] if table.megabytes else cells
+    moved = table.megabytes[name] if isinstance(table.megabytes, Mapping) else table.megabytes
+    return [*cells, f"{moved / wall:,.0f} MB/s"] if moved else cells
 
 
 def _share(race: Race, ours: str, name: str) -> str:

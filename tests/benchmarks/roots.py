@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.materials import fashion, many
-from benchmarks.measure import Peer, race
+from benchmarks.measure import Peer
 from benchmarks.peers import OURS
 from benchmarks.servers import nginx, own
 from benchmarks.table import FASHION, Bench, Table, Target
@@ -21,7 +21,7 @@ SERVE, NGINX = "fmnist-fetch serve", "nginx"
 
 def small_files(bench: Bench) -> Table:
     """Table 5."""
-    served = many(bench, bench.pick(2000, 200), 100_000)
+    served = many(bench, bench.pick(2000, 100), 100_000)
     with nginx(served.folder) as url:
         rows = [
             peers.ours(served, [url]),
@@ -31,7 +31,7 @@ def small_files(bench: Bench) -> Table:
             peers.aria(served, [url]),
             peers.aria_checksum(served, url),
         ]
-        done = race(rows, bench.work, bench.pick(5, 2))
+        done = bench.race(rows, 5)
     return Table(
         5, f"{len(served.manifest.files):,} files of 100 KB from one manifest",
         "curl is one process with a list of URLs, and keeps its one connection.",
@@ -59,7 +59,7 @@ def complete_root(bench: Bench) -> Table:
         Peer("python, import numpy", (sys.executable, "-c", "import numpy")),
         Peer("python, nothing", (sys.executable, "-c", "")),
     ]
-    done = race(rows, bench.work, bench.pick(15, 5))
+    done = bench.race(rows, 15)
     return Table(
         6, f"fetch on a complete root: {size / 1e6:.0f} MB in {len(paths)} files",
         "Published files, payloads and the tensor file are all hashed; no socket is opened.",
@@ -83,7 +83,7 @@ def sharing(bench: Bench) -> Table:
             peers.script(name, "many_clients.py", str(clients), url, *words, timed=True)
             for name, url in ((SERVE, ours), (NGINX, theirs))
         ]
-        done = race(rows, bench.work, bench.pick(7, 3))
+        done = bench.race(rows, 7)
     return Table(
         10, f"`make serve`: {clients} clients at once, all four files each",
         "The clients are threads that let the kernel fill their buffers; every byte is checked after the clock has"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.measure import Race
+from benchmarks.measure import Peer, Race, race
 from fmnist_fetch.catalogue import find
 from fmnist_fetch.layout import Layout
 
@@ -29,6 +29,10 @@ class Bench:
     def pick(self, full: Value, quick: Value) -> Value:
         """One value for a full run, another for a quick one."""
         return quick if self.quick else full
+
+    def race(self, peers: Sequence[Peer], rounds: int, *, warm: bool = True) -> Race:
+        """Measure PEERS by turns; once, and without a round to warm up, where it is to be quick."""
+        return race(peers, self.work, 1 if self.quick else rounds, warm=warm and not self.quick)
 
     @property
     def raw(self) -> Path:
@@ -64,7 +68,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Table:
-    """A numbered table: what was done, its rows, and the targets. OURS names the row that the others are held to."""
+    """A numbered table: what was done, its rows, and the targets. OURS names the row that the
+    others are held to ("": none)."""
 
     number: int
     title: str
@@ -73,8 +78,10 @@ class Table:
     ours: str
     targets: tuple[Target, ...] = ()
     notes: tuple[str, ...] = ()
-    megabytes: float | None = None
+    megabytes: float | Mapping[str, float] | None = None
     """What each row moved, for a column of MB/s."""
+    draw: Callable[[Path], None] | None = None
+    """Draws a picture of it into a file."""
 
 
 Maker = Callable[[Bench], Table]
