@@ -15,11 +15,12 @@ The command `fmnist-fetch` does the same and more; the other modules are its ins
 they are first used, so that importing the package costs nothing.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from fmnist_fetch.version import __version__
 
+TYPE_CHECKING = False  # typing's own is the same to type checkers, and takes as long to load as all the rest of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from fmnist_fetch.api import fetch
     from fmnist_fetch.errors import (
         DiskError,
@@ -69,7 +70,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module 'fmnist_fetch' has no attribute {name!r}")
     from importlib import import_module

@@ -1,6 +1,30 @@
-"""`python -m fmnist_fetch` is the command line."""
+"""The command line as a program: `python -m fmnist_fetch`, also installed as fmnist-fetch.
 
-from fmnist_fetch.cli import main
+An interrupt has to be orderly from the first moment on, while the other rooms are being loaded too.
+"""
+
+import os
+import signal
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Load the command line, run it and exit."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _stop)
+    from fmnist_fetch.cli import main as run
+
+    run()
+
+
+def _stop(_number: int, _frame: object) -> None:
+    """End at once: nothing has begun. An exception would come out in the middle of somebody's import."""
+    if sys.stderr is not None:
+        os.write(2, b"error: interrupted\nhint: Nothing has begun. Run the same command again.\n")
+    os._exit(INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

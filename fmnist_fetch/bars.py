@@ -5,7 +5,6 @@ any moment, and must not leave half a line behind.
 """
 
 import os
-import textwrap
 import time
 from collections import deque
 from collections.abc import Callable
@@ -106,6 +105,8 @@ class Bars:
         if len(under_way) > len(shown):
             lines.append(f"and {len(under_way) - len(shown)} more files"[:width])
         if self._waiting and self._clock() - self._waiting[0] > SOON:
+            import textwrap
+
             lines += textwrap.wrap(self._waiting[1], width)[:MOST_LINES]
         return lines
 

@@ -25,10 +25,16 @@ class Terminated(KeyboardInterrupt):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line ARGV (default: the process's) and exit."""
-    signal.signal(signal.SIGTERM, _terminate)
     open_streams()
-    code = run(argv)
-    close_streams()
+    try:
+        _heed_signals()
+        code = run(argv)
+    except KeyboardInterrupt as exc:
+        # The second one, from somebody who is in a hurry.
+        code = _code(exc)
+    finally:
+        _ignore_signals()
+        close_streams()
     sys.exit(code)
 
 
@@ -44,7 +50,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         outcome = {"error": exc.message, "hint": exc.hint, **exc.facts}
         complain(exc.message, exc.hint)
     except KeyboardInterrupt as exc:
-        code = TERMINATED if isinstance(exc, Terminated) else INTERRUPTED
+        code = _code(exc)
         outcome = {"error": "interrupted" if code == INTERRUPTED else "terminated", "hint": kept.sentence()}
         complain(outcome["error"], outcome["hint"])
     if options.json:
@@ -65,6 +71,23 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _code(interrupt: KeyboardInterrupt) -> int:
+    return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+
+
+def _heed_signals() -> None:
+    """Let both signals end the run in order; where Ctrl-C is ignored (nohup, &), it goes on being so."""
+    signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _ignore_signals() -> None:
+    """All is said and done: an interrupt while the interpreter winds up would only be a traceback."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _terminate(_number: int, _frame: object) -> NoReturn:
     raise Terminated
 
@@ -81,6 +104,7 @@ class _Kept:
                 self._pieces, self._good = event.pieces, event.good
             case Verified():
                 self._good += 1
+                self._begun = max(0, self._begun - event.count)
             case Arriving():
                 self._begun = sum(count for _, count in event.files)
 

@@ -1,6 +1,5 @@
 """The last words of a fetch: what came from where, how long it took, and what to do next."""
 
-import shlex
 from pathlib import Path
 
 from fmnist_fetch.arguments import DATASET
@@ -36,6 +35,8 @@ def next_command(dataset: str, root: str | None, manifest: Manifest) -> str:
     """What the data can be used with, as it can be typed here: make train in the project's folder, else Python."""
     elsewhere = root_folder(root) != root_folder(None)
     if Path.cwd() == PROJECT and (PROJECT / "Makefile").exists() and _trainable(manifest):
+        import shlex
+
         words = ["make", "train"]
         words += [f"DATASET={dataset}"] if dataset != DATASET else []
         words += [f"ROOT={root}"] if elsewhere else []

@@ -9,13 +9,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from fmnist_fetch.bars import SOON, Bars
-from fmnist_fetch.events import Arriving, Attempted, Began, Event, Listener, Stepped, Unpacked, Verified, Waiting
+from fmnist_fetch.events import (
+    Arriving,
+    Attempted,
+    Began,
+    Event,
+    Listener,
+    Stepped,
+    Unpacked,
+    Verified,
+    Waiting,
+    silent,
+)
 from fmnist_fetch.phrases import beginning, counted, size, waiting
 
 EVERY_SECONDS = 10.0
 EVERY_SHARE = 0.10
 MOST_NAMES = 8
+SOON = 2.0
 KINDS = ("auto", "bar", "log", "none")
 
 
@@ -23,8 +34,7 @@ def listener(kind: str, stream: TextIO) -> Listener:
     """The listener for KIND: auto takes bars on a terminal and lines elsewhere. What goes wrong in it is swallowed."""
     if kind == "auto":
         kind = "bar" if _can_paint(stream) else "log"
-    show: Listener = {"bar": Bars, "log": Lines, "none": _Nothing}[kind](stream)
-    return never_raising(show)
+    return never_raising(_KINDS[kind](stream))
 
 
 def never_raising(listen: Listener) -> Listener:
@@ -43,12 +53,10 @@ def _can_paint(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb" and os.name != "nt"
 
 
-class _Nothing:
-    def __init__(self, stream: TextIO) -> None:
-        pass
+def _bars(stream: TextIO) -> Listener:
+    from fmnist_fetch.bars import Bars
 
-    def __call__(self, event: Event) -> None:
-        """Show nothing."""
+    return Bars(stream)
 
 
 class Lines:
@@ -147,3 +155,6 @@ class Log:
             }
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+_KINDS: dict[str, Callable[[TextIO], Listener]] = {"bar": _bars, "log": Lines, "none": lambda _: silent}

@@ -1,9 +1,9 @@
 """Tables and maps of text: columns that line up, and a row of cells that shows where a file is damaged."""
 
-import shutil
+import os
 import sys
-import textwrap
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 GAP = "  "
 GOOD, BAD = ".", "x"
@@ -11,11 +11,15 @@ GOOD, BAD = ".", "x"
 
 def width() -> int | None:
     """The columns of the terminal that stdout is; None where it is none, and lines may be as long as they like."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    return None
 
 
 def wrapped(sentence: str) -> str:
     """SENTENCE as a person likes to have it on a terminal: cut between words, and never within a path or a URL."""
+    import textwrap
+
     columns = width()
     return textwrap.fill(sentence, columns, break_long_words=False, break_on_hyphens=False) if columns else sentence
 

@@ -274,6 +274,53 @@ def test_the_reader_may_go_away(command: Command) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_help_may_be_read_by_nobody() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; '{sys.executable}' -m fmnist_fetch fetch --help | true"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# Ctrl-C at the very moment at which this module is loaded: as a script, and as a module.
+INTERRUPTED_AT = """
+import os, signal, sys
+class Keyboard:
+    def find_spec(self, name, path=None, target=None):
+        if name == moment:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+kind, moment, *sys.argv[1:] = sys.argv[1:]
+sys.modules.pop(moment, None)
+sys.meta_path.insert(0, Keyboard())
+if kind == "script":
+    from fmnist_fetch.__main__ import main
+    sys.exit(main())
+import runpy
+runpy.run_module("fmnist_fetch", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["script", "module"])
+@pytest.mark.parametrize("moment", ["fmnist_fetch.cli", "fmnist_fetch.events", "fmnist_fetch.state", "tomllib"])
+def test_an_interrupt_while_it_loads_is_told_without_a_traceback(kind: str, moment: str, root: Path) -> None:
+    done = python(INTERRUPTED_AT, kind, moment, "fetch", "--root", str(root), "--offline")
+    assert done.returncode == 130
+    assert done.stderr == "error: interrupted\nhint: Nothing has begun. Run the same command again.\n"
+    assert not root.exists()
+
+
+def test_an_interrupt_after_the_end_is_too_late(command: Command) -> None:
+    code = "import atexit, os, signal; atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+    code += "from fmnist_fetch.__main__ import main; main()"
+    done = python(code, "verify", command.manifest, "--root", str(command.root))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 2
+
+
 def test_as_a_module_it_has_the_same_exit_codes(sample: Sample, root: Path, tmp_path: Path) -> None:
     manifest = sample.write(tmp_path)
     assert command_line("verify", manifest, "--root", str(root)).returncode == 1
