@@ -16,7 +16,10 @@ from fmnist_fetch.events import Listener, Stepped
 from fmnist_fetch.layout import user_path
 from fmnist_fetch.manifest import LARGEST_PIECE, PIECE_LENGTH, ROLES, dumps
 from fmnist_fetch.naming import Place
+from fmnist_fetch.phrases import counted
+from fmnist_fetch.phrases import size as sized
 from fmnist_fetch.screen import give, say
+from fmnist_fetch.tables import table
 
 if TYPE_CHECKING:
     from fmnist_fetch.author import Wishes
@@ -166,17 +169,16 @@ def _write(out: Path, text: str) -> None:
 
 
 def _report(options: argparse.Namespace, files: "Sequence[IdxFile]", folder: Path, out: Path) -> None:
-    for entry in files:
-        place = f"{entry.file.split} {entry.file.role}"
-        say(options, f"{place:13} {entry.header.words:28} {entry.path.name}")
-    total = sum(entry.file.size for entry in files)
-    say(options, f"{out}: {len(files)} files, {total / 1e6:,.1f} MB, {sum(len(e.file.pieces) for e in files)} pieces")
-    path = str(out) if out.is_absolute() else f"./{out}"
+    rows = [(f"{entry.file.split} {entry.file.role}", entry.header.words, entry.path.name) for entry in files]
+    for line in table(rows):
+        say(options, line)
+    total, pieces = sum(entry.file.size for entry in files), sum(len(entry.file.pieces) for entry in files)
+    say(options, f"{out} is written: {counted(len(files), 'file')}, {sized(total)}, {counted(pieces, 'piece')}.")
     root = ["--root", options.root] if options.root else []
-    fetch = shlex.join(["fmnist-fetch", "fetch", path, *root])
+    fetch = shlex.join(["fmnist-fetch", "fetch", str(out) if out.is_absolute() else f"./{out}", *root])
     if options.url:
-        say(options, f"  once the files are at that URL: {fetch}")
-    say(options, f"  to try it without: {fetch} --mirror {shlex.quote(str(folder))}")
+        say(options, f"Next: put the files where --url says, then anybody can: {fetch}")
+    say(options, f"To try it at once: {fetch} --mirror {shlex.quote(str(folder))}")
 
 
 def _text(value: str) -> str:

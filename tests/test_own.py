@@ -209,14 +209,14 @@ def test_one_of_several_datasets_is_chosen_by_a_pattern_and_named_after_it(autho
 
 def test_it_tells_what_it_found_and_what_to_do_next(author: Author) -> None:
     code, out, err = author("--url", BASE, "--root", "my data", files=packed(TRAIN))
-    sizes = sum(map(len, packed(TRAIN).values())) / 1e6
+    size = sum(map(len, packed(TRAIN).values()))
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "train images  12 x 5 x 4 uint8             train-images-idx3-ubyte.gz",
-        "train labels  12 uint8                     train-labels-idx1-ubyte.gz",
-        f"mine.toml: 2 files, {sizes:.1f} MB, 2 pieces",
-        "  once the files are at that URL: fmnist-fetch fetch ./mine.toml --root 'my data'",
-        f"  to try it without: fmnist-fetch fetch ./mine.toml --root 'my data' --mirror {author.folder}",
+        "train images  12 x 5 x 4 uint8  train-images-idx3-ubyte.gz",
+        "train labels  12 uint8          train-labels-idx1-ubyte.gz",
+        f"mine.toml is written: 2 files, {size} bytes, 2 pieces.",
+        "Next: put the files where --url says, then anybody can: fmnist-fetch fetch ./mine.toml --root 'my data'",
+        f"To try it at once: fmnist-fetch fetch ./mine.toml --root 'my data' --mirror {author.folder}",
     ]
 
 
@@ -224,14 +224,15 @@ def test_the_commands_that_it_names_work(author: Author, capsys: Capture, root: 
     with Mirror(packed(TRAIN)) as mirror:
         lines = author("--url", mirror.url, "--root", str(root), files=packed(TRAIN))[1].splitlines()[-2:]
         for line in lines:
-            assert run(shlex.split(line.partition(" fmnist-fetch ")[2])) == 0
+            assert run([*shlex.split(line.partition(" fmnist-fetch ")[2]), "--json"]) == 0
         assert mirror.served == sum(map(len, packed(TRAIN).values()))
-    assert capsys.readouterr().out.count("is complete, every byte verified") == 2
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["dataset"], set(first["received"]), second["received"]) == ("mine", {mirror.url}, {})
 
 
 def test_without_a_url_it_says_what_that_means(author: Author) -> None:
     code, out, err = author(files=packed(TRAIN))
-    assert (code, "at that URL" in out) == (0, False)
+    assert (code, "Next: " in out) == (0, False)
     assert err == "note: without --url, whoever fetches it must say --mirror URL or --mirror FOLDER\n"
     assert find("mine.toml").mirrors == ()
 

@@ -18,7 +18,8 @@ from faults import Mirror
 from faults import payload as noise
 from fmnist_fetch.cli import run
 from fmnist_fetch.idx import TYPES
-from fmnist_fetch.tensors import Split, load
+from fmnist_fetch.split import Split
+from fmnist_fetch.tensors import load
 from samples import gz, idx, lay
 
 CODES = {np.dtype(dtype): code for code, dtype in TYPES.items()}
@@ -93,6 +94,9 @@ def check(originals: list[Original], *, served: bool) -> None:
             split = load(str(manifest), original.split, root)
             same(getattr(split, original.role), as_loaded(original))
             assert_right_statistics(split, originals)
+            # Whatever it holds can be shown.
+            assert original.split in repr(split)
+            assert original.split in split._repr_html_()
 
 
 def as_loaded(original: Original) -> NDArray[np.generic]:
