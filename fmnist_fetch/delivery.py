@@ -1,18 +1,28 @@
 """Files to a folder: what lies there already is counted in, the rest is brought."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from fmnist_fetch.alongside import together
 from fmnist_fetch.events import Began, Listener
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.part import PartFile
 from fmnist_fetch.sources import Origin
 
+if TYPE_CHECKING:
+    from fmnist_fetch.arrivals import Arrival
+
 
 def deliver(
-    files: Sequence[DataFile], folder: Path, found: Sequence[Origin], limits: tuple[int, float], tell: Listener
-) -> Iterator[DataFile]:
-    """Complete FILES in FOLDER from the origins FOUND and yield each when it has its final name.
+    files: Sequence[DataFile],
+    folder: Path,
+    found: Sequence[Origin],
+    limits: tuple[int, float],
+    tell: Listener,
+    take: "Callable[[Arrival], None]" = lambda _arrival: None,
+) -> None:
+    """Complete FILES in FOLDER from the origins FOUND; TAKE gets each while it arrives.
 
     LIMITS are the number of connections and the seconds of patience. Raises as `complete` does.
     """
@@ -22,11 +32,11 @@ def deliver(
     from fmnist_fetch.transfer import complete
 
     parts = [PartFile(folder / file.name, file) for file in files]
-    good = [part.scan() for part in parts]
+    good = together([part.scan for part in parts])
     sizes = tuple(
         (file.name, file.size, sum(file.pieces[index].span.length for index in indices))
         for file, indices in zip(files, good, strict=True)
     )
     tell(Began(sizes, sum(len(file.pieces) for file in files), sum(map(len, good))))
     jobs, patience = limits
-    yield from complete(parts, good, found, jobs=jobs, patience=patience, listener=tell)
+    complete(parts, good, found, take, jobs=jobs, patience=patience, listener=tell)

@@ -24,7 +24,10 @@ WORTH_HOLDING = 8 * 1024
 
 
 class Ledger:
-    """Orders given out, bytes taken in, files completed. `changed` is notified when an idle worker may have work."""
+    """Orders given out, bytes taken in.
+
+    `changed` is notified when an idle worker may have work, `kept` when a piece that is waited for is good.
+    """
 
     def __init__(
         self, policy: Policy, parts: Sequence[PartFile], listener: Listener, clock: Callable[[], float]
@@ -33,10 +36,12 @@ class Ledger:
         self.parts = parts
         self.listener = listener
         self.clock = clock
-        self.changed = threading.Condition()  # re-entrant: its lock is an RLock
+        lock = threading.RLock()
+        self.changed = threading.Condition(lock)
+        self.kept = threading.Condition(lock)
         self.fatal: BaseException | None = None
         self.closed = False
-        self._completed = [number for number in range(len(parts)) if policy.plan.file_complete(number)]
+        self._awaited: set[tuple[int, int]] = set()
         self._lost: set[Order] = set()
         self._pending = 0
         self._told = clock()
@@ -57,19 +62,32 @@ class Ledger:
                 self.changed.wait(max(0.01, min(self.policy.wake(now), end) - now))
             return None
 
-    def completed(self, wait: float) -> list[int] | None:
-        """The files completed since the last call, after at most WAIT seconds; None when all are.
+    def look_around(self, wait: float) -> None:
+        """Wait for something to change, WAIT seconds at the most.
 
-        Raises what ended a worker, and the policy's verdict when nothing more is to be hoped for.
+        Raises what ended a thread, and the policy's verdict when nothing more is to be hoped for.
         """
         with self.changed:
-            if not self._completed:
-                if self.policy.plan.complete:
-                    return None
+            if self.fatal is not None:
+                raise self.fatal
+            if not self.policy.plan.complete:
                 self._look_around()
-                self.changed.wait(wait)
-            numbers, self._completed = self._completed, []
-            return numbers
+            self.changed.wait(wait)
+
+    def wait_for(self, file: int, piece: int) -> None:
+        """Wait until this piece is good; raises SourceError when the ledger is closed before that."""
+        with self.kept:
+            while piece not in self.policy.plan.good[file]:
+                if self.closed:
+                    raise SourceError("the transfer is over")
+                self._awaited.add((file, piece))
+                self.kept.wait()
+
+    def fail(self, exc: BaseException) -> None:
+        """Let the caller's thread hear of EXC, which ended another one; the first of them counts."""
+        with self.changed:
+            self.fatal = self.fatal or exc
+            self.changed.notify_all()
 
     def still_wanted(self, order: Order) -> Span | None:
         """What is still to be read for ORDER, if anything."""
@@ -147,6 +165,7 @@ class Ledger:
         with self.changed:
             self.closed = True
             self.changed.notify_all()
+            self.kept.notify_all()
 
     def put_away(self) -> None:
         """Keep the beginnings of all pieces that were under way, and close the part files."""
@@ -159,8 +178,6 @@ class Ledger:
     def _look_around(self) -> None:
         """Raise what ends the run; say so when there is nothing to do but to wait."""
         now = self.clock()
-        if self.fatal is not None:
-            raise self.fatal
         if self.policy.patience.exhausted(now) or self.policy.hopeless():
             raise verdict(self.policy.plan, self.policy.standings)
         if not self.policy.orders:
@@ -184,8 +201,10 @@ class Ledger:
         with self.changed:
             if self.policy.verified(order, index, self.clock()):
                 self.listener(Verified(part.file.name, part.file.pieces[index].span.length))
-                if self.policy.plan.file_complete(order.task.file):
-                    self._completed.append(order.task.file)
+                if (order.task.file, index) in self._awaited:
+                    self._awaited.discard((order.task.file, index))
+                    self.kept.notify_all()
+                if self.policy.plan.complete:
                     self.changed.notify_all()
 
     def _reject(

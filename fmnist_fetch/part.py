@@ -7,6 +7,7 @@ The beginning of a piece that is still under way can't be checked yet. It is kep
 killed process loses no more than a moment's bytes; it is a proposal, and counts for nothing until the piece verifies.
 """
 
+import errno
 import glob
 import hashlib
 import os
@@ -48,6 +49,15 @@ class PartFile:
             file.seek(span.start)
             write_all(file, data)
         return True
+
+    def read(self, start: int, count: int) -> bytes:
+        """COUNT bytes from START on, out of good pieces and before `finish`. Raises DiskError."""
+        with self._lock, disk(self.part):
+            file = self._opened()
+            file.seek(start)
+            if len(data := file.read(count)) < count:
+                raise OSError(errno.EIO, "it became shorter")
+            return data
 
     def hold(self, index: int, data: bytes | bytearray, known: int = 0) -> None:
         """Keep DATA, the beginning of piece INDEX, of which KNOWN bytes were kept before.

@@ -1,9 +1,13 @@
 """One dataset from nothing to tensors: look at the disk, do what is missing, look no further."""
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
 
+from fmnist_fetch.alongside import together
 from fmnist_fetch.atomic import sweep
 from fmnist_fetch.delivery import deliver
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
@@ -19,6 +23,9 @@ from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.state import Condition, FileState, State, damaged_pieces, survey
 from fmnist_fetch.tensors import write
 from fmnist_fetch.unpack import unpack
+
+if TYPE_CHECKING:
+    from fmnist_fetch.arrivals import Arrival
 
 JOBS = 4
 PATIENCE = 120.0
@@ -42,9 +49,12 @@ def prepare(
     began = time.monotonic()
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
 
+    one_at_a_time = threading.Lock()
+
     def tell(event: Event) -> None:
-        report.note(event)
-        listener(event)
+        with one_at_a_time:
+            report.note(event)
+            listener(event)
 
     if not survey(manifest, layout).complete:
         with alone(layout, tell) as locked:
@@ -83,12 +93,15 @@ def _bring(
                 tell(Stepped(f"{entry.file.payload.name}: a right copy was found on this machine"))
             else:
                 wanting.append(entry.file)
-    for file in deliver(wanting, layout.raw, found, limits, tell):
-        if file.tensor not in digests:
-            digests[file.tensor] = _unpack(file, layout, tell)
-    for entry in state.files:
-        if entry.file.tensor not in digests:
-            digests[entry.file.tensor] = _unpack(entry.file, layout, tell)
+
+    def take(arrival: "Arrival") -> None:
+        if arrival.file.tensor not in digests:
+            digests[arrival.file.tensor] = _unpack(arrival.file, layout, tell, arrival.read())
+
+    deliver(wanting, layout.raw, found, limits, tell, take)
+    packed = [entry.file for entry in state.files if entry.file.tensor not in digests]
+    unpacked = together([partial(_unpack, file, layout, tell) for file in packed])
+    digests |= {file.tensor: digest for file, digest in zip(packed, unpacked, strict=True)}
     write(manifest, layout, digests)
     tell(Stepped(f"{layout.tensors} written"))
     if layout.work.exists():
@@ -97,10 +110,10 @@ def _bring(
         shutil.rmtree(layout.work, ignore_errors=True)
 
 
-def _unpack(file: DataFile, layout: Layout, tell: Listener) -> str:
+def _unpack(file: DataFile, layout: Layout, tell: Listener, arriving: Iterator[bytes] | None = None) -> str:
     if not file.packed:
         return file.sha256
-    digest = unpack(layout.published(file), layout.payload(file), file.payload)
+    digest = unpack(layout.published(file), layout.payload(file), file.payload, arriving)
     tell(Unpacked(file.payload.name))
     return digest
 

@@ -50,8 +50,7 @@ def share(
     wanting = [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]
     try:
         if wanting:
-            for _ in deliver(wanting, folder, origins(manifest, layout, choice), limits, tell):
-                pass
+            deliver(wanting, folder, origins(manifest, layout, choice), limits, tell)
     except FetchError as exc:
         exc.hint = f"{manifest.name} itself is complete under {layout.root}. {_remedy(exc, tool)}"
         raise

@@ -1,20 +1,20 @@
-"""From sources to part files: the only room with threads. What to do next is the policy's business, not this room's.
+"""From sources to part files, with several threads. What to do next is the policy's business, not this room's.
 
-Each worker reads from its source and hands what comes to the ledger. The caller's thread watches over the workers and
-gets each file as soon as it is complete.
+Each worker reads from its source and hands what comes to the ledger; takers see to what has come. The caller's thread
+watches over all of them.
 """
 
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from fmnist_fetch.arrivals import Arrival, Takers
 from fmnist_fetch.backoff import Patience
-from fmnist_fetch.errors import SourceError
+from fmnist_fetch.errors import FetchError, SourceError
 from fmnist_fetch.events import Ended, Listener, Stepped
 from fmnist_fetch.ledger import Ledger
-from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.order import Order
 from fmnist_fetch.part import PartFile
 from fmnist_fetch.plan import Plan
@@ -30,31 +30,36 @@ def complete(
     parts: Sequence[PartFile],
     good: Sequence[set[int]],
     origins: Sequence[Origin],
+    take: Callable[[Arrival], None],
     *,
     jobs: int,
     patience: float,
     listener: Listener,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[DataFile]:
-    """Bring what PARTS lack (GOOD are the pieces they have) and yield each file as it gets its final name.
+) -> None:
+    """Bring what PARTS lack (GOOD are the pieces they have); TAKE gets each file as it arrives, in a thread of its own.
 
     Raises SourceError when PATIENCE seconds went by without a new good piece, IntegrityError when no source has the
-    right bytes, DiskError. Everything verified is kept then, as it is when the caller stops.
+    right bytes, DiskError, and what TAKE raises. Everything verified is kept then; what is complete is taken first.
     """
     plan = Plan([part.file for part in parts], good, [part.held() for part in parts])
     policy = Policy(plan, origins, jobs, Patience(patience, clock()), random.random)
     ledger = Ledger(policy, parts, listener, clock)
-    crew = Crew(ledger)
+    crew, takers = Crew(ledger), Takers(ledger, take)
     try:
+        takers.start()
         for _ in range(jobs):
             crew.hire()
-        while (numbers := ledger.completed(TICK)) is not None:
-            for number in numbers:
-                parts[number].finish()
-                yield parts[number].file
+        while not takers.done:
+            ledger.look_around(TICK)
             crew.look_after()
+    except FetchError:
+        ledger.close()
+        takers.join()
+        raise
     finally:
         crew.dismiss()
+        takers.join(GRACE)
         ledger.put_away()
         listener(Ended())
 
@@ -106,7 +111,7 @@ class Crew:
                     break
         except BaseException as exc:
             # Whatever it is, the caller's thread must hear of it: an error of the disk, or of this program.
-            self._ledger.fatal = self._ledger.fatal or exc
+            self._ledger.fail(exc)
         finally:
             for source in sources.values():
                 with suppress(Exception):

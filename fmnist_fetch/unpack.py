@@ -5,11 +5,11 @@ isal's igzip decompresses about three times as fast as zlib; where it is not ins
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
 
 from fmnist_fetch.atomic import write_all, write_atomically
 from fmnist_fetch.errors import FormatError, IntegrityError, disk
@@ -27,19 +27,20 @@ inflate = _fastest()
 GZIP = 16 + zlib.MAX_WBITS
 MAGIC = b"\x1f\x8b"
 # A small input keeps the copy of its unconsumed tail small; a bounded output keeps a gzip bomb small.
-INPUT = 64 * 1024
-OUTPUT = 1024 * 1024
+INPUT = 32 * 1024
+OUTPUT = 128 * 1024
 
 
-def unpack(packed: Path, target: Path, payload: Payload) -> str:
+def unpack(packed: Path, target: Path, payload: Payload, arriving: Iterable[bytes] | None = None) -> str:
     """Unpack the gzip file PACKED (or copy it, if it is no gzip) to TARGET and return the payload's SHA-256.
 
-    Raises FormatError where the stream ends early or gives other than payload.size bytes, IntegrityError where the
-    digest is not the pinned one, DiskError. TARGET is only replaced by a payload that is right.
+    ARRIVING are its bytes, in order, where they are still on their way. Raises FormatError where the stream ends early
+    or gives other than payload.size bytes, IntegrityError where the digest is not the pinned one, DiskError, and what
+    ARRIVING raises. TARGET is only replaced by a payload that is right.
     """
     digest = hashlib.sha256()
     with write_atomically(target, payload.size) as out:
-        for data in stream(packed, payload.size):
+        for data in stream(packed, payload.size, arriving):
             digest.update(data)
             write_all(out, data)
         sha256 = digest.hexdigest()
@@ -59,27 +60,35 @@ def digest_of(packed: Path, payload: Payload) -> str:
     return digest.hexdigest()
 
 
-def stream(packed: Path, size: int | None = None) -> Iterator[bytes]:
-    """Yield the payload of PACKED, which must have SIZE bytes if that is known, in parts of at most 1 MiB."""
+def stream(packed: Path, size: int | None = None, arriving: Iterable[bytes] | None = None) -> Iterator[bytes]:
+    """Yield the payload of PACKED (or of its bytes ARRIVING), of SIZE bytes if that is known, in parts of 128 KiB."""
+    content = iter(_contents(packed) if arriving is None else arriving)
+    head = b""
+    while len(head) < len(MAGIC) and (more := next(content, b"")):
+        head += more
+    content = chain([head], content)
     got = 0
-    with disk(packed), open(packed, "rb", buffering=0) as file:
-        magic = file.read(2)
-        file.seek(0)
-        for data in _inflate(file, packed) if magic == MAGIC else iter(lambda: file.read(OUTPUT), b""):
-            got += len(data)
-            if size is not None and got > size:
-                raise _wrong(packed, f"gives more than the {size:,} bytes that it should")
-            yield data
+    for data in _inflate(content, packed) if head.startswith(MAGIC) else content:
+        got += len(data)
+        if size is not None and got > size:
+            raise _wrong(packed, f"gives more than the {size:,} bytes that it should")
+        yield data
     if size not in (None, got):
         raise _wrong(packed, f"gives {got:,} bytes, not {size:,}")
 
 
-def _inflate(file: BinaryIO, packed: Path) -> Iterator[bytes]:
+def _contents(path: Path) -> Iterator[bytes]:
+    with disk(path), open(path, "rb", buffering=0) as file:
+        while data := file.read(INPUT):
+            yield data
+
+
+def _inflate(content: Iterator[bytes], packed: Path) -> Iterator[bytes]:
     """Inflate a gzip file, which may have several members (RFC 1952, section 2.2)."""
     inflater = inflate.decompressobj(GZIP)
     pending = b""
     while True:
-        pending = pending or file.read(INPUT)
+        pending = pending or next(content, b"")
         if inflater.eof:
             if not pending:
                 return

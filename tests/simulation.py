@@ -141,9 +141,9 @@ class World:
             self._hire()
         try:
             for _ in range(most_steps):
-                numbers = self.ledger.completed(0)
-                if numbers is None:
+                if self.plan.complete:
                     return None
+                self.ledger.look_around(0)
                 for _ in range(self.ledger.lose_silent()):
                     self._hire()
                 self._give_out()

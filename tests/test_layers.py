@@ -16,7 +16,7 @@ FLOORS = (
     "version errors spans backoff intact",
     "events checks caches manifest datasets catalogue idx layout pixels naming",
     "atomic part suspects sources sources.folder sources.debian sources.answers sources.complaints sources.http",
-    "alongside plan order standing policy verdict ledger transfer delivery unpack tensorfile split tensors",
+    "alongside plan order standing policy verdict ledger arrivals transfer delivery unpack tensorfile split tensors",
     "report state lock origins share prepare target wheels tarball kit address shelf page serve idxfile collect author",
     "screen phrases tables bars progress arguments ending api verbs view own lab cli __main__ __init__",
 )

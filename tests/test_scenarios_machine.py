@@ -86,7 +86,8 @@ def test_a_second_interrupt_does_no_harm(world: World) -> None:
         run.signal(signal.SIGINT)
         with contextlib.suppress(ProcessLookupError):
             run.signal(signal.SIGTERM)
-        assert run.wait(timeout=10).code in (130, 143)
+        # The second one may meet the very end of the process, where Python handles signals no more.
+        assert run.wait(timeout=10).code in (130, 143, -signal.SIGTERM)
     world.assert_nothing_wrong()
 
 
@@ -124,7 +125,8 @@ def test_who_holds_the_lock_and_sleeps_is_passed_by_and_still_ends_right(world: 
             outcome = fetch(world, mirror.url)
             assert outcome.code == 0
             assert outcome.err.count("makes no progress; going on without the lock") == 1
-            world.assert_complete()
+            asleep = [path.name for path in world.raw.iterdir() if path.suffix == ".tmp"]
+            world.assert_complete(leftovers=asleep)
             sleeper.signal(signal.SIGCONT)
             assert sleeper.wait().code == 0
         # It had its own work in hand, and does not look at the disk again: twice the bytes at the most.
