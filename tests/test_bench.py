@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
+import gzip
 import hashlib
 import http.client
+import platform
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import materials, network, report, roots, size
+from benchmarks import table as table_room
+from benchmarks.__main__ import MAKERS, head, made
 from benchmarks.bucket import Bucket
-from benchmarks.materials import many, metalink, single
-from benchmarks.measure import Peer, PeerError, Race, Run, clean_environment, measure, missing, race, turns
-from benchmarks.peers import ours, right
+from benchmarks.machine import shape
+from benchmarks.materials import MIB, Served, many, metalink, packed, single
+from benchmarks.measure import (
+    Peer,
+    PeerError,
+    Race,
+    Run,
+    UnavailableError,
+    clean_environment,
+    measure,
+    missing,
+    race,
+    turns,
+)
+from benchmarks.peers import CURL_SYNC, OURS, SCRIPTS, ours, right
 from benchmarks.servers import capped
-from benchmarks.table import Bench, Table, Target
+from benchmarks.table import FASHION, Bench, Maker, Table, Target
+from fmnist_fetch.layout import Layout
 
 A, B = Peer("a", ("true",)), Peer("b", ("true",))
 
@@ -170,3 +190,109 @@ def test_a_bucket_keeps_no_more_than_one_step(monkeypatch: pytest.MonkeyPatch) -
     bucket.take(10)
     bucket.take(10)
     assert waits == pytest.approx([0.01, 0.0, 0.01])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A root with all its files, though they hold three images of noise."""
+    layout = Layout(tmp_path / "root", FASHION)
+    layout.raw.mkdir(parents=True)
+    layout.processed.mkdir(parents=True)
+    for path in [layout.tensors, *map(layout.published, FASHION.files), *map(layout.payload, FASHION.files)]:
+        path.write_bytes(b"".join(materials.noise(b"head", 16 + 3 * 784)))
+    return Bench(tmp_path / "root", tmp_path / "work", quick=True)
+
+
+def test_a_large_gz_is_sound_and_unpacks_to_what_its_manifest_says(bench: Bench) -> None:
+    served = packed(bench, 3)
+    [file] = served.manifest.files
+    payload = gzip.decompress((served.folder / file.name).read_bytes())
+    assert len(payload) == file.payload.size == 16 + 9 * 784
+    assert hashlib.sha256(payload).hexdigest() == file.payload.sha256
+    done = race([ours(served, [str(served.folder)])], bench.work, rounds=1, warm=False)
+    assert done.absent == {}
+
+
+@contextmanager
+def no_server(*_words: object, **_more: object) -> Iterator[str]:
+    yield "http://mirror.invalid/"
+
+
+@contextmanager
+def no_line(*_words: object) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield "http://mirror.invalid/", ("ip", "netns", "exec", "here")
+
+
+@contextmanager
+def no_mirrors(_served: Path, rates: Sequence[int]) -> Iterator[list[str]]:
+    yield ["http://mirror.invalid/"] * len(rates)
+
+
+def pretend(peers: Sequence[Peer], work: Path, rounds: int, *, warm: bool = True) -> Race:
+    """What a race gives, without running anything; a command line must be one that could run."""
+    assert work.parent.is_dir()
+    assert (rounds, warm) == (1, False)
+    for peer in peers:
+        assert peer.argv[0] in (sys.executable, "sh", "ip") or peer.argv[0] in peer.needs
+        for word in peer.argv:
+            if word.startswith(str(SCRIPTS)):
+                compile(Path(word).read_bytes(), word, "exec")
+    assert len({peer.name for peer in peers}) == len(peers)
+    return Race(tuple(peer.name for peer in peers), {peer.name: runs(1.5) for peer in peers}, {})
+
+
+def small(bench: Bench, size: int, times: int = 3) -> Served:
+    return single(bench, min(size, MIB + 8), times)
+
+
+@pytest.mark.parametrize(
+    ("number", "maker"),
+    [pytest.param(number, it, id=f"{number}-{it.__name__}") for number in MAKERS for it in MAKERS[number]],
+)
+def test_every_table_holds_its_own_rows_against_its_targets(
+    bench: Bench, number: int, maker: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room in (network, roots, size):
+        monkeypatch.setattr(room, "nginx", no_server)
+        monkeypatch.setattr(room, "single", small, raising=False)
+    monkeypatch.setattr(roots, "own", no_server)
+    monkeypatch.setattr(network, "line", no_line)
+    monkeypatch.setattr(network, "capped", no_mirrors)
+    monkeypatch.setattr(size, "SIZES", (1, 2, 3))
+    monkeypatch.setattr(table_room, "race", pretend)
+    table = maker(bench)
+    text = report.markdown(table)
+    assert text.startswith(f"## {number}. {table.title}")
+    assert all(f"| {name} | 1.50 s |" in text for name in table.race.names)
+    assert table.ours in (*table.race.names, "")
+    assert table.targets
+    assert "not measured" not in text
+    assert all(target.words in report.summary([table]) for target in table.targets)
+
+
+def test_growth_is_drawn(tmp_path: Path) -> None:
+    names = [f"{number} MiB: {name}" for number in (1, 4, 16) for name in (OURS, CURL_SYNC)]
+    done = Race(tuple(names), {name: runs(len(name)) for name in names}, {})
+    size.plot(done, (1, 4, 16), tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_table_that_cannot_be_made_says_why_and_leaves_nothing(bench: Bench) -> None:
+    def unable(bench: Bench) -> Table:
+        (bench.work / "large").mkdir(parents=True)
+        raise UnavailableError("a network namespace needs root")
+
+    tables: list[Table] = []
+    text = made(2, unable, bench.work, argparse.Namespace(root=bench.root, quick=True), tables)
+    assert "Not measured here: a network namespace needs root." in text
+    assert tables == []
+    assert list(bench.work.iterdir()) == []
+
+
+def test_the_head_tells_the_machine_s_shape_and_not_its_name() -> None:
+    text = head("0.1 processes ran beside", shape(Path.cwd()), quick=True)
+    assert "cores" in text
+    assert "numpy" in text
+    assert "quick" in text
+    assert platform.node() not in text
+    assert str(Path.home()) not in text
