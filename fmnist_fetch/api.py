@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fmnist_fetch.catalogue import find
 from fmnist_fetch.events import Listener
 from fmnist_fetch.layout import Layout
+from fmnist_fetch.notebook import Cell, in_notebook
 from fmnist_fetch.origins import Choice
 from fmnist_fetch.prepare import prepare
 from fmnist_fetch.progress import listener, never_raising
@@ -26,8 +27,8 @@ def fetch(
 
     DATASET is a name from the catalogue or the path of a manifest. ROOT is FMNIST_ROOT or ./data if it is None.
     MIRRORS, URLs or folders, are asked first. OFFLINE opens no socket. PROGRESS is called with each event; None shows
-    it on stderr. ALSO names tools ("keras") whose own caches get the files as published too. Raises FetchError and
-    its kinds; everything verified is kept then.
+    it on stderr, in a notebook as a bar. ALSO names tools ("keras") whose own caches get the files as published too.
+    Raises FetchError and its kinds; everything verified is kept then.
 
     >>> import fmnist_fetch
     >>> report = fmnist_fetch.fetch(mirrors=["http://lab-server:8000/"])
@@ -35,6 +36,9 @@ def fetch(
     ({}, 'fashion-mnist.safetensors')
     """
     manifest = find(dataset)
-    show = listener("auto", sys.stderr) if progress is None else never_raising(progress)
+    if progress is None:
+        show = never_raising(Cell()) if in_notebook() else listener("auto", sys.stderr)
+    else:
+        show = never_raising(progress)
     choice = Choice(tuple(mirrors), offline=offline)
     return prepare(manifest, Layout(root, manifest), choice, listener=show, also=also)

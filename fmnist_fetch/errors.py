@@ -44,6 +44,10 @@ class FetchError(Exception):
         self.hint = hint
         self.facts: dict[str, Any] = {}
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and notebooks show: the two lines, and no traceback for what could be foreseen."""
+        return [f"error: {self.message}", f"hint: {self.hint}"]
+
 
 class UsageError(FetchError):
     """The command names a dataset, a URL or an option that does not exist."""

@@ -252,7 +252,7 @@ def test_a_tool_that_cannot_read_the_dataset_is_refused_before_anything_is_done(
 def test_the_command_line_shares_and_says_where(known: Sample, complete: Path, cache: Path, tmp_path: Path) -> None:
     done = command_line("fetch", known.write(tmp_path), "--root", str(complete), "--offline", "--also", "keras")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"  {cache} (for keras)" in done.stdout.splitlines()
+    assert f"For keras: {cache}" in done.stdout.splitlines()
     assert held(cache) == known.files
 
 

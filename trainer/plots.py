@@ -52,7 +52,8 @@ class Display:
 
     def _show_in_cell(self) -> None:
         ipython = importlib.import_module("IPython.display")
-        picture = ipython.Image(data=png(self.figure))
+        # Twice the points at half the size, so that letters are sharp on a fine screen.
+        picture = ipython.Image(data=png(self.figure, 2 * self.figure.dpi), retina=True)
         if self._cell is None:
             self._cell = ipython.display(picture, display_id=True)
         else:
@@ -140,10 +141,10 @@ def has_screen() -> bool:
     return pyplot.get_backend().lower() in windowed
 
 
-def png(figure: "Figure") -> bytes:
-    """Draw a figure as the bytes of a PNG file."""
+def png(figure: "Figure", dpi: float | None = None) -> bytes:
+    """Draw a figure as the bytes of a PNG file, with DPI dots per inch or as many as the figure has."""
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="png", dpi=dpi or figure.dpi)
     return file.getvalue()
 
 

@@ -19,13 +19,6 @@ from trainer import Curves, Epoch, plots  # noqa: E402
 
 HISTORY = [Epoch(number, 0.9 / number, 0.5 + number / 20, 0.6, 0.1) for number in range(1, 6)]
 
-NOTEBOOK = """
-from trainer import Curves, Epoch
-curves = Curves()
-for number in (1, 2, 3):
-    curves.add(Epoch(number, 0.9 / number, 0.8, 0.7, 0.1))
-"""
-
 
 def lines(figure: Figure) -> dict[str, tuple[list[float], list[float]]]:
     """The lines of a figure's first axes by their labels."""
@@ -115,16 +108,3 @@ def test_live_redraws_a_window_and_does_not_wait_for_it(tiny: Tiny, tmp_path: Pa
         ["xvfb-run", "-a", *words], env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_in_a_notebook_the_curves_are_redrawn_in_place(tmp_path: Path) -> None:
-    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
-    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK)])
-    nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute(
-        env=environment()
-    )
-    outputs = notebook.cells[0].outputs
-    assert [output.output_type for output in outputs] == ["display_data"]
-    assert "image/png" in outputs[0].data
