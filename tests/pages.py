@@ -19,8 +19,12 @@ PROGRAMS = ("make", "fmnist-fetch", "fmnist-train", "python", "torchrun", "pip",
 SHELL = ("", "sh", "bash", "console")
 # Facts do not vary: the files, their pieces, their megabytes.
 FACTS = ("4", "120", "30.9")
-SOURCE = re.compile(r"(?<=B from )\S+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+# Colours and moves of the cursor, bars, rates and times left, and the half pieces that an interruption may leave; how
+# much of a name is shown.
+MOVING = re.compile(
+    r"\x1b\[[\d;?]*[A-Za-z]|\|[^|\n]*\||, and [\d.]+ [kM]B of others|[\d.]+ [kM]B/s|\S+ (s|min) left|(?<=\w{5})\S+\.{3}"
+)
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Step:
-    """A command of a transcript, the lines that it prints, and whether it is interrupted."""
+    """A command of a transcript, the lines that are SEEN when it is interrupted (if it is), those PRINTED then."""
 
     command: str
+    seen: tuple[str, ...]
     printed: tuple[str, ...]
-    interrupted: bool
 
 
 def read(page: str) -> str:
@@ -101,33 +105,36 @@ def steps(text: str) -> list[Step]:
     found = []
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, *printed = part.strip().splitlines()
-        lines = [line.removeprefix("^C").strip() for line in printed]
-        found.append(Step(command, tuple(filter(None, lines)), "^C" in part))
+        before = printed.index("^C") if "^C" in printed else 0
+        # What is seen on the screen then was drawn at several moments.
+        seen = [line for pair in zip(printed[:before], ["..."] * before, strict=True) for line in pair]
+        found.append(Step(command, tuple(seen), tuple(printed[before:][before > 0 :])))
     return found
 
 
 def prints(printed: Sequence[str], output: str) -> bool:
-    """Whether OUTPUT has these lines one after the other; `...` stands for any lines, and numbers are taken loosely."""
-    lines = [line.strip() for line in re.split(r"[\r\n]+", output)]
+    """Whether OUTPUT has these words one after the other; `...` stands for any, and numbers are taken loosely.
 
-    def found(wanted: Sequence[str], at: int) -> bool:
-        if not wanted:
-            return True
-        if wanted[0] == "...":
-            return any(found(wanted[1:], later) for later in range(at, len(lines) + 1))
-        return at < len(lines) and same(wanted[0], lines[at]) and found(wanted[1:], at + 1)
-
-    return found(("...", *printed), 0)
-
-
-def same(said: str, found: str) -> bool:
-    """Whether a line is as the page says it: words and facts exactly, measured shares to 0.02, others not.
-
-    Where bytes came from differs here and there.
+    How lines are broken depends on the terminal, and how far a bar has come on the moment.
     """
-    said, found = (SOURCE.sub("somewhere", line) for line in (said, found))
-    if NUMBER.sub("0", " ".join(said.split())) != NUMBER.sub("0", " ".join(found.split())):
+    found, at = words(output), 0
+    for part in re.split(r"^\.\.\.$", "\n".join(printed), flags=re.MULTILINE):
+        wanted = words(part)
+        ends = (end for end in range(at + len(wanted), len(found) + 1) if same(wanted, found[end - len(wanted) : end]))
+        if (at := next(ends, -1)) < 0:
+            return False
+    return True
+
+
+def words(text: str) -> list[str]:
+    """The words of TEXT without what moves, without bars, and with one unit for kB and MB."""
+    return MOVING.sub(" ", text).replace("kB", "MB").split()
+
+
+def same(said: Sequence[str], found: Sequence[str]) -> bool:
+    """Whether words are as the page says them: facts exactly, measured shares to 0.02, other numbers not at all."""
+    if [NUMBER.sub("0", word) for word in said] != [NUMBER.sub("0", word) for word in found]:
         return False
-    pairs = list(zip(NUMBER.findall(said), NUMBER.findall(found), strict=True))
-    facts = all(a == b for a, b in pairs if a in FACTS)
+    pairs = list(zip(NUMBER.findall(" ".join(said)), NUMBER.findall(" ".join(found)), strict=True))
+    facts = all(a == b for a, b in pairs if {a, b} & {*FACTS})
     return facts and all(abs(float(a) - float(b)) <= 0.02 for a, b in pairs if re.fullmatch(r"0\.\d{4}", a))
