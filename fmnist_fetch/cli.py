@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from fmnist_fetch import lab, own, verbs, view
+from fmnist_fetch import completion, lab, own, verbs, view
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Arriving, Began, Event, Verified
 from fmnist_fetch.phrases import size
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     added = top.add_subparsers(title="verbs", required=True, metavar="VERB")
     for room in ROOMS:
         room.add_verbs(added)
+    completion.add_verb_for(top, added)
     return top
 
 
