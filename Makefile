@@ -126,7 +126,7 @@ $(VENV)/train: pyproject.toml $(VENV)/torch
 	@touch $@
 
 $(VENV)/test: pyproject.toml $(VENV)/torch
-	$(install) --editable '.[train,serve,kit,test]'
+	$(install) --editable '.[train,serve,kit,completion,test]'
 	@touch $@
 
 $(VENV)/dev: pyproject.toml $(VENV)/torch

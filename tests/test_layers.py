@@ -18,7 +18,8 @@ FLOORS = (
     "atomic part suspects sources sources.folder sources.debian sources.answers sources.complaints sources.http",
     "alongside plan order standing policy verdict ledger arrivals transfer delivery unpack tensorfile split tensors",
     "report state lock origins share prepare target wheels tarball kit address shelf page serve idxfile collect author",
-    "screen phrases tables bars progress notebook arguments ending api verbs view own lab completion cli __main__ __init__",
+    "screen phrases tables bars progress notebook arguments ending api verbs view own lab completion cli __main__"
+    " __init__",
 )
 PLACES = {room: (floor, place) for floor, rooms in enumerate(FLOORS) for place, room in enumerate(rooms.split())}
 # Decisions are made in rooms that can't touch the world.
