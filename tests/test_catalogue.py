@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from faults import Mirror
 from fmnist_fetch.catalogue import find, names
+from fmnist_fetch.cli import run
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest import DataFile, DebianPackage, Payload, dumps, loads
 from fmnist_fetch.spans import Piece, Span, Splice, cut
-from samples import Sample, gz, make, sha256
+from samples import Sample, disk_of, gz, make, sha256
 
 
 def test_a_name_from_the_catalogue_is_found() -> None:
@@ -152,6 +155,36 @@ def test_mnist_and_kmnist_have_their_mirrors_in_order() -> None:
         "https://dataset.bj.bcebos.com/mnist/",
     )
     assert find("kmnist").mirrors == ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_mirror_with_other_bytes_of_the_same_sizes_is_refused_by_name(
+    name: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Stand-ins: the right names and sizes, and a gzip header. The digests know better.
+    stand_ins = {f"{file}.gz": b"\x1f\x8b\x08\0" + bytes(size - 4) for file, (size, _) in OTHERS[name].items()}
+    with Mirror(stand_ins) as mirror:
+        words = ["--mirror", mirror.url, "--only-mirrors", "--root", str(root), "--patience", "5", "--progress", "none"]
+        assert run(["fetch", name, *words]) == 3
+        out, err = capsys.readouterr()
+        assert mirror.served > 0
+    assert out == ""
+    assert f"{sum(map(len, stand_ins.values())):,} bytes of train-images-idx3-ubyte.gz" in err
+    assert f"  {mirror.url}: " in err
+    assert "-ubyte.gz: wrong bytes from 0 to " in err
+    assert "hint: Name a mirror that has the right files: --mirror URL or --mirror FOLDER.\n" in err
+    assert not [path for path in root.rglob("*ubyte*") if path.suffix in (".gz", "")]
+    assert run(["list", "--root", str(root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["datasets"][name] != "complete"
+
+
+def test_another_datasets_files_are_refused_by_its_title(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {f"{name}.gz": bytes(facts[0][0]) for name, facts in FASHION.items() if "labels" in name}
+    with Mirror(files) as mirror:
+        words = ["--mirror", mirror.url, "--only-mirrors", "--root", str(root), "--patience", "5", "--progress", "none"]
+        assert run(["fetch", "mnist", *words]) in (3, 4)
+    assert "this is Fashion-MNIST's file of the same name" in capsys.readouterr().err
+    assert disk_of(root) == {}
 
 
 def test_the_real_files_have_the_pieces_that_are_pinned(real_root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from samples import gz, idx, lay
 CODES = {np.dtype(dtype): code for code, dtype in TYPES.items()}
 # Whole ones and fractions, narrow and wide, as IDX has them: big-endian.
 DTYPES = st.sampled_from(sorted(CODES, key=str))
+# Hundreds of small files: where there is a folder in memory, none of them is waited for.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SIZES = st.sampled_from([0, 1, 2, 3, 5, 30])
 
 
@@ -66,7 +69,7 @@ def datasets(draw: st.DrawFn) -> list[Original]:
     """Files of one to three splits, with images, labels or both."""
     originals = []
     for split in draw(
-        st.lists(st.sampled_from(["train", "test", "val", "dev_2"]), min_size=1, max_size=3, unique=True)
+        st.lists(st.sampled_from(["train", "test", "val", "dev_0"]), min_size=1, max_size=3, unique=True)
     ):
         rows = draw(st.none() | st.integers(0, 5))
         for role in draw(st.sampled_from([("images", "labels"), ("images", "labels"), ("images",), ("labels",)])):
@@ -76,11 +79,11 @@ def datasets(draw: st.DrawFn) -> list[Original]:
 
 def check(originals: list[Original], *, served: bool) -> None:
     """The whole way, in a folder of its own."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         folder, root, manifest = (Path(name) / part for part in ("mine", "root", "mine.toml"))
         files = {original.name: original.published for original in originals}
         lay(folder, files)
-        words = [f"--file={o.split}:{o.role}={o.name}" for o in originals if o.split == "dev_2"]
+        words = [f"--file={o.split}:{o.role}={o.name}" for o in originals if o.split.startswith("dev_")]
         with Mirror(files if served else {}) as mirror:
             base = ["--url", mirror.url, "--out", str(manifest), "--piece-length", "1K", "--quiet"]
             assert run(["manifest", str(folder), *base, *words]) == 0
@@ -120,25 +123,26 @@ def assert_right_statistics(split: Split, originals: list[Original]) -> None:
 
 
 @given(originals=datasets())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_arrays_arrive_as_they_were_from_a_folder(originals: list[Original]) -> None:
     check(originals, served=False)
 
 
 @given(originals=datasets())
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_arrays_arrive_as_they_were_from_a_server(originals: list[Original]) -> None:
     check(originals, served=True)
 
 
+SHAPES = [(), (3,), (3, 2), (3, 4, 5), (3, 4, 5, 3), (2, 1, 2, 1, 2, 1, 2), (0, 28, 28), (3, 0)]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("dtype", sorted(CODES, key=str), ids=str)
-@pytest.mark.parametrize(
-    "shape", [(), (3,), (3, 2), (3, 4, 5), (3, 4, 5, 3), (2, 1, 2, 1, 2, 1, 2), (0, 28, 28), (3, 0)]
-)
-def test_each_type_in_each_number_of_dimensions(
-    shape: tuple[int, ...], dtype: np.dtype[np.generic], packed: bool
-) -> None:
-    array = np.frombuffer(noise(math.prod(shape) * dtype.itemsize, 1), dtype).reshape(shape)
-    labels = np.zeros(shape[:1], ">u1")
-    check([Original("train", "images", array, packed), Original("train", "labels", labels, packed)], served=False)
+def test_each_type_arrives_in_each_number_of_dimensions(dtype: np.dtype[np.generic], packed: bool) -> None:
+    originals = []
+    for number, shape in enumerate(SHAPES):
+        array = np.frombuffer(noise(math.prod(shape) * dtype.itemsize, 1), dtype).reshape(shape)
+        originals.append(Original(f"dev_{number}", "images", array, packed))
+        originals.append(Original(f"dev_{number}", "labels", np.zeros(shape[:1], dtype), packed))
+    check(originals, served=False)
