@@ -106,7 +106,7 @@ $(python):
 
 # A stamp is touched only after its installation succeeded, so an interrupted one is made up for the next time.
 $(VENV)/data: pyproject.toml | $(python)
-	$(install) --editable .
+	$(install) --editable '.[load]'
 	@touch $@
 
 # torch by itself first: a wheel that is on this machine already, else from the index of its CPU builds.
@@ -126,7 +126,7 @@ $(VENV)/train: pyproject.toml $(VENV)/torch
 	@touch $@
 
 $(VENV)/test: pyproject.toml $(VENV)/torch
-	$(install) --editable '.[train,serve,kit,completion,test]'
+	$(install) --editable '.[load,train,serve,kit,completion,test]'
 	@touch $@
 
 $(VENV)/dev: pyproject.toml $(VENV)/torch

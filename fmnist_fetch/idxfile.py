@@ -1,6 +1,8 @@
 """One IDX file as it lies in its author's folder, packed or not: hashed, cut in pieces, its header read."""
 
 import hashlib
+import sys
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from fmnist_fetch.unpack import MAGIC, stream
 
 # What numpy holds in every version that this package runs with.
 MOST_DIMENSIONS = 32
+# The types of whole numbers, as Python's arrays call them.
+_WHOLE = {"u1": "B", "i1": "b", ">i2": "h", ">i4": "i"}
 LEAVE_OUT = "or leave it out: --only takes a pattern of the names that belong to the dataset."
 
 
@@ -57,16 +61,17 @@ class IdxFile:
 
     def extent(self) -> tuple[int, int] | None:
         """The least and the greatest of the array's values; None where there are none, or not only whole ones."""
-        import numpy as np
-
-        if self.header.dtype.startswith(">f"):
+        code = _WHOLE.get(self.header.dtype)
+        if code is None:
             return None
         least, most, rest = [], [], b""
         for part in self.values():
             data = rest + part
             stop = len(data) - len(data) % self.header.itemsize
             rest = data[stop:]
-            if values := np.frombuffer(data[:stop], self.header.dtype).tolist():
+            if values := array(code, data[:stop]):
+                if sys.byteorder == "little":
+                    values.byteswap()
                 least.append(min(values))
                 most.append(max(values))
         return (min(least), max(most)) if least else None

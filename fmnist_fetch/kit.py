@@ -25,7 +25,7 @@ from fmnist_fetch.target import Target
 
 TOP = "fmnist-lab-kit"
 """The one folder that the tar unpacks to."""
-EXTRAS = ("train", "serve", "kit", "completion", "test")
+EXTRAS = ("load", "train", "serve", "kit", "completion", "test")
 """What `make data`, `make train` and `make test` need beyond the package's own dependencies."""
 NOTE = "LAB.txt"
 EVERY = 100_000_000

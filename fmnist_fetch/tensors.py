@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -81,6 +82,7 @@ def load(
     >>> test.images.shape, test.images.dtype, test.classes[test.labels[0]]
     ((10000, 28, 28), dtype('uint8'), 'ankle boot')
     """
+    _demand_numpy()
     manifest = find(dataset)
     layout = Layout(root, manifest)
     names = {file.role: file for file in manifest.files if file.split == split}
@@ -101,6 +103,13 @@ def load(
     except (FormatError, KeyError, ValueError) as exc:
         raise IntegrityError(f"{layout.tensors} is damaged: {exc}", hint=_command(dataset, layout)) from exc
     return Split(_images(arrays), _labels(arrays), manifest.classes, mean, std, manifest.name, split, digests)
+
+
+def _demand_numpy() -> None:
+    # Nothing but loading needs it, and it is nine tenths of an installation: so it is an extra.
+    if find_spec("numpy") is None:
+        hint = "Run: pip install numpy, or pip install 'fmnist-fetch[load]'"
+        raise FetchError("load needs numpy, which is not installed", hint=hint)
 
 
 def _images(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":

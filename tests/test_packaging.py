@@ -173,9 +173,9 @@ def names(requirements: list[str]) -> set[str]:
 
 def test_what_is_imported_is_what_is_required() -> None:
     own, extras = names(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
-    for_single_verbs = names([*extras["serve"], *extras["kit"], *extras["completion"]])
+    optional = names([text for extra in ("load", "serve", "kit", "completion") for text in extras[extra]])
     # A notebook brings IPython itself.
-    assert third_party("fmnist_fetch") - own - for_single_verbs - {"IPython"} == set()
+    assert third_party("fmnist_fetch") - own - optional - {"IPython"} == set()
     # isal is taken where it is there; the safetensors library is for whoever opens the tensor file with it.
     assert own - third_party("fmnist_fetch") == {"isal", "safetensors"}
     assert third_party("trainer") - own - names(extras["train"]) - {"IPython", "PIL", "matplotlib_inline"} == set()

@@ -39,7 +39,7 @@ from samples import HOME_OF_PACKAGE
 NOT_RUN = {
     "sudo apt install dataset-fashion-mnist": "it changes the machine; tests/test_debian.py takes the data through apt",
     "from d2l import torch as d2l": "the book's own line, which the page replaces",
-    "pip install .": "it needs a package index",
+    "pip install": "it needs a package index",
     "make test": "it would run itself",
     "make lint": "CI runs it",
     "make coverage": "it would run itself",

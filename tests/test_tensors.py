@@ -323,6 +323,31 @@ def test_a_payload_that_is_not_there_is_a_disk_error(sample: Sample, tmp_path: P
         idx_header(tmp_path / "gone", sample.file())
 
 
+WITHOUT_NUMPY = """
+import sys
+sys.modules["numpy"] = None
+from fmnist_fetch import FetchError, fetch, load
+manifest, root, stick = sys.argv[1:]
+fetch(manifest, root, mirrors=[stick], offline=True, progress=lambda _: None)
+try:
+    load(manifest, "train", root)
+except FetchError as error:
+    print(error.message, error.hint, sep="\\n")
+"""
+
+
+def test_without_numpy_all_is_fetched_and_only_loading_says_that_it_needs_it(
+    sample: Sample, root: Path, tmp_path: Path
+) -> None:
+    done = python(WITHOUT_NUMPY, sample.write(tmp_path), str(root), str(lay(tmp_path / "stick", sample.files)))
+    assert done.stdout.splitlines() == [
+        "load needs numpy, which is not installed",
+        "Run: pip install numpy, or pip install 'fmnist-fetch[load]'",
+    ], done.stderr
+    train = load(sample.write(tmp_path), "train", root)
+    assert train.mean == pytest.approx(float(train.images.mean()) / 255, rel=1e-9)
+
+
 @pytest.mark.usefixtures("unmeasured")
 def test_loading_imports_no_network(sample: Sample, root: Path, tensors: Path) -> None:
     assert tensors.exists()
