@@ -25,7 +25,7 @@ def add_verbs(verbs: Any) -> None:
         _fetch,
         "bring a dataset, unpack it, write its tensor file; again: verify and repair",
         "",
-        "mnist --root /srv/datasets --mirror /media/usb",
+        "--root /srv/datasets --mirror /media/usb",
     )
     add_dataset(fetch)
     fetch.add_argument(

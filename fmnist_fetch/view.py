@@ -36,7 +36,11 @@ class Row:
 
 def add_verbs(verbs: Any) -> None:
     """Add verify and list to argparse's VERBS."""
-    add_dataset(add_verb(verbs, "verify", _verify, "hash everything, repair nothing, open no socket", "", "mnist"))
+    add_dataset(
+        add_verb(
+            verbs, "verify", _verify, "hash everything, repair nothing, open no socket", "", "--root /srv/datasets"
+        )
+    )
     add_verb(verbs, "list", _list, "the catalogue, and the state of each dataset under the root", "", "--json")
 
 
