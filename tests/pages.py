@@ -19,12 +19,11 @@ PROGRAMS = ("make", "fmnist-fetch", "fmnist-train", "python", "torchrun", "pip",
 SHELL = ("", "sh", "bash", "console")
 # Facts do not vary: the files, their pieces, their megabytes.
 FACTS = ("4", "120", "30.9")
+# What an interruption may leave or not.
+HALF_PIECES = re.compile(r", and [\d.]+ [kM]B of others")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-# Colours and moves of the cursor, bars, rates and times left, and the half pieces that an interruption may leave; how
-# much of a name is shown.
-MOVING = re.compile(
-    r"\x1b\[[\d;?]*[A-Za-z]|\|[^|\n]*\||, and [\d.]+ [kM]B of others|[\d.]+ [kM]B/s|\S+ (s|min) left|(?<=\w{5})\S+\.{3}"
-)
+# Colours and moves of the cursor, bars, rates and times left; how much of a name is shown.
+MOVING = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\|[^|\n]*\||[\d.]+ [kM]B/s|\S+ (s|min) left|(?<=\w{5})\S+\.{3}")
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def prints(printed: Sequence[str], output: str) -> bool:
 
 def words(text: str) -> list[str]:
     """The words of TEXT without what moves, without bars, and with one unit for kB and MB."""
-    return MOVING.sub(" ", text).replace("kB", "MB").split()
+    return MOVING.sub(" ", HALF_PIECES.sub("", text)).replace("kB", "MB").split()
 
 
 def same(said: Sequence[str], found: Sequence[str]) -> bool:
