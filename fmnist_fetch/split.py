@@ -55,7 +55,10 @@ class Split:
         yield "labels", f"{self.labels.shape} {self.labels.dtype}"
         if self.mean is not None:
             yield "pixels", f"mean {self.mean:.4f}, std {self.std:.4f} (of the training images, over 255)"
-        if self.classes:
+        if self.classes and self.classes == tuple(map(str, range(len(self.classes)))):
+            # Names that say no more than the numbers do: those of a manifest whose author named none.
+            yield "classes", f"{self.classes[0]} to {self.classes[-1]}"
+        elif self.classes:
             yield "classes", ", ".join(f"{number} {name}" for number, name in enumerate(self.classes))
 
     def _samples(self) -> str:

@@ -40,6 +40,10 @@ def test_a_split_tells_shapes_types_classes_and_the_pixels_scale() -> None:
     ]
 
 
+def test_classes_that_are_but_their_numbers_are_told_by_the_first_and_the_last() -> None:
+    assert repr(split(classes=tuple(map(str, range(1000))))).splitlines()[-1] == "  classes  0 to 999>"
+
+
 def test_what_a_split_has_not_is_not_told_of() -> None:
     bare = split(np.zeros(0), np.zeros(0, np.int64), classes=(), mean=None, std=None)
     assert repr(bare).splitlines() == ["<Split train of sample", "  images   (0,) float64", "  labels   (0,) int64>"]

@@ -31,10 +31,12 @@ class Examples:
         Raises a FormatError unless the split holds grey images of one byte a pixel with labels of known classes.
         """
         images, labels = split.images, split.labels
-        if images.ndim != 3 or images.dtype != "uint8" or not len(images) == len(labels) > 0:
+        grey = images.ndim == 3 and images.dtype == "uint8"
+        if not grey or not labels.shape == images.shape[:1] > (0,) or labels.dtype != "int64":
+            told = f"images {images.shape} {images.dtype}, labels {labels.shape} {labels.dtype}"
             raise FormatError(
-                f"{split.dataset} {split.name} holds images {images.shape} {images.dtype}, labels {labels.shape}",
-                hint="The trainer needs grey images (N, height, width) of uint8 with one label each.",
+                f"{split.dataset} {split.name} holds {told}",
+                hint="The trainer needs grey images (N, height, width) of uint8 with one whole number as label each.",
             )
         if not 0 <= labels.min() <= labels.max() < len(split.classes):
             raise FormatError(

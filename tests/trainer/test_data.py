@@ -115,6 +115,9 @@ def test_images_of_another_type_or_labels_without_a_class_are_refused(tiny: Tiny
         replace(split, labels=split.labels[:-1]),
         replace(split, labels=split.labels + 1),
         replace(split, labels=split.labels - 1),
+        replace(split, labels=split.labels.astype(np.float32)),
+        replace(split, labels=np.eye(10, dtype=np.int64)[split.labels]),
+        replace(split, images=split.images[:0], labels=split.labels[:0]),
     ):
         with pytest.raises(FormatError):
             Examples.of(wrong)
