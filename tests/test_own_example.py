@@ -1,4 +1,4 @@
-"""README's section on people's own IDX files: every command of it, run exactly as it is printed."""
+"""The page on people's own IDX files: every command of it, run exactly as it is printed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ import pytest
 from fmnist_fetch.catalogue import find
 from samples import HOME_OF_PACKAGE, environment, gz, images, labels, lay
 
-README = HOME_OF_PACKAGE / "README.md"
-HEADING = "## Your own IDX files"
+PAGE = HOME_OF_PACKAGE / "docs" / "own-data.md"
 PORT = 8321
 
 
 def blocks() -> list[str]:
-    """The section's blocks of commands."""
-    section = README.read_text(encoding="utf-8").partition(f"{HEADING}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^```bash\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    """The page's blocks of commands."""
+    return re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def typed(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
