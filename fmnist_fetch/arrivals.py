@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from fmnist_fetch.atomic import Stamp
 from fmnist_fetch.errors import FormatError, IntegrityError, SourceError
 from fmnist_fetch.ledger import Ledger
 from fmnist_fetch.manifest import DataFile
@@ -22,7 +23,7 @@ class Arrival:
         self.file: DataFile = ledger.parts[number].file
         self._ledger = ledger
         self._number = number
-        self._finished = False
+        self._stamp: Stamp | None = None
 
     def read(self) -> Iterator[bytes]:
         """Yield the file's bytes in order, each once its piece is verified; at the end the file has its final name.
@@ -35,13 +36,13 @@ class Arrival:
                 yield self._ledger.parts[self._number].read(start, min(STEP, span.stop - start))
         self.finish()
 
-    def finish(self) -> None:
+    def finish(self) -> Stamp:
         """Wait until every piece is verified, and give the file its final name. Raises as `read` does."""
-        if not self._finished:
+        if self._stamp is None:
             for index in range(len(self.file.pieces)):
                 self._ledger.wait_for(self._number, index)
-            self._ledger.parts[self._number].finish()
-            self._finished = True
+            self._stamp = self._ledger.parts[self._number].finish()
+        return self._stamp
 
 
 class Takers:

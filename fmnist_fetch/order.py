@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fmnist_fetch.plan import Task
 
 WORTH_A_TAKEOVER = 1.0
+TELLING = 512 * 1024
 
 
 @dataclass(eq=False)
@@ -20,11 +21,18 @@ class Order:
     kept: int = 0
     piece_since: float = 0.0
     window: tuple[float, int] = (0.0, 0)
+    first: tuple[float, int] | None = None
     over: bool = False
 
     def rate(self, now: float) -> float:
         """Bytes per second so far."""
         return self.got / max(now - self.began, 1e-3)
+
+    def flow(self, count: int, now: float) -> float | None:
+        """Bytes per second since the first COUNT of them came; None while that says little."""
+        self.first = self.first or (now, count)
+        since, before = self.first
+        return (self.got - before) / max(now - since, 1e-3) if self.got - before >= TELLING else None
 
     def left(self, now: float) -> float:
         """Seconds that its task will take it at this rate; nothing can be said in the first moments."""

@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from fmnist_fetch.atomic import settle, write_all
+from fmnist_fetch.atomic import Stamp, settle, stamp, write_all
+from fmnist_fetch.behind import Behind
 from fmnist_fetch.errors import disk
 from fmnist_fetch.manifest import DataFile
 
@@ -28,7 +29,7 @@ class PartFile:
         self.path = path
         self.file = file
         self.part = path.with_name(path.name + ".part")
-        self._open: BinaryIO | None = None
+        self._open: Behind | None = None
         self._lock = threading.Lock()
         self._holding: set[int] = set()
 
@@ -45,15 +46,16 @@ class PartFile:
         if len(data) != span.length or hashlib.sha256(data).hexdigest() != sha256:
             return False
         with self._lock, disk(self.part, self.file.size):
-            file = self._opened()
+            file = self._opened().file
             file.seek(span.start)
             write_all(file, data)
+            self._opened().wrote(len(data))
         return True
 
     def read(self, start: int, count: int) -> bytes:
         """COUNT bytes from START on, out of good pieces and before `finish`. Raises DiskError."""
         with self._lock, disk(self.part):
-            file = self._opened()
+            file = self._opened().file
             file.seek(start)
             if len(data := file.read(count)) < count:
                 raise OSError(errno.EIO, "it became shorter")
@@ -91,10 +93,11 @@ class PartFile:
             with suppress(OSError):
                 self._held_path(index).unlink()
 
-    def finish(self) -> None:
-        """Give the file, all of whose pieces are good, its final name. Raises DiskError."""
+    def finish(self) -> Stamp:
+        """Give the file, all of whose pieces are good, its final name, and return its stamp. Raises DiskError."""
         with self._lock, disk(self.path, self.file.size):
-            file = self._opened()
+            self._opened().close()
+            file = self._opened().file
             if os.fstat(file.fileno()).st_size != self.file.size:
                 # Only then: there are drivers for sticks that can't do it.
                 file.truncate(self.file.size)
@@ -104,22 +107,26 @@ class PartFile:
                 # Another process that filled the same part file was first; its result is as good as ours.
                 if not verifies(self.path, self.file.size, self.file.sha256):
                     raise
+            finished = stamp(file)
         self.close()
         for path in self._held_paths():
             with suppress(OSError):
                 path.unlink()
+        return finished
 
     def close(self) -> None:
         """Close the file; its pieces stay."""
         with self._lock:
             if self._open:
-                self._open.close()
+                with suppress(OSError):
+                    self._open.close()
+                self._open.file.close()
             self._open = None
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> Behind:
         if self._open is None:
             self.part.parent.mkdir(parents=True, exist_ok=True)
-            self._open = _open_to_fill(self.part)
+            self._open = Behind(_open_to_fill(self.part))
         return self._open
 
     def _held_path(self, index: int) -> Path:

@@ -159,11 +159,11 @@ class Plan:
         return True
 
     def reject(self, task: Task, index: int) -> None:
-        """Piece INDEX, which TASK had just brought, is wrong: it is missing still."""
+        """Piece INDEX, which TASK had just brought, is wrong: it is missing still, and must not keep others waiting."""
         span = self._piece(task.file, index).span
         if index in self.good[task.file] or self._elsewhere(task, span):
             return
-        self.todo.insert(0, Task(task.file, *span))
+        self.todo.append(Task(task.file, *span))
 
     def release(self, task: Task, *, last: bool = False) -> None:
         """TASK is no longer in hand: what is left of it waits again, with what it holds.

@@ -5,6 +5,7 @@
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same origin deliver: fewer connections, not a failure.
 - Wrong bytes: that piece from others first. The same wrong bytes five times: never again.
+- Further connections to an origin only where the first is not fast enough to keep the processor busy.
 - A worker with nothing left takes over from the slowest.
 - Patience is measured in progress: every new good piece resets it.
 """
@@ -24,6 +25,7 @@ SILENCE = 6.0
 CRAWL = 4 * 1024
 CRAWL_WINDOW = 5.0
 STUBBORN = 2
+FAST, SOON = 64 * 1024 * 1024, 0.05
 
 
 class Policy:
@@ -46,7 +48,7 @@ class Policy:
         """The next order for an idle WORKER, or None: there is nothing for it to do just now."""
         for tier in self._tiers:
             ready = self._ready(tier, now)
-            free = [number for number in ready if self._open_to(number, worker)]
+            free = [number for number in ready if self._open_to(number, worker) and not self._fast(number, now)]
             for number in sorted(free, key=self._burden):
                 # Where a piece came wrong, what follows in the same answer is lost: then it is asked for by itself.
                 standing = self.standings[number]
@@ -59,9 +61,9 @@ class Policy:
 
     def arrived(self, order: Order, count: int, now: float) -> SourceError | None:
         """COUNT bytes have come. Returns the reason to let the origin go: it crawls while another one could serve."""
-        order.got += count
-        order.heard = now
-        self.standings[order.origin].keeper = order.worker
+        order.got, order.heard = order.got + count, now
+        standing = self.standings[order.origin]
+        standing.keeper, standing.flow = order.worker, order.flow(count, now) or standing.flow
         since, before = order.window
         if now - since < CRAWL_WINDOW or order.task.at >= order.task.stop:
             return None
@@ -128,8 +130,8 @@ class Policy:
 
     def wake(self, now: float) -> float:
         """When to look again at the latest, if nothing happens before."""
-        moments = [standing.ready for standing in self.standings if standing.ready > now]
-        return min([*moments, self.patience.ends, now + 1.0])
+        moments = [standing.ready for standing in self.standings] + [order.began + SOON for order in self.orders]
+        return min([*(moment for moment in moments if moment > now), self.patience.ends, now + 1.0])
 
     def hopeless(self) -> bool:
         """Whether nothing is under way and no origin will ever serve any of what is missing."""
@@ -169,6 +171,11 @@ class Policy:
             return standing.has_room
         busy = {order.worker for order in self.orders}
         return standing.keeper in (None, worker) or standing.keeper in busy
+
+    def _fast(self, number: int, now: float) -> bool:
+        """Whether this origin's workers bring so much that one more would only be in their way, or may be about to."""
+        flow, ages = self.standings[number].flow, [now - order.began for order in self.orders if order.origin == number]
+        return min(ages, default=SOON) < SOON if flow is None else flow * len(ages) > FAST
 
     def _accepts(self, number: int) -> Accepts:
         """Whether this origin should be asked for a piece now: not if it gave wrong bytes and a better one is well."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.alongside import together
-from fmnist_fetch.atomic import sweep
+from fmnist_fetch.atomic import Seal, sweep
 from fmnist_fetch.delivery import deliver
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
 from fmnist_fetch.events import Event, Listener, Stepped, Unpacked, silent
@@ -48,14 +48,7 @@ def prepare(
     """
     began = time.monotonic()
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
-
-    one_at_a_time = threading.Lock()
-
-    def tell(event: Event) -> None:
-        with one_at_a_time:
-            report.note(event)
-            listener(event)
-
+    tell = _one_at_a_time(report.note, listener)
     if not survey(manifest, layout).complete:
         with alone(layout, tell) as locked:
             if locked:
@@ -72,6 +65,18 @@ def prepare(
     return report
 
 
+def _one_at_a_time(*listeners: Listener) -> Listener:
+    """Tell LISTENERS of events that come from several threads."""
+    lock = threading.Lock()
+
+    def tell(event: Event) -> None:
+        with lock:
+            for listen in listeners:
+                listen(event)
+
+    return tell
+
+
 def _bring(
     manifest: Manifest,
     layout: Layout,
@@ -81,28 +86,32 @@ def _bring(
     tell: Listener,
 ) -> None:
     """Do what STATE lacks: payloads from copies, files from sources, payloads from files, the tensor file."""
-    digests = {
-        entry.file.tensor: entry.digest for entry in state.files if entry.payload is Condition.GOOD and entry.digest
+    seals = {
+        entry.file.tensor: Seal(entry.digest)
+        for entry in state.files
+        if entry.payload is Condition.GOOD and entry.digest
     }
+
+    def take(arrival: "Arrival") -> None:
+        file = arrival.file
+        if not file.packed:
+            seals[file.tensor] = Seal(file.sha256, arrival.finish())
+        elif file.tensor not in seals:
+            seals[file.tensor] = _unpack(file, layout, tell, arrival.read())
+
     wanting = []
     for entry in state.files:
         if entry.wants_source:
             _check_consistent(manifest, layout, entry)
-            if entry.published is Condition.ABSENT and _adopt(entry.file, found, layout):
-                digests[entry.file.tensor] = entry.file.payload.sha256 or ""
+            if entry.published is Condition.ABSENT and (seal := _adopt(entry.file, found, layout)):
+                seals[entry.file.tensor] = seal
                 tell(Stepped(f"{entry.file.payload.name}: a right copy was found on this machine"))
             else:
                 wanting.append(entry.file)
-
-    def take(arrival: "Arrival") -> None:
-        if arrival.file.tensor not in digests:
-            digests[arrival.file.tensor] = _unpack(arrival.file, layout, tell, arrival.read())
-
     deliver(wanting, layout.raw, found, limits, tell, take)
-    packed = [entry.file for entry in state.files if entry.file.tensor not in digests]
-    unpacked = together([partial(_unpack, file, layout, tell) for file in packed])
-    digests |= {file.tensor: digest for file, digest in zip(packed, unpacked, strict=True)}
-    write(manifest, layout, digests)
+    packed = {file.tensor: partial(_unpack, file, layout, tell) for file in manifest.files if file.tensor not in seals}
+    seals |= zip(packed, together(list(packed.values())), strict=True)
+    write(manifest, layout, seals)
     tell(Stepped(f"{layout.tensors} written"))
     if layout.work.exists():
         import shutil
@@ -110,27 +119,24 @@ def _bring(
         shutil.rmtree(layout.work, ignore_errors=True)
 
 
-def _unpack(file: DataFile, layout: Layout, tell: Listener, arriving: Iterator[bytes] | None = None) -> str:
-    if not file.packed:
-        return file.sha256
-    digest = unpack(layout.published(file), layout.payload(file), file.payload, arriving)
+def _unpack(file: DataFile, layout: Layout, tell: Listener, arriving: Iterator[bytes] | None = None) -> Seal:
+    seal = unpack(layout.published(file), layout.payload(file), file.payload, arriving)
     tell(Unpacked(file.payload.name))
-    return digest
+    return seal
 
 
-def _adopt(file: DataFile, found: Sequence[Origin], layout: Layout) -> bool:
-    """Take over the payload from a copy that is unpacked, or packed in another way; tell whether there was one.
+def _adopt(file: DataFile, found: Sequence[Origin], layout: Layout) -> Seal | None:
+    """Take over the payload from a copy that is unpacked, or packed in another way, if there is one.
 
     Where a place has the file as published, the ordinary way is better: that keeps the published file too.
     """
     places = [origin for origin in found if isinstance(origin, Folder)]
     if file.payload.sha256 is None or not file.packed or any(place.has_published(file) for place in places):
-        return False
+        return None
     for candidate in (path for place in places for path in place.candidates(file)):
         with suppress(FormatError, IntegrityError):
-            unpack(candidate, layout.payload(file), file.payload)
-            return True
-    return False
+            return unpack(candidate, layout.payload(file), file.payload)
+    return None
 
 
 def _check_consistent(manifest: Manifest, layout: Layout, entry: FileState) -> None:

@@ -20,8 +20,9 @@ class Standing:
     """An origin's workers, failures in a row, the moment from which it may be asked again, and its last error.
 
     `room` is how many connections it bears, as far as is known; `keeper` is the worker who read from it last; `rate` is
-    that of its last attempt, in bytes per second of one connection. `shut` are the files it will never give; `wrong`
-    counts, for each piece that came wrong, the digests with which it came.
+    that of its last attempt, in bytes per second of one connection, and `flow` the same without the wait before the
+    first byte. `shut` are the files it will never give; `wrong` counts, for each piece that came wrong, the digests
+    with which it came.
     """
 
     origin: Origin
@@ -31,6 +32,7 @@ class Standing:
     failures: int = 0
     ready: float = 0.0
     rate: float | None = None
+    flow: float | None = None
     error: SourceError | None = None
     shut: set[int] = field(default_factory=set)
     wrong: dict[tuple[int, int], Counter[str]] = field(default_factory=dict)

@@ -11,7 +11,8 @@ from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
-from fmnist_fetch.atomic import write_all, write_atomically
+from fmnist_fetch.atomic import Seal, stamp, write_all, write_atomically
+from fmnist_fetch.behind import Behind
 from fmnist_fetch.errors import FormatError, IntegrityError, disk
 from fmnist_fetch.manifest import Payload
 
@@ -31,25 +32,26 @@ INPUT = 32 * 1024
 OUTPUT = 128 * 1024
 
 
-def unpack(packed: Path, target: Path, payload: Payload, arriving: Iterable[bytes] | None = None) -> str:
-    """Unpack the gzip file PACKED (or copy it, if it is no gzip) to TARGET and return the payload's SHA-256.
+def unpack(packed: Path, target: Path, payload: Payload, arriving: Iterable[bytes] | None = None) -> Seal:
+    """Unpack the gzip file PACKED (or copy it, if it is no gzip) to TARGET.
 
     ARRIVING are its bytes, in order, where they are still on their way. Raises FormatError where the stream ends early
     or gives other than payload.size bytes, IntegrityError where the digest is not the pinned one, DiskError, and what
     ARRIVING raises. TARGET is only replaced by a payload that is right.
     """
     digest = hashlib.sha256()
-    with write_atomically(target, payload.size) as out:
+    with write_atomically(target, payload.size) as out, Behind(out) as behind:
         for data in stream(packed, payload.size, arriving):
             digest.update(data)
             write_all(out, data)
+            behind.wrote(len(data))
         sha256 = digest.hexdigest()
         if payload.sha256 not in (None, sha256):
             raise IntegrityError(
                 f"{packed} unpacks to SHA-256 {sha256}, wanted {payload.sha256}",
                 hint="The manifest contradicts itself or the file changed while it was read; run the command again.",
             )
-    return sha256
+        return Seal(sha256, stamp(out))
 
 
 def digest_of(packed: Path, payload: Payload) -> str:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faults import payload
+from fmnist_fetch.atomic import stamp
 from fmnist_fetch.errors import DiskError
 from fmnist_fetch.manifest import DataFile, Payload
 from fmnist_fetch.part import PartFile, scan, verifies
@@ -197,3 +198,24 @@ def test_finishing_leaves_no_beginnings_behind(part: PartFile) -> None:
         part.put(index, piece(index))
     part.finish()
     assert list(part.path.parent.iterdir()) == [part.path]
+
+
+def test_good_pieces_are_read_back_before_the_file_is_finished(part: PartFile) -> None:
+    for index in (4, 5):
+        part.put(index, piece(index))
+    assert part.read(4200, 1500) == DATA[4200:5700]
+
+
+def test_a_part_file_that_became_shorter_is_an_error_of_the_disk(part: PartFile) -> None:
+    part.put(0, piece(0))
+    with pytest.raises(DiskError, match="it became shorter"):
+        part.read(500, 1000)
+    assert part.scan() == {0}
+
+
+def test_a_finished_file_has_the_stamp_that_is_returned(part: PartFile) -> None:
+    for index in ALL:
+        part.put(index, piece(index))
+    finished = part.finish()
+    with open(part.path, "rb") as file:
+        assert stamp(file) == finished

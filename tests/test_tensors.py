@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
+from fmnist_fetch.atomic import Seal, copy_within, stamp
 from fmnist_fetch.catalogue import find
 from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError
 from fmnist_fetch.manifest import Payload
@@ -21,11 +24,15 @@ def digests(sample: Sample) -> dict[str, str]:
     return {file.tensor: sha256(sample.payloads[file.payload.name]) for file in sample.manifest.files}
 
 
+def seals(sample: Sample) -> dict[str, Seal]:
+    return {name: Seal(digest) for name, digest in digests(sample).items()}
+
+
 def tensors_of(sample: Sample, root: Path) -> Path:
     """Lay the payloads, write the tensor file, return its path."""
     layout = sample.layout(root)
     lay(layout.raw, sample.payloads)
-    write(sample.manifest, layout, digests(sample))
+    write(sample.manifest, layout, seals(sample))
     return layout.tensors
 
 
@@ -273,7 +280,7 @@ def test_the_pinned_digest_counts_and_not_the_one_in_the_file(sample: Sample, ro
     forged = sample.payloads["train-images-idx"][:16] + sample.payloads["train-images-idx"][16:][::-1]
     layout = sample.layout(root)
     (layout.raw / "train-images-idx").write_bytes(forged)
-    write(sample.manifest, layout, {**digests(sample), "train_images": sha256(forged)})
+    write(sample.manifest, layout, {**seals(sample), "train_images": Seal(sha256(forged))})
     assert tensors.exists()
     with pytest.raises(IntegrityError):
         loaded(sample, root)
@@ -302,7 +309,7 @@ def test_a_payload_whose_header_lies_is_a_format_error_and_no_tensor_file(sample
     data = sample.payloads["test-images-idx"]
     (layout.raw / "test-images-idx").write_bytes(idx(8, (20, 16, 17), data[16:]))
     with pytest.raises(FormatError, match="tells of 20 x 16 x 17"):
-        write(sample.manifest, layout, digests(sample))
+        write(sample.manifest, layout, seals(sample))
     assert not layout.processed.exists()
 
 
@@ -314,7 +321,7 @@ def test_a_payload_that_changes_while_it_is_read_is_an_integrity_error_and_no_te
     path = layout.raw / "train-labels-idx"
     path.write_bytes(flipped(path.read_bytes(), -1))
     with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
-        write(sample.manifest, layout, digests(sample))
+        write(sample.manifest, layout, seals(sample))
     assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
 
 
@@ -365,3 +372,60 @@ def test_the_real_training_set_has_its_shape_its_mean_and_its_first_labels(real_
     assert train.mean == pytest.approx(float(train.images.mean()) / 255, rel=1e-9)
     assert train.std == pytest.approx(float(train.images.std()) / 255, rel=1e-6)
     assert train.classes == find("fashion-mnist").classes
+
+
+def stamped(sample: Sample, root: Path) -> dict[str, Seal]:
+    """The payloads laid, and seals as they have them who have just written them."""
+    layout, marks = sample.layout(root), {}
+    lay(layout.raw, sample.payloads)
+    for file in sample.manifest.files:
+        with open(layout.payload(file), "rb", buffering=0) as payload:
+            marks[file.tensor] = Seal(digests(sample)[file.tensor], stamp(payload))
+    return marks
+
+
+def test_payloads_that_were_just_verified_give_the_same_tensor_file_as_those_that_are_hashed_again(
+    sample: Sample, root: Path, tensors: Path
+) -> None:
+    hashed = tensors.read_bytes()
+    tensors.unlink()
+    write(sample.manifest, sample.layout(root), stamped(sample, root))
+    assert tensors.read_bytes() == hashed
+
+
+def test_where_the_system_can_not_copy_by_itself_the_tensor_file_is_the_same(
+    sample: Sample, root: Path, tensors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = tensors.read_bytes()
+    tensors.unlink()
+    monkeypatch.delattr(os, "copy_file_range", raising=False)
+    write(sample.manifest, sample.layout(root), stamped(sample, root))
+    assert tensors.read_bytes() == hashed
+
+
+def test_a_payload_that_was_written_to_since_it_was_verified_is_hashed_and_refused(sample: Sample, root: Path) -> None:
+    marks = stamped(sample, root)
+    path = sample.layout(root).raw / "test-images-idx"
+    path.write_bytes(flipped(path.read_bytes(), 200))
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
+        write(sample.manifest, sample.layout(root), marks)
+    assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
+
+
+def test_a_payload_that_is_written_to_while_it_is_copied_is_hashed_and_refused(
+    sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = stamped(sample, root)
+    path = sample.layout(root).raw / "test-images-idx"
+
+    def meanwhile(source: BinaryIO, *rest: Any) -> int:
+        if source.name == str(path):
+            path.write_bytes(flipped(path.read_bytes(), 200))
+            os.utime(path, ns=(1, 1))
+        return copy_within(source, *rest)
+
+    monkeypatch.setattr("fmnist_fetch.tensors.copy_within", meanwhile)
+    with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
+        write(sample.manifest, sample.layout(root), marks)
+    assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}

@@ -24,7 +24,7 @@ from fmnist_fetch.version import __version__
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
 REDIRECTS = 5
-_MOST = 256 * 1024
+_MOST = 128 * 1024
 
 
 class HttpMirror:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_fetch import tensors
+from fmnist_fetch.atomic import Seal
 from fmnist_fetch.catalogue import find
 from fmnist_fetch.idx import IdxHeader
 from fmnist_fetch.layout import Layout
@@ -57,7 +58,7 @@ def make_tiny(folder: Path, name: str = "tiny", seed: int = 5) -> Tiny:
     layout.raw.mkdir(parents=True)
     for file in manifest.files:
         layout.payload(file).write_bytes(_idx(arrays[file.split, file.role]))
-    tensors.write(manifest, layout, {file.tensor: file.sha256 for file in manifest.files})
+    tensors.write(manifest, layout, {file.tensor: Seal(file.sha256) for file in manifest.files})
     return Tiny(folder / "data", manifest_path)
 
 

@@ -1,0 +1,46 @@
+"""Bring what is written to the disk while more is being written, so that the last fsync has little left to wait for."""
+
+import os
+import threading
+from types import TracebackType
+from typing import BinaryIO, Self
+
+STRETCH = 8 * 1024 * 1024
+
+
+class Behind:
+    """Syncs FILE in a thread of its own, 8 MiB or more at a time; `close` raises the OSError that this met with."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self._count = 0
+        self._thread: threading.Thread | None = None
+        self._failure: OSError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def wrote(self, count: int) -> None:
+        """COUNT bytes more have been written."""
+        self._count += count
+        if self._count >= STRETCH and not (self._thread and self._thread.is_alive()):
+            self._count = 0
+            self._thread = threading.Thread(target=self._sync, name="fmnist-sync", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Wait for the disk; what was written since is left to the caller's fsync."""
+        if self._thread:
+            self._thread.join()
+        if self._failure:
+            # The system tells of a failed write only once, so that the caller's fsync would succeed.
+            raise self._failure
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self.file.fileno())
+        except OSError as exc:
+            self._failure = exc

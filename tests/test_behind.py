@@ -1,0 +1,45 @@
+"""What is written goes to the disk while more is being written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from fmnist_fetch.behind import STRETCH, Behind
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The file descriptors that were brought to the disk."""
+    calls: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", calls.append)
+    return calls
+
+
+def test_nothing_is_brought_to_the_disk_before_a_stretch_is_written(tmp_path: Path, synced: list[int]) -> None:
+    with open(tmp_path / "file", "wb") as file, Behind(file) as behind:
+        behind.wrote(STRETCH - 1)
+    assert synced == []
+
+
+def test_each_stretch_is_brought_to_the_disk(tmp_path: Path, synced: list[int]) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        for _ in range(3):
+            with Behind(file) as behind:
+                behind.wrote(STRETCH)
+        assert synced == [file.fileno()] * 3
+
+
+def test_what_the_disk_refuses_is_raised_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    with open(tmp_path / "file", "wb") as file:
+        behind = Behind(file)
+        behind.wrote(STRETCH)
+        with pytest.raises(OSError, match="No space left"):
+            behind.close()

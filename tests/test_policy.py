@@ -1,0 +1,65 @@
+"""Who is asked next: how many connections are of use."""
+
+from __future__ import annotations
+
+from fmnist_fetch.backoff import Patience
+from fmnist_fetch.manifest import DataFile, Payload
+from fmnist_fetch.order import Order
+from fmnist_fetch.plan import Plan
+from fmnist_fetch.policy import FAST, SOON, Policy
+from fmnist_fetch.spans import Piece, cut
+from simulation import Mood, SimOrigin
+
+KIB, MIB = 1024, 1024 * 1024
+SIZE = 64 * MIB
+ZERO = "0" * 64
+PIECES = tuple(Piece(span, ZERO) for span in cut(SIZE, 256 * KIB))
+FILE = DataFile("data", SIZE, ZERO, PIECES, "train", "images", Payload("data", SIZE, ZERO))
+
+
+def policy(*origins: SimOrigin) -> Policy:
+    return Policy(Plan([FILE], [set()]), origins, 4, Patience(60.0, 0.0), lambda: 0.5)
+
+
+def begun(policy: Policy, now: float, worker: int) -> Order:
+    order = policy.next(now, worker)
+    assert order is not None
+    return order
+
+
+def bring(policy: Policy, order: Order, rate: float, began: float) -> float:
+    """ORDER brings a MiB at RATE; returns when it was there."""
+    now = began
+    for _ in range(16):
+        now += 64 * KIB / rate
+        order.task.at += 64 * KIB
+        assert policy.arrived(order, 64 * KIB, now) is None
+    return now
+
+
+def test_a_second_connection_waits_a_moment_until_the_first_one_shows_its_pace() -> None:
+    ours = policy(SimOrigin("one", [Mood()]))
+    begun(ours, 0.0, 0)
+    assert ours.next(SOON / 2, 1) is None
+    assert ours.wake(SOON / 2) == SOON
+    begun(ours, SOON, 1)
+
+
+def test_a_connection_that_keeps_the_processor_busy_stays_alone() -> None:
+    ours = policy(SimOrigin("one", [Mood()]))
+    now = bring(ours, begun(ours, 0.0, 0), 2 * FAST, 0.0)
+    assert ours.next(now + 1.0, 1) is None
+
+
+def test_slower_connections_get_company_until_they_are_fast_together() -> None:
+    ours = policy(SimOrigin("one", [Mood()]))
+    now = bring(ours, begun(ours, 0.0, 0), FAST / 2.5, 0.0)
+    for worker in (1, 2):
+        begun(ours, now, worker)
+    assert ours.next(now, 3) is None
+
+
+def test_a_fast_mirror_does_not_keep_workers_from_another_one() -> None:
+    ours = policy(SimOrigin("one", [Mood()]), SimOrigin("two", [Mood()]))
+    now = bring(ours, begun(ours, 0.0, 0), 2 * FAST, 0.0)
+    assert begun(ours, now, 1).origin == 1
