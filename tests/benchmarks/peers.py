@@ -15,6 +15,7 @@ OURS = "fmnist-fetch"
 ZLIB = "fmnist-fetch, with zlib only"
 CURL = "curl, download only"
 CURL_SYNC = "curl; sync"
+CURL_COPY = "curl; cp; sync"
 COREUTILS = "curl; sha256sum -c; gzip -dk"
 OPENSSL = "curl; openssl sha256; igzip -dk"
 TORCHVISION = "torchvision FashionMNIST(download=True)"
@@ -49,6 +50,12 @@ def curl_sync(served: Served, url: str) -> Peer:
     """curl, and its files brought to the disk as the program brings its own."""
     command = f"{_curl(served, url)} && sync -- {_names(served)}"
     return Peer(CURL_SYNC, ("sh", "-c", command), right(served), needs=("curl",))
+
+
+def curl_copy(served: Served, url: str) -> Peer:
+    """curl, and as many bytes on the disk as the program leaves there beside a file that needs no unpacking."""
+    copies = "mkdir copies && cp -- *-ubyte copies && sync -- *-ubyte copies/*"
+    return Peer(CURL_COPY, ("sh", "-c", f"{_curl(served, url)} && {copies}"), right(served), needs=("curl",))
 
 
 def coreutils(served: Served, url: str) -> Peer:

@@ -104,7 +104,7 @@ def training(bench: Bench) -> Table:
         _learner(bench, SGD, "train_sgd.py", epochs, "import sklearn"),
         _learner(bench, BOOK, "train_book.py", epochs, "import torchvision"),
     ]
-    done = bench.race(rows, 5)
+    done = bench.race(rows, 3)
     return Table(
         8, f"Training softmax regression: {epochs} epochs, a test after each",
         "Process start to exit. The book's way is its chapter 3.6: torchvision, a DataLoader with 4 workers, autograd."
