@@ -18,6 +18,7 @@ PERIOD = 0.1
 MEMORY = 15.0
 """Seconds over which a rate is taken: long enough not to jump with every piece, short enough to tell what is."""
 WIDEST = 100
+ALL = "verified"
 MOST_FILES = 8
 MOST_LINES = 3
 ROOM_FOR_TAIL = 60
@@ -32,7 +33,7 @@ class Bars:
         self._sizes: dict[str, int] = {}
         self._verified: dict[str, int] = {}
         self._arriving: dict[str, int] = {}
-        self._total = self._done = 0
+        self._total = self._done = self._longest = 0
         self._pace = Pace()
         self._waiting: tuple[float, str] | None = None
         self._painted_at = -PERIOD
@@ -45,6 +46,7 @@ class Bars:
                 self._sizes = {name: total for name, total, _ in event.files}
                 self._verified = {name: good for name, _, good in event.files}
                 self._total, self._done = sum(self._sizes.values()), sum(self._verified.values())
+                self._longest = max(map(len, self._sizes), default=0)
                 self._paint(beginning(event))
             case Verified():
                 self._verified[event.file] += event.count
@@ -95,11 +97,14 @@ class Bars:
         width, height = self._block.shape()
         under_way = [name for name in self._arriving if self._verified[name] < self._sizes[name]]
         shown = under_way[: max(0, min(MOST_FILES, height - 4 - MOST_LINES))]
-        labels, tail = _labels(["verified", *shown], width), self._tail()
-        lines = [_bar(labels[0], self._done, self._total, tail, width, self._block.plain)]
+        # As wide as any name, shown or not, lets the bars keep their place.
+        column = max(len(ALL), min(self._longest, width * 27 // 100))
+        tail = self._tail()
+        lines = [_bar(ALL.ljust(column), self._done, self._total, tail, width, self._block.plain)]
         if width < ROOM_FOR_TAIL:
             lines.append(_shortened(" ".join(tail.split()), width))
-        for label, name in zip(labels[1:], shown, strict=True):
+        for name in shown:
+            label = _shortened(name, column).ljust(column)
             count, whole = self._verified[name] + self._arriving[name], self._sizes[name]
             lines.append(_bar(label, min(count, whole), whole, size(whole), width, self._block.plain))
         if len(under_way) > len(shown):
@@ -182,12 +187,6 @@ def _bar(label: str, count: int, total: int, tail: str, width: int, plain: bool)
     share = 1.0 if count == total else min(count / total, 0.994)
     line = "{desc} {percentage:3.0f}%|{bar}|" + (f" {tail}" if width >= ROOM_FOR_TAIL else "")
     return tqdm.format_meter(share, 1, 0, ncols=width, prefix=label, ascii=plain, bar_format=line)
-
-
-def _labels(names: list[str], width: int) -> list[str]:
-    """NAMES, one column wide, and narrow enough to leave room for bars."""
-    widest = min(max(map(len, names)), max(8, width * 27 // 100))
-    return [_shortened(name, widest).ljust(widest) for name in names]
 
 
 def _shortened(text: str, width: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from fmnist_fetch import completion, lab, own, verbs, view
-from fmnist_fetch.errors import FetchError
+from fmnist_fetch.errors import AGAIN, FetchError
 from fmnist_fetch.events import Arriving, Began, Event, Verified
 from fmnist_fetch.phrases import size
 from fmnist_fetch.screen import close_streams, complain, open_streams, tell_result
@@ -30,8 +30,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _heed_signals()
         code = run(argv)
     except KeyboardInterrupt as exc:
-        # The second one, from somebody who is in a hurry.
+        # Before the verb began, or the second one, from somebody who is in a hurry.
         code = _code(exc)
+        complain("interrupted", AGAIN)
     finally:
         _ignore_signals()
         close_streams()

@@ -113,7 +113,7 @@ def arriving(**counts: int) -> Arriving:
 def test_the_beginning_stands_above_and_all_files_have_one_bar(show: Show) -> None:
     begin, verified = show(BEGAN)
     assert begin == "2 files, 25.0 MB to fetch"
-    assert verified.startswith("verified   0%|")
+    assert verified.startswith("verified          0%|")
     assert verified.endswith("|  0 bytes of 25.0 MB")
 
 
