@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ for _name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
 
 # torch's threads spin while they wait for each other; where the processors are shared, that costs ten times the work.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Where the tests run in the background Ctrl-C is ignored, and would be by every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before any test changes them: where the real data of this checkout is.
 REAL_ROOT = Path(os.environ.get("FMNIST_ROOT") or Path(__file__).parents[1] / "data").absolute()
