@@ -3,20 +3,28 @@
 An interrupt has to be orderly from the first moment on, while the other rooms are being loaded too.
 """
 
+import gc
 import os
 import signal
 import sys
 
 INTERRUPTED = 130
+SELDOM = 100_000
+"""Objects made until the garbage collector looks: at its usual pace it would go through every import several times."""
 
 
 def main() -> None:
     """Load the command line, run it and exit."""
+    gc.set_threshold(SELDOM)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _stop)
     from fmnist_fetch.cli import main as run
 
-    run()
+    try:
+        run()
+    finally:
+        # What goes with the process needs no collection first.
+        gc.freeze()
 
 
 def _stop(_number: int, _frame: object) -> None:

@@ -5,7 +5,7 @@
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same origin deliver: fewer connections, not a failure.
 - Wrong bytes: that piece from others first. The same wrong bytes five times: never again.
-- Further connections to an origin only where the first is not fast enough to keep the processor busy.
+- Further connections to an origin only where those that it has will not bring the rest in a moment.
 - A worker with nothing left takes over from the slowest.
 - Patience is measured in progress: every new good piece resets it.
 """
@@ -25,7 +25,7 @@ SILENCE = 6.0
 CRAWL = 4 * 1024
 CRAWL_WINDOW = 5.0
 STUBBORN = 2
-FAST, SOON = 64 * 1024 * 1024, 0.05
+MOMENT, SOON = 0.3, 0.05
 
 
 class Policy:
@@ -173,9 +173,9 @@ class Policy:
         return standing.keeper in (None, worker) or standing.keeper in busy
 
     def _fast(self, number: int, now: float) -> bool:
-        """Whether this origin's workers bring so much that one more would only be in their way, or may be about to."""
+        """Whether this origin's workers bring what is missing in a moment, one more being only in their way; or may."""
         flow, ages = self.standings[number].flow, [now - order.began for order in self.orders if order.origin == number]
-        return min(ages, default=SOON) < SOON if flow is None else flow * len(ages) > FAST
+        return min(ages, default=SOON) < SOON if flow is None else flow * len(ages) * MOMENT > self.plan.bytes_missing
 
     def _accepts(self, number: int) -> Accepts:
         """Whether this origin should be asked for a piece now: not if it gave wrong bytes and a better one is well."""

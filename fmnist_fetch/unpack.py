@@ -28,8 +28,8 @@ inflate = _fastest()
 GZIP = 16 + zlib.MAX_WBITS
 MAGIC = b"\x1f\x8b"
 # A small input keeps the copy of its unconsumed tail small; a bounded output keeps a gzip bomb small.
-INPUT = 32 * 1024
-OUTPUT = 128 * 1024
+INPUT = 128 * 1024
+OUTPUT = 512 * 1024
 
 
 def unpack(packed: Path, target: Path, payload: Payload, arriving: Iterable[bytes] | None = None) -> Seal:
@@ -63,7 +63,7 @@ def digest_of(packed: Path, payload: Payload) -> str:
 
 
 def stream(packed: Path, size: int | None = None, arriving: Iterable[bytes] | None = None) -> Iterator[bytes]:
-    """Yield the payload of PACKED (or of its bytes ARRIVING), of SIZE bytes if that is known, in parts of 128 KiB."""
+    """Yield the payload of PACKED (or of ARRIVING), of SIZE bytes if that is known, in parts of at most 512 KiB."""
     content = iter(_contents(packed) if arriving is None else arriving)
     head = b""
     while len(head) < len(MAGIC) and (more := next(content, b"")):

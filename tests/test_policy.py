@@ -6,12 +6,13 @@ from fmnist_fetch.backoff import Patience
 from fmnist_fetch.manifest import DataFile, Payload
 from fmnist_fetch.order import Order
 from fmnist_fetch.plan import Plan
-from fmnist_fetch.policy import FAST, SOON, Policy
+from fmnist_fetch.policy import MOMENT, SOON, Policy
 from fmnist_fetch.spans import Piece, cut
 from simulation import Mood, SimOrigin
 
 KIB, MIB = 1024, 1024 * 1024
 SIZE = 64 * MIB
+ENOUGH = SIZE / MOMENT
 ZERO = "0" * 64
 PIECES = tuple(Piece(span, ZERO) for span in cut(SIZE, 256 * KIB))
 FILE = DataFile("data", SIZE, ZERO, PIECES, "train", "images", Payload("data", SIZE, ZERO))
@@ -45,15 +46,15 @@ def test_a_second_connection_waits_a_moment_until_the_first_one_shows_its_pace()
     begun(ours, SOON, 1)
 
 
-def test_a_connection_that_keeps_the_processor_busy_stays_alone() -> None:
+def test_a_connection_that_brings_everything_in_a_moment_stays_alone() -> None:
     ours = policy(SimOrigin("one", [Mood()]))
-    now = bring(ours, begun(ours, 0.0, 0), 2 * FAST, 0.0)
+    now = bring(ours, begun(ours, 0.0, 0), 2 * ENOUGH, 0.0)
     assert ours.next(now + 1.0, 1) is None
 
 
-def test_slower_connections_get_company_until_they_are_fast_together() -> None:
+def test_slower_connections_get_company_until_they_are_fast_enough_together() -> None:
     ours = policy(SimOrigin("one", [Mood()]))
-    now = bring(ours, begun(ours, 0.0, 0), FAST / 2.5, 0.0)
+    now = bring(ours, begun(ours, 0.0, 0), ENOUGH / 2.5, 0.0)
     for worker in (1, 2):
         begun(ours, now, worker)
     assert ours.next(now, 3) is None
@@ -61,5 +62,5 @@ def test_slower_connections_get_company_until_they_are_fast_together() -> None:
 
 def test_a_fast_mirror_does_not_keep_workers_from_another_one() -> None:
     ours = policy(SimOrigin("one", [Mood()]), SimOrigin("two", [Mood()]))
-    now = bring(ours, begun(ours, 0.0, 0), 2 * FAST, 0.0)
+    now = bring(ours, begun(ours, 0.0, 0), 2 * ENOUGH, 0.0)
     assert begun(ours, now, 1).origin == 1
