@@ -109,8 +109,8 @@ def _maps(rows: list[Row]) -> Iterator[str]:
             pieces = row.file.pieces
             cells, group = damage(len(pieces), row.damaged, (width() or USUAL) - 2 * len(MARGIN))
             each = size(pieces[0].span.length)
-            legend = f"one piece of {each}" if group == 1 else f"{group} pieces of {each} each"
-            yield f"\n{row.path.name}, {legend} to a cell (x damaged, . good):\n{MARGIN}{cells}"
+            cell = f"one piece of {each}" if group == 1 else f"{group} pieces of {each}"
+            yield f"\n{row.path.name}\n{MARGIN}{cells}\n{MARGIN}x damaged, . good; each is {cell}"
 
 
 def _demand_complete(manifest: Manifest, state: State, options: argparse.Namespace, facts: dict[str, Any]) -> None:

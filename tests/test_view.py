@@ -75,10 +75,11 @@ def test_a_damaged_file_has_a_map_and_nothing_is_repaired(command: Command) -> N
     assert code == 3
     assert next(line for line in lines if line.startswith("damaged")).endswith("  3 of 16 pieces damaged")
     assert sum(line.startswith("absent") for line in lines) == 1
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "",
-        "train-images-idx.gz, one piece of 1.0 kB to a cell (x damaged, . good):",
+        "train-images-idx.gz",
         "  .x..xx..........",
+        "  x damaged, . good; each is one piece of 1.0 kB",
     ]
     assert err == (
         "error: sample is damaged in 1 of its files\n"
@@ -93,10 +94,7 @@ def test_a_map_has_one_cell_for_each_piece_where_they_fit(command: Command) -> N
     path = command.damage()
     path.write_bytes(path.read_bytes()[:-1])
     lines = command.verify()[1]
-    assert lines[-2:] == [
-        "train-images-idx.gz, one piece of 1.0 kB to a cell (x damaged, . good):",
-        "  .x.............x",
-    ]
+    assert lines[-2:] == ["  .x.............x", "  x damaged, . good; each is one piece of 1.0 kB"]
 
 
 @pytest.mark.usefixtures("narrow")
@@ -106,10 +104,7 @@ def test_a_cell_stands_for_several_pieces_where_there_are_many(tmp_path: Path, r
     sample.fetch(root, str(lay(tmp_path / "stick", sample.files)))
     command.damage(0, 15_000)
     lines = command.verify()[1]
-    assert lines[-2:] == [
-        "train-images-idx.gz, 5 pieces of 200 bytes each to a cell (x damaged, . good):",
-        "  x..............x",
-    ]
+    assert lines[-2:] == ["  x..............x", "  x damaged, . good; each is 5 pieces of 200 bytes"]
 
 
 def test_what_is_fetched_so_far_is_told_of_a_file_that_is_not_there_yet(command: Command) -> None:
