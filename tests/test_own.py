@@ -117,6 +117,22 @@ def test_other_images_than_training_ones_of_bytes_have_no_mean(files: dict[str, 
     assert (author.manifest(files=payloads).mean, author.manifest().std) == (None, None)
 
 
+def test_what_is_no_idx_file_by_name_nor_by_content_is_passed_over(author: Author) -> None:
+    others = {"cut.gz": gz(bytes(99))[:9], "notes.txt": b"\0\0", "page.html": b"<html>", ".train-images.idx": b"x"}
+    assert [file.name for file in author.manifest(files=TRAIN | others).files] == list(TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("猫", "dataset"), ("My data (2)", "My-data-2"), ("a/raw", "a"), ("b_", "b")]
+)
+def test_a_dataset_is_named_after_its_folder_in_letters_that_all_systems_take(
+    folder: str, name: str, tmp_path: Path
+) -> None:
+    lay(tmp_path / folder, TRAIN)
+    assert run(["manifest", str(tmp_path / folder), "--quiet"]) == 0
+    assert find(f"{name}.toml").name == name
+
+
 def test_what_lies_packed_and_unpacked_is_published_packed(author: Author) -> None:
     manifest = author.manifest(files=packed(TRAIN) | TRAIN)
     assert [file.name for file in manifest.files] == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
