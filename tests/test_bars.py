@@ -257,7 +257,7 @@ def test_a_low_terminal_has_fewer_bars() -> None:
 def test_a_terminal_that_became_narrower_has_wrapped_what_stood_there(show: Show) -> None:
     show(BEGAN, arriving(train_images=1))
     # Each of the two lines of 99 columns stands on two rows now, and the cursor below them.
-    show.screen.lines[1:3] = ["", "", "", ""]
+    show.screen.lines[1:3] = ["wrapped"] * 4
     show.screen.row = 5
     show.screen.resize(70)
     assert [line.split()[0] for line in show(arriving(train_images=1))] == ["2", "verified", "train-images.gz"]
