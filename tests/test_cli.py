@@ -302,7 +302,7 @@ def test_help_may_be_read_by_nobody() -> None:
         ["bash", "-c", f"set -o pipefail; '{sys.executable}' -m fmnist_fetch fetch --help | true"],
         capture_output=True,
         text=True,
-        env=environment(),
+        env=environment(PYTHONUNBUFFERED=""),
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
