@@ -141,7 +141,7 @@ class Lab:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, f"{script}\nended with {done.returncode}:\n{done.stdout}"
@@ -297,7 +297,7 @@ def interrupted(lab: Lab, step: Step) -> str:
     printed, typed = b"", False
     # A terminal whose last process has ended can't be read any more.
     with contextlib.suppress(OSError):
-        while select.select([master], [], [], 30)[0] and (data := os.read(master, 65536)):
+        while select.select([master], [], [], 60)[0] and (data := os.read(master, 65536)):
             printed += data
             if typed or lab.mirror.served < half:
                 continue
