@@ -17,7 +17,7 @@ READER = {
     *(f"fmnist_fetch.{room}" for room in ("errors", "tensors", "tensorfile", "split", "layout", "catalogue", "caches")),
     *(
         f"fmnist_fetch.{room}"
-        for room in ("manifest", "checks", "idx", "spans", "pixels", "atomic", "datasets", "version")
+        for room in ("manifest", "checks", "idx", "spans", "pixels", "atomic", "behind", "datasets", "version")
     ),
 }
 
