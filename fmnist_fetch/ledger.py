@@ -24,10 +24,7 @@ WORTH_HOLDING = 8 * 1024
 
 
 class Ledger:
-    """Orders given out, bytes taken in.
-
-    `changed` is notified when an idle worker may have work, `kept` when a piece that is waited for is good.
-    """
+    """Orders given out, bytes taken in. `changed` is notified when an idle worker may have work."""
 
     def __init__(
         self, policy: Policy, parts: Sequence[PartFile], listener: Listener, clock: Callable[[], float]
@@ -36,12 +33,10 @@ class Ledger:
         self.parts = parts
         self.listener = listener
         self.clock = clock
-        lock = threading.RLock()
-        self.changed = threading.Condition(lock)
-        self.kept = threading.Condition(lock)
+        self.changed = threading.Condition()  # re-entrant: its lock is an RLock
         self.fatal: BaseException | None = None
         self.closed = False
-        self._awaited: set[tuple[int, int]] = set()
+        self._awaited: dict[tuple[int, int], threading.Event] = {}
         self._lost: set[Order] = set()
         self._pending = 0
         self._told = clock()
@@ -76,12 +71,15 @@ class Ledger:
 
     def wait_for(self, file: int, piece: int) -> None:
         """Wait until this piece is good; raises SourceError when the ledger is closed before that."""
-        with self.kept:
-            while piece not in self.policy.plan.good[file]:
-                if self.closed:
-                    raise SourceError("the transfer is over")
-                self._awaited.add((file, piece))
-                self.kept.wait()
+        with self.changed:
+            if piece in self.policy.plan.good[file]:
+                return
+            good = self._awaited.setdefault((file, piece), threading.Event())
+            if self.closed:
+                good.set()
+        good.wait()
+        if piece not in self.policy.plan.good[file]:
+            raise SourceError("the transfer is over")
 
     def fail(self, exc: BaseException) -> None:
         """Let the caller's thread hear of EXC, which ended another one; the first of them counts."""
@@ -165,7 +163,8 @@ class Ledger:
         with self.changed:
             self.closed = True
             self.changed.notify_all()
-            self.kept.notify_all()
+            for good in self._awaited.values():
+                good.set()
 
     def put_away(self) -> None:
         """Keep the beginnings of all pieces that were under way, and close the part files."""
@@ -201,9 +200,8 @@ class Ledger:
         with self.changed:
             if self.policy.verified(order, index, self.clock()):
                 self.listener(Verified(part.file.name, part.file.pieces[index].span.length))
-                if (order.task.file, index) in self._awaited:
-                    self._awaited.discard((order.task.file, index))
-                    self.kept.notify_all()
+                if awaited := self._awaited.pop((order.task.file, index), None):
+                    awaited.set()
                 if self.policy.plan.complete:
                     self.changed.notify_all()
 

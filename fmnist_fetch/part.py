@@ -8,10 +8,11 @@ killed process loses no more than a moment's bytes; it is a proposal, and counts
 """
 
 import errno
-import glob
 import hashlib
 import os
+import re
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,8 @@ from fmnist_fetch.atomic import Stamp, settle, stamp, write_all
 from fmnist_fetch.behind import Behind
 from fmnist_fetch.errors import disk
 from fmnist_fetch.manifest import DataFile
+
+_HELD = re.compile(r"\.(.+)\.(\d{1,9})\.held")
 
 
 class PartFile:
@@ -73,17 +76,16 @@ class PartFile:
                 file.seek(known)
                 write_all(file, memoryview(data)[known:])
 
-    def held(self) -> dict[int, bytes]:
-        """The beginnings of pieces that an earlier run kept, by index."""
+    def held(self, indices: Iterable[int] | None = None) -> dict[int, bytes]:
+        """The beginnings of pieces that an earlier run kept, by index; only those of INDICES are looked for."""
         beginnings = {}
-        for path in self._held_paths():
-            number = path.name.split(".")[-2]
-            index = int(number) if number.isdecimal() else len(self.file.pieces)
+        found = lying(self.path.parent).get(self.path.name, ()) if indices is None else indices
+        for index in found:
             with suppress(OSError, IndexError):
-                data = path.read_bytes()
+                data = self._held_path(index).read_bytes()
                 if 0 < len(data) < self.file.pieces[index].span.length:
                     beginnings[index] = data
-        self._holding.update(beginnings)
+        self._holding.update(found)
         return beginnings
 
     def let_go(self, index: int) -> None:
@@ -109,9 +111,8 @@ class PartFile:
                     raise
             finished = stamp(file)
         self.close()
-        for path in self._held_paths():
-            with suppress(OSError):
-                path.unlink()
+        for index in list(self._holding):
+            self.let_go(index)
         return finished
 
     def close(self) -> None:
@@ -132,8 +133,15 @@ class PartFile:
     def _held_path(self, index: int) -> Path:
         return self.path.with_name(f".{self.path.name}.{index}.held")
 
-    def _held_paths(self) -> list[Path]:
-        return list(self.path.parent.glob(f".{glob.escape(self.path.name)}.*.held"))
+
+def lying(folder: Path) -> dict[str, set[int]]:
+    """Of which pieces beginnings lie in FOLDER, by the names of their files."""
+    indices: dict[str, set[int]] = {}
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if match := _HELD.fullmatch(path.name):
+                indices.setdefault(match[1], set()).add(int(match[2]))
+    return indices
 
 
 def _open_to_fill(path: Path) -> BinaryIO:

@@ -16,7 +16,7 @@ from fmnist_fetch.errors import FetchError, SourceError
 from fmnist_fetch.events import Ended, Listener, Stepped
 from fmnist_fetch.ledger import Ledger
 from fmnist_fetch.order import Order
-from fmnist_fetch.part import PartFile
+from fmnist_fetch.part import PartFile, lying
 from fmnist_fetch.plan import Plan
 from fmnist_fetch.policy import Policy
 from fmnist_fetch.sources import Origin, Source, Tier
@@ -42,7 +42,9 @@ def complete(
     Raises SourceError when PATIENCE seconds went by without a new good piece, IntegrityError when no source has the
     right bytes, DiskError, and what TAKE raises. Everything verified is kept then; what is complete is taken first.
     """
-    plan = Plan([part.file for part in parts], good, [part.held() for part in parts])
+    beginnings = {folder: lying(folder) for folder in {part.path.parent for part in parts}}
+    held = [part.held(beginnings[part.path.parent].get(part.path.name, ())) for part in parts]
+    plan = Plan([part.file for part in parts], good, held)
     policy = Policy(plan, origins, jobs, Patience(patience, clock()), random.random)
     ledger = Ledger(policy, parts, listener, clock)
     crew, takers = Crew(ledger), Takers(ledger, take)

@@ -15,7 +15,8 @@ from samples import HOME_OF_PACKAGE
 FLOORS = (
     "version errors spans backoff intact",
     "events checks caches manifest datasets catalogue idx layout pixels naming",
-    "atomic behind part suspects sources sources.folder sources.debian sources.answers sources.complaints sources.http",
+    "atomic behind part suspects sources sources.folder sources.debian sources.answers sources.complaints"
+    " sources.client sources.http",
     "alongside plan order standing policy verdict ledger arrivals transfer delivery unpack tensorfile split tensors",
     "report state lock origins share prepare target wheels tarball kit address shelf page serve idxfile collect author",
     "screen phrases tables bars progress notebook arguments ending api verbs view own lab completion cli __main__"

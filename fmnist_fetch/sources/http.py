@@ -9,17 +9,16 @@ from contextlib import suppress
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.sources import Tier
 from fmnist_fetch.sources.answers import judge
+from fmnist_fetch.sources.client import Client
 from fmnist_fetch.sources.complaints import translate
 from fmnist_fetch.spans import Span
 from fmnist_fetch.suspects import LOGIN_PAGE, looks_like_page
-from fmnist_fetch.version import __version__
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
@@ -63,7 +62,7 @@ class HttpSource:
         self.status: int | None = None
         self.oddity: str | None = None
         self._mirror = mirror
-        self._session = _session()
+        self._client = Client()
         self._lock = threading.Lock()
         self._stopped = False
         self._response: requests.Response | None = None
@@ -102,7 +101,7 @@ class HttpSource:
     def close(self) -> None:
         """Close the connection."""
         self._drop()
-        _hang_up(self._session)
+        self._client.hang_up()
 
     def _continues(self, file: DataFile, span: Span) -> bool:
         here = self._span
@@ -141,7 +140,7 @@ class HttpSource:
                 raise SourceError(f"{self._mirror.name}: stopped")
             try:
                 response = self._exchange(url, span)
-                target = self._session.get_redirect_target(response)
+                target = self._client.redirect_target(response)
                 if target is None:
                     self.status = response.status_code
                     return response
@@ -159,16 +158,15 @@ class HttpSource:
 
         Servers close idle connections when they like (RFC 9112, section 9.3.1), and that says nothing against them.
         """
-        headers = {"Range": f"bytes={span.start}-{span.stop - 1}"}
-        timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        wanted = f"bytes={span.start}-{span.stop - 1}"
         while True:
             kept_alive, self._kept_alive = self._kept_alive, False
             try:
-                return self._session.get(url, headers=headers, stream=True, timeout=timeout, allow_redirects=False)
+                return self._client.get(url, wanted, (CONNECT_TIMEOUT, READ_TIMEOUT))
             except requests.ConnectionError:
                 if not kept_alive or self._stopped:
                     raise
-                _hang_up(self._session)
+                self._client.hang_up()
 
     def _receive(self, most: int) -> bytes:
         """The next bytes of the body, at least one, at most MOST; never past what was asked for."""
@@ -225,20 +223,3 @@ def redact(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     netloc = f"***@{host}" if "@" in parts.netloc else host
     return urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else "", fragment=""))
-
-
-def _hang_up(session: requests.Session) -> None:
-    """Close the connections that SESSION keeps alive, now: its own close leaves that to the garbage collector."""
-    for adapter in session.adapters.values():
-        if isinstance(adapter, HTTPAdapter):
-            for pools in (adapter.poolmanager.pools, *(proxy.pools for proxy in adapter.proxy_manager.values())):
-                for key in pools.keys():  # noqa: SIM118 - it is no dict, and can't be iterated over
-                    if (pool := pools.get(key)) is not None:
-                        pool.close()
-    session.close()
-
-
-def _session() -> requests.Session:
-    session = requests.Session()
-    session.headers.update({"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"})
-    return session
