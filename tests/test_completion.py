@@ -114,7 +114,7 @@ def test_completion_in_zsh(here: Path, typed: str) -> None:
 def talk(terminal: int, text: str, *wanted: str) -> str:
     """Type TEXT and return what is shown then, as soon as all that is WANTED is there."""
     os.write(terminal, text.encode())
-    shown, end = "", time.monotonic() + 20
+    shown, end = "", time.monotonic() + 90
     while not all(word in shown for word in wanted) and time.monotonic() < end:
         if select.select([terminal], [], [], 0.5)[0]:
             with suppress(OSError):
