@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -35,6 +36,8 @@ MAKERS: dict[int, tuple[Maker, ...]] = {
 def main() -> int:
     """Make the tables, print them as they come, and write all of them down; 1 if a row of ours failed."""
     options = parse()
+    # Ended by SIGTERM too, servers and namespaces are put away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not survey(FASHION, Layout(options.root, FASHION)).complete:
         print(f"error: {options.root} is not complete\nhint: make data ROOT={options.root}", file=sys.stderr)
         return 1
