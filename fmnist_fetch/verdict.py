@@ -25,4 +25,6 @@ def verdict(plan: Plan, standings: Sequence[Standing]) -> FetchError:
     hints = {error.hint for error in errors if error.hint not in (AGAIN, CHECK_NETWORK)}
     # Where all that is to be said is one thing (a certificate, a login page, a wrong address), it is said.
     advice = hints.pop() if len(hints) == 1 else CHECK_NETWORK
+    if all(standing.on_disk for standing in standings):
+        advice = "Only this machine was looked at: leave out --offline (and FMNIST_OFFLINE)."
     return SourceError(facts, hint=f"{advice} What arrived is kept. Another source: --mirror URL or --mirror FOLDER.")

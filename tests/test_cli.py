@@ -166,7 +166,7 @@ SENTENCES = {
         4,
         "20,685 bytes of train-images-idx.gz, train-labels-idx.gz, test-images-idx.gz and 1 more could not be had from"
         " any source; there is none to ask",
-        "Check the network, then run the same command again. What arrived is kept."
+        "Only this machine was looked at: leave out --offline (and FMNIST_OFFLINE). What arrived is kept."
         " Another source: --mirror URL or --mirror FOLDER.",
     ),
     "verify {manifest}": (
