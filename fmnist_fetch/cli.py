@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from fmnist_fetch import completion, lab, own, verbs, view
+from fmnist_fetch import verbs
 from fmnist_fetch.errors import AGAIN, FetchError
 from fmnist_fetch.events import Arriving, Began, Event, Verified
 from fmnist_fetch.phrases import size
@@ -15,8 +15,6 @@ from fmnist_fetch.version import __version__
 
 INTERRUPTED = 130
 TERMINATED = 143
-ROOMS = (verbs, view, own, lab)
-"""The rooms that have verbs: each has `add_verbs`."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -41,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line ARGV and return the exit code; foreseeable failures become two lines on stderr."""
-    options = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    options = parser(words).parse_args(words)
     kept = _Kept()
     try:
         outcome: dict[str, Any] = options.run(options, kept)
@@ -59,17 +58,21 @@ def run(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
-    """Describe the verbs and their options."""
-    top = argparse.ArgumentParser(
-        prog="fmnist-fetch",
-        description="Fetch Fashion-MNIST (and any IDX dataset) over bad networks; every byte is verified.",
-    )
-    top.add_argument("--version", action="version", version=f"fmnist-fetch {__version__}")
-    added = top.add_subparsers(title="verbs", required=True, metavar="VERB")
-    for room in ROOMS:
-        room.add_verbs(added)
-    completion.add_verb_for(top, added)
+def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Describe the verbs and their options; where WORDS are a fetch, that one only."""
+    name = "fmnist-fetch"
+    text = "Fetch Fashion-MNIST (and any IDX dataset) over bad networks; every byte is verified."
+    top = argparse.ArgumentParser(prog=name, description=text)
+    top.add_argument("--version", action="version", version=f"{name} {__version__}")
+    added = top.add_subparsers(title="verbs", required=True, metavar="VERB", prog=name)
+    verbs.add_verbs(added)
+    # The verb that is run most need not wait until the others' rooms are loaded.
+    if words[:1] != ["fetch"]:
+        from fmnist_fetch import completion, lab, own, view
+
+        for room in (view, own, lab):
+            room.add_verbs(added)
+        completion.add_verb_for(top, added)
     return top
 
 
