@@ -1,4 +1,4 @@
-"""The page on people's own IDX files: every command of it, run exactly as it is printed."""
+"""People's own IDX files: the example in README and the page behind it, run exactly as they are printed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import pytest
 from fmnist_fetch.catalogue import find
 from samples import HOME_OF_PACKAGE, environment, gz, images, labels, lay
 
+README = HOME_OF_PACKAGE / "README.md"
 PAGE = HOME_OF_PACKAGE / "docs" / "own-data.md"
 PORT = 8321
 
 
-def blocks() -> list[str]:
-    """The page's blocks of commands."""
-    return re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def only_block(page: Path) -> str:
+    """The commands that PAGE shows as bash."""
+    (block,) = re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return str(block)
 
 
 def typed(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -50,7 +52,7 @@ def _free_port() -> None:
 
 @pytest.mark.usefixtures("_free_port")
 def test_the_example_works_as_printed(tmp_path: Path) -> None:
-    example, _ = blocks()
+    example = only_block(README)
     assert f"http://127.0.0.1:{PORT}/" in example
     done = typed(example, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -63,7 +65,7 @@ def test_the_example_works_as_printed(tmp_path: Path) -> None:
 
 
 def test_emnist_unpacked_by_hand_gets_its_manifest_by_the_printed_command(tmp_path: Path) -> None:
-    _, command = blocks()
+    command = only_block(PAGE)
     files = {"emnist-letters-mapping.txt": b"1 65 97\n", "emnist-byclass-mapping.txt": b"0 48\n"}
     for kind in ("balanced", "byclass", "letters"):
         for split, count in (("train", 9), ("test", 3)):
