@@ -33,6 +33,8 @@ class Arrival:
         for index, (span, _) in enumerate(self.file.pieces):
             self._ledger.wait_for(self._number, index)
             for start in range(span.start, span.stop, STEP):
+                if self._ledger.dropped:
+                    raise SourceError("the transfer was broken off")
                 yield self._ledger.parts[self._number].read(start, min(STEP, span.stop - start))
         self.finish()
 

@@ -35,7 +35,7 @@ class Ledger:
         self.clock = clock
         self.changed = threading.Condition()  # re-entrant: its lock is an RLock
         self.fatal: BaseException | None = None
-        self.closed = False
+        self.closed = self.dropped = False
         self._awaited: dict[tuple[int, int], threading.Event] = {}
         self._lost: set[Order] = set()
         self._pending = 0
@@ -167,8 +167,9 @@ class Ledger:
                 good.set()
 
     def put_away(self) -> None:
-        """Keep the beginnings of all pieces that were under way, and close the part files."""
+        """Keep the beginnings of all pieces that were under way, and close the part files, which nobody reads now."""
         with self.changed:
+            self.dropped = True
             for task in self.policy.plan.held():
                 self.parts[task.file].hold(self.policy.plan.index(task), task.held, task.stored)
         for part in self.parts:
