@@ -1,11 +1,13 @@
 """One attempt: an origin is to bring a task's bytes, through one worker. Pure."""
 
 from dataclasses import dataclass
+from math import inf
 
 from fmnist_fetch.plan import Task
 
 WORTH_A_TAKEOVER = 1.0
 TELLING = 512 * 1024
+SOON = 0.05
 
 
 @dataclass(eq=False)
@@ -33,6 +35,12 @@ class Order:
         self.first = self.first or (now, count)
         since, before = self.first
         return (self.got - before) / max(now - since, 1e-3) if self.got - before >= TELLING else None
+
+    def pace(self, now: float, flow: float | None) -> float:
+        """Bytes per second to be expected of it; while it is young, FLOW is, that of the origin's earlier orders."""
+        if now - self.began >= SOON:
+            return self.rate(now)
+        return inf if flow is None else flow
 
     def left(self, now: float) -> float:
         """Seconds that its task will take it at this rate; nothing can be said in the first moments."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from fmnist_fetch.backoff import Patience, full_jitter
 from fmnist_fetch.errors import SourceError, WrongBytesError
-from fmnist_fetch.order import WORTH_A_TAKEOVER, Order
+from fmnist_fetch.order import SOON, WORTH_A_TAKEOVER, Order
 from fmnist_fetch.plan import Accepts, Plan, Task
 from fmnist_fetch.sources import Origin, Tier
 from fmnist_fetch.standing import SUFFICIENT, Standing
@@ -25,7 +25,7 @@ SILENCE = 6.0
 CRAWL = 4 * 1024
 CRAWL_WINDOW = 5.0
 STUBBORN = 2
-MOMENT, SOON = 0.3, 0.05
+MOMENT = 0.3
 
 
 class Policy:
@@ -174,8 +174,8 @@ class Policy:
 
     def _fast(self, number: int, now: float) -> bool:
         """Whether this origin's workers bring what is missing in a moment, one more being only in their way; or may."""
-        flow, ages = self.standings[number].flow, [now - order.began for order in self.orders if order.origin == number]
-        return min(ages, default=SOON) < SOON if flow is None else flow * len(ages) * MOMENT > self.plan.bytes_missing
+        pace = sum(order.pace(now, self.standings[number].flow) for order in self.orders if order.origin == number)
+        return pace * MOMENT > self.plan.bytes_missing
 
     def _accepts(self, number: int) -> Accepts:
         """Whether this origin should be asked for a piece now: not if it gave wrong bytes and a better one is well."""

@@ -328,7 +328,7 @@ runpy.run_module("fmnist_fetch", run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.parametrize("kind", ["script", "module"])
-@pytest.mark.parametrize("moment", ["fmnist_fetch.cli", "fmnist_fetch.events", "fmnist_fetch.state", "tomllib"])
+@pytest.mark.parametrize("moment", ["fmnist_fetch.cli", "fmnist_fetch.events", "fmnist_fetch.manifest", "tomllib"])
 def test_an_interrupt_while_it_loads_is_told_without_a_traceback(kind: str, moment: str, root: Path) -> None:
     done = python(INTERRUPTED_AT, kind, moment, "fetch", "--root", str(root), "--offline")
     assert done.returncode == 130

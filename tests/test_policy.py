@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fmnist_fetch.backoff import Patience
 from fmnist_fetch.manifest import DataFile, Payload
-from fmnist_fetch.order import Order
+from fmnist_fetch.order import SOON, Order
 from fmnist_fetch.plan import Plan
-from fmnist_fetch.policy import MOMENT, SOON, Policy
+from fmnist_fetch.policy import MOMENT, Policy
 from fmnist_fetch.spans import Piece, cut
 from simulation import Mood, SimOrigin
 
@@ -49,7 +49,7 @@ def test_a_second_connection_waits_a_moment_until_the_first_one_shows_its_pace()
 def test_a_connection_that_brings_everything_in_a_moment_stays_alone() -> None:
     ours = policy(SimOrigin("one", [Mood()]))
     now = bring(ours, begun(ours, 0.0, 0), 2 * ENOUGH, 0.0)
-    assert ours.next(now + 1.0, 1) is None
+    assert ours.next(now, 1) is None
 
 
 def test_slower_connections_get_company_until_they_are_fast_enough_together() -> None:
@@ -58,6 +58,23 @@ def test_slower_connections_get_company_until_they_are_fast_enough_together() ->
     for worker in (1, 2):
         begun(ours, now, worker)
     assert ours.next(now, 3) is None
+
+
+def test_a_connection_that_was_fast_and_crawls_now_gets_company() -> None:
+    ours = policy(SimOrigin("one", [Mood()]))
+    first = begun(ours, 0.0, 0)
+    now = bring(ours, first, 2 * ENOUGH, 0.0)
+    ours.done(first, now)
+    begun(ours, now, 0)
+    assert ours.next(now + SOON / 2, 1) is None
+    begun(ours, now + SOON, 1)
+
+
+def test_a_connection_that_becomes_slow_halfway_gets_company() -> None:
+    ours = policy(SimOrigin("one", [Mood()]))
+    now = bring(ours, begun(ours, 0.0, 0), 2 * ENOUGH, 0.0)
+    assert ours.next(now, 1) is None
+    begun(ours, now + 2.0, 1)
 
 
 def test_a_fast_mirror_does_not_keep_workers_from_another_one() -> None:
