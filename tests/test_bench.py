@@ -290,7 +290,7 @@ def test_a_table_that_cannot_be_made_says_why_and_leaves_nothing(bench: Bench) -
 
 
 def test_the_head_tells_the_machine_s_shape_and_not_its_name() -> None:
-    text = head("0.1 processes ran beside", shape(Path.cwd()), quick=True)
+    text = head("load average 0.1 in the minute before", shape(Path.cwd()), quick=True)
     assert "cores" in text
     assert "numpy" in text
     assert "quick" in text

@@ -49,9 +49,10 @@ def versions(packages: list[str]) -> str:
 
 
 def load() -> str:
-    """How busy the machine is before anything is measured."""
-    now = os.getloadavg()[0]
-    return f"{now:.1f} processes ran beside" + (": **too busy for good figures**" if now > BUSY else "")
+    """How busy the machine was in the minute before anything is measured."""
+    before = os.getloadavg()[0]
+    advice = ": look whether something ran beside it" if before > BUSY else ""
+    return f"load average {before:.1f} in the minute before{advice}"
 
 
 def required(path: Path) -> list[str]:
