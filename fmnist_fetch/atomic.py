@@ -19,8 +19,7 @@ def write_atomically(path: Path, needed: int | None = None) -> Iterator[BinaryIO
 
     NEEDED is the size in bytes that will be written, for the message when the disk is full. Raises DiskError.
     """
-    # A name of its own for each writer: two processes that write the same file must not truncate each other's.
-    beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}{_SUFFIX}")
+    beside = unfinished(path)
     try:
         with disk(path, needed):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +30,14 @@ def write_atomically(path: Path, needed: int | None = None) -> Iterator[BinaryIO
         with suppress(OSError):
             beside.unlink()
         raise
+
+
+def unfinished(path: Path) -> Path:
+    """A name beside PATH for what is to become it; another one each time, and `sweep` knows it.
+
+    Two processes that write the same file must not truncate each other's.
+    """
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}{_SUFFIX}")
 
 
 def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:

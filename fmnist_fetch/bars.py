@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import TextIO
 
 from fmnist_fetch.events import Arriving, Began, Ended, Event, Stepped, Unpacked, Verified, Waiting
-from fmnist_fetch.phrases import beginning, size, span_of_time, waiting
+from fmnist_fetch.phrases import SOON, beginning, size, span_of_time, waiting
 
-SOON = 2.0
 PERIOD = 0.1
 MEMORY = 15.0
 """Seconds over which a rate is taken: long enough not to jump with every piece, short enough to tell what is."""

@@ -7,9 +7,9 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-from fmnist_fetch.bars import SOON, Pace
+from fmnist_fetch.bars import Pace
 from fmnist_fetch.events import Arriving, Began, Ended, Event, Stepped, Unpacked, Verified, Waiting
-from fmnist_fetch.phrases import beginning, size, span_of_time, waiting
+from fmnist_fetch.phrases import SOON, beginning, size, span_of_time, waiting
 
 EVERY_SECONDS = 0.2
 

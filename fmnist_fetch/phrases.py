@@ -6,6 +6,8 @@ from fmnist_fetch.backoff import FOREVER
 from fmnist_fetch.events import Began, Waiting
 
 FEW = 3
+SOON = 2.0
+"""Seconds of waiting before they are worth a word: a retry within a moment is not."""
 
 
 def beginning(event: Began) -> str:

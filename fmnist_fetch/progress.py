@@ -21,12 +21,11 @@ from fmnist_fetch.events import (
     Waiting,
     silent,
 )
-from fmnist_fetch.phrases import beginning, counted, size, waiting
+from fmnist_fetch.phrases import SOON, beginning, counted, size, waiting
 
 EVERY_SECONDS = 10.0
 EVERY_SHARE = 0.10
 MOST_NAMES = 8
-SOON = 2.0
 KINDS = ("auto", "bar", "log", "none")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fmnist_fetch.atomic import unfinished
 from fmnist_fetch.caches import HOMES, cache_folder
 from fmnist_fetch.delivery import deliver
 from fmnist_fetch.errors import DiskError, FetchError, UsageError
@@ -58,7 +59,7 @@ def share(
 
 def _link(source: Path, path: Path, file: DataFile) -> bool:
     """Give the file SOURCE the second name PATH, if it is right and the file system can; tell whether it has it."""
-    beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+    beside = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A link to a symbolic link would be one more symbolic link.
