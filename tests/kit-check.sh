@@ -31,16 +31,21 @@ enter() {
   ' enter "$lab" "$loopback" "$*"
 }
 
-enter down 'tar xf /stick/kit.tar; cd fmnist-lab-kit; cat LAB.txt; sha256sum --quiet -c SHA256SUMS
-  ! command -v gcc cc git >/dev/null'
+# What the student's shell knows besides: `! command` would not end it under `set -e`, whatever the command does.
+# shellcheck disable=SC2016
+refused='refused() { if "$@" >~/said 2>&1; then echo "this should have failed: $*"; exit 1; fi; }
+  names() { grep -q "$1" ~/said || { echo "this should have named: $1"; cat ~/said; exit 1; }; }'
+
+enter down "$refused; "'tar xf /stick/kit.tar; cd fmnist-lab-kit; cat LAB.txt; sha256sum --quiet -c SHA256SUMS
+  for tool in gcc cc git; do refused command -v $tool; done'
 echo "kit-check: a damaged wheel is named, and nothing is installed"
-enter down 'cd fmnist-lab-kit; wheel=$(ls -S wheels/*.whl | tail -1); cp $wheel ~/whole
+enter down "$refused; "'cd fmnist-lab-kit; wheel=$(ls -S wheels/*.whl | tail -1); cp $wheel ~/whole
   printf x | dd of=$wheel bs=1 seek=100 conv=notrunc status=none
-  ! make data 2>~/said; cat ~/said; grep -q "$wheel is damaged" ~/said; test ! -e .venv; cp ~/whole $wheel'
+  refused make data; names "$wheel is damaged"; test ! -e .venv; cp ~/whole $wheel'
 echo "kit-check: a damaged file of the data gives its good pieces"
-enter down 'cd fmnist-lab-kit; file=mirror/train-images-idx3-ubyte.gz; cp $file ~/whole
+enter down "$refused; "'cd fmnist-lab-kit; file=mirror/train-images-idx3-ubyte.gz; cp $file ~/whole
   printf x | dd of=$file bs=1 seek=3000000 conv=notrunc status=none
-  ! make data 2>~/said; cat ~/said; grep -q "$file is damaged" ~/said
+  refused make data; names "$file is damaged"
   test -e data/FashionMNIST/raw/train-images-idx3-ubyte.gz.part; cp ~/whole $file'
 echo "kit-check: make data && make train, without even a loopback interface"
 enter down 'cd fmnist-lab-kit; make data && make train'
@@ -48,7 +53,7 @@ echo "kit-check: a root that is shared, and read-only to the student"
 mkdir -p "$lab/srv"
 cp -r "$lab/home/student/fmnist-lab-kit/data" "$lab/srv/datasets"
 chown -R root:root "$lab/srv"
-enter down 'cd fmnist-lab-kit; export FMNIST_ROOT=/srv/datasets; ! touch $FMNIST_ROOT/x 2>/dev/null
+enter down "$refused; "'cd fmnist-lab-kit; export FMNIST_ROOT=/srv/datasets; refused touch $FMNIST_ROOT/x
   make data; make train EPOCHS=1 RUN=runs/shared; ls -R $FMNIST_ROOT'
 # Of the tests, those of the rooms that meet the machine: its Python, its wheels, its disk and user, its apt, no git, no
 # compiler, no network. What the others prove by arithmetic, or of servers of the tests' own, is the same on any machine.
