@@ -1,7 +1,7 @@
 """What is on the disk: every file hashed, nothing repaired, no socket opened. `fetch` and `verify` both begin here."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +13,7 @@ from fmnist_fetch.errors import FetchError
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.part import scan, verifies
-from fmnist_fetch.tensors import sound
+from fmnist_fetch.tensors import sound, twins
 from fmnist_fetch.unpack import digest_of
 
 Checks = dict[Path, Callable[[], bool]]
@@ -62,13 +62,15 @@ class State:
 def survey(manifest: Manifest, layout: Layout) -> State:
     """Hash everything of the dataset that is there."""
     digests = {file.tensor: file.payload.sha256 for file in manifest.files if file.payload.sha256}
-    good = _hash(_published(manifest, layout) | _derived(manifest, layout, digests))
+    proven: set[str] = set()
+    # A file that is published unpacked is its own payload: looked at once, as such.
+    good = _hash(_published(manifest, layout) | _payloads(manifest.files, layout, digests, proven))
     unpinned = [file for file in manifest.files if file.tensor not in digests and good[layout.published(file)]]
     for file in unpinned:
         if digest := _unpinned(layout.published(file), file):
             digests[file.tensor] = digest
-    if unpinned:
-        good |= _hash(_derived(manifest, layout, digests))
+    good |= _hash(_payloads(unpinned, layout, digests, proven))
+    good[layout.tensors] = len(digests) == len(manifest.files) and sound(manifest, layout, digests, proven)
     files = (
         FileState(
             file,
@@ -92,13 +94,16 @@ def _published(manifest: Manifest, layout: Layout) -> Checks:
     return {path: partial(verifies, path, file.size, file.sha256) for path, file in files}
 
 
-def _derived(manifest: Manifest, layout: Layout, digests: Mapping[str, str]) -> Checks:
-    """The checks of what is made of the published files: payloads whose digests are known, and the tensor file."""
-    files = ((layout.payload(file), file) for file in manifest.files if file.packed and file.tensor in digests)
-    checks: Checks = {path: partial(verifies, path, file.payload.size, digests[file.tensor]) for path, file in files}
-    if len(digests) == len(manifest.files):
-        checks[layout.tensors] = partial(sound, manifest, layout, digests)
-    return checks
+def _payloads(files: Iterable[DataFile], layout: Layout, digests: Mapping[str, str], proven: set[str]) -> Checks:
+    """The checks of the payloads whose digests are known; they note in PROVEN the tensors that have the same bytes."""
+
+    def check(file: DataFile) -> bool:
+        if twins(layout, file, digests[file.tensor]):
+            proven.add(file.tensor)
+            return True
+        return verifies(layout.payload(file), file.payload.size, digests[file.tensor])
+
+    return {layout.payload(file): partial(check, file) for file in files if file.tensor in digests}
 
 
 def _hash(checks: Checks) -> dict[Path, bool]:

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 from fmnist_fetch.errors import FormatError
 from fmnist_fetch.idx import IdxHeader
@@ -116,6 +116,23 @@ class TensorFile:
         for data in self._read(tensor):
             digest.update(native(data, tensor.header.itemsize))
         return digest.hexdigest()
+
+    def digest_of_twin(self, name: str, payload: BinaryIO) -> str | None:
+        """The SHA-256 of the IDX file PAYLOAD if the tensor NAME has its header and its values, None if it has others.
+
+        Both are read side by side, so that one digest vouches for two files. Raises OSError.
+        """
+        tensor = self.tensors[name]
+        header = tensor.header.dumps()
+        if payload.read(len(header)) != header:
+            return None
+        digest = hashlib.sha256(header)
+        for values in self._read(tensor):
+            data = payload.read(len(values))
+            if native(values, tensor.header.itemsize) != data:
+                return None
+            digest.update(data)
+        return None if payload.read(1) else digest.hexdigest()
 
     def array(self, name: str) -> "NDArray[Any]":
         """The tensor NAME as a numpy array, memory-mapped copy-on-write: writing to it leaves the file as it is."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 from fmnist_fetch.state import Condition, damaged_pieces, survey
+from fmnist_fetch.tensorfile import TensorFile
 from samples import Sample, disk_of, flipped, gz, lay, make
 
 CONDITIONS = list(Condition)
@@ -48,6 +52,54 @@ def test_each_file_is_good_damaged_or_absent_and_looking_changes_nothing(
     assert entry.wants_source == (published is Condition.DAMAGED or (published is absent and payload is not good))
     assert state.complete == (payload is good and tensors is good and published in (good, absent))
     assert disk_of(complete) == before
+
+
+@pytest.mark.parametrize("make_sample", [make, partial(make, packed=False), partial(make, pinned=False)])
+def test_where_the_payloads_are_good_and_equal_the_tensor_file_is_not_hashed_as_well(
+    make_sample: Callable[[], Sample], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = make_sample()
+    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    hashed: list[str] = []
+    monkeypatch.setattr(TensorFile, "digest", lambda _, name: hashed.append(name))
+    assert survey(sample.manifest, sample.layout(root)).complete
+    assert hashed == []
+
+
+@pytest.mark.parametrize("tensor", range(4))
+@pytest.mark.parametrize("payload", CONDITIONS)
+def test_a_tensor_beside_a_payload_in_whatever_condition_is_looked_at_by_itself(
+    payload: Condition, tensor: int, sample: Sample, complete: Path
+) -> None:
+    layout, file = sample.layout(complete), sample.manifest.files[tensor]
+    good = layout.tensors.read_bytes()
+    with TensorFile(layout.tensors) as stored:
+        last = stored.tensors[file.tensor].stop - 1
+    bring(layout.payload(file), payload)
+    assert survey(sample.manifest, layout).tensors is Condition.GOOD
+    # The same bit that is wrong in a damaged payload: the two are equal then, and both are wrong.
+    layout.tensors.write_bytes(flipped(good, last))
+    state = survey(sample.manifest, layout)
+    assert (state.files[tensor].payload, state.tensors) == (payload, Condition.DAMAGED)
+    assert all(other.payload is Condition.GOOD for other in state.files if other.file is not file)
+
+
+@pytest.mark.parametrize("where", ["a pipe", "longer", "the tensor file shorter"])
+def test_what_can_not_be_compared_is_damage_and_nothing_waits_for_it(
+    where: str, sample: Sample, complete: Path
+) -> None:
+    layout = sample.layout(complete)
+    path = layout.tensors if where == "the tensor file shorter" else layout.payload(sample.file())
+    data = path.read_bytes()
+    path.unlink()
+    if where == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(data + b"x" if where == "longer" else data[:-1])
+    state = survey(sample.manifest, layout)
+    damaged = Condition.DAMAGED if path == layout.tensors else Condition.GOOD
+    assert state.tensors is damaged
+    assert (state.files[0].payload is Condition.GOOD) == (path == layout.tensors)
 
 
 def test_nothing_is_there_in_a_root_that_is_not_there_and_it_is_not_made(sample: Sample, root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from faults import payload
 from fmnist_fetch.errors import FormatError
 from fmnist_fetch.idx import IdxHeader
 from fmnist_fetch.tensorfile import NAMES, TensorFile, in_order, native, preamble
-from samples import idx, sha256
+from samples import flipped, idx, sha256
 
 HEADERS = {
     "bytes": IdxHeader("u1", (3, 5)),
@@ -80,6 +81,20 @@ def test_the_digest_of_a_tensor_is_that_of_the_idx_file_it_came_from(tmp_path: P
     with TensorFile(written(tmp_path / "x")) as stored:
         for name, header in HEADERS.items():
             assert stored.digest(name) == sha256(idx(CODES[header.dtype], header.shape, values(name)))
+
+
+def twin_of(name: str, stored: TensorFile, data: bytes) -> str | None:
+    return stored.digest_of_twin(name, BytesIO(data))
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_the_idx_file_that_a_tensor_came_from_is_its_twin_and_no_other_is(name: str, tmp_path: Path) -> None:
+    header = HEADERS[name]
+    good = idx(CODES[header.dtype], header.shape, values(name))
+    with TensorFile(written(tmp_path / "x")) as stored:
+        assert twin_of(name, stored, good) == sha256(good) == stored.digest(name)
+        others = [flipped(good, at) for at in range(len(good))] + [good[:length] for length in range(len(good))]
+        assert {twin_of(name, stored, other) for other in (*others, good + b"\0")} == {None}
 
 
 def test_every_idx_type_has_a_name() -> None:
