@@ -48,10 +48,10 @@ class Bars:
                 self._longest = max(map(len, self._sizes), default=0)
                 self._paint(beginning(event))
             case Verified():
-                self._verified[event.file] += event.count
-                self._done += event.count
+                self._verified[event.file] += event.length
+                self._done += event.length
                 # The next Arriving tells what is left under way; until then no byte counts twice.
-                self._arriving[event.file] = max(0, self._arriving.get(event.file, 0) - event.count)
+                self._arriving[event.file] = max(0, self._arriving.get(event.file, 0) - event.length)
                 self._advance()
             case Arriving():
                 before, self._arriving = sum(self._arriving.values()), dict(event.files)

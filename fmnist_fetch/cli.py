@@ -109,7 +109,7 @@ class _Kept:
                 self._pieces, self._good = event.pieces, event.good
             case Verified():
                 self._good += 1
-                self._begun = max(0, self._begun - event.count)
+                self._begun = max(0, self._begun - event.length)
             case Arriving():
                 self._begun = sum(count for _, count in event.files)
 

@@ -1,13 +1,12 @@
 """What happens during a run, told as values to whoever listens: the progress display, the log, the report."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fmnist_fetch.spans import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(NamedTuple):
     """A transfer begins: FILES with their sizes in bytes, and how many pieces and bytes are good already."""
 
     files: tuple[tuple[str, int, int], ...]
@@ -16,23 +15,20 @@ class Began:
     good: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """COUNT bytes more of FILE are verified and on the disk."""
+class Verified(NamedTuple):
+    """LENGTH bytes more of FILE are verified and on the disk."""
 
     file: str
-    count: int
+    length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Arriving:
+class Arriving(NamedTuple):
     """The files under way just now, some times a second: name, and bytes that have come and are not verified yet."""
 
     files: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(NamedTuple):
     """One attempt at a source has ended: what was asked, bytes received and kept, seconds, and what went wrong.
 
     `wrong` counts the pieces that came with another digest than the manifest's.
@@ -49,8 +45,7 @@ class Attempted:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """No source can serve just now: the reasons, the seconds of patience left, the bytes that are safe."""
 
     reasons: tuple[str, ...]
@@ -58,22 +53,19 @@ class Waiting:
     safe: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(NamedTuple):
     """The payload FILE has been unpacked."""
 
     file: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stepped:
+class Stepped(NamedTuple):
     """Another step: a sentence for people."""
 
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The transfer is over, well or not."""
 
 

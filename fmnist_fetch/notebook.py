@@ -40,7 +40,7 @@ class Cell:
                 self._done = sum(good for _, _, good in event.files)
                 self._draw(beginning(event))
             case Verified():
-                self._done += event.count
+                self._done += event.length
                 self._move(0)
             case Arriving():
                 self._move(sum(count for _, count in event.files))

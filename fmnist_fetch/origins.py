@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fmnist_fetch.caches import cache_folder
 from fmnist_fetch.checks import is_url
@@ -15,8 +15,7 @@ from fmnist_fetch.sources.debian import DebianArchive
 from fmnist_fetch.sources.folder import Folder
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """What the user chose: MIRRORS (URLs or folders) to ask first, no others, or none that needs a socket."""
 
     mirrors: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ class Lines:
                 self._said_at, self._said_share = self._clock(), self._done / self._total
                 self._say(beginning(event))
             case Verified():
-                self._done += event.count
+                self._done += event.length
                 self._advance()
             case Arriving():
                 self._arrive(sum(count for _, count in event.files))

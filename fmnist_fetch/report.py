@@ -1,12 +1,10 @@
 """What a run did, added up from its events."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fmnist_fetch.events import Attempted, Began, Event
 
 
-@dataclass
 class Report:
     """The result of a fetch: where the tensor file is, bytes received by source, what had to be tried again.
 
@@ -19,16 +17,18 @@ class Report:
     ('fashion-mnist', 0, 0)
     """
 
-    dataset: str
-    root: Path
-    tensors: Path
-    seconds: float = 0.0
-    pieces: int = 0
-    good: int = 0
-    received: dict[str, int] = field(default_factory=dict)
-    retries: int = 0
-    wrong_pieces: int = 0
-    also: dict[str, Path] = field(default_factory=dict)
+    def __init__(self, dataset: str, root: Path, tensors: Path, also: dict[str, Path] | None = None) -> None:
+        self.dataset = dataset
+        self.root = root
+        self.tensors = tensors
+        self.seconds = 0.0
+        self.pieces = self.good = 0
+        self.received: dict[str, int] = {}
+        self.retries = self.wrong_pieces = 0
+        self.also = also or {}
+
+    def __repr__(self) -> str:
+        return f"Report({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     @property
     def own(self) -> str:

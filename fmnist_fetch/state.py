@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from fmnist_fetch.alongside import together
 from fmnist_fetch.errors import FetchError
@@ -27,8 +27,7 @@ class Condition(StrEnum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True)
-class FileState:
+class FileState(NamedTuple):
     """The conditions of a file as published and of its payload; `digest` is the payload's SHA-256 if it is known."""
 
     file: DataFile
@@ -44,8 +43,7 @@ class FileState:
         return self.published is Condition.DAMAGED
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """The conditions of a dataset's files and of its tensor file."""
 
     files: tuple[FileState, ...]

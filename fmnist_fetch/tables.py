@@ -18,10 +18,12 @@ def width() -> int | None:
 
 def wrapped(sentence: str) -> str:
     """SENTENCE as a person likes to have it on a terminal: cut between words, and never within a path or a URL."""
+    columns = width()
+    if columns is None or len(sentence) <= columns:
+        return sentence
     import textwrap
 
-    columns = width()
-    return textwrap.fill(sentence, columns, break_long_words=False, break_on_hyphens=False) if columns else sentence
+    return textwrap.fill(sentence, columns, break_long_words=False, break_on_hyphens=False)
 
 
 def table(

@@ -16,11 +16,12 @@ from fmnist_fetch.idx import LONGEST_HEADER, IdxHeader
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.pixels import statistics
-from fmnist_fetch.split import Split
 from fmnist_fetch.tensorfile import TensorFile, in_order, native, preamble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fmnist_fetch.split import Split
 
 VERSION = "1"
 _STEP = 1024 * 1024
@@ -93,7 +94,7 @@ def load(
     root: str | os.PathLike[str] | None = None,
     *,
     verify: bool = True,
-) -> Split:
+) -> "Split":
     """The images and labels of SPLIT (as the manifest names it) as numpy arrays; opens no socket.
 
     VERIFY hashes the split's bytes against the digests that the manifest pins; without it they are only mapped.
@@ -104,6 +105,8 @@ def load(
     >>> test.images.shape, test.images.dtype, test.classes[test.labels[0]]
     ((10000, 28, 28), dtype('uint8'), 'ankle boot')
     """
+    from fmnist_fetch.split import Split  # here, since who fetches has no use for what shows arrays to people
+
     _demand_numpy()
     manifest = find(dataset)
     layout = Layout(root, manifest)

@@ -40,3 +40,12 @@ def test_what_is_kept_of_damaged_files_is_no_failure_of_a_source() -> None:
 def test_a_run_without_a_transfer_received_nothing() -> None:
     report = Report("mine", Path("root"), Path("tensors"))
     assert (report.received, report.retries, report.pieces) == ({}, 0, 0)
+
+
+def test_a_report_shows_all_that_it_knows() -> None:
+    report = Report("mine", Path("root"), Path("tensors"), also={"keras": Path("cache")})
+    report.note(attempt("one", 100))
+    assert repr(report) == (
+        f"Report(dataset='mine', root={Path('root')!r}, tensors={Path('tensors')!r}, seconds=0.0, pieces=0, good=0,"
+        f" received={{'one': 100}}, retries=0, wrong_pieces=0, also={{'keras': {Path('cache')!r}}})"
+    )
