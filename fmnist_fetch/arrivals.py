@@ -95,4 +95,5 @@ class Takers:
                 continue
             with self._ledger.changed:
                 self._left -= 1
-                self._ledger.changed.notify_all()
+                if self.done:
+                    self._ledger.settled.notify_all()

@@ -24,7 +24,7 @@ WORTH_HOLDING = 8 * 1024
 
 
 class Ledger:
-    """Orders given out, bytes taken in. `changed` is notified when an idle worker may have work."""
+    """Orders given out, bytes taken in. An idle worker waits for `changed`, the caller's thread for `settled`."""
 
     def __init__(
         self, policy: Policy, parts: Sequence[PartFile], listener: Listener, clock: Callable[[], float]
@@ -33,7 +33,8 @@ class Ledger:
         self.parts = parts
         self.listener = listener
         self.clock = clock
-        self.changed = threading.Condition()  # re-entrant: its lock is an RLock
+        lock = threading.RLock()
+        self.changed, self.settled = threading.Condition(lock), threading.Condition(lock)
         self.fatal: BaseException | None = None
         self.closed = self.dropped = False
         self._awaited: dict[tuple[int, int], threading.Event] = {}
@@ -67,7 +68,7 @@ class Ledger:
                 raise self.fatal
             if not self.policy.plan.complete:
                 self._look_around()
-            self.changed.wait(wait)
+            self.settled.wait(wait)
 
     def wait_for(self, file: int, piece: int) -> None:
         """Wait until this piece is good; raises SourceError when the ledger is closed before that."""
@@ -85,7 +86,7 @@ class Ledger:
         """Let the caller's thread hear of EXC, which ended another one; the first of them counts."""
         with self.changed:
             self.fatal = self.fatal or exc
-            self.changed.notify_all()
+            self.settled.notify_all()
 
     def still_wanted(self, order: Order) -> Span | None:
         """What is still to be read for ORDER, if anything."""
@@ -130,6 +131,7 @@ class Ledger:
                 self.policy.done(order, now)
             else:
                 self.policy.failed(order, error, now)
+                self.settled.notify_all()
             self._tell(order, error, asked, error.status or status if error else status)
             self.changed.notify_all()
             return True
@@ -203,8 +205,6 @@ class Ledger:
                 self.listener(Verified(part.file.name, part.file.pieces[index].span.length))
                 if awaited := self._awaited.pop((order.task.file, index), None):
                     awaited.set()
-                if self.policy.plan.complete:
-                    self.changed.notify_all()
 
     def _reject(
         self, order: Order, index: int, piece: bytearray, givers: set[int], oddity: str | None
