@@ -2,7 +2,9 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from queue import Empty, Queue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -33,6 +35,35 @@ def together(jobs: Sequence[Callable[[], T]]) -> list[T]:
     if failures:
         raise failures[0]
     return results
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """ITEMS, made in a thread of its own while the caller is at work on earlier ones; raises what that raises."""
+    made: Queue[T | BaseException | None] = Queue(MOST)
+    given_up = threading.Event()
+
+    def make() -> None:
+        try:
+            for item in items:
+                made.put(item)
+                if given_up.is_set():
+                    return
+            made.put(None)
+        except BaseException as exc:
+            made.put(exc)
+
+    threading.Thread(target=make, name="fmnist-ahead", daemon=True).start()
+    try:
+        while (item := made.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        given_up.set()
+        # Who waits for room to put one more must find some, and see that it is over.
+        with suppress(Empty):
+            while True:
+                made.get_nowait()
 
 
 def cores() -> int:

@@ -11,8 +11,9 @@ from fmnist_fetch.checks import is_name, is_url
 from fmnist_fetch.collect import collect
 from fmnist_fetch.errors import FormatError, UsageError
 from fmnist_fetch.idxfile import IdxFile
-from fmnist_fetch.manifest import PIECE_LENGTH, Manifest, dumps, loads
+from fmnist_fetch.manifest import PIECE_LENGTH, Manifest, loads
 from fmnist_fetch.naming import Place
+from fmnist_fetch.notation import dumps
 from fmnist_fetch.pixels import statistics
 
 MOST_CLASSES_GUESSED = 1000

@@ -1,4 +1,8 @@
-"""Bring what is written to the disk while more is being written, so that the last fsync has little left to wait for."""
+"""Bring what is written to the disk while more is being written, so that the last fsync has little left to wait for.
+
+Of a large file, what is on the disk and read by nobody any more is also taken out of the memory that the system keeps
+files in: it would push out other programs' files there, and getting fresh memory costs more than the disk does.
+"""
 
 import os
 import threading
@@ -6,6 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 STRETCH = 8 * 1024 * 1024
+LARGE = 256 * 1024 * 1024
 
 
 class Behind:
@@ -14,6 +19,7 @@ class Behind:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self._count = 0
+        self._spent = 0
         self._thread: threading.Thread | None = None
         self._failure: OSError | None = None
 
@@ -31,6 +37,10 @@ class Behind:
             self._thread = threading.Thread(target=self._sync, name="fmnist-sync", daemon=True)
             self._thread.start()
 
+    def spent(self, count: int) -> None:
+        """Nobody will read the next COUNT bytes here any more; these follow upon those that were said before."""
+        self._spent += count
+
     def close(self) -> None:
         """Wait for the disk; what was written since is left to the caller's fsync."""
         if self._thread:
@@ -42,5 +52,7 @@ class Behind:
     def _sync(self) -> None:
         try:
             os.fdatasync(self.file.fileno())
+            if self._spent > LARGE and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self.file.fileno(), 0, self._spent, os.POSIX_FADV_DONTNEED)
         except OSError as exc:
             self._failure = exc

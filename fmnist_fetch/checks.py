@@ -98,6 +98,19 @@ class Table:
             return least
         return int(value)
 
+    def integers(self, key: str, *, least: int, most: int) -> tuple[int, ...] | None:
+        """An array of whole numbers in [LEAST, MOST], or None where it is absent."""
+        if key not in self._values:
+            return None
+        values = self._get(key, list, "an array of whole numbers") or []
+        for number, value in enumerate(values, start=1):
+            if type(value) is not int or not least <= value <= most:
+                self.fault(
+                    key, f"should have whole numbers from {least:,} to {most:,}, its entry {number} is {value!r:.60}"
+                )
+                return ()
+        return tuple(values)
+
     def number(self, key: str) -> float | None:
         """A finite number, or None where it is absent."""
         value = self._get(key, (int, float), "a number", math.nan)
@@ -107,9 +120,9 @@ class Table:
             self.fault(key, f"should be finite, not {value}")
         return float(value)
 
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+    def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
         """One of CHOICES."""
-        value = self._get(key, str, f"one of {', '.join(choices)}")
+        value = self._get(key, str, f"one of {', '.join(choices)}", default)
         if value is not None and value not in choices:
             self.fault(key, f"should be one of {', '.join(choices)}, not {value!r:.60}")
         return value or choices[0]

@@ -5,7 +5,7 @@ import sys
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -50,7 +50,7 @@ class IdxFile:
                 hint=f"Write it with fewer dimensions, {LEAVE_OUT}",
             )
         _check_beside(path, payload)
-        return cls(path, DataFile(path.name, size, sha256, pieces, *place, payload), header)
+        return cls(path, DataFile(path.name, size, sha256, pieces, *place, replace(payload, header=header)), header)
 
     def values(self) -> Iterator[bytes]:
         """The values of the array as they lie in the file, in parts of any size."""

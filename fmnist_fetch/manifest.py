@@ -1,32 +1,33 @@
-"""What a dataset consists of: TOML in, checked values out, and back. Every fault is told at once, with its place.
+"""What a dataset consists of: TOML in, checked values out. Every fault is told at once, with its place.
 
 A manifest is the one thing that is trusted: all bytes, from whatever source, are held against its digests.
 """
 
-import json
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from fmnist_fetch.caches import HOMES
 from fmnist_fetch.checks import Faults, Table
 from fmnist_fetch.errors import ManifestError
+from fmnist_fetch.idx import NAMES, IdxHeader
 from fmnist_fetch.spans import Piece, Span, Splice, cut
 
 FORMAT = 1
 PIECE_LENGTH = 256 * 1024
 LARGEST_PIECE = 64 * 1024 * 1024
 ROLES = ("images", "labels")
+_TYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The IDX file inside: its name, size in bytes and SHA-256 (None where nobody has pinned it yet)."""
+    """The IDX file inside: its name, size in bytes, SHA-256 and header (None where nobody has pinned them yet)."""
 
     name: str
     size: int
     sha256: str | None
+    header: IdxHeader | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,6 @@ def loads(data: bytes, origin: str) -> Manifest:
     return manifest
 
 
-def dumps(manifest: Manifest) -> str:
-    """MANIFEST as TOML; `loads` of it gives an equal value."""
-    return "\n".join(_lines(manifest)) + "\n"
-
-
 def _manifest(table: Table) -> Manifest:
     if (version := table.integer("format")) != FORMAT and not table.faults:
         table.fault("format", f"is {version}, this version of fmnist-fetch reads {FORMAT}")
@@ -148,6 +144,7 @@ def _file(table: Table, length: int) -> DataFile:
         )
         if payload.name == name:
             unpacked.fault("name", "is the name of the packed file too")
+    payload = replace(payload, header=_header(table, payload.size))
     splice = None
     if debian := table.table("debian"):
         splice = Splice(debian.hexadecimal("head"), debian.integer("skip", least=0))
@@ -161,6 +158,17 @@ def _file(table: Table, length: int) -> DataFile:
         payload=payload,
         splice=splice,
     )
+
+
+def _header(table: Table, size: int) -> IdxHeader | None:
+    """The header of a payload of SIZE bytes, where its shape is given; `type` is "uint8" where it is not."""
+    if (shape := table.integers("shape", least=0, most=2**32 - 1)) is None:
+        return None
+    kind = table.choice("type", tuple(_TYPES), default="uint8")
+    header = IdxHeader(_TYPES.get(kind, "u1"), shape)
+    if header.file_size != size and not table.faults:
+        table.fault("shape", f"and type make an IDX file of {header.file_size:,} bytes, not {size:,}")
+    return header
 
 
 def _pieces(table: Table, size: int, digest: str, length: int) -> tuple[Piece, ...]:
@@ -189,47 +197,3 @@ def _no_two_alike(table: Table, manifest: Manifest) -> None:
                 table.fault(place, f"has the name {name!r}, as {taken} has")
         if (taken := tensors.setdefault(file.tensor, place)) != place:
             table.fault(place, f"has split {file.split!r} and role {file.role!r}, as {taken} has")
-
-
-def _lines(manifest: Manifest) -> Iterator[str]:
-    yield f"format = {FORMAT}"
-    for key in ("name", "title", "licence", "homepage", "folder"):
-        yield f"{key} = {_toml(getattr(manifest, key))}"
-    for key in ("mean", "std"):
-        if (value := getattr(manifest, key)) is not None:
-            yield f"{key} = {_toml(value)}"
-    lengths = [file.pieces[0].span.length for file in manifest.files if len(file.pieces) > 1]
-    yield f"piece_length = {lengths[0] if lengths else PIECE_LENGTH}"
-    for key in ("classes", "mirrors", "local"):
-        yield from _array(key, getattr(manifest, key))
-    if manifest.caches:
-        yield f"caches = {{ {', '.join(f'{tool} = {_toml(place)}' for tool, place in manifest.caches.items())} }}"
-    if debian := manifest.debian:
-        yield f"debian = {{ package = {_toml(debian.package)}, folder = {_toml(debian.folder)} }}"
-    for file in manifest.files:
-        yield ""
-        yield from _file_lines(file)
-
-
-def _file_lines(file: DataFile) -> Iterator[str]:
-    yield "[[files]]"
-    for key in ("name", "split", "role", "size", "sha256"):
-        yield f"{key} = {_toml(getattr(file, key))}"
-    if file.packed:
-        pin = f", sha256 = {_toml(file.payload.sha256)}" if file.payload.sha256 else ""
-        yield f"unpacked = {{ name = {_toml(file.payload.name)}, size = {file.payload.size}{pin} }}"
-    if splice := file.splice:
-        yield f"debian = {{ head = {_toml(splice.head.hex())}, skip = {splice.skip} }}"
-    if len(file.pieces) > 1:
-        yield from _array("pieces", [piece.sha256 for piece in file.pieces])
-
-
-def _array(key: str, values: Any) -> Iterator[str]:
-    yield f"{key} = ["
-    yield from (f"    {_toml(value)}," for value in values)
-    yield "]"
-
-
-def _toml(value: str | float) -> str:
-    """A TOML basic string or number: JSON's notation, with the one control character that JSON leaves bare."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -14,8 +14,9 @@ from fmnist_fetch.checks import is_word
 from fmnist_fetch.errors import DiskError, UsageError
 from fmnist_fetch.events import Listener, Stepped
 from fmnist_fetch.layout import user_path
-from fmnist_fetch.manifest import LARGEST_PIECE, PIECE_LENGTH, ROLES, dumps
+from fmnist_fetch.manifest import LARGEST_PIECE, PIECE_LENGTH, ROLES
 from fmnist_fetch.naming import Place
+from fmnist_fetch.notation import dumps
 from fmnist_fetch.phrases import counted
 from fmnist_fetch.phrases import size as sized
 from fmnist_fetch.screen import give, say

@@ -56,12 +56,13 @@ class PartFile:
         return True
 
     def read(self, start: int, count: int) -> bytes:
-        """COUNT bytes from START on, out of good pieces and before `finish`. Raises DiskError."""
+        """COUNT bytes from START on, out of good pieces, in order and before `finish`. Raises DiskError."""
         with self._lock, disk(self.part):
             file = self._opened().file
             file.seek(start)
             if len(data := file.read(count)) < count:
                 raise OSError(errno.EIO, "it became shorter")
+            self._opened().spent(count)
             return data
 
     def hold(self, index: int, data: bytes | bytearray, known: int = 0) -> None:

@@ -2,12 +2,14 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.alongside import together
+from fmnist_fetch.assembly import Assembly
 from fmnist_fetch.atomic import Seal, sweep
 from fmnist_fetch.delivery import deliver
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
@@ -21,7 +23,6 @@ from fmnist_fetch.share import caches_of, share
 from fmnist_fetch.sources import Origin
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.state import Condition, FileState, State, damaged_pieces, survey
-from fmnist_fetch.tensors import write
 from fmnist_fetch.unpack import unpack
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def prepare(
             if not state.complete:
                 found = origins(manifest, layout, choice or Choice())
                 _bring(manifest, layout, state, found, (jobs, patience), tell)
+                _tidy(layout)
     for tool, folder in report.also.items():
         share(manifest, layout, tool, folder, choice or Choice(), (jobs, patience), tell)
     report.seconds = time.monotonic() - began
@@ -92,37 +94,50 @@ def _bring(
         if entry.payload is Condition.GOOD and entry.digest
     }
 
-    def take(arrival: "Arrival") -> None:
-        file = arrival.file
-        if not file.packed:
-            seals[file.tensor] = Seal(file.sha256, arrival.finish())
-        elif file.tensor not in seals:
-            seals[file.tensor] = _unpack(file, layout, tell, arrival.read())
+    def adopted(entry: FileState) -> bool:
+        _check_consistent(manifest, layout, entry)
+        if entry.published is not Condition.ABSENT or not (seal := _adopt(entry.file, found, layout)):
+            return False
+        seals[entry.file.tensor] = seal
+        tell(Stepped(f"{entry.file.payload.name}: a right copy was found on this machine"))
+        return True
 
-    wanting = []
-    for entry in state.files:
-        if entry.wants_source:
-            _check_consistent(manifest, layout, entry)
-            if entry.published is Condition.ABSENT and (seal := _adopt(entry.file, found, layout)):
-                seals[entry.file.tensor] = seal
-                tell(Stepped(f"{entry.file.payload.name}: a right copy was found on this machine"))
-            else:
-                wanting.append(entry.file)
-    deliver(wanting, layout.raw, found, limits, tell, take)
-    packed = {file.tensor: partial(_unpack, file, layout, tell) for file in manifest.files if file.tensor not in seals}
-    seals |= zip(packed, together(list(packed.values())), strict=True)
-    write(manifest, layout, seals)
+    wanting = [entry.file for entry in state.files if entry.wants_source and not adopted(entry)]
+    _make(manifest, layout, wanting, seals, found, limits, tell)
     tell(Stepped(f"{layout.tensors} written"))
-    if layout.work.exists():
-        import shutil
-
-        shutil.rmtree(layout.work, ignore_errors=True)
 
 
-def _unpack(file: DataFile, layout: Layout, tell: Listener, arriving: Iterator[bytes] | None = None) -> Seal:
-    seal = unpack(layout.published(file), layout.payload(file), file.payload, arriving)
-    tell(Unpacked(file.payload.name))
-    return seal
+def _make(
+    manifest: Manifest,
+    layout: Layout,
+    wanting: Sequence[DataFile],
+    seals: dict[str, Seal],
+    found: Sequence[Origin],
+    limits: tuple[int, float],
+    tell: Listener,
+) -> None:
+    """Bring the files WANTING, unpack what has no seal yet, and make the tensor file of all, side by side."""
+    with Assembly(manifest, layout) as assembly:
+
+        def take(arrival: "Arrival") -> None:
+            file = arrival.file
+            if not file.packed:
+                if assembly.places(file):
+                    deque(assembly.place(file, arrival.read()), maxlen=0)
+                seals[file.tensor] = Seal(file.sha256, arrival.finish())
+            elif file.tensor not in seals:
+                seals[file.tensor] = unpacked(file, arrival.read())
+
+        def unpacked(file: DataFile, arriving: Iterator[bytes] | None = None) -> Seal:
+            way = partial(assembly.place, file)
+            seal = unpack(layout.published(file), layout.payload(file), file.payload, arriving, way)
+            tell(Unpacked(file.payload.name))
+            return seal
+
+        deliver(wanting, layout.raw, found, limits, tell, take)
+        packed = {file.tensor: partial(unpacked, file) for file in manifest.files if file.tensor not in seals}
+        seals |= zip(packed, together(list(packed.values())), strict=True)
+        assembly.complete(seals)
 
 
 def _adopt(file: DataFile, found: Sequence[Origin], layout: Layout) -> Seal | None:
@@ -137,6 +152,14 @@ def _adopt(file: DataFile, found: Sequence[Origin], layout: Layout) -> Seal | No
         with suppress(FormatError, IntegrityError):
             return unpack(candidate, layout.payload(file), file.payload)
     return None
+
+
+def _tidy(layout: Layout) -> None:
+    """Remove what the package was unpacked to."""
+    if layout.work.exists():
+        import shutil
+
+        shutil.rmtree(layout.work, ignore_errors=True)
 
 
 def _check_consistent(manifest: Manifest, layout: Layout, entry: FileState) -> None:

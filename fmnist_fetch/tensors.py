@@ -1,58 +1,22 @@
-"""From IDX payloads to the tensor file, and from the tensor file to arrays; one chain of digests to the first batch."""
+"""From the tensor file to arrays; one chain of digests from the published files to the first batch."""
 
-import hashlib
-import json
 import os
 from collections.abc import Collection, Mapping
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from fmnist_fetch.atomic import Seal, Stamp, copy_within, stamp, write_all, write_atomically
-from fmnist_fetch.behind import STRETCH, Behind
+from fmnist_fetch.assembly import metadata
 from fmnist_fetch.catalogue import find
-from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, disk
-from fmnist_fetch.idx import LONGEST_HEADER, IdxHeader
+from fmnist_fetch.errors import FetchError, FormatError, IntegrityError
+from fmnist_fetch.idx import IdxHeader
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.manifest import DataFile, Manifest
-from fmnist_fetch.pixels import statistics
-from fmnist_fetch.tensorfile import TensorFile, in_order, native, preamble
+from fmnist_fetch.tensorfile import TensorFile, preamble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fmnist_fetch.split import Split
-
-VERSION = "1"
-_STEP = 1024 * 1024
-
-
-def idx_header(path: Path, file: DataFile) -> IdxHeader:
-    """The IDX header of FILE's payload at PATH; raises FormatError where it lies, DiskError."""
-    with disk(path), open(path, "rb", buffering=0) as payload:
-        return IdxHeader.parse(payload.read(LONGEST_HEADER), file.payload.size, str(path))
-
-
-def write(manifest: Manifest, layout: Layout, seals: Mapping[str, Seal]) -> None:
-    """Write the tensor file from the payloads, whose SEALS are given by tensor name.
-
-    Those that still have the stamp with which they were verified are copied, all others are hashed again. Raises
-    FormatError for a payload that is no IDX file, IntegrityError for one that changed meanwhile, DiskError.
-    """
-    headers = {file.tensor: idx_header(layout.payload(file), file) for file in manifest.files}
-    payloads = {file.tensor: layout.payload(file) for file in manifest.files}
-    digests = {name: seal.sha256 for name, seal in seals.items()}
-    start = preamble(headers, _metadata(manifest, digests, *_statistics(manifest, layout)))
-    needed = len(start) + sum(header.file_size - header.offset for header in headers.values())
-    with write_atomically(layout.tensors, needed) as out, Behind(out) as behind:
-        write_all(out, start)
-        for name in in_order(headers):
-            with disk(payloads[name]), open(payloads[name], "rb", buffering=0) as payload:
-                if not (
-                    _taken_over(payload, headers[name], behind, seals[name].stamp)
-                    or _copy(payload, headers[name], behind) == digests[name]
-                ):
-                    raise IntegrityError(f"{payloads[name]} changed while it was read", hint="Run the command again.")
 
 
 def twins(layout: Layout, file: DataFile, digest: str) -> bool:
@@ -68,7 +32,7 @@ def twins(layout: Layout, file: DataFile, digest: str) -> bool:
 
 
 def sound(manifest: Manifest, layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
-    """Whether the tensor file is there and every byte of it is what `write` would write.
+    """Whether the tensor file is there and every byte of it is what an assembly would write.
 
     The tensors PROVEN, as `twins` of their payloads, are not hashed themselves.
     """
@@ -80,7 +44,7 @@ def sound(manifest: Manifest, layout: Layout, digests: Mapping[str, str], proven
             headers = {name: tensor.header for name, tensor in stored.tensors.items()}
             return (
                 headers.keys() == digests.keys()
-                and stored.preamble == preamble(_as_listed(manifest, headers), _metadata(manifest, digests, mean, std))
+                and stored.preamble == preamble(_as_listed(manifest, headers), metadata(manifest, digests, mean, std))
                 and stored.size == max(tensor.stop for tensor in stored.tensors.values())
                 and all(name in proven or stored.digest(name) == digest for name, digest in digests.items())
             )
@@ -162,52 +126,3 @@ def _pinned(stored: TensorFile, file: DataFile) -> str:
 
 def _as_listed(manifest: Manifest, headers: Mapping[str, IdxHeader]) -> dict[str, IdxHeader]:
     return {file.tensor: headers[file.tensor] for file in manifest.files}
-
-
-def _metadata(manifest: Manifest, digests: Mapping[str, str], mean: float | None, std: float | None) -> dict[str, str]:
-    statistics = {} if mean is None else {"mean": repr(mean), "std": repr(std)}
-    return {
-        "format": VERSION,
-        "dataset": manifest.name,
-        "classes": json.dumps(manifest.classes),
-        **{f"sha256.{name}": digest for name, digest in digests.items()},
-        **statistics,
-    }
-
-
-def _statistics(manifest: Manifest, layout: Layout) -> tuple[float | None, float | None]:
-    """Mean and standard deviation of the training pixels over 255, as pinned or else counted."""
-    file = manifest.file("train", "images")
-    if manifest.mean is not None or file is None:
-        return manifest.mean, manifest.std
-    path = layout.payload(file)
-    header = idx_header(path, file)
-    if header.dtype != "u1":
-        return None, None
-    with disk(path), open(path, "rb", buffering=0) as payload:
-        payload.seek(header.offset)
-        return statistics(iter(lambda: payload.read(_STEP), b""))
-
-
-def _taken_over(payload: BinaryIO, header: IdxHeader, behind: Behind, verified: Stamp | None) -> bool:
-    """Copy the values of the IDX file PAYLOAD as it is, if it is still the VERIFIED one; tell whether that was done."""
-    if header.itemsize > 1 or verified is None or stamp(payload) != verified:
-        return False
-    at, stop = header.offset, header.file_size
-    while at < stop and (count := copy_within(payload, behind.file, at, min(STRETCH, stop - at))):
-        at += count
-        behind.wrote(count)
-    if at == stop and stamp(payload) == verified:
-        return True
-    behind.file.seek(header.offset - at, os.SEEK_CUR)
-    return False
-
-
-def _copy(payload: BinaryIO, header: IdxHeader, behind: Behind) -> str:
-    """Copy the values of the IDX file PAYLOAD, little-endian; return the file's SHA-256."""
-    digest = hashlib.sha256(payload.read(header.offset))
-    while data := payload.read(_STEP):
-        digest.update(data)
-        write_all(behind.file, native(data, header.itemsize))
-        behind.wrote(len(data))
-    return digest.hexdigest()

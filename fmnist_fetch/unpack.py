@@ -5,12 +5,13 @@ isal's igzip decompresses about three times as fast as zlib; where it is not ins
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
+from fmnist_fetch.alongside import ahead
 from fmnist_fetch.atomic import Seal, stamp, write_all, write_atomically
 from fmnist_fetch.behind import Behind
 from fmnist_fetch.errors import FormatError, IntegrityError, disk
@@ -32,19 +33,27 @@ INPUT = 128 * 1024
 OUTPUT = 512 * 1024
 
 
-def unpack(packed: Path, target: Path, payload: Payload, arriving: Iterable[bytes] | None = None) -> Seal:
+def unpack(
+    packed: Path,
+    target: Path,
+    payload: Payload,
+    arriving: Iterable[bytes] | None = None,
+    by_way_of: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
+) -> Seal:
     """Unpack the gzip file PACKED (or copy it, if it is no gzip) to TARGET.
 
-    ARRIVING are its bytes, in order, where they are still on their way. Raises FormatError where the stream ends early
+    ARRIVING are its bytes, in order, where they are still on their way. BY_WAY_OF passes the payload's bytes on, for
+    whoever wants to see them too. Raises FormatError where the stream ends early
     or gives other than payload.size bytes, IntegrityError where the digest is not the pinned one, DiskError, and what
     ARRIVING raises. TARGET is only replaced by a payload that is right.
     """
     digest = hashlib.sha256()
     with write_atomically(target, payload.size) as out, Behind(out) as behind:
-        for data in stream(packed, payload.size, arriving):
+        for data in by_way_of(ahead(stream(packed, payload.size, arriving))):
             digest.update(data)
             write_all(out, data)
             behind.wrote(len(data))
+            behind.spent(len(data))
         sha256 = digest.hexdigest()
         if payload.sha256 not in (None, sha256):
             raise IntegrityError(

@@ -21,10 +21,14 @@ from typing import Any
 
 import fmnist_fetch
 from faults import payload as noise
+from fmnist_fetch.assembly import Assembly
+from fmnist_fetch.atomic import Seal
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Event, silent
+from fmnist_fetch.idx import IdxHeader
 from fmnist_fetch.layout import Layout
-from fmnist_fetch.manifest import DataFile, DebianPackage, Manifest, Payload, dumps
+from fmnist_fetch.manifest import DataFile, DebianPackage, Manifest, Payload
+from fmnist_fetch.notation import dumps
 from fmnist_fetch.origins import Choice
 from fmnist_fetch.prepare import prepare
 from fmnist_fetch.report import Report
@@ -166,11 +170,18 @@ def make(
             name = f"{plain}.gz" if packed else plain
             sample.payloads[plain] = data
             sample.files[name] = gz(data, plain) if packed else data
-            payload = Payload(plain, len(data), sha256(data) if pinned or not packed else None)
+            header = IdxHeader.parse(data, len(data), plain)
+            payload = Payload(plain, len(data), sha256(data) if pinned or not packed else None, header)
             head = 10 + len(plain) + 1 if packed else 0
             sample.donors[name] = rewrapped(sample.files[name], head)
             entries.append(file_of(name, sample.files[name], payload, split, role, length=length, head=head))
     return sample.changed(files=tuple(entries))
+
+
+def assemble(manifest: Manifest, layout: Layout, seals: Mapping[str, Seal]) -> None:
+    """The tensor file, out of payloads that all lie there."""
+    with Assembly(manifest, layout) as assembly:
+        assembly.complete(seals)
 
 
 def disk_of(root: Path) -> dict[str, tuple[bytes, int]]:

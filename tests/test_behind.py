@@ -43,3 +43,37 @@ def test_what_the_disk_refuses_is_raised_at_the_end(tmp_path: Path, monkeypatch:
         behind.wrote(STRETCH)
         with pytest.raises(OSError, match="No space left"):
             behind.close()
+
+
+@pytest.fixture
+def dropped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The spans, start and length, that were taken out of memory."""
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _file, start, length, _advice: calls.append((start, length)))
+    monkeypatch.setattr("fmnist_fetch.behind.LARGE", 3 * STRETCH)
+    return calls
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice about files")
+def test_of_a_large_file_what_nobody_reads_any_more_leaves_the_memory(
+    tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
+) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        behind = Behind(file)
+        for stretch in range(1, 7):
+            behind.spent(STRETCH)
+            behind.wrote(STRETCH)
+            behind.close()
+            assert len(synced) == stretch
+    assert dropped == [(0, stretch * STRETCH) for stretch in (4, 5, 6)]
+
+
+def test_what_somebody_may_still_read_stays_in_memory(
+    tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
+) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        behind = Behind(file)
+        for _ in range(6):
+            behind.wrote(STRETCH)
+            behind.close()
+    assert (len(synced), dropped) == (6, [])

@@ -12,7 +12,9 @@ from faults import Mirror
 from fmnist_fetch.catalogue import find, names
 from fmnist_fetch.cli import run
 from fmnist_fetch.errors import UsageError
-from fmnist_fetch.manifest import DataFile, DebianPackage, Payload, dumps, loads
+from fmnist_fetch.idx import IdxHeader
+from fmnist_fetch.manifest import DataFile, DebianPackage, Payload, loads
+from fmnist_fetch.notation import dumps
 from fmnist_fetch.spans import Piece, Span, Splice, cut
 from samples import Sample, disk_of, gz, make, sha256
 
@@ -84,6 +86,11 @@ OTHERS = {
     },
 }
 IDX_SIZES = {name: facts[1][0] for name, facts in FASHION.items()}
+SHAPES = {
+    f"{start}-{kind}-ubyte": IdxHeader("u1", (count, *shape))
+    for start, count in (("train", 60_000), ("t10k", 10_000))
+    for kind, shape in (("images-idx3", (28, 28)), ("labels-idx1", ()))
+}
 
 
 def places(file: DataFile) -> tuple[str, str]:
@@ -98,6 +105,7 @@ def test_fashion_mnist_is_pinned_file_by_file_piece_by_piece_and_unpacked() -> N
     for file in files:
         assert file.name == file.payload.name + ".gz"
         assert (file.split, file.role) == places(file)
+        assert file.payload.header == SHAPES[file.payload.name]
         assert [piece.span for piece in file.pieces] == cut(file.size, 256 * 1024)
 
 
@@ -143,7 +151,9 @@ def test_the_other_datasets_are_pinned_too(name: str) -> None:
     assert {file.payload.name: (file.size, file.sha256) for file in files} == OTHERS[name]
     for file in files:
         assert (file.split, file.role) == places(file)
-        assert file.payload == Payload(file.name.removesuffix(".gz"), IDX_SIZES[file.payload.name], None)
+        assert file.payload == Payload(
+            file.name.removesuffix(".gz"), IDX_SIZES[file.payload.name], None, SHAPES[file.payload.name]
+        )
         assert file.pieces == (Piece(Span(0, file.size), file.sha256),)
     assert len(find(name).classes) == 10
 

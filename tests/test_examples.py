@@ -17,7 +17,7 @@ import pytest
 
 from fmnist_fetch import catalogue, kit
 from fmnist_fetch.cli import parser, run
-from fmnist_fetch.manifest import dumps
+from fmnist_fetch.notation import dumps
 from samples import Sample, environment, gz, idx, images, lay
 
 Capture = pytest.CaptureFixture[str]

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from command import fetch
 from faults import KIB, LOGIN_HTML, CutSomewhere, Fault, Mirror, Randomly, Raw, Request, When, payload
 from fmnist_fetch.errors import ManifestError, SourceError
-from fmnist_fetch.manifest import DataFile, Manifest, dumps, loads
+from fmnist_fetch.manifest import DataFile, Manifest, loads
+from fmnist_fetch.notation import dumps
 from fmnist_fetch.sources import Tier
 from fmnist_fetch.sources.http import HttpMirror
 from fmnist_fetch.spans import Span

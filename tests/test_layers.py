@@ -14,10 +14,11 @@ from samples import HOME_OF_PACKAGE
 # A room may import from its own floor's left, or from a floor below. A new room gets its place here.
 FLOORS = (
     "version errors spans backoff intact",
-    "events checks caches manifest datasets catalogue idx layout pixels naming",
+    "events checks caches idx manifest notation datasets catalogue layout pixels naming",
     "atomic behind part suspects sources sources.folder sources.debian sources.answers sources.complaints"
     " sources.client sources.http",
-    "alongside plan order standing policy verdict ledger arrivals transfer delivery unpack tensorfile split tensors",
+    "alongside plan order standing policy verdict ledger arrivals transfer delivery unpack tensorfile assembly split"
+    " tensors",
     "report state lock origins share prepare target wheels tarball kit address shelf page serve idxfile collect author",
     "screen phrases tables bars progress notebook arguments ending api verbs view own lab completion cli __main__"
     " __init__",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,15 +11,17 @@ from hypothesis import strategies as st
 
 from fmnist_fetch.caches import HOMES
 from fmnist_fetch.errors import ManifestError
+from fmnist_fetch.idx import NAMES as NAMES_OF_TYPES
+from fmnist_fetch.idx import IdxHeader
 from fmnist_fetch.manifest import (
     LARGEST_PIECE,
     DataFile,
     DebianPackage,
     Manifest,
     Payload,
-    dumps,
     loads,
 )
+from fmnist_fetch.notation import dumps
 from fmnist_fetch.spans import Piece, Span, Splice, cut
 from samples import Sample
 
@@ -41,6 +44,9 @@ def data_files(draw: st.DrawFn, number: int, length: int) -> DataFile:
     payload = Payload(name, size, sha256_)
     if draw(st.booleans()):
         payload = Payload(name + "-unpacked", draw(st.integers(4, 2**40)), draw(st.none() | DIGESTS))
+        if draw(st.booleans()):
+            header = IdxHeader(draw(st.sampled_from(sorted(NAMES_OF_TYPES))), tuple(draw(st.lists(st.integers(0, 99), max_size=5))))
+            payload = replace(payload, size=header.file_size, header=header)
     splice = draw(st.none() | st.builds(Splice, st.binary(max_size=60), st.integers(0, 2**20)))
     role = ("images", "labels")[number % 2]
     return DataFile(name, size, sha256_, pieces, f"split{number // 2}", role, payload, splice)
@@ -110,6 +116,34 @@ size = 9
 sha256 = "{B}"
 unpacked = {{ name = "two", size = 12 }}
 """
+
+
+def test_a_shape_is_of_bytes_unless_another_type_is_given() -> None:
+    line = 'unpacked = { name = "two", size = 12 }\n'
+    assert read_header(bent(line, line + "shape = [4]\n")) == IdxHeader("u1", (4,))
+    assert read_header(bent(line, line + 'shape = [2]\ntype = "int16"\n')) == IdxHeader(">i2", (2,))
+    assert read_header(GOOD) is None
+
+
+def read_header(text: str) -> IdxHeader | None:
+    return loads(text.encode(), "mine.toml").files[1].payload.header
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ("shape = [5]", "file 2, shape and type make an IDX file of 13 bytes, not 12"),
+        ("shape = [4]\ntype = 'int16'", "file 2, shape and type make an IDX file of 16 bytes, not 12"),
+        ("shape = [4]\ntype = 'complex'", "file 2, type should be one of uint8, int8, int16"),
+        ("shape = [-4]", "file 2, shape should have whole numbers from 0 to 4,294,967,295, its entry 1 is -4"),
+        ("shape = [true]", "file 2, shape should have whole numbers from 0 to 4,294,967,295, its entry 1 is True"),
+        ("shape = 4", "file 2, shape should be an array of whole numbers, not 4"),
+        ("type = 'int16'", "file 2, type is not a known key"),
+    ],
+)
+def test_a_shape_that_can_not_be_is_told_with_its_place(lines: str, fault: str) -> None:
+    line = 'unpacked = { name = "two", size = 12 }\n'
+    assert [text[: len(fault)] for text in faults_of(bent(line, f"{line}{lines}\n"))] == [fault]
 
 
 def faults_of(text: str) -> tuple[str, ...]:

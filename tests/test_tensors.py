@@ -10,14 +10,15 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from fmnist_fetch.assembly import idx_header
 from fmnist_fetch.atomic import Seal, copy_within, stamp
 from fmnist_fetch.catalogue import find
 from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError
 from fmnist_fetch.manifest import Payload
 from fmnist_fetch.split import Split
 from fmnist_fetch.tensorfile import TensorFile
-from fmnist_fetch.tensors import idx_header, load, sound, write
-from samples import CLASSES, Sample, disk_of, file_of, flipped, gz, idx, lay, make, python, sha256
+from fmnist_fetch.tensors import load, sound
+from samples import CLASSES, Sample, assemble, disk_of, file_of, flipped, gz, idx, lay, make, python, sha256
 
 
 def digests(sample: Sample) -> dict[str, str]:
@@ -32,7 +33,7 @@ def tensors_of(sample: Sample, root: Path) -> Path:
     """Lay the payloads, write the tensor file, return its path."""
     layout = sample.layout(root)
     lay(layout.raw, sample.payloads)
-    write(sample.manifest, layout, seals(sample))
+    assemble(sample.manifest, layout, seals(sample))
     return layout.tensors
 
 
@@ -280,7 +281,7 @@ def test_the_pinned_digest_counts_and_not_the_one_in_the_file(sample: Sample, ro
     forged = sample.payloads["train-images-idx"][:16] + sample.payloads["train-images-idx"][16:][::-1]
     layout = sample.layout(root)
     (layout.raw / "train-images-idx").write_bytes(forged)
-    write(sample.manifest, layout, {**seals(sample), "train_images": Seal(sha256(forged))})
+    assemble(sample.manifest, layout, {**seals(sample), "train_images": Seal(sha256(forged))})
     assert tensors.exists()
     with pytest.raises(IntegrityError):
         loaded(sample, root)
@@ -309,7 +310,7 @@ def test_a_payload_whose_header_lies_is_a_format_error_and_no_tensor_file(sample
     data = sample.payloads["test-images-idx"]
     (layout.raw / "test-images-idx").write_bytes(idx(8, (20, 16, 17), data[16:]))
     with pytest.raises(FormatError, match="tells of 20 x 16 x 17"):
-        write(sample.manifest, layout, seals(sample))
+        assemble(sample.manifest, layout, seals(sample))
     assert not layout.processed.exists()
 
 
@@ -321,7 +322,7 @@ def test_a_payload_that_changes_while_it_is_read_is_an_integrity_error_and_no_te
     path = layout.raw / "train-labels-idx"
     path.write_bytes(flipped(path.read_bytes(), -1))
     with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
-        write(sample.manifest, layout, seals(sample))
+        assemble(sample.manifest, layout, seals(sample))
     assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
 
 
@@ -389,7 +390,7 @@ def test_payloads_that_were_just_verified_give_the_same_tensor_file_as_those_tha
 ) -> None:
     hashed = tensors.read_bytes()
     tensors.unlink()
-    write(sample.manifest, sample.layout(root), stamped(sample, root))
+    assemble(sample.manifest, sample.layout(root), stamped(sample, root))
     assert tensors.read_bytes() == hashed
 
 
@@ -399,7 +400,7 @@ def test_where_the_system_can_not_copy_by_itself_the_tensor_file_is_the_same(
     hashed = tensors.read_bytes()
     tensors.unlink()
     monkeypatch.delattr(os, "copy_file_range", raising=False)
-    write(sample.manifest, sample.layout(root), stamped(sample, root))
+    assemble(sample.manifest, sample.layout(root), stamped(sample, root))
     assert tensors.read_bytes() == hashed
 
 
@@ -409,7 +410,7 @@ def test_a_payload_that_was_written_to_since_it_was_verified_is_hashed_and_refus
     path.write_bytes(flipped(path.read_bytes(), 200))
     os.utime(path, ns=(1, 1))
     with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
-        write(sample.manifest, sample.layout(root), marks)
+        assemble(sample.manifest, sample.layout(root), marks)
     assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
 
 
@@ -425,7 +426,7 @@ def test_a_payload_that_is_written_to_while_it_is_copied_is_hashed_and_refused(
             os.utime(path, ns=(1, 1))
         return copy_within(source, *rest)
 
-    monkeypatch.setattr("fmnist_fetch.tensors.copy_within", meanwhile)
+    monkeypatch.setattr("fmnist_fetch.assembly.copy_within", meanwhile)
     with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
-        write(sample.manifest, sample.layout(root), marks)
+        assemble(sample.manifest, sample.layout(root), marks)
     assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}

@@ -15,7 +15,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from faults import KIB, payload
-from fmnist_fetch.manifest import DataFile, Manifest, Payload, dumps
+from fmnist_fetch.manifest import DataFile, Manifest, Payload
+from fmnist_fetch.notation import dumps
 from fmnist_fetch.spans import Piece, Span, cut
 
 PIECE = 64 * KIB

@@ -19,7 +19,9 @@ from xml.sax.saxutils import quoteattr
 
 from benchmarks.measure import UnavailableError
 from benchmarks.table import FASHION, Bench
-from fmnist_fetch.manifest import PIECE_LENGTH, DataFile, Manifest, Payload, dumps
+from fmnist_fetch.idx import IdxHeader
+from fmnist_fetch.manifest import PIECE_LENGTH, DataFile, Manifest, Payload
+from fmnist_fetch.notation import dumps
 from fmnist_fetch.spans import Piece, cut
 
 MIB = 1024 * 1024
@@ -84,8 +86,8 @@ def single(bench: Bench, size: int, times: int = 3) -> Served:
     name = f"single-{size}-idx1-ubyte"
     demand(bench.work, size * times)
     folder.mkdir(parents=True, exist_ok=True)
-    head = struct.pack(">2xBBI", 8, 1, size - 8)
-    file = pour(folder / name, noise(head, size), "train", None)
+    header = IdxHeader("u1", (size - 8,))
+    file = pour(folder / name, noise(header.dumps(), size), "train", header)
     return _served(bench, folder, f"single-{size}", [file])
 
 
@@ -102,7 +104,8 @@ def packed(bench: Bench, times: int) -> Served:
     values = source.stat().st_size - 16
     with body.open("wb") as out:
         out.writelines(deflate(steps(source, 16)))
-    head = struct.pack(">2xBB3I", 8, 3, values // 784 * times, 28, 28)
+    header = IdxHeader("u1", (values // 784 * times, 28, 28))
+    head = header.dumps()
     start = GZIP_HEAD + b"".join(deflate([head]))
     digest, check = hashlib.sha256(head), zlib.crc32(head)
     for part in (part for _ in range(times) for part in steps(source, 16)):
@@ -111,7 +114,7 @@ def packed(bench: Bench, times: int) -> Served:
     size = len(head) + values * times
     # An empty last part (03 00), then CRC-32 and size modulo 2**32 (RFC 1952, section 2.3.1).
     end = b"\x03\0" + struct.pack("<II", check, size % 2**32)
-    payload = Payload(f"packed-{times}-idx3-ubyte", size, digest.hexdigest())
+    payload = Payload(f"packed-{times}-idx3-ubyte", size, digest.hexdigest(), header)
     parts = chain([start], *(steps(body, 0) for _ in range(times)), [end])
     file = pour(folder / f"{payload.name}.gz", parts, "train", payload)
     body.unlink()
@@ -140,9 +143,9 @@ def many(bench: Bench, count: int, size: int) -> Served:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number in range(count):
-        head = struct.pack(">2xBBII", 8, 2, 1, size - 12)
-        data = noise(head + struct.pack(">I", number), size)
-        files.append(pour(folder / f"part-{number:04}-idx2-ubyte", data, f"part{number:04}", None))
+        header = IdxHeader("u1", (1, size - 12))
+        data = noise(header.dumps() + struct.pack(">I", number), size)
+        files.append(pour(folder / f"part-{number:04}-idx2-ubyte", data, f"part{number:04}", header))
     return _served(bench, folder, "many", files)
 
 
@@ -154,8 +157,11 @@ def noise(head: bytes, size: int) -> Iterator[bytes]:
         yield (mark + step[len(mark) :])[: size - start]
 
 
-def pour(path: Path, parts: Iterable[bytes], split: str, payload: Payload | None) -> DataFile:
-    """Write PARTS to PATH and describe the file: its digest and those of its pieces."""
+def pour(path: Path, parts: Iterable[bytes], split: str, inside: IdxHeader | Payload) -> DataFile:
+    """Write PARTS to PATH and describe the file: its digest and those of its pieces.
+
+    INSIDE is the payload that is packed in it, or the header of the one that it is.
+    """
     whole, piece, digests, size = hashlib.sha256(), hashlib.sha256(), [], 0
     with path.open("wb") as out:
         for part in parts:
@@ -174,7 +180,8 @@ def pour(path: Path, parts: Iterable[bytes], split: str, payload: Payload | None
         digests.append(piece.hexdigest())
     digest = whole.hexdigest()
     pieces = tuple(map(Piece, cut(size, PIECE_LENGTH), digests))
-    return DataFile(path.name, size, digest, pieces, split, "images", payload or Payload(path.name, size, digest))
+    payload = inside if isinstance(inside, Payload) else Payload(path.name, size, digest, inside)
+    return DataFile(path.name, size, digest, pieces, split, "images", payload)
 
 
 def demand(folder: Path, size: int) -> None:

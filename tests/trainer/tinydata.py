@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_fetch import tensors
+from fmnist_fetch.assembly import Assembly
 from fmnist_fetch.atomic import Seal
 from fmnist_fetch.catalogue import find
 from fmnist_fetch.idx import IdxHeader
 from fmnist_fetch.layout import Layout
-from fmnist_fetch.manifest import dumps, loads
+from fmnist_fetch.manifest import loads
+from fmnist_fetch.notation import dumps
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -58,7 +59,8 @@ def make_tiny(folder: Path, name: str = "tiny", seed: int = 5) -> Tiny:
     layout.raw.mkdir(parents=True)
     for file in manifest.files:
         layout.payload(file).write_bytes(_idx(arrays[file.split, file.role]))
-    tensors.write(manifest, layout, {file.tensor: Seal(file.sha256) for file in manifest.files})
+    with Assembly(manifest, layout) as assembly:
+        assembly.complete({file.tensor: Seal(file.sha256) for file in manifest.files})
     return Tiny(folder / "data", manifest_path)
 
 
