@@ -1,6 +1,5 @@
 """One attempt: an origin is to bring a task's bytes, through one worker. Pure."""
 
-from dataclasses import dataclass
 from math import inf
 
 from fmnist_fetch.plan import Task
@@ -10,21 +9,19 @@ TELLING = 512 * 1024
 SOON = 0.05
 
 
-@dataclass(eq=False)
 class Order:
     """One attempt: an origin is to bring a task's bytes."""
 
-    origin: int
-    task: Task
-    began: float
-    heard: float
-    worker: int = 0
-    got: int = 0
-    kept: int = 0
-    piece_since: float = 0.0
-    window: tuple[float, int] = (0.0, 0)
-    first: tuple[float, int] | None = None
-    over: bool = False
+    def __init__(self, origin: int, task: Task, worker: int, now: float) -> None:
+        self.origin = origin
+        self.task = task
+        self.worker = worker
+        self.began = self.heard = now
+        self.window = (now, 0)
+        self.got = self.kept = 0
+        self.piece_since = 0.0
+        self.first: tuple[float, int] | None = None
+        self.over = False
 
     def rate(self, now: float) -> float:
         """Bytes per second so far."""

@@ -3,8 +3,7 @@
 Every missing piece is in exactly one task, waiting or in hand, but for the last ones, which two workers may race for.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.spans import Piece, Span, missing
@@ -16,7 +15,6 @@ EARLIER_RUN = -1
 """The giver of what an earlier run held."""
 
 
-@dataclass(eq=False, slots=True)
 class Task:
     """A run of missing pieces of one file: bytes AT to STOP are still to come.
 
@@ -25,12 +23,13 @@ class Task:
     are on the disk too.
     """
 
-    file: int
-    at: int
-    stop: int
-    held: bytearray = field(default_factory=bytearray)
-    givers: set[int] = field(default_factory=set)
-    stored: int = 0
+    __slots__ = ("at", "file", "givers", "held", "stop", "stored")
+
+    def __init__(
+        self, file: int, at: int, stop: int, held: bytes | bytearray = b"", givers: Iterable[int] = (), stored: int = 0
+    ) -> None:
+        self.file, self.at, self.stop = file, at, stop
+        self.held, self.givers, self.stored = bytearray(held), set(givers), stored
 
     @property
     def span(self) -> Span:
@@ -81,7 +80,7 @@ class Plan:
         length = self._piece_length(number)
         starts = [span.start, *(index * length for index in sorted(held) if span.start < index * length < span.stop)]
         for start, stop in zip(starts, [*starts[1:], span.stop], strict=True):
-            beginning = bytearray(held.get(start // length, b""))
+            beginning = held.get(start // length, b"")
             givers = {EARLIER_RUN} if beginning else set()
             yield Task(number, start + len(beginning), stop, beginning, givers, len(beginning))
 
@@ -201,7 +200,7 @@ class Plan:
         """Put in hand the rest of TASK's last piece once more; None where two work on it already."""
         if self._elsewhere(task, Span(task.start, task.stop)):
             return None
-        twin = Task(task.file, task.at, task.stop, bytearray(task.held), set(task.givers))
+        twin = Task(task.file, task.at, task.stop, task.held, task.givers)
         self.in_hand.append(twin)
         return twin
 
@@ -216,14 +215,13 @@ class Plan:
         """Put in hand the pieces FIRST to LAST of the waiting task at PLACE; what is around them goes on waiting."""
         task = self.todo.pop(place)
         start, stop = self._piece(task.file, first).span.start, self._piece(task.file, last - 1).span.stop
-        carved = Task(task.file, start, stop)
+        around = [Task(task.file, stop, task.stop)] if stop < task.stop else []
         if start == task.start:
-            carved = replace(task, stop=stop)
-            before = []
+            task.stop, carved = stop, task
         else:
-            before = [replace(task, stop=start)]
-        after = [Task(task.file, stop, task.stop)] if stop < task.stop else []
-        self.todo[place:place] = before + after
+            task.stop, carved = start, Task(task.file, start, stop)
+            around.insert(0, task)
+        self.todo[place:place] = around
         self.in_hand.append(carved)
         return carved
 

@@ -236,7 +236,7 @@ class Policy:
         if key in self._suspect and task.givers - {number}:
             task.forget()
         self.standings[number].workers += 1
-        order = Order(number, task, now, now, worker, window=(now, 0))
+        order = Order(number, task, worker, now)
         self.orders.append(order)
         return order
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import inf
 
 from fmnist_fetch.backoff import full_jitter
@@ -15,7 +14,6 @@ SAME_WRONG = 5
 MORE_ROOM = 1 / 16
 
 
-@dataclass
 class Standing:
     """An origin's workers, failures in a row, the moment from which it may be asked again, and its last error.
 
@@ -25,17 +23,17 @@ class Standing:
     with which it came.
     """
 
-    origin: Origin
-    workers: int = 0
-    room: float = inf
-    keeper: int | None = None
-    failures: int = 0
-    ready: float = 0.0
-    rate: float | None = None
-    flow: float | None = None
-    error: SourceError | None = None
-    shut: set[int] = field(default_factory=set)
-    wrong: dict[tuple[int, int], Counter[str]] = field(default_factory=dict)
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.workers = self.failures = 0
+        self.room = inf
+        self.keeper: int | None = None
+        self.ready = 0.0
+        self.rate: float | None = None
+        self.flow: float | None = None
+        self.error: SourceError | None = None
+        self.shut: set[int] = set()
+        self.wrong: dict[tuple[int, int], Counter[str]] = {}
 
     @property
     def on_disk(self) -> bool:
