@@ -45,7 +45,8 @@ def data_files(draw: st.DrawFn, number: int, length: int) -> DataFile:
     if draw(st.booleans()):
         payload = Payload(name + "-unpacked", draw(st.integers(4, 2**40)), draw(st.none() | DIGESTS))
         if draw(st.booleans()):
-            header = IdxHeader(draw(st.sampled_from(sorted(NAMES_OF_TYPES))), tuple(draw(st.lists(st.integers(0, 99), max_size=5))))
+            shape = tuple(draw(st.lists(st.integers(0, 99), max_size=5)))
+            header = IdxHeader(draw(st.sampled_from(sorted(NAMES_OF_TYPES))), shape)
             payload = replace(payload, size=header.file_size, header=header)
     splice = draw(st.none() | st.builds(Splice, st.binary(max_size=60), st.integers(0, 2**20)))
     role = ("images", "labels")[number % 2]
