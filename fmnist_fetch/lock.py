@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from fmnist_fetch.errors import disk
 from fmnist_fetch.events import Listener, Stepped
@@ -20,45 +19,33 @@ def alone(layout: Layout, listener: Listener) -> Iterator[bool]:
     A holder that makes no progress for 10 seconds (hung, or crashed where the file system forgets nothing) and a
     file system that has no locks are mentioned once, and the work goes on without the lock. Raises DiskError.
     """
+    from filelock import FileLock, Timeout
+
     with disk(layout.raw):
         layout.raw.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = open(layout.lock, "ab")  # noqa: SIM115 - closed below
-    except OSError as exc:
-        _go_on(exc, listener)
-        yield False
-        return
-    with lock:
-        # Closed, it is given back; also by the system, when the process ends in whatever way.
-        yield _taken(lock, layout, listener)
-
-
-def _taken(lock: BinaryIO, layout: Layout, listener: Listener) -> bool:
+    lock = FileLock(layout.lock)
     seen, since, waited = _traces(layout), time.monotonic(), False
     while True:
         try:
-            import fcntl  # which not every system has
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
+            lock.acquire(timeout=0)
+        except Timeout:
             if not waited:
                 listener(Stepped("another process is fetching this dataset; waiting for it"))
                 waited = True
-        except (OSError, ImportError) as exc:
-            _go_on(exc, listener)
-            return False
-        time.sleep(POLL)
-        now = _traces(layout)
-        if now != seen:
-            seen, since = now, time.monotonic()
-        if time.monotonic() - since >= PATIENCE:
+            time.sleep(POLL)
+            now = _traces(layout)
+            if now != seen:
+                seen, since = now, time.monotonic()
+            if time.monotonic() - since < PATIENCE:
+                continue
             listener(Stepped("the other process makes no progress; going on without the lock, which does no harm"))
-            return False
-
-
-def _go_on(exc: Exception, listener: Listener) -> None:
-    listener(Stepped(f"the lock can't be taken here ({exc}); going on without it, which does no harm"))
+        except (OSError, NotImplementedError) as exc:
+            listener(Stepped(f"the lock can't be taken here ({exc}); going on without it, which does no harm"))
+        break
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
 
 
 def _traces(layout: Layout) -> list[tuple[str, int, int]]:

@@ -235,7 +235,7 @@ seen = set()
 sys.addaudithook(lambda event, arguments: seen.add(event) if event.startswith("socket.") else None)
 from fmnist_fetch.cli import run
 code = run(sys.argv[1:])
-heavy = sorted({"requests", "urllib3", "numpy", "tqdm", "ssl"} & sys.modules.keys())
+heavy = sorted({"requests", "urllib3", "numpy", "tqdm", "filelock", "ssl"} & sys.modules.keys())
 print("exit", code, "sockets", sorted(seen), "heavy", heavy)
 """
 

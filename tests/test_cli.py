@@ -237,7 +237,7 @@ def public() -> Iterator[Path]:
 
 # All rooms are loaded first: nobody may be unable to read them.
 AS_NOBODY = """
-import os, sys, importlib, pkgutil, fmnist_fetch, fcntl, encodings.idna
+import os, sys, importlib, pkgutil, fmnist_fetch, filelock, encodings.idna
 for room in pkgutil.walk_packages(fmnist_fetch.__path__, "fmnist_fetch."):
     if not room.name.endswith("__main__"):
         importlib.import_module(room.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,9 +19,9 @@ from fmnist_fetch.lock import alone
 from samples import Sample, disk_of, environment
 
 HOLDER = """
-import fcntl, sys
-with open(sys.argv[1], "ab") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -114,23 +113,6 @@ def test_where_no_lock_can_be_taken_the_work_goes_on_and_it_is_mentioned(sample:
     (sentence,) = sentences(events)
     assert sentence.startswith("the lock can't be taken here (")
     assert sentence.endswith("); going on without it, which does no harm")
-
-
-def test_a_system_or_a_file_system_without_locks_is_mentioned_and_the_work_goes_on(
-    sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    events: list[Event] = []
-    monkeypatch.setattr("fcntl.flock", refuse)
-    with alone(sample.layout(root), events.append) as locked:
-        assert not locked
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    with alone(sample.layout(root), events.append) as locked:
-        assert not locked
-    assert [sentence.partition(" (")[0] for sentence in sentences(events)] == ["the lock can't be taken here"] * 2
-    assert "No locks available" in sentences(events)[0]
 
 
 def test_a_failure_under_the_lock_gives_it_back(sample: Sample, root: Path) -> None:

@@ -56,6 +56,7 @@ def test_a_training_imports_the_tensor_reader_and_nothing_else_of_the_fetcher(ti
         "urllib3",
         "http.client",
         "tqdm",
+        "filelock",
         "matplotlib",
     }
 
