@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from fmnist_fetch.catalogue import find, names
@@ -19,8 +20,7 @@ from fmnist_fetch.pixels import statistics
 MOST_CLASSES_GUESSED = 1000
 
 
-@dataclass(frozen=True)
-class Wishes:
+class Wishes(NamedTuple):
     """What the author says of the dataset.
 
     `only` holds patterns of the names of its files, all if it is empty; `places` the places of files whose names do not
@@ -33,12 +33,11 @@ class Wishes:
     classes: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, Place] = MappingProxyType({})
     piece_length: int = PIECE_LENGTH
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(NamedTuple):
     """A manifest, the files that it was made from, and remarks for its author."""
 
     manifest: Manifest

@@ -5,9 +5,8 @@ import sys
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, disk
 from fmnist_fetch.idx import LONGEST_HEADER, TYPES, IdxHeader
@@ -24,8 +23,7 @@ _WHOLE = {"u1": "B", "i1": "b", ">i2": "h", ">i4": "i"}
 LEAVE_OUT = "or leave it out: --only takes a pattern of the names that belong to the dataset."
 
 
-@dataclass(frozen=True)
-class IdxFile:
+class IdxFile(NamedTuple):
     """A file at PATH, its entry in the manifest, and the header of the IDX array in it."""
 
     path: Path
@@ -50,7 +48,7 @@ class IdxFile:
                 hint=f"Write it with fewer dimensions, {LEAVE_OUT}",
             )
         _check_beside(path, payload)
-        return cls(path, DataFile(path.name, size, sha256, pieces, *place, replace(payload, header=header)), header)
+        return cls(path, DataFile(path.name, size, sha256, pieces, *place, payload._replace(header=header)), header)
 
     def values(self) -> Iterator[bytes]:
         """The values of the array as they lie in the file, in parts of any size."""

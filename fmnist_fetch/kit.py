@@ -10,7 +10,6 @@ import tarfile
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,8 +52,7 @@ What is here, besides the project:
 {remark}"""
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """The project as committed: the COMMIT, its moment in seconds since 1970, and its files."""
 
     commit: str

@@ -5,7 +5,8 @@ A manifest is the one thing that is trusted: all bytes, from whatever source, ar
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from fmnist_fetch.caches import HOMES
 from fmnist_fetch.checks import Faults, Table
@@ -20,8 +21,7 @@ ROLES = ("images", "labels")
 _TYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """The IDX file inside: its name, size in bytes, SHA-256 and header (None where nobody has pinned them yet)."""
 
     name: str
@@ -30,8 +30,7 @@ class Payload:
     header: IdxHeader | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(NamedTuple):
     """One file as its mirrors publish it, and the payload (unpacked IDX) that is in it.
 
     `packed` tells whether the file is a gzip of the payload or the payload itself. `splice` turns the Debian
@@ -58,16 +57,14 @@ class DataFile:
         return f"{self.split}_{self.role}"
 
 
-@dataclass(frozen=True, slots=True)
-class DebianPackage:
+class DebianPackage(NamedTuple):
     """A Debian package that carries the dataset, and the folder (absolute) in which it installs the files."""
 
     package: str
     folder: str
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A dataset: its files, where they can be had, and what its classes are called.
 
     `folder` is the dataset's folder under the root. `mean` and `std` are those of the training pixels over 255.
@@ -86,7 +83,7 @@ class Manifest:
     local: tuple[str, ...]
     debian: DebianPackage | None
     files: tuple[DataFile, ...]
-    caches: Mapping[str, str] = field(default_factory=dict)
+    caches: Mapping[str, str] = MappingProxyType({})
 
     def file(self, split: str, role: str) -> DataFile | None:
         """The file with this split and role, or None."""
@@ -144,7 +141,7 @@ def _file(table: Table, length: int) -> DataFile:
         )
         if payload.name == name:
             unpacked.fault("name", "is the name of the packed file too")
-    payload = replace(payload, header=_header(table, payload.size))
+    payload = payload._replace(header=_header(table, payload.size))
     splice = None
     if debian := table.table("debian"):
         splice = Splice(debian.hexadecimal("head"), debian.integer("skip", least=0))

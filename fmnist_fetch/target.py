@@ -4,7 +4,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fmnist_fetch.errors import UsageError
 
@@ -15,8 +15,7 @@ _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _SYSTEMS = {"macosx": ("darwin", "posix", "Darwin"), "win": ("win32", "nt", "Windows")}
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """A Python version ("3.12") on a platform as wheels name it ("manylinux_2_28_x86_64"), None for this machine's."""
 
     python: str

@@ -2,9 +2,8 @@
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fmnist_fetch.arguments import add_dataset, add_verb
 from fmnist_fetch.catalogue import find, names
@@ -22,8 +21,7 @@ MARGIN = "  "
 USUAL = 80
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One file on the disk: where, in which condition, its size in bytes, and what else there is to say."""
 
     path: Path

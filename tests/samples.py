@@ -127,7 +127,7 @@ class Sample:
 
     def changed(self, **changes: Any) -> Sample:
         """The same files under a manifest with other values."""
-        return replace(self, manifest=replace(self.manifest, **changes))
+        return replace(self, manifest=self.manifest._replace(**changes))
 
     def write(self, folder: Path) -> str:
         """Write the manifest to FOLDER and return its path."""
@@ -235,7 +235,7 @@ seen = set()
 sys.addaudithook(lambda event, arguments: seen.add(event) if event.startswith("socket.") else None)
 from fmnist_fetch.cli import run
 code = run(sys.argv[1:])
-heavy = sorted({"requests", "urllib3", "numpy", "tqdm", "filelock", "ssl"} & sys.modules.keys())
+heavy = sorted({"requests", "urllib3", "numpy", "tqdm", "filelock", "ssl", "html"} & sys.modules.keys())
 print("exit", code, "sockets", sorted(seen), "heavy", heavy)
 """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,7 +104,7 @@ def test_what_was_placed_in_part_is_copied_as_a_whole(root: Path) -> None:
 
 def without_shapes() -> tuple[DataFile, ...]:
     files = make().manifest.files
-    return tuple(replace(file, payload=replace(file.payload, header=None)) for file in files)
+    return tuple(file._replace(payload=file.payload._replace(header=None)) for file in files)
 
 
 @pytest.mark.parametrize("changes", [{"mean": None, "std": None}, {"files": without_shapes()}])
@@ -146,7 +145,7 @@ def test_a_failure_leaves_nothing_of_the_tensor_file(root: Path) -> None:
 def test_a_pinned_shape_that_the_payload_contradicts_is_the_manifest_s_fault(root: Path) -> None:
     sample = pinned(make())
     first, *others = sample.manifest.files
-    wrong = replace(first, payload=replace(first.payload, header=IdxHeader("u1", (60, 8, 32))))
+    wrong = first._replace(payload=first.payload._replace(header=IdxHeader("u1", (60, 8, 32))))
     sample = sample.changed(files=(wrong, *others))
     layout = sample.layout(root)
     lay(layout.raw, sample.payloads)

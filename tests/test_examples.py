@@ -44,7 +44,7 @@ ENDING = [line for line in examples() if line not in SERVING]
 @pytest.fixture
 def here(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the examples name; the catalogue's one dataset is small, and complete in the default root."""
-    small = replace(sample, manifest=replace(sample.manifest, name="fashion-mnist"))
+    small = replace(sample, manifest=sample.manifest._replace(name="fashion-mnist"))
     (tmp_path / "catalogue").mkdir()
     (tmp_path / "catalogue" / "fashion-mnist.toml").write_text(dumps(small.manifest))
     monkeypatch.setattr(catalogue, "_FOLDER", tmp_path / "catalogue")

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,7 +179,7 @@ def test_a_project_that_has_files_of_the_kits_own_names_is_refused(
     project: Project, sample: Sample, complete: Path, tmp_path: Path
 ) -> None:
     for name in (f"mirror/{sample.file().name}", "LAB.txt", "SHA256SUMS"):
-        greedy = replace(project, entries=(*project.entries, Entry(name, b"mine")))
+        greedy = project._replace(entries=(*project.entries, Entry(name, b"mine")))
         with pytest.raises(UsageError, match=name):
             packed(tmp_path / "kit.tar", greedy, sample, complete, [])
     assert not (tmp_path / "kit.tar").exists()

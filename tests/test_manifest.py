@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -47,7 +46,7 @@ def data_files(draw: st.DrawFn, number: int, length: int) -> DataFile:
         if draw(st.booleans()):
             shape = tuple(draw(st.lists(st.integers(0, 99), max_size=5)))
             header = IdxHeader(draw(st.sampled_from(sorted(NAMES_OF_TYPES))), shape)
-            payload = replace(payload, size=header.file_size, header=header)
+            payload = payload._replace(size=header.file_size, header=header)
     splice = draw(st.none() | st.builds(Splice, st.binary(max_size=60), st.integers(0, 2**20)))
     role = ("images", "labels")[number % 2]
     return DataFile(name, size, sha256_, pieces, f"split{number // 2}", role, payload, splice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import md5
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,7 +78,7 @@ show(*(np.asarray(stored[name]) for name in ("train_images", "train_labels", "te
 def manifest() -> Manifest:
     """A small dataset in the place of Fashion-MNIST."""
     caches = {"keras": "datasets/fashion-mnist", "paddle": "fashion-mnist"}
-    return replace(SAMPLE.manifest, folder="FashionMNIST", caches=caches)
+    return SAMPLE.manifest._replace(folder="FashionMNIST", caches=caches)
 
 
 @pytest.fixture

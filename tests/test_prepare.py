@@ -30,7 +30,7 @@ def stick(sample: Sample, tmp_path: Path) -> str:
 def with_file(sample: Sample, file: DataFile, published: bytes) -> Sample:
     """The sample with another first file."""
     files = (file, *sample.manifest.files[1:])
-    return replace(sample, manifest=replace(sample.manifest, files=files), files={**sample.files, file.name: published})
+    return replace(sample, manifest=sample.manifest._replace(files=files), files={**sample.files, file.name: published})
 
 
 def repacked(sample: Sample, published: bytes, payload: Payload) -> Sample:
@@ -128,7 +128,7 @@ def test_an_idx_file_whose_header_lies_is_a_format_error_and_no_tensor_file(
 
 def test_a_manifest_that_pins_another_payload_is_an_integrity_error(sample: Sample, root: Path, tmp_path: Path) -> None:
     good = sample.file()
-    bad = repacked(sample, sample.files[good.name], replace(good.payload, sha256="0" * 64))
+    bad = repacked(sample, sample.files[good.name], good.payload._replace(sha256="0" * 64))
     with pytest.raises(IntegrityError, match="wanted 0000"):
         bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
     assert not bad.layout(root).payload(bad.file()).exists()
@@ -138,7 +138,7 @@ def test_a_manifest_whose_pieces_contradict_its_file_is_told_and_not_tried_for_e
     sample: Sample, root: Path, tmp_path: Path
 ) -> None:
     good = sample.file()
-    bad = with_file(sample, replace(good, sha256="0" * 64), sample.files[good.name])
+    bad = with_file(sample, good._replace(sha256="0" * 64), sample.files[good.name])
     stick = str(lay(tmp_path / "stick", bad.files))
     bad.fetch(root, stick)
     with pytest.raises(ManifestError, match="its sha256 is not that of its pieces"):
@@ -148,7 +148,7 @@ def test_a_manifest_whose_pieces_contradict_its_file_is_told_and_not_tried_for_e
 def test_a_piece_that_nobody_has_ends_the_run_and_the_others_are_kept(sample: Sample, root: Path, stick: str) -> None:
     good = sample.file()
     pieces = (*good.pieces[:3], Piece(good.pieces[3].span, "0" * 64), *good.pieces[4:])
-    bad = with_file(sample, replace(good, pieces=pieces), sample.files[good.name])
+    bad = with_file(sample, good._replace(pieces=pieces), sample.files[good.name])
     with pytest.raises(IntegrityError):
         bad.fetch(root, stick, patience=3.0)
     kept = parts(bad.layout(root), (good,))[good.name]

@@ -187,7 +187,7 @@ def test_what_a_split_does_not_have_is_an_empty_array(role: str, absent: str, sa
 
 def sample_at(sample: Sample, root: Path) -> Sample:
     """SAMPLE with its tensor file beside another one of the same name."""
-    beside = replace(sample, manifest=replace(sample.manifest, name="whole"))
+    beside = replace(sample, manifest=sample.manifest._replace(name="whole"))
     tensors_of(beside, root)
     return beside
 
