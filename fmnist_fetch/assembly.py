@@ -4,7 +4,6 @@ Where the manifest pins the shapes, the places are known before the first byte c
 """
 
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,9 +19,8 @@ from fmnist_fetch.idx import LONGEST_HEADER, IdxHeader
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.pixels import statistics
-from fmnist_fetch.tensorfile import in_order, native, preamble
+from fmnist_fetch.tensorfile import in_order, metadata, native, preamble
 
-VERSION = "1"
 _STEP = 1024 * 1024
 _ANY_DIGEST = "0" * 64
 
@@ -118,18 +116,6 @@ def idx_header(path: Path, file: DataFile) -> IdxHeader:
     """The IDX header of FILE's payload at PATH; raises FormatError where it lies, DiskError."""
     with disk(path), open(path, "rb", buffering=0) as payload:
         return IdxHeader.parse(payload.read(LONGEST_HEADER), file.payload.size, str(path))
-
-
-def metadata(manifest: Manifest, digests: Mapping[str, str], mean: float | None, std: float | None) -> dict[str, str]:
-    """What the tensor file tells besides the tensors: the DIGESTS of their payloads by name, and the statistics."""
-    statistics = {} if mean is None else {"mean": repr(mean), "std": repr(std)}
-    return {
-        "format": VERSION,
-        "dataset": manifest.name,
-        "classes": json.dumps(manifest.classes),
-        **{f"sha256.{name}": digest for name, digest in digests.items()},
-        **statistics,
-    }
 
 
 def _places(manifest: Manifest) -> dict[str, int]:

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 from fmnist_fetch.errors import FormatError
 from fmnist_fetch.idx import IdxHeader
+from fmnist_fetch.manifest import Manifest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAMES = {"u1": "U8", "i1": "I8", ">i2": "I16", ">i4": "I32", ">f4": "F32", ">f8": "F64"}
+VERSION = "1"
 _IDX = {name: dtype for dtype, name in NAMES.items()}
 _LARGEST_HEADER = 16 * 1024 * 1024
 _STEP = 256 * 1024
@@ -53,6 +55,18 @@ def preamble(headers: Mapping[str, IdxHeader], metadata: Mapping[str, str]) -> b
     text = json.dumps(table, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
+
+
+def metadata(manifest: Manifest, digests: Mapping[str, str], mean: float | None, std: float | None) -> dict[str, str]:
+    """What the tensor file tells besides the tensors: the DIGESTS of their payloads by name, and the statistics."""
+    statistics = {} if mean is None else {"mean": repr(mean), "std": repr(std)}
+    return {
+        "format": VERSION,
+        "dataset": manifest.name,
+        "classes": json.dumps(manifest.classes),
+        **{f"sha256.{name}": digest for name, digest in digests.items()},
+        **statistics,
+    }
 
 
 def native(data: bytes, itemsize: int) -> bytes:

@@ -5,13 +5,12 @@ from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fmnist_fetch.assembly import metadata
 from fmnist_fetch.catalogue import find
 from fmnist_fetch.errors import FetchError, FormatError, IntegrityError
 from fmnist_fetch.idx import IdxHeader
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.manifest import DataFile, Manifest
-from fmnist_fetch.tensorfile import TensorFile, preamble
+from fmnist_fetch.tensorfile import TensorFile, metadata, preamble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

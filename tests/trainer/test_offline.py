@@ -15,10 +15,7 @@ from tinydata import Tiny, environment  # noqa: E402
 READER = {
     "fmnist_fetch",
     *(f"fmnist_fetch.{room}" for room in ("errors", "tensors", "tensorfile", "split", "layout", "catalogue", "caches")),
-    *(
-        f"fmnist_fetch.{room}"
-        for room in ("manifest", "checks", "idx", "spans", "pixels", "atomic", "behind", "datasets", "version")
-    ),
+    *(f"fmnist_fetch.{room}" for room in ("manifest", "checks", "idx", "spans", "atomic", "datasets", "version")),
 }
 
 SPY = """
