@@ -1,6 +1,7 @@
 """Where things lie under the root. The raw folder is torchvision's and d2l's: they read it as it is."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 from fmnist_fetch.manifest import DataFile, Manifest
@@ -35,6 +36,8 @@ class Layout:
     def __init__(self, root: str | os.PathLike[str] | None, manifest: Manifest) -> None:
         self.root = root_folder(root)
         self.raw = self.root / manifest.folder / "raw"
+        # The paths of thousands of files are asked for again and again.
+        self._within_raw = cache(self.raw.joinpath)
         self.processed = self.root / manifest.folder / "processed"
         self.tensors = self.processed / f"{manifest.name}.safetensors"
         self.work = self.root / manifest.folder / ".debian"
@@ -42,8 +45,8 @@ class Layout:
 
     def published(self, file: DataFile) -> Path:
         """The file as its mirrors publish it."""
-        return self.raw / file.name
+        return self._within_raw(file.name)
 
     def payload(self, file: DataFile) -> Path:
         """The unpacked IDX file."""
-        return self.raw / file.payload.name
+        return self._within_raw(file.payload.name)

@@ -22,6 +22,7 @@ from fmnist_fetch.behind import Behind
 from fmnist_fetch.errors import disk
 from fmnist_fetch.manifest import DataFile
 
+MANY = 128
 _HELD = re.compile(r"\.(.+)\.(\d{1,9})\.held")
 
 
@@ -53,6 +54,9 @@ class PartFile:
             file.seek(span.start)
             write_all(file, data)
             self._opened().wrote(len(data))
+        if file.fileno() > MANY:
+            # The system gives the lowest number that is free: that many files wait for the disk to finish them.
+            self.close()
         return True
 
     def read(self, start: int, count: int) -> bytes:
@@ -71,11 +75,9 @@ class PartFile:
         Never raises: what can't be kept would have to be fetched again, and no more than that.
         """
         self._holding.add(index)
-        with suppress(OSError):
-            self.part.parent.mkdir(parents=True, exist_ok=True)
-            with _open_to_fill(self._held_path(index)) as file:
-                file.seek(known)
-                write_all(file, memoryview(data)[known:])
+        with suppress(OSError), _open_to_fill(self._held_path(index)) as file:
+            file.seek(known)
+            write_all(file, memoryview(data)[known:])
 
     def held(self, indices: Iterable[int] | None = None) -> dict[int, bytes]:
         """The beginnings of pieces that an earlier run kept, by index; only those of INDICES are looked for."""
@@ -101,16 +103,16 @@ class PartFile:
         with self._lock, disk(self.path, self.file.size):
             self._opened().close()
             file = self._opened().file
-            if os.fstat(file.fileno()).st_size != self.file.size:
+            if (finished := stamp(file)).size != self.file.size:
                 # Only then: there are drivers for sticks that can't do it.
                 file.truncate(self.file.size)
+                finished = stamp(file)
             try:
                 settle(file, self.part, self.path)
             except FileNotFoundError:
                 # Another process that filled the same part file was first; its result is as good as ours.
                 if not verifies(self.path, self.file.size, self.file.sha256):
                     raise
-            finished = stamp(file)
         self.close()
         for index in list(self._holding):
             self.let_go(index)
@@ -127,7 +129,6 @@ class PartFile:
 
     def _opened(self) -> Behind:
         if self._open is None:
-            self.part.parent.mkdir(parents=True, exist_ok=True)
             self._open = Behind(_open_to_fill(self.part))
         return self._open
 
@@ -146,8 +147,15 @@ def lying(folder: Path) -> dict[str, set[int]]:
 
 
 def _open_to_fill(path: Path) -> BinaryIO:
-    """Open PATH for reading and writing as it is; make it if it is not there."""
-    return open(path, "r+b", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+    """Open PATH for reading and writing as it is; make it, and its folder, if it is not there."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return open(path, "r+b", buffering=0, opener=_creating)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "r+b", buffering=0, opener=_creating)
+
+
+def _creating(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_CREAT, 0o666)
 
 
 def scan(path: Path, file: DataFile) -> set[int]:
