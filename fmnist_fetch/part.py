@@ -54,9 +54,11 @@ class PartFile:
             file.seek(span.start)
             write_all(file, data)
             self._opened().wrote(len(data))
-        if file.fileno() > MANY:
-            # The system gives the lowest number that is free: that many files wait for the disk to finish them.
-            self.close()
+            if file.fileno() > MANY:
+                # The system gives the lowest number that is free: that many files wait for the disk to finish them.
+                self._opened().close()
+                file.close()
+                self._open = None
         return True
 
     def read(self, start: int, count: int) -> bytes:

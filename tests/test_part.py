@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from errno import ENOSPC
 from pathlib import Path
 from threading import Thread
 
@@ -219,3 +221,36 @@ def test_a_finished_file_has_the_stamp_that_is_returned(part: PartFile) -> None:
     finished = part.finish()
     with open(part.path, "rb") as file:
         assert stamp(file) == finished
+
+
+@pytest.fixture
+def few_open_files() -> Iterator[int]:
+    """As many files as this process may have open, which is as few as systems allow by default."""
+    resource = pytest.importorskip("resource", reason="this system has no such limit")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    yield 256
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_more_part_files_than_may_be_open_can_wait_to_be_finished(tmp_path: Path, few_open_files: int) -> None:
+    parts = [PartFile(tmp_path / f"data-{number}", FILE) for number in range(few_open_files + 50)]
+    for index in range(10):
+        assert all(part.put(index, piece(index)) for part in parts)
+    for part in parts:
+        part.finish()
+        assert part.path.read_bytes() == DATA
+    assert len(disk_of(tmp_path)) == len(parts)
+
+
+def test_what_the_disk_refuses_to_one_of_many_files_is_not_passed_over(
+    part: PartFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fmnist_fetch.part.MANY", 0)
+    monkeypatch.setattr("fmnist_fetch.behind.STRETCH", 1)
+    monkeypatch.setattr(os, "fdatasync", full)
+    with pytest.raises(DiskError, match="full"):
+        part.put(0, piece(0))
