@@ -26,7 +26,7 @@ _ANY_DIGEST = "0" * 64
 
 
 class Assembly:
-    """The tensor file of a dataset, made in a `with` block: it is there after `complete`, and nothing of it else."""
+    """The tensor file of a dataset, made in a `with` block: after `complete` it is there at its end, else nothing of it."""
 
     def __init__(self, manifest: Manifest, layout: Layout) -> None:
         self._manifest = manifest

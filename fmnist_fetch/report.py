@@ -43,7 +43,7 @@ class Report:
         if isinstance(event, Attempted):
             if event.received:
                 self.received[event.source] = self.received.get(event.source, 0) + event.received
-            if event.error is not None and event.source != self.own:
+            if (event.error is not None or event.wrong) and event.source != self.own:
                 # That files to be repaired are damaged is no news, and no source has failed.
-                self.retries += 1
+                self.retries += event.error is not None
                 self.wrong_pieces += event.wrong

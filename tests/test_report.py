@@ -29,6 +29,12 @@ def test_bytes_are_added_up_by_source_and_failures_counted() -> None:
     assert (report.pieces, report.good, report.retries, report.wrong_pieces) == (10, 2, 3, 1)
 
 
+def test_a_wrong_piece_counts_also_in_an_attempt_that_went_on() -> None:
+    report = Report("mine", Path("root"), Path("tensors"))
+    report.note(attempt("one", 100, wrong=1))
+    assert (report.retries, report.wrong_pieces) == (0, 1)
+
+
 def test_what_is_kept_of_damaged_files_is_no_failure_of_a_source() -> None:
     report = Report("mine", Path("root"), Path("root/Mine/processed/mine.safetensors"))
     report.note(attempt(report.own, 900, error="wrong bytes", wrong=1))
