@@ -26,7 +26,7 @@ _ANY_DIGEST = "0" * 64
 
 
 class Assembly:
-    """The tensor file of a dataset, made in a `with` block: after `complete` it is there at its end, else nothing of it."""
+    """The tensor file of a dataset, made in a `with` block: complete at its end, or nothing of it is there."""
 
     def __init__(self, manifest: Manifest, layout: Layout) -> None:
         self._manifest = manifest
