@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from io import BytesIO
 from pathlib import Path
-from socket import gaierror
 from threading import Thread
-from typing import Any
 
 import pytest
-from urllib3 import HTTPConnectionPool, HTTPResponse
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    DecodeError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ProtocolError,
-    ProxyError,
-    ReadTimeoutError,
-)
+import requests
+import responses
 
 from faults import (
     ACCESS_DENIED,
@@ -49,47 +37,19 @@ from test_folder import all_of
 
 BASE = "https://mirror.example/mine/"
 SPAN = Span(2000, 5000)
-POOL: Any = None
-
-
-class Wire:
-    """What servers answer, one prepared answer after the other; the last one for a URL is given again."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, list[Callable[[], HTTPResponse]]] = {}
-        self.unasked: set[str] = set()
-        self.headers: list[dict[str, str]] = []
-
-    def add(self, url: str, status: int, body: bytes | Exception, headers: Mapping[str, str]) -> None:
-        def answer() -> HTTPResponse:
-            if isinstance(body, Exception):
-                raise body
-            return HTTPResponse(BytesIO(body), headers, status, preload_content=False)
-
-        self.answers.setdefault(url, []).append(answer)
-        self.unasked.add(url)
-
-    def urlopen(self, pool: HTTPConnectionPool, method: str, path: str, **options: Any) -> HTTPResponse:
-        assert (method, options["redirect"], options["retries"]) == ("GET", False, False)
-        url = f"{pool.scheme}://{pool.host}{path}"
-        self.headers.append(dict(options["headers"]))
-        self.unasked.discard(url)
-        answers = self.answers[url]
-        return (answers.pop(0) if len(answers) > 1 else answers[0])()
 
 
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    wire = Wire()
-    monkeypatch.setattr(HTTPConnectionPool, "urlopen", lambda pool, *args, **kept: wire.urlopen(pool, *args, **kept))
-    yield wire
-    assert not wire.unasked
+def wire() -> Iterator[responses.RequestsMock]:
+    """What the mirror answers, one prepared answer after the other; each must be asked for."""
+    with responses.RequestsMock() as wire:
+        yield wire
 
 
 class Asked:
     """One file on one mirror, with the answers that are prepared for it."""
 
-    def __init__(self, sample: Sample, wire: Wire) -> None:
+    def __init__(self, sample: Sample, wire: responses.RequestsMock) -> None:
         self.file = sample.file()
         self.data = sample.files[self.file.name]
         self.url = BASE + self.file.name
@@ -102,7 +62,7 @@ class Asked:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if isinstance(body, bytes):
             named.setdefault("Content-Length", str(len(body)))
-        self._wire.add(url or self.url, status, body, named)
+        self._wire.add(responses.GET, url or self.url, status=status, body=body, headers=named)
 
     def gives(self, span: Span, *, stated: str = "", **headers: str) -> None:
         """Prepare a right 206 for SPAN, or one that STATES another range."""
@@ -118,11 +78,11 @@ class Asked:
         return caught.value
 
     def headers(self, number: int = 0) -> dict[str, str]:
-        return self._wire.headers[number]
+        return dict(self._wire.calls[number].request.headers)
 
 
 @pytest.fixture
-def asked(sample: Sample, wire: Wire) -> Iterator[Asked]:
+def asked(sample: Sample, wire: responses.RequestsMock) -> Iterator[Asked]:
     asked = Asked(sample, wire)
     yield asked
     asked.source.close()
@@ -360,16 +320,17 @@ def test_a_redirect_to_another_kind_of_address_is_an_error_of_the_source(asked: 
 @pytest.mark.parametrize(
     ("failure", "meaning"),
     [
-        (NameResolutionError("mirror.example", POOL, gaierror(-2, "unknown")), "its name does not resolve"),
-        (NewConnectionError(POOL, "[Errno 101] Network is unreachable"), "no route to it"),
-        (NewConnectionError(POOL, "[Errno 111] Connection refused"), "refuses connections"),
-        (ProtocolError("Connection aborted.", OSError(104, "Connection reset by peer")), "reset the connection"),
-        (ProxyError("no tunnel", OSError("Tunnel connection failed: 407")), "can't be reached through the proxy"),
-        (ReadTimeoutError(POOL, "/", "Read timed out."), "said nothing"),
-        (ConnectTimeoutError(POOL, "in vain"), "said nothing"),
-        (ProtocolError("InvalidChunkLength(got length b'x')"), "broken framing"),
-        (DecodeError("incorrect header check"), "no sound answer (DecodeError)"),
-        (HTTPError("something new"), "no sound answer (HTTPError)"),
+        (requests.ConnectionError("Failed to resolve 'mirror.example'"), "its name does not resolve"),
+        (requests.ConnectionError("[Errno 101] Network is unreachable"), "no route to it"),
+        (requests.ConnectionError("[Errno 111] Connection refused"), "refuses connections"),
+        (requests.ConnectionError("[Errno 104] Connection reset by peer"), "reset the connection"),
+        (requests.exceptions.ProxyError("ProxyError: no tunnel"), "can't be reached through the proxy"),
+        (requests.exceptions.ProxyError("Connection refused"), "can't be reached through the proxy"),
+        (requests.ReadTimeout("Read timed out."), "said nothing"),
+        (requests.ConnectTimeout("timed out"), "said nothing"),
+        (requests.exceptions.ChunkedEncodingError("InvalidChunkLength"), "broken framing"),
+        (requests.exceptions.ContentDecodingError("incorrect header check"), "no sound answer (ContentDecodingError)"),
+        (requests.RequestException("something new"), "no sound answer (RequestException)"),
     ],
 )
 def test_every_failure_of_the_library_is_told_in_the_words_of_the_network(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from urllib3 import BaseHTTPResponse
+import requests
 
 from fmnist_fetch import suspects
 from fmnist_fetch.errors import AGAIN, SourceError
@@ -33,42 +33,42 @@ class Answer(NamedTuple):
     oddity: str | None
 
 
-def judge(response: BaseHTTPResponse, name: str, file: DataFile, span: Span) -> Answer:
+def judge(response: requests.Response, name: str, file: DataFile, span: Span) -> Answer:
     """What RESPONSE of the mirror NAME holds, where SPAN of FILE was asked for; raises SourceError if it is of no use.
 
     A 200 is the whole file: the mirror ignores ranges.
     """
-    if response.status == 206:
+    if response.status_code == 206:
         return _partial(response, name, file, span)
-    if response.status == 200:
+    if response.status_code == 200:
         return _whole(response, name, file)
     raise _refusal(response, name, file)
 
 
-def _partial(response: BaseHTTPResponse, name: str, file: DataFile, span: Span) -> Answer:
+def _partial(response: requests.Response, name: str, file: DataFile, span: Span) -> Answer:
     stated = response.headers.get("Content-Range", "")
     match = _CONTENT_RANGE.fullmatch(stated.strip())
     if not match or int(match[1]) != span.start or int(match[2]) < span.start:
         wanted = f"bytes {span.start}-{span.stop - 1}/{file.size}"
         facts = f"{name}: {file.name}: answered {stated[:80] or 'no range'}, wanted {wanted}"
-        raise SourceError(facts, status=response.status)
+        raise SourceError(facts, status=response.status_code)
     total = file.size if match[3] == "*" else int(match[3])
     stop = int(match[2]) + 1
     return Answer(Span(span.start, min(stop, span.stop)), _coded(response, stop - span.start), _oddity(file, total))
 
 
-def _whole(response: BaseHTTPResponse, name: str, file: DataFile) -> Answer:
+def _whole(response: requests.Response, name: str, file: DataFile) -> Answer:
     length = response.headers.get("Content-Length", "")
     decode = _coded(response, file.size)
     size = int(length) if length.isdecimal() and not decode else file.size
     if size < file.pieces[0].span.length:
         what = _suspect(response, file) or "another file, or a part of it"
         facts = f"{name}: {file.name} has {size:,} bytes there, wanted {file.size:,} ({what})"
-        raise SourceError(facts, status=response.status, telling=2)
+        raise SourceError(facts, status=response.status_code, telling=2)
     return Answer(Span(0, min(size, file.size)), decode, _oddity(file, size))
 
 
-def _coded(response: BaseHTTPResponse, length: int) -> bool:
+def _coded(response: requests.Response, length: int) -> bool:
     """Whether a content coding lies on top of the LENGTH bytes expected.
 
     Many servers label a .gz file as gzip-coded and send it as it is; then the length is right, and it stays as it is.
@@ -77,8 +77,8 @@ def _coded(response: BaseHTTPResponse, length: int) -> bool:
     return coding != "identity" and response.headers.get("Content-Length") != str(length)
 
 
-def _refusal(response: BaseHTTPResponse, name: str, file: DataFile) -> SourceError:
-    status = response.status
+def _refusal(response: requests.Response, name: str, file: DataFile) -> SourceError:
+    status = response.status_code
     permanent = 400 <= status < 500 and status not in _TRANSIENT
     told = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", "").strip())
     what = _oddity(file, int(told[1])) if told and status == 416 else _suspect(response, file)
@@ -100,11 +100,11 @@ def _oddity(file: DataFile, size: int) -> str | None:
     return f"the file has {size:,} bytes there, wanted {file.size:,}" + (f": {what}" if what else "")
 
 
-def _suspect(response: BaseHTTPResponse, file: DataFile) -> str | None:
+def _suspect(response: requests.Response, file: DataFile) -> str | None:
     """What the body of a wrong answer seems to be, judged by its first bytes."""
     start = b""
     with suppress(Exception):
-        start = response.read1(1024, decode_content=True)
+        start = response.raw.read1(1024, decode_content=True)
     return suspects.describe(start, file, content_type=response.headers.get("Content-Type", ""))
 
 

@@ -3,7 +3,7 @@
 import re
 
 import requests
-from urllib3.exceptions import LocationValueError, SSLError
+from urllib3.exceptions import ReadTimeoutError
 
 from fmnist_fetch.errors import CHECK_NETWORK, SourceError
 
@@ -18,22 +18,22 @@ _SIGNS = (
     ("without response", "hung up without an answer"),
     ("InvalidChunkLength", "sent an answer with broken framing"),
     ("IncompleteRead", "hung up in the middle of an answer"),
-    ("timed out", "said nothing for several seconds"),
-    ("Timeout", "said nothing for several seconds"),
 )
 
 
 def translate(exc: Exception, name: str) -> SourceError:
     """The failure EXC of the mirror NAME as a SourceError."""
     text = f"{type(exc).__name__}: {exc}"
-    if isinstance(exc, SSLError):
+    if isinstance(exc, requests.exceptions.SSLError):
         return SourceError(
             f"{name}: its certificate is not trusted ({_reason(text)})",
             hint="Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file.",
             permanent=True,
         )
-    if isinstance(exc, (LocationValueError, requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)):
+    if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return SourceError(f"{name}: not a usable URL", hint="Check the address of the mirror.", permanent=True)
+    if isinstance(exc, (requests.Timeout, ReadTimeoutError, TimeoutError)) or "timed out" in text:
+        return SourceError(f"{name} said nothing for several seconds", hint=CHECK_NETWORK)
     for sign, meaning in _SIGNS:
         if sign in text:
             return SourceError(f"{name} {meaning}", hint=CHECK_NETWORK)

@@ -9,8 +9,7 @@ from contextlib import suppress
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
-from urllib3 import BaseHTTPResponse, Timeout
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest import DataFile
@@ -21,7 +20,8 @@ from fmnist_fetch.sources.complaints import translate
 from fmnist_fetch.spans import Span
 from fmnist_fetch.suspects import LOGIN_PAGE, looks_like_page
 
-TIMEOUT = Timeout(connect=5.0, read=5.0)
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 5.0
 REDIRECTS = 5
 _MOST = 128 * 1024
 
@@ -65,7 +65,7 @@ class HttpSource:
         self._client = Client()
         self._lock = threading.Lock()
         self._stopped = False
-        self._response: BaseHTTPResponse | None = None
+        self._response: requests.Response | None = None
         self._file: DataFile | None = None
         self._span = Span(0, 0)
         self._decode = False
@@ -96,7 +96,7 @@ class HttpSource:
             response = self._response
         if response is not None:
             with suppress(Exception):
-                response.shutdown()
+                response.raw.shutdown()
 
     def close(self) -> None:
         """Close the connection."""
@@ -122,17 +122,17 @@ class HttpSource:
         self._file = file
         self._fresh = True
 
-    def _note_ranges(self, response: BaseHTTPResponse, file: DataFile, span: Span) -> None:
+    def _note_ranges(self, response: requests.Response, file: DataFile, span: Span) -> None:
         """Remember whether the server serves ranges; raises SourceError at the first surprise that it does not."""
         known = self._mirror.serves_ranges
-        if response.status == 200:
+        if response.status_code == 200:
             self._mirror.serves_ranges = False
             if span.start > 0 and known is not False:
                 raise SourceError(f"{self._mirror.name} ignores ranges: {file.name} comes from its start each time")
         else:
             self._mirror.serves_ranges = True
 
-    def _get(self, url: str, span: Span) -> BaseHTTPResponse:
+    def _get(self, url: str, span: Span) -> requests.Response:
         self.status = None
         # Redirects are followed here: the library would read the whole body of each, however long it is.
         for hop in range(REDIRECTS + 1):
@@ -140,9 +140,9 @@ class HttpSource:
                 raise SourceError(f"{self._mirror.name}: stopped")
             try:
                 response = self._exchange(url, span)
-                target = response.get_redirect_location()
-                if not target:
-                    self.status = response.status
+                target = self._client.redirect_target(response)
+                if target is None:
+                    self.status = response.status_code
                     return response
                 response.close()
                 url = urljoin(url, target)
@@ -153,7 +153,7 @@ class HttpSource:
                 raise error from exc
         raise SourceError(f"{self._mirror.name} redirects in a circle", hint="Check the address of the mirror.")
 
-    def _exchange(self, url: str, span: Span) -> BaseHTTPResponse:
+    def _exchange(self, url: str, span: Span) -> requests.Response:
         """One request; once more at once if a connection that was kept alive turns out to be dead.
 
         Servers close idle connections when they like (RFC 9112, section 9.3.1), and that says nothing against them.
@@ -162,9 +162,9 @@ class HttpSource:
         while True:
             kept_alive, self._kept_alive = self._kept_alive, False
             try:
-                return self._client.get(url, wanted, TIMEOUT)
-            except HTTPError as exc:
-                if not kept_alive or self._stopped or isinstance(exc, ReadTimeoutError):
+                return self._client.get(url, wanted, (CONNECT_TIMEOUT, READ_TIMEOUT))
+            except requests.ConnectionError:
+                if not kept_alive or self._stopped:
                     raise
                 self._client.hang_up()
 
@@ -174,7 +174,7 @@ class HttpSource:
         if response is None or self._stopped:
             raise SourceError(f"{self._mirror.name}: stopped")
         try:
-            data: bytes = response.read1(min(most, _MOST), decode_content=self._decode)
+            data: bytes = response.raw.read1(min(most, _MOST), decode_content=self._decode)
         except (HTTPError, requests.RequestException, OSError, ValueError, AttributeError) as exc:
             raise translate(exc, self._mirror.name) from exc
         if not data:
@@ -186,7 +186,7 @@ class HttpSource:
             self._finish(response)
         return data
 
-    def _check_beginning(self, response: BaseHTTPResponse, data: bytes) -> None:
+    def _check_beginning(self, response: requests.Response, data: bytes) -> None:
         """Raise SourceError if a body that should be the file's begins as a page: no wrong bytes, but no answer."""
         self._fresh = False
         typed = response.headers.get("Content-Type", "").startswith("text/html")
@@ -194,17 +194,17 @@ class HttpSource:
             facts, hint = f"{self._mirror.name}: {LOGIN_PAGE}", "Log in to the network with a browser, then run again."
             raise SourceError(facts, hint=hint, telling=2)
 
-    def _finish(self, response: BaseHTTPResponse) -> None:
+    def _finish(self, response: requests.Response) -> None:
         """Give the connection back for the next request; close it where the body goes on past its end."""
         with self._lock:
             self._response = None
-        length = response.length_remaining
+        length = response.raw.length_remaining
         if length == 0 and not self._decode:
             with suppress(Exception):
                 # Nothing is left to drain, but it is this that lets go of the socket's file object; without it, closing
                 # the connection later would wait for the garbage collector.
-                response.drain_conn()
-                response.release_conn()
+                response.raw.drain_conn()
+                response.raw.release_conn()
                 self._kept_alive = True
                 return
         response.close()
