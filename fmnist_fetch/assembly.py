@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from fmnist_fetch.atomic import Seal, Stamp, copy_within, stamp, write_all, write_atomically
+from fmnist_fetch.atomic import Seal, Stamp, copy_within, stamp, write_atomically
 from fmnist_fetch.behind import STRETCH, Behind
 from fmnist_fetch.errors import IntegrityError, ManifestError, disk
 from fmnist_fetch.idx import LONGEST_HEADER, IdxHeader
@@ -64,9 +64,7 @@ class Assembly:
                 for data in payload:
                     values = memoryview(data)[skip:]
                     skip -= len(data) - len(values)
-                    write_all(out, values)
-                    behind.wrote(len(values))
-                    behind.spent(len(values))
+                    behind.write(values)
                     yield data
         self._placed.add(file.tensor)
 
@@ -83,10 +81,10 @@ class Assembly:
         start = preamble(headers, metadata(self._manifest, digests, *_statistics(self._manifest, self._layout)))
         out = self._opened()
         with disk(self._layout.tensors, self._needed), Behind(out) as behind:
-            write_all(out, start)
+            behind.write(start)
             for name in in_order(headers):
                 if name in self._placed:
-                    out.seek(_size(headers[name]), os.SEEK_CUR)
+                    out.seek(headers[name].values_size, os.SEEK_CUR)
                     continue
                 with disk(payloads[name]), open(payloads[name], "rb", buffering=0) as payload:
                     if not (
@@ -128,12 +126,8 @@ def _places(manifest: Manifest) -> dict[str, int]:
     places = {}
     for name in in_order(headers):
         places[name] = at
-        at += _size(headers[name])
+        at += headers[name].values_size
     return places
-
-
-def _size(header: IdxHeader) -> int:
-    return header.file_size - header.offset
 
 
 def _counted(manifest: Manifest) -> DataFile | None:
@@ -175,7 +169,5 @@ def _copy(payload: BinaryIO, header: IdxHeader, behind: Behind) -> str:
     digest = hashlib.sha256(payload.read(header.offset))
     while data := payload.read(_STEP):
         digest.update(data)
-        write_all(behind.file, native(data, header.itemsize))
-        behind.wrote(len(data))
-        behind.spent(len(data))
+        behind.write(native(data, header.itemsize))
     return digest.hexdigest()

@@ -68,9 +68,14 @@ class IdxHeader(NamedTuple):
         return 4 + 4 * len(self.shape)
 
     @property
+    def values_size(self) -> int:
+        """The size in bytes of the values."""
+        return math.prod(self.shape) * self.itemsize
+
+    @property
     def file_size(self) -> int:
         """The size in bytes of the whole IDX file that has this header."""
-        return self.offset + math.prod(self.shape) * self.itemsize
+        return self.offset + self.values_size
 
 
 def _lie(origin: str, fault: str) -> FormatError:

@@ -50,14 +50,14 @@ class PartFile:
         if len(data) != span.length or hashlib.sha256(data).hexdigest() != sha256:
             return False
         with self._lock, disk(self.part, self.file.size):
-            file = self._opened().file
-            file.seek(span.start)
-            write_all(file, data)
-            self._opened().wrote(len(data))
-            if file.fileno() > MANY:
+            behind = self._opened()
+            behind.file.seek(span.start)
+            write_all(behind.file, data)
+            behind.wrote(len(data))
+            if behind.file.fileno() > MANY:
                 # The system gives the lowest number that is free: that many files wait for the disk to finish them.
-                self._opened().close()
-                file.close()
+                behind.close()
+                behind.file.close()
                 self._open = None
         return True
 

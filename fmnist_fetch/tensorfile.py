@@ -50,7 +50,7 @@ def preamble(headers: Mapping[str, IdxHeader], metadata: Mapping[str, str]) -> b
     stop = 0
     for name in in_order(headers):
         header = headers[name]
-        start, stop = stop, stop + header.file_size - header.offset
+        start, stop = stop, stop + header.values_size
         table[name] = {"dtype": NAMES[header.dtype], "shape": header.shape, "data_offsets": [start, stop]}
     text = json.dumps(table, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -118,7 +118,7 @@ class TensorFile:
             start, stop = (len(self.preamble) + offset for offset in entry["data_offsets"])
             if not len(self.preamble) <= start <= stop <= self.size:
                 raise ValueError(f"{name} lies outside of it")
-            if stop - start != header.file_size - header.offset:
+            if stop - start != header.values_size:
                 raise ValueError(f"{name} has other bytes than its shape")
             tensors[name] = Tensor(header, start, stop)
         return tensors, metadata

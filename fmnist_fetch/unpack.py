@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from fmnist_fetch.alongside import ahead
-from fmnist_fetch.atomic import Seal, stamp, write_all, write_atomically
+from fmnist_fetch.atomic import Seal, stamp, write_atomically
 from fmnist_fetch.behind import Behind
 from fmnist_fetch.errors import FormatError, IntegrityError, disk
 from fmnist_fetch.manifest import Payload
@@ -51,9 +51,7 @@ def unpack(
     with write_atomically(target, payload.size) as out, Behind(out) as behind:
         for data in by_way_of(ahead(stream(packed, payload.size, arriving))):
             digest.update(data)
-            write_all(out, data)
-            behind.wrote(len(data))
-            behind.spent(len(data))
+            behind.write(data)
         sha256 = digest.hexdigest()
         if payload.sha256 not in (None, sha256):
             raise IntegrityError(
