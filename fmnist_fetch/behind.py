@@ -20,6 +20,7 @@ class Behind:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
+        self._start = file.tell()
         self._count = 0
         self._spent = 0
         self._thread: threading.Thread | None = None
@@ -46,7 +47,7 @@ class Behind:
             self._thread.start()
 
     def spent(self, count: int) -> None:
-        """Nobody will read the next COUNT bytes here any more; these follow upon those that were said before."""
+        """Nobody will read the next COUNT bytes any more; the first are those where the file stood at the beginning."""
         self._spent += count
 
     def close(self) -> None:
@@ -61,6 +62,6 @@ class Behind:
         try:
             os.fdatasync(self.file.fileno())
             if self._spent > LARGE and hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(self.file.fileno(), 0, self._spent, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(self.file.fileno(), self._start, self._spent, os.POSIX_FADV_DONTNEED)
         except OSError as exc:
             self._failure = exc

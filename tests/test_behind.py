@@ -68,6 +68,19 @@ def test_of_a_large_file_what_nobody_reads_any_more_leaves_the_memory(
     assert dropped == [(0, stretch * STRETCH) for stretch in (4, 5, 6)]
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice about files")
+def test_what_leaves_the_memory_begins_where_the_file_stood(
+    tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
+) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        file.seek(12345)
+        behind = Behind(file)
+        behind.spent(4 * STRETCH)
+        behind.wrote(STRETCH)
+        behind.close()
+    assert (len(synced), dropped) == (1, [(12345, 4 * STRETCH)])
+
+
 def test_what_somebody_may_still_read_stays_in_memory(
     tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
 ) -> None:
