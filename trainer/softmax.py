@@ -11,6 +11,10 @@ from torch import Tensor
 
 INITIAL_SPREAD = 0.01
 
+# MKL makes these two ready when they are first called. What a second thread computes in that moment is wrong in the
+# fourth digit, and of a hundred equal runs one then ends with other bits. So the first call is one thread's.
+torch.ones(1).exp().log()
+
 
 @dataclass(frozen=True)
 class Model:

@@ -1,6 +1,9 @@
 """The mathematics, held against autograd and torch's own cross-entropy."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +14,7 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
+from tinydata import environment  # noqa: E402
 from trainer.softmax import (  # noqa: E402
     Model,
     accuracy,
@@ -136,3 +140,24 @@ def test_the_likeliest_labels_come_with_their_probabilities_best_first() -> None
     chances, labels = top(torch.tensor([[0.1, 0.6, 0.3]]).log(), 2)
     assert labels.tolist() == [[1, 2]]
     assert chances[0].tolist() == pytest.approx([0.6, 0.3])
+
+
+FIRST_AND_SECOND = """
+import os, torch
+from trainer.softmax import log_softmax
+scores = torch.rand(2560, 10)
+differing = 0
+for _ in range(200):
+    if not (child := os.fork()):
+        torch.set_num_threads(2)
+        torch.rand(10, 784) @ torch.rand(784, 2560)  # now both threads are awake
+        os._exit(0 if torch.equal(log_softmax(scores), log_softmax(scores)) else 1)
+    differing += os.waitpid(child, 0)[1] != 0
+print(differing)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork, and so many whole processes take minutes")
+def test_the_first_softmax_of_a_process_has_the_bits_of_all_later_ones() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_AND_SECOND], env=environment(), capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
