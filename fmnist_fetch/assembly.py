@@ -21,6 +21,7 @@ from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.pixels import statistics
 from fmnist_fetch.tensorfile import in_order, metadata, native, preamble
 
+WORTH_PLACING = 1024 * 1024
 _STEP = 1024 * 1024
 _ANY_DIGEST = "0" * 64
 
@@ -47,7 +48,7 @@ class Assembly:
     def places(self, file: DataFile) -> bool:
         """Whether FILE's values are put to their place on the way: not small ones, nor those of several bytes each."""
         header = self._places and file.payload.header
-        return bool(header and header.itemsize == 1 and header.file_size >= STRETCH)
+        return bool(header and header.itemsize == 1 and header.file_size >= WORTH_PLACING)
 
     def place(self, file: DataFile, payload: Iterable[bytes]) -> Iterator[bytes]:
         """Pass on FILE's PAYLOAD, and put its values into the tensor file on the way if it `places` them.

@@ -21,7 +21,7 @@ from samples import Sample, assemble, disk_of, flipped, lay, make, sha256
 
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fmnist_fetch.assembly.STRETCH", 1)
+    monkeypatch.setattr("fmnist_fetch.assembly.WORTH_PLACING", 1)
 
 
 def pinned(sample: Sample) -> Sample:
@@ -122,7 +122,7 @@ def test_without_pinned_shapes_or_statistics_nothing_has_a_place_before_the_end(
 
 def test_small_tensors_are_copied_at_the_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = pinned(make())
-    monkeypatch.setattr("fmnist_fetch.assembly.STRETCH", len(sample.payloads["train-images-idx"]))
+    monkeypatch.setattr("fmnist_fetch.assembly.WORTH_PLACING", len(sample.payloads["train-images-idx"]))
     assembly = Assembly(sample.manifest, sample.layout(root))
     assert [assembly.places(file) for file in sample.manifest.files] == [True, False, False, False]
 

@@ -337,7 +337,8 @@ def test_an_interrupt_while_it_loads_is_told_without_a_traceback(kind: str, mome
 
 
 def test_an_interrupt_after_the_end_is_too_late(command: Command) -> None:
-    code = "import atexit, os, signal; atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+    code = "import os, signal; end = os._exit\n"
+    code += "os._exit = lambda code: (os.kill(os.getpid(), signal.SIGINT), end(code))\n"
     code += "from fmnist_fetch.__main__ import main; main()"
     done = python(code, "verify", command.manifest, "--root", str(command.root))
     assert done.returncode == 1
