@@ -11,7 +11,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from fmnist_fetch.errors import DiskError, FetchError, FormatError  # noqa: E402
 from trainer.checkpoint import load_model, replace_file, save_model  # noqa: E402
-from trainer.softmax import Model  # noqa: E402
+from trainer.softmax import Model, logits  # noqa: E402
 
 STORY = {"settings": {"seed": 1}, "classes": ["boot", "b\u00f6t"], "history": [0.1, 1 / 3]}
 
@@ -23,6 +23,15 @@ def test_what_is_saved_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     assert torch.equal(again.weight, model.weight)
     assert torch.equal(again.bias, model.bias)
     assert story == STORY
+
+
+def test_a_model_scores_to_the_same_bits_whatever_the_length_of_its_story(tmp_path: Path) -> None:
+    model, pixels = Model.fresh(4), torch.rand(256, 784)
+    scores = logits(model.weight, model.bias, pixels)
+    for length in range(0, 64, 8):
+        save_model(tmp_path / "model.safetensors", model, {"note": "x" * length})
+        again, _ = load_model(tmp_path / "model.safetensors")
+        assert torch.equal(logits(again.weight, again.bias, pixels), scores)
 
 
 def test_the_same_model_gives_the_same_bytes_every_time(tmp_path: Path) -> None:
