@@ -35,6 +35,8 @@ class PartFile:
         self.part = path.with_name(path.name + ".part")
         self._open: Behind | None = None
         self._lock = threading.Lock()
+        self._stored: BinaryIO | None = None
+        self._reading = threading.Lock()
         self._holding: set[int] = set()
 
     def scan(self) -> set[int]:
@@ -62,14 +64,18 @@ class PartFile:
         return True
 
     def read(self, start: int, count: int) -> bytes:
-        """COUNT bytes from START on, out of good pieces, in order and before `finish`. Raises DiskError."""
-        with self._lock, disk(self.part):
-            file = self._opened().file
-            file.seek(start)
-            if len(data := file.read(count)) < count:
+        """COUNT bytes from START on, out of good pieces, in order and before `finish`. Raises DiskError.
+
+        Through a handle of its own: who reads and who writes do not wait for each other.
+        """
+        with self._reading, disk(self.part):
+            self._stored = self._stored or self._open_to_read()
+            self._stored.seek(start)
+            if len(data := self._stored.read(count)) < count:
                 raise OSError(errno.EIO, "it became shorter")
-            self._opened().spent(count)
-            return data
+        if behind := self._open:
+            behind.spent(count)
+        return data
 
     def hold(self, index: int, data: bytes | bytearray, known: int = 0) -> None:
         """Keep DATA, the beginning of piece INDEX, of which KNOWN bytes were kept before.
@@ -128,11 +134,21 @@ class PartFile:
                     self._open.close()
                 self._open.file.close()
             self._open = None
+        with self._reading:
+            if self._stored:
+                self._stored.close()
+            self._stored = None
 
     def _opened(self) -> Behind:
         if self._open is None:
             self._open = Behind(_open_to_fill(self.part))
         return self._open
+
+    def _open_to_read(self) -> BinaryIO:
+        with suppress(FileNotFoundError):
+            return open(self.part, "rb", buffering=0)
+        # Another process that filled the same part file has finished it.
+        return open(self.path, "rb", buffering=0)
 
     def _held_path(self, index: int) -> Path:
         return self.path.with_name(f".{self.path.name}.{index}.held")

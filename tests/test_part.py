@@ -6,14 +6,15 @@ import os
 from collections.abc import Iterator
 from errno import ENOSPC
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from faults import payload
-from fmnist_fetch.atomic import stamp
+from fmnist_fetch.atomic import stamp, write_all
 from fmnist_fetch.errors import DiskError
 from fmnist_fetch.manifest import DataFile, Payload
 from fmnist_fetch.part import PartFile, scan, verifies
@@ -206,6 +207,33 @@ def test_good_pieces_are_read_back_before_the_file_is_finished(part: PartFile) -
     for index in (4, 5):
         part.put(index, piece(index))
     assert part.read(4200, 1500) == DATA[4200:5700]
+
+
+def test_who_reads_does_not_wait_for_who_writes(part: PartFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    part.put(0, piece(0))
+    writing, read = Event(), Event()
+
+    def slow(file: BinaryIO, data: bytes) -> None:
+        writing.set()
+        assert read.wait(20)
+        write_all(file, data)
+
+    monkeypatch.setattr(f"{PartFile.__module__}.write_all", slow)
+    writer = Thread(target=part.put, args=(1, piece(1)))
+    writer.start()
+    assert writing.wait(20)
+    assert part.read(0, 1000) == piece(0)
+    read.set()
+    writer.join()
+    assert part.scan() == {0, 1}
+
+
+def test_what_another_process_finished_first_is_read_under_its_final_name(part: PartFile) -> None:
+    for index in ALL:
+        part.put(index, piece(index))
+    part.part.rename(part.path)
+    assert part.read(0, len(DATA)) == DATA
+    part.close()
 
 
 def test_a_part_file_that_became_shorter_is_an_error_of_the_disk(part: PartFile) -> None:
