@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from fmnist_fetch.errors import disk
 
+_RANDOM = 6
 _SUFFIX = ".tmp"
 _CANNOT = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.ETXTBSY}
 
@@ -37,7 +38,7 @@ def unfinished(path: Path) -> Path:
 
     Two processes that write the same file must not truncate each other's.
     """
-    return path.with_name(f".{path.name}.{os.urandom(6).hex()}{_SUFFIX}")
+    return path.with_name(f".{path.name}.{os.urandom(_RANDOM).hex()}{_SUFFIX}")
 
 
 def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
@@ -91,6 +92,6 @@ def stamp(file: BinaryIO) -> Stamp:
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left in FOLDER. Call it only while no other writer can be at work there."""
-    for leftover in folder.glob(f".*{_SUFFIX}"):
+    for leftover in folder.glob(f".*.{'[0-9a-f]' * 2 * _RANDOM}{_SUFFIX}"):
         with suppress(OSError):
             leftover.unlink()

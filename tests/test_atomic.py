@@ -96,9 +96,10 @@ def test_a_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path: Pat
     folder = tmp_path / "folder"
     writer = write_atomically(folder / "final")
     writer.__enter__()
-    for name in ("final.gz", "final.gz.part", ".hidden", "notes.tmp"):
+    others = {"final.gz", "final.gz.part", ".hidden", "notes.tmp", ".notes.tmp", ".final.unfinished.tmp"}
+    for name in others:
         (folder / name).write_bytes(b"")
-    assert len(list(folder.iterdir())) == 5
+    assert len(list(folder.iterdir())) == len(others) + 1
     sweep(folder)
-    assert {path.name for path in folder.iterdir()} == {"final.gz", "final.gz.part", ".hidden", "notes.tmp"}
+    assert {path.name for path in folder.iterdir()} == others
     sweep(tmp_path / "absent")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 import torch
 
+from fmnist_fetch.atomic import sweep
 from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageError
 from trainer.checkpoint import load_model, replace_file, run_disk, save_model
 from trainer.softmax import Model
@@ -39,7 +40,7 @@ class Run:
     history: list[Epoch] = field(default_factory=list)
 
     def begin(self, model: Model) -> None:
-        """Make the folder ready: the model to begin with is its checkpoint, results of earlier runs go.
+        """Make the folder ready: the model to begin with is its checkpoint; what earlier runs left goes.
 
         Files that no run writes stay. Raises a DiskError.
         """
@@ -47,6 +48,7 @@ class Run:
         with run_disk(self.folder):
             for name in (MODEL, SUMMARY, CURVES, PREDICTIONS, CONFUSION):
                 (self.folder / name).unlink(missing_ok=True)
+        sweep(self.folder)
 
     def record(self, model: Model, history: list[Epoch]) -> None:
         """Make the epochs up to here safe: the checkpoint, then metrics.jsonl from it. Raises a DiskError."""

@@ -182,7 +182,14 @@ def test_a_new_run_takes_the_place_of_an_old_one_and_leaves_strangers_files(
     assert command(*options, "--epochs", 3).returncode == 0
     (out / "notes.txt").write_text("mine")
     (out / "curves.png").write_bytes(b"of the old run")
+    (out / ".checkpoint.safetensors.0123456789ab.tmp").write_bytes(b"of one that was killed")
     assert command(*options, "--epochs", 1).returncode == 0
     assert len(numbers(out)) == 1
     assert (out / "notes.txt").read_text() == "mine"
-    assert not (out / "curves.png").exists()
+    assert listing(out).keys() == {
+        "notes.txt",
+        "metrics.jsonl",
+        "summary.json",
+        "model.safetensors",
+        "checkpoint.safetensors",
+    }
