@@ -188,6 +188,16 @@ def test_a_mirror_with_other_bytes_of_the_same_sizes_is_refused_by_name(
     assert json.loads(capsys.readouterr().out)["datasets"][name] != "complete"
 
 
+def test_a_mirror_with_smaller_files_has_wrong_bytes_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # For what lies behind their end it can only answer that there is nothing.
+    smaller = {f"{file}.gz": b"\x1f\x8b\x08\0" + bytes(size - 4) for file, (size, _) in OTHERS["mnist"].items()}
+    with Mirror(smaller) as mirror:
+        words = ["--mirror", mirror.url, "--only-mirrors", "--root", str(root), "--patience", "3", "--progress", "none"]
+        assert run(["fetch", "kmnist", *words]) == 3
+    assert "hint: Name a mirror that has the right files" in capsys.readouterr().err
+    assert not [path for path in root.rglob("*ubyte*") if path.suffix in (".gz", "")]
+
+
 def test_another_datasets_files_are_refused_by_its_title(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {f"{name}.gz": bytes(facts[0][0]) for name, facts in FASHION.items() if "labels" in name}
     with Mirror(files) as mirror:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import requests
 
 from fmnist_fetch import suspects
-from fmnist_fetch.errors import AGAIN, SourceError
+from fmnist_fetch.errors import AGAIN, SourceError, WrongBytesError
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.spans import Span
 
@@ -81,14 +81,17 @@ def _refusal(response: requests.Response, name: str, file: DataFile) -> SourceEr
     status = response.status_code
     permanent = 400 <= status < 500 and status not in _TRANSIENT
     told = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", "").strip())
-    what = _oddity(file, int(told[1])) if told and status == 416 else _suspect(response, file)
-    return SourceError(
+    beyond = told if status == 416 else None
+    what = _oddity(file, int(beyond[1])) if beyond else _suspect(response, file)
+    # A range that the manifest's file has and the one there lacks: there is another file.
+    kind = WrongBytesError if beyond and what else SourceError
+    return kind(
         f"{name} answered {status} for {file.name}" + (f" ({what})" if what else ""),
         hint="Check the address of the mirror." if permanent else AGAIN,
         permanent=permanent,
         retry_after=retry_after(response.headers.get("Retry-After")),
         status=status,
-        telling=0 if what is None else 1 if told else 2,
+        telling=0 if what is None else 1 if beyond else 2,
     )
 
 
