@@ -112,8 +112,8 @@ class Run:
         return self.process.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(number)
+        """Send it a signal; not by the process object, which would clear away one that has ended before `wait` asks."""
+        os.kill(self.process.pid, number)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait until CONDITION is true, which it must become while the process runs."""
