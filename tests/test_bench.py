@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -160,22 +161,37 @@ def test_wrong_bytes_fail_the_check(tmp_path: Path) -> None:
         right(served)(served.folder)
 
 
+def ranged(connection: http.client.HTTPConnection, start: int, stop: int) -> bytes:
+    connection.request("GET", "/file", headers={"Range": f"bytes={start}-{stop - 1}"})
+    answer = connection.getresponse()
+    assert answer.status == 206
+    return answer.read()
+
+
 def test_a_bucket_gives_no_request_a_free_start(tmp_path: Path) -> None:
     data = bytes(range(250)) * 160
     (tmp_path / "file").write_bytes(data)
-    with capped(tmp_path, [100_000]) as [url]:
+    with capped(tmp_path, [100_000], "connection") as [url]:
         connection = http.client.HTTPConnection(url.split("/")[2])
         began = time.monotonic()
-        got = b""
-        for start in range(0, len(data), 10_000):
-            connection.request("GET", "/file", headers={"Range": f"bytes={start}-{start + 9_999}"})
-            answer = connection.getresponse()
-            assert answer.status == 206
-            got += answer.read()
+        got = b"".join(ranged(connection, start, start + 10_000) for start in range(0, len(data), 10_000))
         seconds = time.monotonic() - began
         connection.close()
     assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
     # A law of the bucket, and no speed: it can't give 40,000 bytes sooner.
+    assert seconds >= 0.35
+
+
+def test_connections_to_a_mirror_that_is_capped_as_a_whole_share_its_rate(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(range(250)) * 160)
+    with capped(tmp_path, [100_000], "mirror") as [url], ThreadPoolExecutor() as pool:
+        connections = [http.client.HTTPConnection(url.split("/")[2]) for _ in range(4)]
+        began = time.monotonic()
+        parts = [pool.submit(ranged, connection, 0, 10_000) for connection in connections]
+        assert {len(part.result()) for part in parts} == {10_000}
+        seconds = time.monotonic() - began
+        for connection in connections:
+            connection.close()
     assert seconds >= 0.35
 
 
@@ -224,7 +240,7 @@ def no_line(*_words: object) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 @contextmanager
-def no_mirrors(_served: Path, rates: Sequence[int]) -> Iterator[list[str]]:
+def no_mirrors(_served: Path, rates: Sequence[int], _each: str) -> Iterator[list[str]]:
     yield ["http://mirror.invalid/"] * len(rates)
 
 

@@ -1,6 +1,6 @@
-"""A mirror that caps each connection from its first byte on: python bucket.py BYTES_PER_SECOND FOLDER
+"""A mirror that caps what it sends from the first byte on: python bucket.py BYTES_PER_SECOND connection|mirror FOLDER
 
-Prints its port. A token bucket that starts empty and holds a hundredth of a second's bytes: what one request does not
+The cap is that of each connection, or of all of them together. Prints its port. A token bucket that starts empty and holds a hundredth of a second's bytes: what one request does not
 use is no gift to the next. nginx's limit_rate begins to count anew with each request, and gives each a free first
 second, so it ranks sizes of requests and not tools.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,26 +25,29 @@ class Bucket:
         self.step = max(1, rate // STEPS)
         self._rate = rate
         self._due = time.monotonic()
+        self._lock = threading.Lock()
 
     def take(self, count: int) -> None:
-        """Wait until COUNT bytes, at most a step, have come."""
-        now = time.monotonic()
-        self._due = max(self._due, now - self.step / self._rate) + count / self._rate
-        time.sleep(max(0.0, self._due - now))
+        """Wait until COUNT bytes, at most a step, have come. Who shares the bucket gets them in turn."""
+        with self._lock:
+            now = time.monotonic()
+            self._due = due = max(self._due, now - self.step / self._rate) + count / self._rate
+        time.sleep(max(0.0, due - now))
 
 
 class Mirror(BaseHTTPRequestHandler):
-    """GET and HEAD with single ranges (RFC 9110, section 14) and keep-alive; one bucket for each connection."""
+    """GET and HEAD with single ranges (RFC 9110, section 14) and keep-alive."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     rate = 1
+    shared: Bucket | None = None
     folder = Path()
 
     def setup(self) -> None:
         """A connection begins."""
         super().setup()
-        self.bucket = Bucket(self.rate)
+        self.bucket = self.shared or Bucket(self.rate)
 
     def do_GET(self) -> None:
         """Send what is asked for, a step at a time."""
@@ -100,7 +104,8 @@ class Server(ThreadingHTTPServer):
 
 def main() -> None:
     """Serve until the process is ended."""
-    Mirror.rate, Mirror.folder = int(sys.argv[1]), Path(sys.argv[2])
+    Mirror.rate, Mirror.folder = int(sys.argv[1]), Path(sys.argv[3])
+    Mirror.shared = Bucket(Mirror.rate) if sys.argv[2] == "mirror" else None
     with Server(("127.0.0.1", 0), Mirror) as server:
         print(server.server_address[1], flush=True)
         server.serve_forever()

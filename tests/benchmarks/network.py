@@ -87,7 +87,7 @@ def cap(bench: Bench) -> Table:
     """Table 3."""
     served = fashion(bench)
     rate = bench.pick(2, 10)
-    with capped(served.folder, [rate * 1_000_000]) as [url]:
+    with capped(served.folder, [rate * 1_000_000], "connection") as [url]:
         rows = [
             peers.ours(served, [url]),
             peers.ours(served, [url], ONE, jobs=1),
@@ -119,7 +119,7 @@ def unequal_big(bench: Bench) -> Table:
 
 def _unequal(bench: Bench, *, big: bool) -> Table:
     served = single(bench, bench.pick(200, 20) * 1_000_000) if big else fashion(bench)
-    with capped(served.folder, UNEQUAL) as urls:
+    with capped(served.folder, UNEQUAL, "mirror") as urls:
         rows = [
             peers.ours(served, urls),
             peers.aria(served, urls, "aria2c -s4, download only", ("-s4", "-k1M", "-j1")),
@@ -129,7 +129,7 @@ def _unequal(bench: Bench, *, big: bool) -> Table:
     seconds = done.wall(OURS)
     return Table(
         9, "Four mirrors of 10, 5, 1 and 0.01 MB/s" + (f": one file of {served.megabytes:.0f} MB" if big else ""),
-        f"One connection to each is worth 16.01 MB/s: {ideal:.2f} s.",
+        f"Caps of the mirrors, however many connections they have: 16.01 MB/s together, {ideal:.2f} s.",
         done, OURS,
         (Target("of the sum of their rates, process start to exit", seconds and 100 * ideal / seconds,
                 at_least=90, unit=" %"),),
