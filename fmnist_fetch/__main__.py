@@ -11,11 +11,15 @@ import sys
 INTERRUPTED = 130
 SELDOM = 100_000
 """Objects made until the garbage collector looks: at its usual pace it would go through every import several times."""
+ROOMY = 30 * 1024 * 1024
+"""Glibc takes the largest block that was freed as a measure of how much it keeps (mallopt(3), M_MMAP_THRESHOLD). Less,
+and the memory of every buffer would go back to the system and come anew, with a page fault for each 4 KiB of it."""
 
 
 def main() -> None:
     """Load the command line, run it and end the process at once."""
     gc.set_threshold(SELDOM)
+    bytes(ROOMY)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _stop)
     from fmnist_fetch.cli import main as run
