@@ -98,7 +98,7 @@ class Ledger:
         """Take in DATA from START on of ORDER's file and keep the pieces that are whole and right.
 
         ODDITY is what the answer they came in seems to be instead, for the message if they are wrong.
-        Raises WrongBytesError for those that are not, SourceError where the origin crawls, DiskError.
+        Raises WrongBytesError where the origin alone gave those that are not, SourceError where it crawls, DiskError.
         """
         with self.changed:
             if order.over or self.closed:
@@ -112,7 +112,7 @@ class Ledger:
             if self.parts[order.task.file].put(index, piece):
                 self._keep(order, index)
             else:
-                error = self._reject(order, index, piece, givers, oddity)
+                error = self._reject(order, index, piece, givers, oddity) or error
             self.parts[order.task.file].let_go(index)
         self._hold(order, fresh=bool(whole))
         if error is not None:
@@ -208,10 +208,11 @@ class Ledger:
 
     def _reject(
         self, order: Order, index: int, piece: bytearray, givers: set[int], oddity: str | None
-    ) -> WrongBytesError:
+    ) -> WrongBytesError | None:
         file, name = self.parts[order.task.file].file, self.policy.origins[order.origin].name
         with self.changed:
-            self.policy.wrong(order, index, hashlib.sha256(piece).hexdigest(), givers)
+            if not self.policy.wrong(order, index, hashlib.sha256(piece).hexdigest(), givers):
+                return None
         span = file.pieces[index].span
         seen = describe(bytes(piece[:1024]), file) if span.start == 0 else None
         what = seen or oddity
@@ -242,7 +243,7 @@ class Ledger:
                 received=order.got,
                 kept=order.kept,
                 seconds=self.clock() - order.began,
-                wrong=isinstance(error, WrongBytesError),
+                wrong=order.wrong,
                 error=error.message if error else None,
             )
         )

@@ -18,7 +18,7 @@ class Order:
         self.worker = worker
         self.began = self.heard = now
         self.window = (now, 0)
-        self.got = self.kept = 0
+        self.got = self.kept = self.wrong = 0
         self.piece_since = 0.0
         self.first: tuple[float, int] | None = None
         self.over = False

@@ -81,17 +81,19 @@ class Policy:
             self.patience.progress(now)
         return news
 
-    def wrong(self, order: Order, index: int, digest: str, givers: set[int]) -> None:
-        """Piece INDEX of the order's file came with another DIGEST than the manifest's."""
-        key = (order.task.file, index)
-        if givers == {order.origin}:
+    def wrong(self, order: Order, index: int, digest: str, givers: set[int]) -> bool:
+        """Piece INDEX of the order's file came with another DIGEST than the manifest's; tell whether by its origin."""
+        key, ours = (order.task.file, index), givers == {order.origin}
+        order.wrong += 1
+        if ours:
             self.standings[order.origin].came_wrong(*key, digest)
+            # What came after it in the same answer is no better.
+            order.task.forget()
         else:
             # Which of several gave wrong bytes can't be told: from now on this piece is to come from one of them.
             self._suspect.add(key)
-        # What came after it in the same answer is no better.
-        order.task.forget()
         self.plan.reject(order.task, index)
+        return ours
 
     def failed(self, order: Order, error: SourceError, now: float) -> None:
         """The order came to an end before its task did."""

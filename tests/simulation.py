@@ -112,6 +112,7 @@ class World:
     patience: float = 60.0
     seed: int = 0
     good: list[set[int]] | None = None
+    held: list[dict[int, bytes]] | None = None
     now: float = 1000.0
     last_progress: float = 1000.0
     events: list[Event] = field(default_factory=list)
@@ -127,7 +128,7 @@ class World:
             for index in indices:
                 start, stop = part.file.pieces[index].span
                 assert part.put(index, data[start:stop])
-        self.plan = Plan(self.files, good)
+        self.plan = Plan(self.files, good, self.held)
         patience = Patience(self.patience, self.now)
         self.policy = Policy(self.plan, self.origins, self.jobs, patience, self.dice.random)
         self.ledger = Ledger(self.policy, self.parts, self.events.append, lambda: self.now)

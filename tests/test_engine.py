@@ -49,6 +49,8 @@ any_origin = origins(any_mood, any_mood)
 right_mood = st.builds(Mood, rate=st.sampled_from([20_000.0, 1e6]), latency=st.sampled_from([0.0, 0.3]))
 right_origin = origins(right_mood, moods(PASSING))
 some_sizes = st.lists(st.integers(1, 8 * PIECE), min_size=1, max_size=3)
+EAGER = Mood("error", latency=3.0, retry_after=0.0)
+FALSE = Mood("noise")
 calm = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
@@ -60,12 +62,13 @@ def run(
     patience: float = 60.0,
     seed: int = 0,
     good: list[set[int]] | None = None,
+    held: list[dict[int, bytes]] | None = None,
 ) -> tuple[World, FetchError | None]:
     """Run it to its end, every law being held at every step."""
     for origin in found:
         origin.asked = 0
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), sizes, found, jobs, patience, seed, good)
+        world = World(Path(folder), sizes, found, jobs, patience, seed, good, held)
         error = world.run()
         world.assert_right()
     return world, error
@@ -92,6 +95,8 @@ def test_every_run_ends_within_its_patience_and_keeps_nothing_wrong(
 @example([3 * PIECE], SimOrigin("right", [Mood()]), [SimOrigin("stuck", [Mood("stuck")])], 4, 0)
 @example([727], SimOrigin("slow to begin", [Mood(latency=3.0)]), [], 4, 0)
 @example([3 * PIECE], SimOrigin("right", [Mood()]), [SimOrigin("wrong", [Mood("same noise")])], 4, 0)
+@example([9], SimOrigin("failed once", [Mood("error"), Mood()]), [SimOrigin("again!", [EAGER]) for _ in range(2)], 1, 0)
+@example([6 * PIECE], SimOrigin("slow once", [Mood(rate=10.0, cut=9), Mood()]), [SimOrigin("fast", [FALSE])], 2, 0)
 def test_a_run_completes_if_an_origin_is_right_in_the_end(
     sizes: list[int], right: SimOrigin, others: list[SimOrigin], jobs: int, seed: int
 ) -> None:
@@ -225,6 +230,15 @@ def test_what_comes_after_wrong_bytes_in_the_same_answer_is_not_held_on_to() -> 
     world, error = run([10 * PIECE], [SimOrigin("wrong once", [Mood("same noise"), Mood()])], jobs=1)
     assert error is None
     assert sum(event.wrong for event in attempts(world)) == 1
+
+
+def test_what_follows_a_wrong_beginning_of_an_earlier_run_is_kept() -> None:
+    # The origin goes on where the earlier run stopped, and is to blame for nothing.
+    world, error = run([10 * PIECE], [SimOrigin("right", [Mood()])], jobs=1, held=[{0: b"wrong"}])
+    assert error is None
+    first, then = attempts(world)
+    assert (first.received, first.wrong, first.kept, first.error) == (10 * PIECE - 5, 1, 9, None)
+    assert (then.received, then.wrong, then.kept, then.error) == (PIECE, 0, 1, None)
 
 
 def test_a_final_refusal_everywhere_ends_a_run_at_once() -> None:
