@@ -34,13 +34,17 @@ class Order:
         return (self.got - before) / max(now - since, 1e-3) if self.got - before >= TELLING else None
 
     def pace(self, now: float, flow: float | None) -> float:
-        """Bytes per second to be expected of it; while it is young, FLOW is, that of the origin's earlier orders."""
+        """Bytes per second to be expected of it; just begun, FLOW is, that of the origin's earlier orders."""
         if now - self.began >= SOON:
             return self.rate(now)
         return inf if flow is None else flow
 
+    def young(self, now: float) -> bool:
+        """Whether too little time has passed to say how long it will take."""
+        return now - self.began < WORTH_A_TAKEOVER
+
     def left(self, now: float) -> float:
         """Seconds that its task will take it at this rate; nothing can be said in the first moments."""
-        if now - self.began < WORTH_A_TAKEOVER:
+        if self.young(now):
             return 0.0
         return self.task.span.length / max(self.rate(now), 1e-3)

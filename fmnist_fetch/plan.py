@@ -101,6 +101,10 @@ class Plan:
         """Whether every piece of this file is good."""
         return len(self.good[file]) == len(self.files[file].pieces)
 
+    def length(self, file: int, piece: int) -> int:
+        """The length of this piece in bytes."""
+        return self._piece(file, piece).span.length
+
     def pieces(self, task: Task) -> range:
         """The indices of the pieces of TASK, from the one under way on."""
         length = self._piece_length(task.file)

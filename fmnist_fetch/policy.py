@@ -1,26 +1,24 @@
 """Who is asked next, for what, and when it is time to wait or to give up. Pure: the clock and the dice are passed in.
 
 - Tiers in order; a later one's turn comes when no origin of an earlier one can serve just now.
-- Within a tier, one that is well, with the fewest workers; spans sized by its rate, so that all end together.
+- Within a tier, one that is well, with the fewest workers, the fastest; what it is given is the allotment's business.
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same origin deliver: fewer connections, not a failure.
 - Wrong bytes: that piece from others first. The same wrong bytes five times: never again.
 - Further connections to an origin only where those that it has will not bring the rest in a moment.
-- A worker with nothing left takes over from the slowest.
 - Patience is measured in progress: every new good piece resets it.
 """
 
 from collections.abc import Callable, Sequence
 
+from fmnist_fetch.allotment import Allotment
 from fmnist_fetch.backoff import Patience, full_jitter
 from fmnist_fetch.errors import SourceError, WrongBytesError
-from fmnist_fetch.order import SOON, WORTH_A_TAKEOVER, Order
+from fmnist_fetch.order import SOON, Order
 from fmnist_fetch.plan import Accepts, Plan, Task
 from fmnist_fetch.sources import Origin, Tier
 from fmnist_fetch.standing import SUFFICIENT, Standing
 
-FIRST_SPAN = 1024 * 1024
-LARGEST_SPAN = 64 * 1024 * 1024
 SILENCE = 6.0
 CRAWL = 4 * 1024
 CRAWL_WINDOW = 5.0
@@ -39,7 +37,7 @@ class Policy:
         self.standings = [Standing(origin) for origin in origins]
         self.orders: list[Order] = []
         self.patience = patience
-        self._jobs = jobs
+        self._allotment = Allotment(plan, self.standings, self.orders, jobs)
         self._dice = dice
         self._tiers = sorted({origin.tier for origin in origins})
         self._suspect: set[tuple[int, int]] = set()
@@ -50,10 +48,7 @@ class Policy:
             ready = self._ready(tier, now)
             free = [number for number in ready if self._open_to(number, worker) and not self._fast(number, now)]
             for number in sorted(free, key=self._burden):
-                # Where a piece came wrong, what follows in the same answer is lost: then it is asked for by itself.
-                standing = self.standings[number]
-                task = self.plan.take(self._accepts(number), self._share(number, now), standing.gave_wrong)
-                if task := task or self._take_over(number, now):
+                if task := self._allotment.next(number, self._accepts(number), now):
                     return self._order(number, task, now, worker)
             if any(self.plan.wanted(self._accepts(number)) for number in set(ready) - set(free)):
                 return None
@@ -159,9 +154,10 @@ class Policy:
         delivering = any(other.got for other in self.orders if other.origin == order.origin and other is not order)
         return delivering or keeper not in (None, order.worker)
 
-    def _burden(self, number: int) -> tuple[bool, int]:
+    def _burden(self, number: int) -> tuple[bool, int, int, float]:
         """What speaks against asking this origin rather than another of its tier."""
-        return self.standings[number].failures > 0, self.standings[number].workers
+        standing = self.standings[number]
+        return standing.failures > 0, standing.workers, standing.failures, -(standing.rate or 0.0)
 
     def _open_to(self, number: int, worker: int) -> bool:
         """Whether this origin has room for WORKER.
@@ -191,36 +187,6 @@ class Policy:
             )
 
         return accepts
-
-    def _share(self, number: int, now: float) -> int:
-        """How many bytes this origin's next task should have, so that all workers end at about the same time."""
-        if self._jobs == 1 or (self.origins[number].connections == 1 and self.standings[number].rate):
-            return LARGEST_SPAN
-        rate = self.standings[number].rate
-        if rate is None:
-            return min(FIRST_SPAN, self.plan.bytes_missing // (2 * self._jobs))
-        others = sum(self.standings[order.origin].rate or order.rate(now) for order in self.orders)
-        return min(LARGEST_SPAN, int(self.plan.bytes_missing * rate / (rate + others) / 2))
-
-    def _take_over(self, number: int, now: float) -> Task | None:
-        """Pieces from the slowest order, where this origin would bring them sooner; the last one as a race."""
-        standing = self.standings[number]
-        if not self.orders or standing.failures:
-            return None
-        slowest = max(self.orders, key=lambda order: order.left(now))
-        task, theirs = slowest.task, slowest.rate(now)
-        ours = standing.rate or max(order.rate(now) for order in self.orders)
-        if slowest.left(now) - task.span.length / max(ours + theirs, 1.0) < WORTH_A_TAKEOVER:
-            return None
-        pieces = self.plan.pieces(task)
-        accepts = self._accepts(number)
-        # Never its first piece: an answer that is only slow to begin would be thrown away when it comes, for ever.
-        count = min(round(len(pieces) * ours / (ours + theirs or 1.0)), len(pieces) - 1)
-        if count >= 1 and all(accepts(task.file, piece) for piece in pieces[-count:]):
-            return self.plan.split(task, pieces[-count])
-        if len(pieces) == 1 and accepts(task.file, pieces[0]):
-            return self.plan.race(task)
-        return None
 
     def _alternative(self, order: Order, now: float) -> bool:
         """Whether another origin could bring what this order is to bring."""

@@ -17,15 +17,15 @@ FLOORS = (
     "events checks caches idx manifest notation datasets catalogue layout pixels naming",
     "atomic behind part suspects sources sources.folder sources.debian sources.answers sources.complaints"
     " sources.client sources.http",
-    "alongside plan order standing policy verdict ledger arrivals transfer delivery unpack tensorfile assembly split"
-    " tensors",
+    "alongside plan order standing allotment policy verdict ledger arrivals transfer delivery unpack tensorfile"
+    " assembly split tensors",
     "report state lock origins share prepare target wheels tarball kit address shelf page serve idxfile collect author",
     "screen phrases tables bars progress notebook arguments ending api verbs view own lab completion cli __main__"
     " __init__",
 )
 PLACES = {room: (floor, place) for floor, rooms in enumerate(FLOORS) for place, room in enumerate(rooms.split())}
 # Decisions are made in rooms that can't touch the world.
-PURE = ["spans", "backoff", "idx", "plan", "standing", "policy", "checks", "pixels", "naming"]
+PURE = ["spans", "backoff", "idx", "plan", "standing", "allotment", "policy", "checks", "pixels", "naming"]
 WORLD = {"os", "socket", "time", "random", "subprocess", "threading", "pathlib", "requests", "shutil", "select"}
 LINES, FUNCTION_LINES = 250, 40
 
