@@ -103,8 +103,8 @@ class Ledger:
         with self.changed:
             if order.over or self.closed:
                 return
-            if not order.got:
-                # The first byte tells something of the origin: others may now be of use there.
+            if self.policy.standings[order.origin].keeper is None:
+                # It delivers, which nobody knew before: others may now be of use there.
                 self.changed.notify_all()
             whole = list(self.policy.plan.feed(order.task, start, data, order.origin))
             error: SourceError | None = self.policy.arrived(order, len(data), self.clock())
@@ -132,8 +132,9 @@ class Ledger:
             else:
                 self.policy.failed(order, error, now)
                 self.settled.notify_all()
+                # Only now: what goes well is no news to those who wait, and they would be in the way of who goes on.
+                self.changed.notify_all()
             self._tell(order, error, asked, error.status or status if error else status)
-            self.changed.notify_all()
             return True
 
     def lose_silent(self) -> int:

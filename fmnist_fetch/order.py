@@ -33,11 +33,11 @@ class Order:
         since, before = self.first
         return (self.got - before) / max(now - since, 1e-3) if self.got - before >= TELLING else None
 
-    def pace(self, now: float, flow: float | None) -> float:
-        """Bytes per second to be expected of it; just begun, FLOW is, that of the origin's earlier orders."""
+    def pace(self, now: float, expected: float | None) -> float:
+        """Bytes per second to be expected of it; just begun, EXPECTED is, by the origin's earlier orders."""
         if now - self.began >= SOON:
             return self.rate(now)
-        return inf if flow is None else flow
+        return inf if expected is None else expected
 
     def young(self, now: float) -> bool:
         """Whether too little time has passed to say how long it will take."""

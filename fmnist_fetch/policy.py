@@ -24,6 +24,7 @@ CRAWL = 4 * 1024
 CRAWL_WINDOW = 5.0
 STUBBORN = 2
 MOMENT = 0.3
+LOOK = 0.25
 
 
 class Policy:
@@ -128,7 +129,7 @@ class Policy:
     def wake(self, now: float) -> float:
         """When to look again at the latest, if nothing happens before."""
         moments = [standing.ready for standing in self.standings] + [order.began + SOON for order in self.orders]
-        return min([*(moment for moment in moments if moment > now), self.patience.ends, now + 1.0])
+        return min([*(moment for moment in moments if moment > now), self.patience.ends, now + LOOK])
 
     def hopeless(self) -> bool:
         """Whether nothing is under way and no origin will ever serve any of what is missing."""
@@ -172,7 +173,10 @@ class Policy:
 
     def _fast(self, number: int, now: float) -> bool:
         """Whether this origin's workers bring what is missing in a moment, one more being only in their way; or may."""
-        pace = sum(order.pace(now, self.standings[number].flow) for order in self.orders if order.origin == number)
+        standing = self.standings[number]
+        # Small files tell of no flow: then the wait for each answer counts, and others can fill it.
+        expected = standing.flow or standing.rate
+        pace = sum(order.pace(now, expected) for order in self.orders if order.origin == number)
         return pace * MOMENT > self.plan.bytes_missing
 
     def _accepts(self, number: int) -> Accepts:

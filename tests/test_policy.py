@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
+
 from fmnist_fetch.backoff import Patience
 from fmnist_fetch.manifest import DataFile, Payload
 from fmnist_fetch.order import SOON, Order
@@ -14,12 +18,15 @@ KIB, MIB = 1024, 1024 * 1024
 SIZE = 64 * MIB
 ENOUGH = SIZE / MOMENT
 ZERO = "0" * 64
-PIECES = tuple(Piece(span, ZERO) for span in cut(SIZE, 256 * KIB))
-FILE = DataFile("data", SIZE, ZERO, PIECES, "train", "images", Payload("data", SIZE, ZERO))
 
 
-def policy(*origins: SimOrigin) -> Policy:
-    return Policy(Plan([FILE], [set()]), origins, 4, Patience(60.0, 0.0), lambda: 0.5)
+def file(name: str, size: int) -> DataFile:
+    pieces = tuple(Piece(span, ZERO) for span in cut(size, 256 * KIB))
+    return DataFile(name, size, ZERO, pieces, "train", "images", Payload(name, size, ZERO))
+
+
+def policy(*origins: SimOrigin, files: Sequence[DataFile] = (file("data", SIZE),)) -> Policy:
+    return Policy(Plan(files, [set() for _ in files]), origins, 4, Patience(60.0, 0.0), lambda: 0.5)
 
 
 def begun(policy: Policy, now: float, worker: int) -> Order:
@@ -81,3 +88,17 @@ def test_a_fast_mirror_does_not_keep_workers_from_another_one() -> None:
     ours = policy(SimOrigin("one", [Mood()]), SimOrigin("two", [Mood()]))
     now = bring(ours, begun(ours, 0.0, 0), 2 * ENOUGH, 0.0)
     assert begun(ours, now, 1).origin == 1
+
+
+@pytest.mark.parametrize(("count", "company"), [(2000, True), (10, False)])
+def test_small_files_get_company_where_waiting_for_answers_would_take_long(count: int, company: bool) -> None:
+    # Each is there before anything can be said of the connection that brings it.
+    seconds, size = SOON / 2, 100 * KIB
+    ours = policy(SimOrigin("one", [Mood()]), files=[file(f"file {number}", size) for number in range(count)])
+    first = begun(ours, 0.0, 0)
+    first.task.at += size
+    assert ours.arrived(first, size, seconds) is None
+    assert ours.verified(first, 0, seconds)
+    ours.done(first, seconds)
+    begun(ours, seconds, 0)
+    assert (ours.next(seconds, 1) is not None) == company

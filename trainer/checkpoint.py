@@ -57,8 +57,8 @@ def load_model(path: Path) -> tuple[Model, dict[str, Any]]:
         )
     try:
         with run_disk(path), safe_open(path, framework="pt") as file:
-            # Copied to where torch puts its own tensors. In the file they stand where the story's length put them, and a
-            # matrix product adds in another order, to other last bits, where memory is not aligned to 16 bytes.
+            # Copied to where torch puts its own tensors. In the file they stand where the story's length put them, and
+            # where memory is not aligned to 16 bytes, a matrix product adds in another order, to other last bits.
             model = Model(file.get_tensor("weight").clone(), file.get_tensor("bias").clone())
             story: dict[str, Any] = json.loads(file.metadata()[STORY])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -1,8 +1,8 @@
 """A mirror that caps what it sends from the first byte on: python bucket.py BYTES_PER_SECOND connection|mirror FOLDER
 
-The cap is that of each connection, or of all of them together. Prints its port. A token bucket that starts empty and holds a hundredth of a second's bytes: what one request does not
-use is no gift to the next. nginx's limit_rate begins to count anew with each request, and gives each a free first
-second, so it ranks sizes of requests and not tools.
+The cap is that of each connection, or of all of them together. Prints its port. A token bucket that starts empty and
+holds a hundredth of a second's bytes: what one request does not use is no gift to the next. nginx's limit_rate begins
+to count anew with each request, and gives each a free first second, so it ranks sizes of requests and not tools.
 """
 
 from __future__ import annotations
