@@ -24,7 +24,7 @@ def alone(layout: Layout, listener: Listener) -> Iterator[bool]:
     with disk(layout.raw):
         layout.raw.mkdir(parents=True, exist_ok=True)
     lock = FileLock(layout.lock)
-    seen, since, waited = _traces(layout), time.monotonic(), False
+    seen, since, waited = traces(layout), time.monotonic(), False
     while True:
         try:
             lock.acquire(timeout=0)
@@ -33,7 +33,7 @@ def alone(layout: Layout, listener: Listener) -> Iterator[bool]:
                 listener(Stepped("another process is fetching this dataset; waiting for it"))
                 waited = True
             time.sleep(POLL)
-            now = _traces(layout)
+            now = traces(layout)
             if now != seen:
                 seen, since = now, time.monotonic()
             if time.monotonic() - since < PATIENCE:
@@ -48,9 +48,9 @@ def alone(layout: Layout, listener: Listener) -> Iterator[bool]:
         lock.release()
 
 
-def _traces(layout: Layout) -> list[tuple[str, int, int]]:
-    """What changes on the disk while a process gets on with its work."""
-    traces = []
+def traces(layout: Layout) -> list[tuple[str, int, int]]:
+    """What changes on the disk while a process gets on with its work: each file's name, size and time."""
+    found = []
     for folder in (layout.raw, layout.processed):
         try:
             entries = list(folder.iterdir())
@@ -61,5 +61,5 @@ def _traces(layout: Layout) -> list[tuple[str, int, int]]:
                 stat = entry.stat()
             except OSError:
                 continue
-            traces.append((entry.name, stat.st_size, stat.st_mtime_ns))
-    return sorted(traces)
+            found.append((entry.name, stat.st_size, stat.st_mtime_ns))
+    return sorted(found)

@@ -15,7 +15,7 @@ from fmnist_fetch.delivery import deliver
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
 from fmnist_fetch.events import Event, Listener, Stepped, Unpacked, silent
 from fmnist_fetch.layout import Layout
-from fmnist_fetch.lock import alone
+from fmnist_fetch.lock import alone, traces
 from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.origins import Choice, origins
 from fmnist_fetch.report import Report
@@ -50,13 +50,16 @@ def prepare(
     began = time.monotonic()
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
     tell = _one_at_a_time(report.note, listener)
-    if not survey(manifest, layout).complete:
+    before = traces(layout)
+    state = survey(manifest, layout)
+    if not state.complete:
         with alone(layout, tell) as locked:
+            if traces(layout) != before:
+                # Another process has been at work, and may have done it all.
+                state = survey(manifest, layout)
             if locked:
                 sweep(layout.raw)
                 sweep(layout.processed)
-            # Looked at again: another process may have done the work while this one waited for the lock.
-            state = survey(manifest, layout)
             if not state.complete:
                 found = origins(manifest, layout, choice or Choice())
                 _bring(manifest, layout, state, found, (jobs, patience), tell)

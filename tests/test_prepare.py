@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,11 +14,12 @@ import pytest
 from faults import Mirror
 from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, ManifestError, SourceError
 from fmnist_fetch.events import Began, Event, Stepped, Unpacked
-from fmnist_fetch.manifest import DataFile, Payload
+from fmnist_fetch.layout import Layout
+from fmnist_fetch.manifest import DataFile, Manifest, Payload
 from fmnist_fetch.origins import Choice
 from fmnist_fetch.prepare import prepare
 from fmnist_fetch.spans import Piece
-from fmnist_fetch.state import survey
+from fmnist_fetch.state import State, survey
 from samples import Sample, disk_of, file_of, flipped, gz, idx, images, lay, make, parts, sha256
 
 
@@ -69,6 +71,27 @@ def test_a_part_file_that_is_complete_needs_no_source(sample: Sample, root: Path
     assert report.received == {}
     assert survey(sample.manifest, sample.layout(root)).complete
     assert parts(sample.layout(root), sample.manifest.files) == {}
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_the_disk_is_looked_at_again_only_where_another_process_was_at_work(
+    meanwhile: bool, sample: Sample, root: Path, stick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another, looks = root.with_name("another"), list[bool]()
+    sample.fetch(another, stick)
+
+    def look(manifest: Manifest, layout: Layout) -> State:
+        state = survey(manifest, layout)
+        looks.append(state.complete)
+        if meanwhile:
+            shutil.copytree(another, root, dirs_exist_ok=True)
+        return state
+
+    monkeypatch.setattr(f"{prepare.__module__}.survey", look)
+    report = sample.fetch(root, stick)
+    assert looks == ([False, True] if meanwhile else [False])
+    assert (report.received == {}) == meanwhile
+    assert survey(sample.manifest, sample.layout(root)).complete
 
 
 def test_garbage_in_a_part_file_is_replaced(sample: Sample, root: Path, stick: str) -> None:
