@@ -31,6 +31,7 @@ from benchmarks.measure import (
     clean_environment,
     measure,
     missing,
+    once,
     race,
     turns,
 )
@@ -108,6 +109,13 @@ def test_every_run_begins_in_an_empty_folder_and_leaves_nothing(tmp_path: Path) 
     program = "import os; assert os.listdir() == []; open('left', 'w')"
     done = race([python("a", program)], tmp_path, rounds=3, warm=False)
     assert len(done.runs["a"]) == 3
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_until_a_race_is_over_what_a_run_left_is_there_by_name_and_takes_no_room(tmp_path: Path) -> None:
+    once(python("a", "open('left', 'w').write('x' * 5000)"), tmp_path / "out")
+    [left] = tmp_path.rglob("left")
+    assert left.stat().st_size == 0
     assert not (tmp_path / "out").exists()
 
 

@@ -13,7 +13,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,18 +96,20 @@ def race(peers: Sequence[Peer], work: Path, rounds: int, *, warm: bool = True) -
     """Run PEERS by turns, ROUNDS times each, after one round that does not count (WARM)."""
     absent = {peer.name: reason for peer in peers if (reason := missing(peer.needs))}
     runs: dict[str, list[Run]] = {peer.name: [] for peer in peers if peer.name not in absent}
+    folder = work / "out"
     for number, order in enumerate(turns([peer for peer in peers if peer.name in runs], rounds + warm)):
         for peer in order:
             if peer.name in absent:
                 continue
             try:
-                run = once(peer, work / "out")
+                run = once(peer, folder)
             except (PeerError, subprocess.TimeoutExpired) as exc:
                 absent[peer.name] = f"failed: {exc}"
                 del runs[peer.name]
                 continue
             if number >= warm:
                 runs[peer.name].append(run)
+    shutil.rmtree(spent(folder), ignore_errors=True)
     return Race(tuple(peer.name for peer in peers), runs, absent)
 
 
@@ -116,16 +120,36 @@ def turns(peers: Sequence[Peer], rounds: int) -> Iterator[Sequence[Peer]]:
 
 
 def once(peer: Peer, folder: Path) -> Run:
-    """Run PEER in a fresh FOLDER, check what it left, and take it away. Raises PeerError."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Run PEER in a fresh FOLDER, check what it left, and put it away. Raises PeerError."""
+    put_away(folder)
     folder.mkdir(parents=True)
     os.sync()
     try:
         run = measure(peer, folder)
         peer.check(folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        put_away(folder)
     return run
+
+
+def spent(folder: Path) -> Path:
+    """Where FOLDER is put away."""
+    return folder.with_name(f"{folder.name}-spent")
+
+
+def put_away(folder: Path) -> None:
+    """Empty the files of FOLDER, and keep their names until the race is over.
+
+    ext4 gives the number of a file that was deleted to no other one for a minute, and looks through all of them for
+    each new file: the more files the last row left, the slower the next one would be.
+    """
+    if folder.exists():
+        for path in folder.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                with suppress(OSError):
+                    os.truncate(path, 0)
+        spent(folder).mkdir(exist_ok=True)
+        folder.rename(tempfile.mkdtemp(dir=spent(folder)))
 
 
 def measure(peer: Peer, folder: Path) -> Run:
