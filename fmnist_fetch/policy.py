@@ -24,6 +24,7 @@ CRAWL = 4 * 1024
 CRAWL_WINDOW = 5.0
 STUBBORN = 2
 MOMENT = 0.3
+PLENTY = 200e6
 LOOK = 0.25
 
 
@@ -172,12 +173,15 @@ class Policy:
         return standing.keeper in (None, worker) or standing.keeper in busy
 
     def _fast(self, number: int, now: float) -> bool:
-        """Whether this origin's workers bring what is missing in a moment, one more being only in their way; or may."""
+        """Whether one more worker would only be in the way of those that this origin has; or may be.
+
+        They bring what is missing in a moment, or as fast as it can be hashed, unpacked and written.
+        """
         standing = self.standings[number]
         # Small files tell of no flow: then the wait for each answer counts, and others can fill it.
         expected = standing.flow or standing.rate
         pace = sum(order.pace(now, expected) for order in self.orders if order.origin == number)
-        return pace * MOMENT > self.plan.bytes_missing
+        return pace > min(PLENTY, self.plan.bytes_missing / MOMENT)
 
     def _accepts(self, number: int) -> Accepts:
         """Whether this origin should be asked for a piece now: not if it gave wrong bytes and a better one is well."""

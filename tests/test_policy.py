@@ -10,7 +10,7 @@ from fmnist_fetch.backoff import Patience
 from fmnist_fetch.manifest import DataFile, Payload
 from fmnist_fetch.order import SOON, Order
 from fmnist_fetch.plan import Plan
-from fmnist_fetch.policy import MOMENT, Policy
+from fmnist_fetch.policy import MOMENT, PLENTY, Policy
 from fmnist_fetch.spans import Piece, cut
 from simulation import Mood, SimOrigin
 
@@ -65,6 +65,15 @@ def test_slower_connections_get_company_until_they_are_fast_enough_together() ->
     for worker in (1, 2):
         begun(ours, now, worker)
     assert ours.next(now, 3) is None
+
+
+@pytest.mark.parametrize(("share", "company"), [(0.9, True), (1.1, False)])
+def test_a_connection_that_brings_more_than_can_be_used_stays_alone_however_much_is_missing(
+    share: float, company: bool
+) -> None:
+    ours = policy(SimOrigin("one", [Mood()]), files=[file("large", 1024 * MIB)])
+    now = bring(ours, begun(ours, 0.0, 0), share * PLENTY, 0.0)
+    assert (ours.next(now, 1) is not None) == company
 
 
 def test_a_connection_that_was_fast_and_crawls_now_gets_company() -> None:
