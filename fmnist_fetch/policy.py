@@ -5,7 +5,7 @@
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same origin deliver: fewer connections, not a failure.
 - Wrong bytes: that piece from others first. The same wrong bytes five times: never again.
-- Further connections to an origin only where those that it has will not bring the rest in a moment.
+- Further connections to an origin only where those that it has bring neither the rest in a moment nor all one can use.
 - Patience is measured in progress: every new good piece resets it.
 """
 

@@ -10,29 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmnist_fetch.allotment import FIRST_SPAN, WORTH_ASKING, Allotment
-from fmnist_fetch.manifest import DataFile, Payload
+from fmnist_fetch.manifest import PIECE_LENGTH
 from fmnist_fetch.order import WORTH_A_TAKEOVER, Order
 from fmnist_fetch.plan import Plan, Task
-from fmnist_fetch.spans import Piece, cut
 from fmnist_fetch.standing import Standing
-from simulation import Mood, SimOrigin, World
+from simulation import Mood, SimOrigin, World, unread
 
 KIB, MIB = 1024, 1024 * 1024
-PIECE = 256 * KIB
-ZERO = "0" * 64
 SLOW, FAST = 0, 1
-
-
-def file_of_pieces(name: str, size: int) -> DataFile:
-    pieces = tuple(Piece(span, ZERO) for span in cut(size, PIECE))
-    return DataFile(name, size, ZERO, pieces, "train", "images", Payload(name, size, ZERO))
 
 
 class Desk:
     """Two origins, slow and fast, of known rates, and what is under way."""
 
     def __init__(self, sizes: list[int], slow: float | None, fast: float | None) -> None:
-        self.plan = Plan([file_of_pieces(f"file {size}", size) for size in sizes], [set() for _ in sizes])
+        self.plan = Plan([unread(f"file {size}", size) for size in sizes], [set() for _ in sizes])
         self.standings = [Standing(SimOrigin(name, [Mood()])) for name in ("slow", "fast")]
         self.standings[0].rate, self.standings[1].rate = slow, fast
         self.orders: list[Order] = []
@@ -66,13 +58,13 @@ def test_a_share_is_worth_the_asking_also_near_the_end() -> None:
 
 
 def test_an_origin_gets_nothing_that_the_others_would_bring_sooner() -> None:
-    desk = Desk([4 * MIB], PIECE / 2.0, 4 * MIB)
+    desk = Desk([4 * MIB], PIECE_LENGTH / 2.0, 4 * MIB)
     desk.begin(FAST, 0.0)
     assert desk.next(SLOW, 0.0) is None
 
 
 def test_a_slow_origin_gets_the_small_piece_that_it_brings_in_time() -> None:
-    desk = Desk([4 * MIB, 8 * KIB], PIECE / 2.0, 4 * MIB)
+    desk = Desk([4 * MIB, 8 * KIB], PIECE_LENGTH / 2.0, 4 * MIB)
     desk.begin(FAST, 0.0)
     assert desk.begin(SLOW, 0.0).task.file == 1
 
@@ -85,14 +77,14 @@ def test_nor_does_a_further_connection_to_a_slow_one_whose_first_task_is_not_don
 
 
 def test_who_failed_last_is_not_counted_on_to_bring_anything_sooner() -> None:
-    desk = Desk([4 * MIB], PIECE / 2.0, 4 * MIB)
+    desk = Desk([4 * MIB], PIECE_LENGTH / 2.0, 4 * MIB)
     desk.begin(FAST, 0.0).got = 4 * MIB
     desk.standings[FAST].failures = 1
     desk.begin(SLOW, 0.0)
 
 
 def test_a_slow_origin_gets_its_share_while_the_others_are_busy_for_long() -> None:
-    desk = Desk([64 * MIB], PIECE / 2.0, 4 * MIB)
+    desk = Desk([64 * MIB], PIECE_LENGTH / 2.0, 4 * MIB)
     desk.begin(FAST, 0.0)
     desk.begin(SLOW, 0.0)
 
@@ -103,8 +95,8 @@ def test_what_would_come_after_all_the_rest_is_taken_over_at_once() -> None:
     end = crawling.task.stop
     crawling.got = 4 * KIB
     taken = desk.begin(FAST, 2 * WORTH_A_TAKEOVER).task
-    assert (taken.file, taken.start, taken.stop) == (0, PIECE, end)
-    assert crawling.task.stop == PIECE
+    assert (taken.file, taken.start, taken.stop) == (0, PIECE_LENGTH, end)
+    assert crawling.task.stop == PIECE_LENGTH
     assert desk.plan.todo, "other pieces wait, and may wait"
 
 
@@ -115,7 +107,7 @@ def test_what_comes_in_time_is_left_to_who_has_it_in_hand() -> None:
     assert desk.begin(FAST, 2 * WORTH_A_TAKEOVER).task.start == steady.task.stop == FIRST_SPAN
 
 
-@given(rate=st.one_of(st.none(), st.floats(1, 1e10)), size=st.integers(1, 3 * PIECE), now=st.floats(0, 1e6))
+@given(rate=st.one_of(st.none(), st.floats(1, 1e10)), size=st.integers(1, 3 * PIECE_LENGTH), now=st.floats(0, 1e6))
 def test_while_nobody_else_is_at_work_every_origin_gets_what_waits(rate: float | None, size: int, now: float) -> None:
     assert Desk([size], rate, 1e9).next(SLOW, now) is not None
 

@@ -7,25 +7,18 @@ from collections.abc import Sequence
 import pytest
 
 from fmnist_fetch.backoff import Patience
-from fmnist_fetch.manifest import DataFile, Payload
+from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.order import SOON, Order
 from fmnist_fetch.plan import Plan
 from fmnist_fetch.policy import MOMENT, PLENTY, Policy
-from fmnist_fetch.spans import Piece, cut
-from simulation import Mood, SimOrigin
+from simulation import Mood, SimOrigin, unread
 
 KIB, MIB = 1024, 1024 * 1024
 SIZE = 64 * MIB
 ENOUGH = SIZE / MOMENT
-ZERO = "0" * 64
 
 
-def file(name: str, size: int) -> DataFile:
-    pieces = tuple(Piece(span, ZERO) for span in cut(size, 256 * KIB))
-    return DataFile(name, size, ZERO, pieces, "train", "images", Payload(name, size, ZERO))
-
-
-def policy(*origins: SimOrigin, files: Sequence[DataFile] = (file("data", SIZE),)) -> Policy:
+def policy(*origins: SimOrigin, files: Sequence[DataFile] = (unread("data", SIZE),)) -> Policy:
     return Policy(Plan(files, [set() for _ in files]), origins, 4, Patience(60.0, 0.0), lambda: 0.5)
 
 
@@ -71,7 +64,7 @@ def test_slower_connections_get_company_until_they_are_fast_enough_together() ->
 def test_a_connection_that_brings_more_than_can_be_used_stays_alone_however_much_is_missing(
     share: float, company: bool
 ) -> None:
-    ours = policy(SimOrigin("one", [Mood()]), files=[file("large", 1024 * MIB)])
+    ours = policy(SimOrigin("one", [Mood()]), files=[unread("large", 1024 * MIB)])
     now = bring(ours, begun(ours, 0.0, 0), share * PLENTY, 0.0)
     assert (ours.next(now, 1) is not None) == company
 
@@ -103,7 +96,7 @@ def test_a_fast_mirror_does_not_keep_workers_from_another_one() -> None:
 def test_small_files_get_company_where_waiting_for_answers_would_take_long(count: int, company: bool) -> None:
     # Each is there before anything can be said of the connection that brings it.
     seconds, size = SOON / 2, 100 * KIB
-    ours = policy(SimOrigin("one", [Mood()]), files=[file(f"file {number}", size) for number in range(count)])
+    ours = policy(SimOrigin("one", [Mood()]), files=[unread(f"file {number}", size) for number in range(count)])
     first = begun(ours, 0.0, 0)
     first.task.at += size
     assert ours.arrived(first, size, seconds) is None
