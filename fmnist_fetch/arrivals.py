@@ -13,7 +13,7 @@ from fmnist_fetch.ledger import Ledger
 from fmnist_fetch.manifest import DataFile
 
 TAKERS = 4
-STEP = 128 * 1024
+STEP = 256 * 1024
 
 
 class Arrival:

@@ -208,7 +208,7 @@ class Ledger:
                     awaited.set()
 
     def _reject(
-        self, order: Order, index: int, piece: bytearray, givers: set[int], oddity: str | None
+        self, order: Order, index: int, piece: bytearray | memoryview, givers: set[int], oddity: str | None
     ) -> WrongBytesError | None:
         file, name = self.parts[order.task.file].file, self.policy.origins[order.origin].name
         with self.changed:

@@ -46,7 +46,7 @@ class PartFile:
         """
         return scan(self.part, self.file)
 
-    def put(self, index: int, data: bytes | bytearray) -> bool:
+    def put(self, index: int, data: bytes | bytearray | memoryview) -> bool:
         """Keep DATA as piece INDEX if its digest is right; tell whether it was. Raises DiskError."""
         span, sha256 = self.file.pieces[index]
         if len(data) != span.length or hashlib.sha256(data).hexdigest() != sha256:
@@ -179,8 +179,8 @@ def _creating(name: str, flags: int) -> int:
 def scan(path: Path, file: DataFile) -> set[int]:
     """The indices of the pieces of FILE that are right in the file at PATH."""
     good: set[int] = set()
-    buffer = memoryview(bytearray(max(piece.span.length for piece in file.pieces)))
     with suppress(OSError), open(path, "rb", buffering=0) as stored:
+        buffer = memoryview(bytearray(max(piece.span.length for piece in file.pieces)))
         size = os.fstat(stored.fileno()).st_size
         for index, (span, sha256) in enumerate(file.pieces):
             if span.stop > size:

@@ -57,6 +57,22 @@ def test_what_is_held_of_a_piece_goes_with_it() -> None:
     assert [bytes(held.held) for held in whole.held()] == [b"x" * 400]
 
 
+def test_a_piece_that_comes_whole_is_not_copied_and_one_that_comes_in_parts_has_all_of_them() -> None:
+    whole, data = plan(), next(iter(make().files.values()))
+    task = take(whole, 3)
+    parts = data[: PIECE - 100], data[PIECE - 100 : 2 * PIECE], data[2 * PIECE : 3 * PIECE]
+    fed = [list(whole.feed(task, task.at, part, giver)) for giver, part in enumerate(parts)]
+    assert [[(index, bytes(piece), givers) for index, piece, givers in pieces] for pieces in fed] == [
+        [],
+        [(0, data[:PIECE], {0, 1}), (1, data[PIECE : 2 * PIECE], {1})],
+        [(2, data[2 * PIECE : 3 * PIECE], {2})],
+    ]
+    copied = [[isinstance(piece, bytearray) for _, piece, _ in pieces] for pieces in fed]
+    assert copied == [[], [True, False], [False]]
+    assert task.at == 3 * PIECE
+    assert not whole.held()
+
+
 def test_every_missing_byte_waits_exactly_once_whatever_could_not_be_had() -> None:
     whole, size = plan(), make().file().size
     for turn in range(40):

@@ -23,7 +23,8 @@ from fmnist_fetch.suspects import LOGIN_PAGE, looks_like_page
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
 REDIRECTS = 5
-_MOST = 128 * 1024
+_MOST = 1024 * 1024
+"""Bytes that one receive takes at most: each costs the worker the same, and all others who wait for the interpreter."""
 
 
 class HttpMirror:
