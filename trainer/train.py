@@ -79,9 +79,9 @@ def train(
     orders = islice(shuffles(len(examples), settings.seed), after, settings.epochs)
     for number, order in enumerate(orders, start=after + 1):
         started = time.perf_counter()
-        # Filled batch by batch and summed once: to read numbers out of each would stop the device 470 times an epoch.
-        tally = torch.zeros(2, len(examples), device=team.device)
-        for rows, seen in zip(order.split(settings.batch_size), tally.split(settings.batch_size, dim=1), strict=True):
+        # Gathered batch by batch, counted once: to read numbers out of each would stop the device 470 times an epoch.
+        seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        for rows in order.split(settings.batch_size):
             images, labels = examples.pick(team.share(rows))  # (n, 28, 28) uint8, (n,)
             pixels = flatten(images)  # (n, 784) float32
             scores = logits(model.weight, model.bias, pixels)  # (n, 10)
@@ -90,9 +90,9 @@ def train(
             team.average(step, len(labels), len(rows))
             for parameter, slope in zip((model.weight, model.bias), step, strict=True):
                 parameter.sub_(slope, alpha=settings.learning_rate)
-            own = team.share(seen)  # (2, n)
-            own[0] = losses(log_probabilities, labels)
-            own[1] = hits(scores, labels)
+            seen.append((scores, log_probabilities, labels))
+        scores, log_probabilities, labels = map(torch.cat, zip(*seen, strict=True))  # (N, 10), (N, 10), (N,)
+        tally = torch.stack((losses(log_probabilities, labels), hits(scores, labels)))  # (2, N)
         loss, right = team.total(tally)
         yield Epoch(
             number,
