@@ -27,7 +27,7 @@ MAKERS: dict[int, tuple[Maker, ...]] = {
     5: (roots.small_files,),
     6: (roots.complete_root,),
     7: (use.tensors, use.first_batch, use.batches),
-    8: (use.training,),
+    8: (use.training, use.other_ways),
     9: (network.unequal, network.unequal_big),
     10: (roots.sharing,),
 }

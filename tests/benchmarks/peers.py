@@ -29,7 +29,7 @@ ARIA_METALINK = "aria2c, Metalink with piece hashes"
 
 SCRIPTS = Path(__file__).parent / "scripts"
 # What the program does on a machine for which there is no isal wheel.
-WITHOUT_ISAL = "import sys; sys.modules['isal'] = None; from fmnist_fetch.cli import main; main()"
+WITHOUT_ISAL = "import sys; sys.modules['isal'] = None; from fmnist_fetch.__main__ import main; main()"
 
 
 def ours(served: Served, urls: Iterable[str], name: str = OURS, *, jobs: int | None = None, isal: bool = True) -> Peer:
