@@ -50,8 +50,10 @@ class Policy:
             ready = self._ready(tier, now)
             free = [number for number in ready if self._open_to(number, worker) and not self._fast(number, now)]
             for number in sorted(free, key=self._burden):
-                if task := self._allotment.next(number, self._accepts(number), now):
-                    return self._order(number, task, now, worker)
+                # What it gave wrong before comes last: to meet that again and again would make all of them wait.
+                for accepts in (self.standings[number].trusted, self._accepts(number)):
+                    if task := self._allotment.next(number, accepts, now):
+                        return self._order(number, task, now, worker)
             if any(self.plan.wanted(self._accepts(number)) for number in set(ready) - set(free)):
                 return None
         return None

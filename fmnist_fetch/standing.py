@@ -62,6 +62,10 @@ class Standing:
         """Whether it brought this piece wrong before."""
         return (file, piece) in self.wrong
 
+    def trusted(self, file: int, piece: int) -> bool:
+        """Whether it can bring this piece and never brought it wrong."""
+        return file not in self.shut and not self.gave_wrong(file, piece)
+
     def came_wrong(self, file: int, piece: int, digest: str) -> None:
         """It brought this piece with another DIGEST than the manifest's."""
         self.wrong.setdefault((file, piece), Counter())[digest] += 1

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from fmnist_fetch.backoff import Patience
+from fmnist_fetch.errors import WrongBytesError
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.order import SOON, Order
 from fmnist_fetch.plan import Plan
 from fmnist_fetch.policy import MOMENT, PLENTY, Policy
+from fmnist_fetch.spans import Span
 from simulation import Mood, SimOrigin, unread
 
 KIB, MIB = 1024, 1024 * 1024
@@ -104,3 +106,19 @@ def test_small_files_get_company_where_waiting_for_answers_would_take_long(count
     ours.done(first, seconds)
     begun(ours, seconds, 0)
     assert (ours.next(seconds, 1) is not None) == company
+
+
+def test_a_mirror_is_asked_for_what_it_gave_wrong_only_when_nothing_else_is_left() -> None:
+    pieces = Span(0, 256 * KIB), Span(256 * KIB, 512 * KIB)
+    ours = policy(SimOrigin("one", [Mood()]), SimOrigin("two", [Mood()]), files=[unread("data", 512 * KIB)])
+    orders = begun(ours, 0.0, 0), begun(ours, 0.0, 1)
+    assert [(order.origin, order.task.span) for order in orders] == list(enumerate(pieces))
+    for number, (order, now) in enumerate(zip(orders, (0.0, 60.0), strict=True)):
+        order.task.at = order.task.stop
+        assert ours.wrong(order, number, "f" * 64, {number})
+        ours.failed(order, WrongBytesError(f"wrong bytes from {number}"), now)
+    # The second one is still kept waiting, and may be gone for good.
+    order = begun(ours, 60.0, 0)
+    assert (order.origin, order.task.span) == (0, pieces[1])
+    order = begun(ours, 60.0 + 2 * SOON, 1)
+    assert (order.origin, order.task.span) == (0, pieces[0])
