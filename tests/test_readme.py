@@ -77,7 +77,7 @@ NEEDS = {
 }
 HEED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 ALL = [block for page in pages.PAGES for block in pages.blocks(page)]
-KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml", "toml")
+KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml")
 
 
 def of(kind: str) -> list[Block]:
@@ -356,11 +356,6 @@ def test_a_playbook_is_one(block: Block, tmp_path: Path) -> None:
     if program is None:
         pytest.skip("ansible is not installed: pip install ansible-core")
     subprocess.run([program, "--syntax-check", str(playbook)], check=True)
-
-
-@each("toml")
-def test_toml_can_be_read(block: Block) -> None:
-    assert tomllib.loads(block.text)
 
 
 # The commands within sentences and tables: their words are looked at.
