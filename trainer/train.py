@@ -79,20 +79,21 @@ def train(
     orders = islice(shuffles(len(examples), settings.seed), after, settings.epochs)
     for number, order in enumerate(orders, start=after + 1):
         started = time.perf_counter()
-        # Gathered batch by batch, counted once: to read numbers out of each would stop the device 470 times an epoch.
-        seen: list[tuple[Tensor, Tensor, Tensor]] = []
-        for rows in order.split(settings.batch_size):
-            images, labels = examples.pick(team.share(rows))  # (n, 28, 28) uint8, (n,)
+        batches = order.split(settings.batch_size)
+        shares = [team.share(rows) for rows in batches]
+        # Kept batch by batch and counted once: to read numbers out of each would stop the device 470 times an epoch.
+        kept = torch.empty(sum(map(len, shares)), len(model.bias), device=team.device)  # (N, 10)
+        for whole, rows, place in zip(batches, shares, kept.split([len(rows) for rows in shares]), strict=True):
+            images, labels = examples.pick(rows)  # (n, 28, 28) uint8, (n,)
             pixels = flatten(images)  # (n, 784) float32
-            scores = logits(model.weight, model.bias, pixels)  # (n, 10)
-            log_probabilities = log_softmax(scores)  # (n, 10)
+            log_probabilities = log_softmax(logits(model.weight, model.bias, pixels))  # (n, 10)
             step = gradient(log_probabilities, labels, pixels)  # (10, 784), (10,)
-            team.average(step, len(labels), len(rows))
+            team.average(step, len(rows), len(whole))
             for parameter, slope in zip((model.weight, model.bias), step, strict=True):
                 parameter.sub_(slope, alpha=settings.learning_rate)
-            seen.append((scores, log_probabilities, labels))
-        scores, log_probabilities, labels = map(torch.cat, zip(*seen, strict=True))  # (N, 10), (N, 10), (N,)
-        tally = torch.stack((losses(log_probabilities, labels), hits(scores, labels)))  # (2, N)
+            place.copy_(log_probabilities)
+        labels = examples.labels[torch.cat(shares)]  # (N,)
+        tally = torch.stack((losses(kept, labels), hits(kept, labels)))  # (2, N)
         loss, right = team.total(tally)
         yield Epoch(
             number,
