@@ -142,17 +142,17 @@ class Plan:
         view = memoryview(data)[: task.stop - task.at] if start == task.at else memoryview(b"")
         while view:
             index = self.index(task)
-            stop = self._piece(task.file, index).span.stop
-            part = view[: stop - task.at]
+            span = self._piece(task.file, index).span
+            part = view[: span.stop - task.at]
             view = view[len(part) :]
             task.at += len(part)
-            if len(part) == self.length(task.file, index):
+            if len(part) == span.length:
                 # Not held first: on a fast line, to copy every byte would be a tenth of the work.
                 yield index, part, {giver}
                 continue
             task.held += part
             task.givers.add(giver)
-            if task.at == stop:
+            if task.at == span.stop:
                 yield index, *task.clear()
 
     def keep(self, task: Task, index: int) -> bool:

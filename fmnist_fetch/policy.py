@@ -4,7 +4,7 @@
 - Within a tier, one that is well, with the fewest workers, the fastest; what it is given is the allotment's business.
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same origin deliver: fewer connections, not a failure.
-- Wrong bytes: that piece from others first. The same wrong bytes five times: never again.
+- Wrong bytes: that piece from others first, from here last of all. The same wrong bytes five times: never again.
 - Further connections to an origin only where those that it has bring neither the rest in a moment nor all one can use.
 - Patience is measured in progress: every new good piece resets it.
 """
@@ -50,10 +50,8 @@ class Policy:
             ready = self._ready(tier, now)
             free = [number for number in ready if self._open_to(number, worker) and not self._fast(number, now)]
             for number in sorted(free, key=self._burden):
-                # What it gave wrong before comes last: to meet that again and again would make all of them wait.
-                for accepts in (self.standings[number].trusted, self._accepts(number)):
-                    if task := self._allotment.next(number, accepts, now):
-                        return self._order(number, task, now, worker)
+                if task := self._task(number, now):
+                    return self._order(number, task, now, worker)
             if any(self.plan.wanted(self._accepts(number)) for number in set(ready) - set(free)):
                 return None
         return None
@@ -197,6 +195,17 @@ class Policy:
             )
 
         return accepts
+
+    def _task(self, number: int, now: float) -> Task | None:
+        """What this origin is to bring; what it gave wrong before comes last.
+
+        To meet that again and again would make it wait, and with it all the pieces that only this origin has right.
+        """
+        standing = self.standings[number]
+        task = self._allotment.next(number, standing.trusted, now)
+        if task is None and standing.wrong:
+            task = self._allotment.next(number, self._accepts(number), now)
+        return task
 
     def _alternative(self, order: Order, now: float) -> bool:
         """Whether another origin could bring what this order is to bring."""

@@ -64,7 +64,7 @@ class Standing:
 
     def trusted(self, file: int, piece: int) -> bool:
         """Whether it can bring this piece and never brought it wrong."""
-        return file not in self.shut and not self.gave_wrong(file, piece)
+        return self.ever(file, piece) and not self.gave_wrong(file, piece)
 
     def came_wrong(self, file: int, piece: int, digest: str) -> None:
         """It brought this piece with another DIGEST than the manifest's."""

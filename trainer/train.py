@@ -81,9 +81,10 @@ def train(
         started = time.perf_counter()
         batches = order.split(settings.batch_size)
         shares = [team.share(rows) for rows in batches]
+        mine = torch.cat(shares)  # (N,)
         # Kept batch by batch and counted once: to read numbers out of each would stop the device 470 times an epoch.
-        kept = torch.empty(sum(map(len, shares)), len(model.bias), device=team.device)  # (N, 10)
-        for whole, rows, place in zip(batches, shares, kept.split([len(rows) for rows in shares]), strict=True):
+        kept = torch.empty(len(mine), len(model.bias), device=team.device)  # (N, 10)
+        for whole, rows, place in zip(batches, shares, kept.split(list(map(len, shares))), strict=True):
             images, labels = examples.pick(rows)  # (n, 28, 28) uint8, (n,)
             pixels = flatten(images)  # (n, 784) float32
             log_probabilities = log_softmax(logits(model.weight, model.bias, pixels))  # (n, 10)
@@ -92,7 +93,7 @@ def train(
             for parameter, slope in zip((model.weight, model.bias), step, strict=True):
                 parameter.sub_(slope, alpha=settings.learning_rate)
             place.copy_(log_probabilities)
-        labels = examples.labels[torch.cat(shares)]  # (N,)
+        labels = examples.labels[mine]  # (N,)
         tally = torch.stack((losses(kept, labels), hits(kept, labels)))  # (2, N)
         loss, right = team.total(tally)
         yield Epoch(
