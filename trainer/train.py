@@ -20,7 +20,8 @@ from trainer.softmax import Model, gradient, hits, log_softmax, logits, losses
 # A step multiplies (10, 784) by (784, 256): too little for many threads to share, and a fixed number gives
 # the same bits on machines with few and with many cores.
 THREADS = 2
-TEST_BATCH = 1000
+TEST_BATCH = 1024
+"""Images scored at a time; with 1,000 a test takes a third longer."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,18 @@ def train(
         started = time.perf_counter()
         batches = order.split(settings.batch_size)
         shares = [team.share(rows) for rows in batches]
-        mine = torch.cat(shares)  # (N,)
+        mine, sizes = torch.cat(shares), list(map(len, shares))  # (N,)
+        labels = examples.labels[mine]  # (N,)
         # Kept batch by batch and counted once: to read numbers out of each would stop the device 470 times an epoch.
         kept = torch.empty(len(mine), len(model.bias), device=team.device)  # (N, 10)
-        for whole, rows, place in zip(batches, shares, kept.split(list(map(len, shares))), strict=True):
-            images, labels = examples.pick(rows)  # (n, 28, 28) uint8, (n,)
-            pixels = flatten(images)  # (n, 784) float32
+        for whole, rows, truth, place in zip(batches, shares, labels.split(sizes), kept.split(sizes), strict=True):
+            pixels = flatten(examples.images.index_select(0, rows))  # (n, 28, 28) uint8 -> (n, 784) float32
             log_probabilities = log_softmax(logits(model.weight, model.bias, pixels))  # (n, 10)
-            step = gradient(log_probabilities, labels, pixels)  # (10, 784), (10,)
+            step = gradient(log_probabilities, truth, pixels)  # (10, 784), (10,)
             team.average(step, len(rows), len(whole))
             for parameter, slope in zip((model.weight, model.bias), step, strict=True):
                 parameter.sub_(slope, alpha=settings.learning_rate)
             place.copy_(log_probabilities)
-        labels = examples.labels[mine]  # (N,)
         tally = torch.stack((losses(kept, labels), hits(kept, labels)))  # (2, N)
         loss, right = team.total(tally)
         yield Epoch(
