@@ -33,6 +33,11 @@ class Order:
         since, before = self.first
         return (self.got - before) / max(now - since, 1e-3) if self.got - before >= TELLING else None
 
+    @property
+    def small(self) -> bool:
+        """Whether all of it is too little to tell of a flow."""
+        return self.got + self.task.span.length < TELLING
+
     def pace(self, now: float, expected: float | None) -> float:
         """Bytes per second to be expected of it; just begun, EXPECTED is, by the origin's earlier orders."""
         if now - self.began >= SOON:

@@ -178,9 +178,12 @@ class Policy:
         They bring what is missing in a moment, or as fast as it can be hashed, unpacked and written.
         """
         standing = self.standings[number]
-        # Small files tell of no flow: then the wait for each answer counts, and others can fill it.
-        expected = standing.flow or standing.rate
-        pace = sum(order.pace(now, expected) for order in self.orders if order.origin == number)
+        # What counts with small files is the wait for each answer, which others can fill.
+        pace = sum(
+            order.pace(now, standing.rate if order.small else standing.flow or standing.rate)
+            for order in self.orders
+            if order.origin == number
+        )
         return pace > min(PLENTY, self.plan.bytes_missing / MOMENT)
 
     def _accepts(self, number: int) -> Accepts:

@@ -108,6 +108,25 @@ def test_small_files_get_company_where_waiting_for_answers_would_take_long(count
     assert (ours.next(seconds, 1) is not None) == company
 
 
+def test_small_files_get_company_also_behind_a_large_one_that_came_fast() -> None:
+    seconds, size = SOON / 2, 100 * KIB
+    ours = policy(
+        SimOrigin("one", [Mood()]), files=[unread("large", MIB), *(unread(f"{n}", size) for n in range(2000))]
+    )
+    large = begun(ours, 0.0, 0)
+    now = bring(ours, large, 2 * PLENTY, 0.0)
+    assert all(ours.verified(large, index, now) for index in range(4))
+    ours.done(large, now)
+    first = begun(ours, now, 0)
+    assert ours.next(now, 1) is None
+    first.task.at += size
+    assert ours.arrived(first, size, now + seconds) is None
+    assert ours.verified(first, 0, now + seconds)
+    ours.done(first, now + seconds)
+    begun(ours, now + seconds, 0)
+    begun(ours, now + seconds, 1)
+
+
 def test_a_mirror_is_asked_for_what_it_gave_wrong_only_when_nothing_else_is_left() -> None:
     pieces = Span(0, 256 * KIB), Span(256 * KIB, 512 * KIB)
     ours = policy(SimOrigin("one", [Mood()]), SimOrigin("two", [Mood()]), files=[unread("data", 512 * KIB)])
