@@ -5,7 +5,7 @@ from pathlib import Path
 from fmnist_fetch.arguments import DATASET
 from fmnist_fetch.layout import Layout, root_folder
 from fmnist_fetch.manifest import Manifest
-from fmnist_fetch.phrases import counted, origin_of_bytes, size, span_of_time
+from fmnist_fetch.phrases import counted, origin_of_bytes, span_of_time
 from fmnist_fetch.report import Report
 
 PROJECT = Path(__file__).parents[1]
@@ -24,11 +24,7 @@ def ending(report: Report, manifest: Manifest, layout: Layout) -> str:
 
 
 def _came(report: Report) -> str:
-    received = dict(report.received)
-    kept = received.pop(report.own, 0)
-    parts = [origin_of_bytes(received)] if received else []
-    parts += [f"{size(kept)} kept of damaged files"] if kept else []
-    return f": {' and '.join(parts)}" if parts else ""
+    return f": {origin_of_bytes(report.received)}" if report.received else ""
 
 
 def next_command(dataset: str, root: str | None, manifest: Manifest) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -40,11 +40,18 @@ class PartFile:
         self._holding: set[int] = set()
 
     def scan(self) -> set[int]:
-        """The indices of the pieces that are already there, found by their digests alone.
+        """The indices of the pieces that are already there, found by their digests alone. Raises DiskError.
 
-        A short file or a read error makes a piece missing; neither is an error.
+        Of a file that has its final name already, and is damaged, the good pieces are taken over. A short file or a
+        read error makes a piece missing; neither is an error.
         """
-        return scan(self.part, self.file)
+        good = scan(self.part, self.file)
+
+        def take_over(index: int, data: memoryview) -> None:
+            if index not in good:
+                self.put(index, data)
+
+        return good | scan(self.path, self.file, take_over)
 
     def put(self, index: int, data: bytes | bytearray | memoryview) -> bool:
         """Keep DATA as piece INDEX if its digest is right; tell whether it was. Raises DiskError."""
@@ -176,8 +183,8 @@ def _creating(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_CREAT, 0o666)
 
 
-def scan(path: Path, file: DataFile) -> set[int]:
-    """The indices of the pieces of FILE that are right in the file at PATH."""
+def scan(path: Path, file: DataFile, each: Callable[[int, memoryview], None] = lambda _index, _data: None) -> set[int]:
+    """The indices of the pieces of FILE that are right in the file at PATH; EACH gets them, and what they hold."""
     good: set[int] = set()
     with suppress(OSError), open(path, "rb", buffering=0) as stored:
         buffer = memoryview(bytearray(max(piece.span.length for piece in file.pieces)))
@@ -189,6 +196,7 @@ def scan(path: Path, file: DataFile) -> set[int]:
                 view = buffer[: span.length]
                 stored.seek(span.start)
                 if _fill(stored, view) and hashlib.sha256(view).hexdigest() == sha256:
+                    each(index, view)
                     good.add(index)
     return good
 

@@ -30,11 +30,6 @@ class Report:
     def __repr__(self) -> str:
         return f"Report({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
-    @property
-    def own(self) -> str:
-        """The name, as a source, of the dataset's own folder: good pieces of damaged files are taken from there."""
-        return str(self.tensors.parent.parent / "raw")
-
     def note(self, event: Event) -> None:
         """Add EVENT."""
         if isinstance(event, Began):
@@ -43,7 +38,5 @@ class Report:
         if isinstance(event, Attempted):
             if event.received:
                 self.received[event.source] = self.received.get(event.source, 0) + event.received
-            if (event.error is not None or event.wrong) and event.source != self.own:
-                # That files to be repaired are damaged is no news, and no source has failed.
-                self.retries += event.error is not None
-                self.wrong_pieces += event.wrong
+            self.retries += event.error is not None
+            self.wrong_pieces += event.wrong

@@ -14,6 +14,8 @@ from fmnist_fetch.layout import Layout
 from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.origins import Choice, origins
 from fmnist_fetch.part import verifies
+from fmnist_fetch.sources import Tier
+from fmnist_fetch.sources.folder import Folder
 
 
 def caches_of(manifest: Manifest, tools: Sequence[str]) -> dict[str, Path]:
@@ -51,7 +53,8 @@ def share(
     wanting = [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]
     try:
         if wanting:
-            deliver(wanting, folder, origins(manifest, layout, choice), limits, tell)
+            found = [Folder(layout.raw, Tier.OWN), *origins(manifest, layout, choice)]
+            deliver(wanting, folder, found, limits, tell)
     except FetchError as exc:
         exc.hint = f"{manifest.name} itself is complete under {layout.root}. {_remedy(exc, tool)}"
         raise

@@ -47,15 +47,10 @@ def test_tiers_are_in_the_order_of_their_names() -> None:
     assert list(Tier) == sorted(Tier) == [Tier.OWN, Tier.USER, Tier.LOCAL, Tier.MIRROR, Tier.PACKAGE]
 
 
-def test_what_the_root_has_already_is_asked_before_everybody(rich: Sample, root: Path) -> None:
-    own = lay(rich.layout(root).raw, {rich.file().name: b"damaged"})
-    assert listed(rich, root, Choice())[0] == (Tier.OWN, str(own))
-
-
 def test_the_roots_own_folder_is_not_a_copy_left_by_others(sample: Sample, root: Path) -> None:
     own = lay(sample.layout(root).raw, sample.files)
     rich = sample.changed(local=(str(own), str(own / ".." / "raw")))
-    assert listed(rich, root, Choice()) == [(Tier.OWN, str(own))]
+    assert listed(rich, root, Choice()) == []
 
 
 def test_only_mirrors_leaves_the_users_alone(rich: Sample, root: Path) -> None:

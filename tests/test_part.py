@@ -85,6 +85,23 @@ def test_a_scan_finds_exactly_the_pieces_that_are_right(
     assert scan(path, FILE) == right
 
 
+@given(wrong=st.sets(st.integers(0, 9)), had=st.sets(st.integers(0, 9)))
+def test_the_good_pieces_of_a_damaged_file_under_the_final_name_are_taken_over(
+    wrong: set[int], had: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    part = PartFile(tmp_path_factory.mktemp("part") / "data", FILE)
+    for index in had:
+        part.put(index, piece(index))
+    damaged = bytearray(DATA)
+    for index in wrong:
+        damaged[FILE.pieces[index].span.start] ^= 1
+    part.path.write_bytes(damaged)
+    assert part.scan() == had | (ALL - wrong)
+    assert scan(part.part, FILE) == had | (ALL - wrong)
+    assert part.path.read_bytes() == damaged
+    part.close()
+
+
 def test_bytes_beyond_the_size_are_cut_off(part: PartFile) -> None:
     part.part.parent.mkdir()
     part.part.write_bytes(DATA + b"more than there should be")

@@ -35,14 +35,6 @@ def test_a_wrong_piece_counts_also_in_an_attempt_that_went_on() -> None:
     assert (report.retries, report.wrong_pieces) == (0, 1)
 
 
-def test_what_is_kept_of_damaged_files_is_no_failure_of_a_source() -> None:
-    report = Report("mine", Path("root"), Path("root/Mine/processed/mine.safetensors"))
-    report.note(attempt(report.own, 900, error="wrong bytes", wrong=1))
-    report.note(attempt("http://a/", 100))
-    assert report.received == {str(Path("root/Mine/raw")): 900, "http://a/": 100}
-    assert (report.retries, report.wrong_pieces) == (0, 0)
-
-
 def test_a_run_without_a_transfer_received_nothing() -> None:
     report = Report("mine", Path("root"), Path("tensors"))
     assert (report.received, report.retries, report.pieces) == ({}, 0, 0)

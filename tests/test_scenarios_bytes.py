@@ -187,9 +187,14 @@ def test_a_damaged_file_is_repaired_for_the_price_of_one_piece(world: World) -> 
         whole, before = bytearray(world.data.files[IMAGES]), mirror.served
         whole[7 * PIECE + 5] ^= 1
         (world.raw / IMAGES).write_bytes(whole)
-        assert fetch(world, mirror.url).code == 0
+        outcome = fetch(world, mirror.url)
         assert mirror.served - before == PIECE
         assert mirror.asked[-1] == Span(7 * PIECE, 8 * PIECE)
+    # All that is said of it is the one piece, too.
+    count = -(-len(whole) // PIECE)
+    assert outcome.err.startswith(f"{count - 1} of {count} pieces already good; 65.5 kB of ")
+    assert outcome.result["received"] == {mirror.url: PIECE}
+    assert outcome.result["retries"] == outcome.result["wrong_pieces"] == 0
     world.assert_complete()
 
 

@@ -1,4 +1,4 @@
-"""A folder as an origin: a USB stick, another tool's cache, an installed package, or the root's own damaged files."""
+"""A folder as an origin: a USB stick, another tool's cache, an installed package, or the root itself."""
 
 from pathlib import Path
 from typing import BinaryIO
