@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.alongside import together
-from fmnist_fetch.events import Began, Listener
+from fmnist_fetch.events import Began, Listener, Stepped
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.part import PartFile
 from fmnist_fetch.sources import Origin
@@ -32,6 +32,9 @@ def deliver(
     from fmnist_fetch.transfer import complete
 
     parts = [PartFile(folder / file.name, file) for file in files]
+    for part in parts:
+        if part.path.exists():
+            tell(Stepped(f"{part.path} is damaged; its good pieces are kept"))
     good = together([part.scan for part in parts])
     sizes = tuple(
         (file.name, file.size, sum(file.pieces[index].span.length for index in indices))

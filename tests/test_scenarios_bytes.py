@@ -192,7 +192,10 @@ def test_a_damaged_file_is_repaired_for_the_price_of_one_piece(world: World) -> 
         assert mirror.asked[-1] == Span(7 * PIECE, 8 * PIECE)
     # All that is said of it is the one piece, too.
     count = -(-len(whole) // PIECE)
-    assert outcome.err.startswith(f"{count - 1} of {count} pieces already good; 65.5 kB of ")
+    assert outcome.err.startswith(
+        f"{world.raw / IMAGES} is damaged; its good pieces are kept\n"
+        f"{count - 1} of {count} pieces already good; 65.5 kB of "
+    )
     assert outcome.result["received"] == {mirror.url: PIECE}
     assert outcome.result["retries"] == outcome.result["wrong_pieces"] == 0
     world.assert_complete()
