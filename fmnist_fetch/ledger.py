@@ -15,7 +15,7 @@ from fmnist_fetch.part import PartFile
 from fmnist_fetch.policy import Policy
 from fmnist_fetch.sources import Source
 from fmnist_fetch.spans import Span
-from fmnist_fetch.suspects import describe
+from fmnist_fetch.suspects import wrong_bytes
 from fmnist_fetch.verdict import verdict
 
 LEISURELY = 0.01
@@ -59,15 +59,20 @@ class Ledger:
             return None
 
     def look_around(self, wait: float) -> None:
-        """Wait for something to change, WAIT seconds at the most.
+        """Wait for something to change, WAIT seconds at the most; say so where there is nothing to do but to wait.
 
         Raises what ended a thread, and the policy's verdict when nothing more is to be hoped for.
         """
         with self.changed:
             if self.fatal is not None:
                 raise self.fatal
-            if not self.policy.plan.complete:
-                self._look_around()
+            policy, now = self.policy, self.clock()
+            if not policy.plan.complete and (policy.patience.exhausted(now) or policy.hopeless()):
+                raise verdict(policy.plan, policy.standings)
+            if not policy.plan.complete and not policy.orders:
+                reasons = tuple(standing.error.message for standing in policy.standings if standing.error)
+                safe = sum(part.file.size for part in self.parts) - policy.plan.bytes_missing
+                self.listener(Waiting(reasons, policy.patience.ends - now, safe))
             self.settled.wait(wait)
 
     def wait_for(self, file: int, piece: int) -> None:
@@ -108,12 +113,18 @@ class Ledger:
                 self.changed.notify_all()
             whole = list(self.policy.plan.feed(order.task, start, data, order.origin))
             error: SourceError | None = self.policy.arrived(order, len(data), self.clock())
-        for index, piece, givers in whole:
-            if self.parts[order.task.file].put(index, piece):
-                self._keep(order, index)
-            else:
-                error = self._reject(order, index, piece, givers, oddity) or error
-            self.parts[order.task.file].let_go(index)
+        part, good = self.parts[order.task.file], list[int]()
+        try:
+            for index, piece, givers in whole:
+                if part.put(index, piece):
+                    good.append(index)
+                else:
+                    error = self._reject(order, index, piece, givers, oddity) or error
+                part.let_go(index)
+        finally:
+            # All at once: who waits for them is woken once, and not in the middle of this.
+            if good:
+                self._keep(order, good)
         self._hold(order, fresh=bool(whole))
         if error is not None:
             raise error
@@ -178,16 +189,6 @@ class Ledger:
         for part in self.parts:
             part.close()
 
-    def _look_around(self) -> None:
-        """Raise what ends the run; say so when there is nothing to do but to wait."""
-        now = self.clock()
-        if self.policy.patience.exhausted(now) or self.policy.hopeless():
-            raise verdict(self.policy.plan, self.policy.standings)
-        if not self.policy.orders:
-            reasons = tuple(standing.error.message for standing in self.policy.standings if standing.error)
-            safe = sum(part.file.size for part in self.parts) - self.policy.plan.bytes_missing
-            self.listener(Waiting(reasons, self.policy.patience.ends - now, safe))
-
     def _tell_arriving(self) -> None:
         """Tell, some times a second, what is under way: the next good piece of a slow line may be long in coming."""
         if (now := self.clock()) < self._told + TELLING:
@@ -199,13 +200,14 @@ class Ledger:
             held[name] = held.get(name, 0) + len(task.held)
         self.listener(Arriving(tuple(held.items())))
 
-    def _keep(self, order: Order, index: int) -> None:
-        part = self.parts[order.task.file]
+    def _keep(self, order: Order, good: Sequence[int]) -> None:
+        file = self.parts[order.task.file].file
         with self.changed:
-            if self.policy.verified(order, index, self.clock()):
-                self.listener(Verified(part.file.name, part.file.pieces[index].span.length))
-                if awaited := self._awaited.pop((order.task.file, index), None):
-                    awaited.set()
+            for index in good:
+                if self.policy.verified(order, index, self.clock()):
+                    self.listener(Verified(file.name, file.pieces[index].span.length))
+                    if awaited := self._awaited.pop((order.task.file, index), None):
+                        awaited.set()
 
     def _reject(
         self, order: Order, index: int, piece: bytearray | memoryview, givers: set[int], oddity: str | None
@@ -214,20 +216,15 @@ class Ledger:
         with self.changed:
             if not self.policy.wrong(order, index, hashlib.sha256(piece).hexdigest(), givers):
                 return None
-        span = file.pieces[index].span
-        seen = describe(bytes(piece[:1024]), file) if span.start == 0 else None
-        what = seen or oddity
-        facts = f"{name}: {file.name}: wrong bytes from {span.start:,} to {span.stop:,}"
-        return WrongBytesError(facts + (f" ({what})" if what else ""), telling=2 if seen else int(what is not None))
+        return wrong_bytes(name, file, file.pieces[index].span, piece, oddity)
 
     def _hold(self, order: Order, *, fresh: bool) -> None:
         """Keep the beginning of a piece that takes its time: a SIGKILL must not cost what has come of it."""
-        now = self.clock()
+        now, task = self.clock(), order.task
         if fresh or not order.piece_since:
             order.piece_since = now
         elif now - order.piece_since > LEISURELY:
             with self.changed:
-                task = order.task
                 index, held, stored = self.policy.plan.index(task), bytes(task.held), task.stored
                 if order.over or len(held) < stored + WORTH_HOLDING:
                     return

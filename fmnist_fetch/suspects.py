@@ -3,7 +3,9 @@
 import re
 
 from fmnist_fetch.catalogue import find, names
+from fmnist_fetch.errors import WrongBytesError
 from fmnist_fetch.manifest import DataFile
+from fmnist_fetch.spans import Span
 
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
 _BUCKET = re.compile(rb"<Error>|AccessDenied|NoSuchKey")
@@ -27,6 +29,16 @@ def describe(start: bytes, file: DataFile, *, content_type: str = "") -> str | N
     if start[:2] == b"\0\0" and start[2:3] in (b"\x08", b"\x09", b"\x0b", b"\x0c", b"\x0d", b"\x0e") and file.packed:
         return "looks like the unpacked file: a proxy removed the compression"
     return None
+
+
+def wrong_bytes(
+    source: str, file: DataFile, span: Span, data: bytearray | memoryview, oddity: str | None
+) -> WrongBytesError:
+    """The error of DATA, which SOURCE gave for SPAN of FILE; ODDITY is what the answer it came in seems to be."""
+    seen = describe(bytes(data[:1024]), file) if span.start == 0 else None
+    what = seen or oddity
+    facts = f"{source}: {file.name}: wrong bytes from {span.start:,} to {span.stop:,}"
+    return WrongBytesError(facts + (f" ({what})" if what else ""), telling=2 if seen else int(what is not None))
 
 
 def by_size(file: DataFile, size: int) -> str | None:
