@@ -67,12 +67,13 @@ class Ledger:
             if self.fatal is not None:
                 raise self.fatal
             policy, now = self.policy, self.clock()
-            if not policy.plan.complete and (policy.patience.exhausted(now) or policy.hopeless()):
-                raise verdict(policy.plan, policy.standings)
-            if not policy.plan.complete and not policy.orders:
-                reasons = tuple(standing.error.message for standing in policy.standings if standing.error)
-                safe = sum(part.file.size for part in self.parts) - policy.plan.bytes_missing
-                self.listener(Waiting(reasons, policy.patience.ends - now, safe))
+            if not policy.plan.complete:
+                if policy.patience.exhausted(now) or policy.hopeless():
+                    raise verdict(policy.plan, policy.standings)
+                if not policy.orders:
+                    reasons = tuple(standing.error.message for standing in policy.standings if standing.error)
+                    safe = sum(part.file.size for part in self.parts) - policy.plan.bytes_missing
+                    self.listener(Waiting(reasons, policy.patience.ends - now, safe))
             self.settled.wait(wait)
 
     def wait_for(self, file: int, piece: int) -> None:

@@ -25,7 +25,7 @@ class Choice(NamedTuple):
 
 def origins(manifest: Manifest, layout: Layout, choice: Choice) -> list[Origin]:
     """The origins to ask, in order; raises UsageError for a mirror that is neither a URL nor a folder."""
-    found: list[Origin] = [*_chosen(manifest, choice)]
+    found: list[Origin] = list(_chosen(manifest, choice))
     if not choice.only_mirrors:
         found += _copies(manifest, layout)
         if not choice.offline:

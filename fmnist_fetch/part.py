@@ -14,6 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,21 +47,15 @@ class PartFile:
         read error makes a piece missing; neither is an error.
         """
         good = scan(self.part, self.file)
-
-        def take_over(index: int, data: memoryview) -> None:
-            if index not in good:
-                self.put(index, data)
-
-        return good | scan(self.path, self.file, take_over)
+        return good | scan(self.path, self.file, lambda index, data: index in good or self.put(index, data))
 
     def put(self, index: int, data: bytes | bytearray | memoryview) -> bool:
         """Keep DATA as piece INDEX if its digest is right; tell whether it was. Raises DiskError."""
-        span, sha256 = self.file.pieces[index]
-        if len(data) != span.length or hashlib.sha256(data).hexdigest() != sha256:
+        if not _is_right(self.file, index, data):
             return False
         with self._lock, disk(self.part, self.file.size):
             behind = self._opened()
-            behind.file.seek(span.start)
+            behind.file.seek(self.file.pieces[index].span.start)
             write_all(behind.file, data)
             behind.wrote(len(data))
             if behind.file.fileno() > MANY:
@@ -183,20 +178,20 @@ def _creating(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_CREAT, 0o666)
 
 
-def scan(path: Path, file: DataFile, each: Callable[[int, memoryview], None] = lambda _index, _data: None) -> set[int]:
-    """The indices of the pieces of FILE that are right in the file at PATH; EACH gets them, and what they hold."""
+def scan(path: Path, file: DataFile, check: Callable[[int, memoryview], bool] | None = None) -> set[int]:
+    """The indices of the pieces of FILE that are right in the file at PATH, by their digests or as CHECK finds them."""
+    check = check or partial(_is_right, file)
     good: set[int] = set()
     with suppress(OSError), open(path, "rb", buffering=0) as stored:
         buffer = memoryview(bytearray(max(piece.span.length for piece in file.pieces)))
         size = os.fstat(stored.fileno()).st_size
-        for index, (span, sha256) in enumerate(file.pieces):
+        for index, (span, _) in enumerate(file.pieces):
             if span.stop > size:
                 break
             with suppress(OSError):
                 view = buffer[: span.length]
                 stored.seek(span.start)
-                if _fill(stored, view) and hashlib.sha256(view).hexdigest() == sha256:
-                    each(index, view)
+                if _fill(stored, view) and check(index, view):
                     good.add(index)
     return good
 
@@ -210,6 +205,12 @@ def verifies(path: Path, size: int, sha256: str) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except OSError:
         return False
+
+
+def _is_right(file: DataFile, index: int, data: bytes | bytearray | memoryview) -> bool:
+    """Whether DATA is piece INDEX of FILE."""
+    span, sha256 = file.pieces[index]
+    return len(data) == span.length and hashlib.sha256(data).hexdigest() == sha256
 
 
 def _fill(file: BinaryIO, view: memoryview) -> bool:
