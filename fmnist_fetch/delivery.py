@@ -1,10 +1,12 @@
 """Files to a folder: what lies there already is counted in, the rest is brought."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.alongside import together
+from fmnist_fetch.errors import PartFileReplacedError
 from fmnist_fetch.events import Began, Listener, Stepped
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.part import PartFile
@@ -12,6 +14,19 @@ from fmnist_fetch.sources import Origin
 
 if TYPE_CHECKING:
     from fmnist_fetch.arrivals import Arrival
+
+MAX_RIVALS = 5
+
+
+def beside_rivals(attempt: Callable[[], None]) -> None:
+    """Call ATTEMPT, and again where another process replaces the part files under it: it looks anew at what is there.
+
+    Raises what ATTEMPT raises; PartFileReplacedError only the fifth time.
+    """
+    for _ in range(MAX_RIVALS - 1):
+        with suppress(PartFileReplacedError):
+            return attempt()
+    return attempt()
 
 
 def deliver(

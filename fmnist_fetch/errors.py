@@ -100,6 +100,13 @@ class DiskError(FetchError):
     exit_code = 5
 
 
+class PartFileReplacedError(DiskError):
+    """Another process has renamed or replaced the part file at PATH, of which pieces were counted as good."""
+
+    def __init__(self, path: os.PathLike[str]) -> None:
+        super().__init__(f"{os.fspath(path)}: another process has replaced it", hint=AGAIN)
+
+
 class FormatError(FetchError):
     """Bytes that are not what their format says: an IDX header that lies, a gzip stream that ends early."""
 

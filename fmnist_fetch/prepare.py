@@ -6,18 +6,20 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.alongside import together
 from fmnist_fetch.assembly import Assembly
 from fmnist_fetch.atomic import Seal, sweep
-from fmnist_fetch.delivery import deliver
+from fmnist_fetch.delivery import beside_rivals, deliver
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
 from fmnist_fetch.events import Event, Listener, Stepped, Unpacked, silent
 from fmnist_fetch.layout import Layout
 from fmnist_fetch.lock import alone, traces
 from fmnist_fetch.manifest import DataFile, Manifest
 from fmnist_fetch.origins import Choice, origins
+from fmnist_fetch.part import verifies
 from fmnist_fetch.report import Report
 from fmnist_fetch.share import caches_of, share
 from fmnist_fetch.sources import Origin
@@ -50,19 +52,19 @@ def prepare(
     began = time.monotonic()
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
     tell = _one_at_a_time(report.note, listener)
+    sweep(layout.raw)
+    sweep(layout.processed)
     before = traces(layout)
     state = survey(manifest, layout)
     if not state.complete:
-        with alone(layout, tell) as locked:
+        with alone(layout, tell):
             if traces(layout) != before:
                 # Another process has been at work, and may have done it all.
                 state = survey(manifest, layout)
-            if locked:
-                sweep(layout.raw)
-                sweep(layout.processed)
             if not state.complete:
                 found = origins(manifest, layout, choice or Choice())
-                _bring(manifest, layout, state, found, (jobs, patience), tell)
+                states = chain([state], iter(partial(survey, manifest, layout), None))
+                beside_rivals(lambda: _bring(manifest, layout, next(states), found, (jobs, patience), tell))
                 _tidy(layout)
     for tool, folder in report.also.items():
         share(manifest, layout, tool, folder, choice or Choice(), (jobs, patience), tell)
@@ -168,5 +170,8 @@ def _tidy(layout: Layout) -> None:
 def _check_consistent(manifest: Manifest, layout: Layout, entry: FileState) -> None:
     """A file that is wrong as a whole but right in every piece contradicts its manifest; raises ManifestError."""
     path, file = layout.published(entry.file), entry.file
-    if entry.published is Condition.DAMAGED and not damaged_pieces(path, file) and path.stat().st_size == file.size:
+    if entry.published is not Condition.DAMAGED or damaged_pieces(path, file) or path.stat().st_size != file.size:
+        return
+    # Hashed again: another process may have completed it since ENTRY was made.
+    if not verifies(path, file.size, file.sha256):
         raise ManifestError(manifest.name, [f"{file.name}: its sha256 is not that of its pieces"])

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fmnist_fetch.atomic import unfinished
+from fmnist_fetch.atomic import sweep, unfinished
 from fmnist_fetch.caches import HOMES, cache_folder
-from fmnist_fetch.delivery import deliver
+from fmnist_fetch.delivery import beside_rivals, deliver
 from fmnist_fetch.errors import DiskError, FetchError, UsageError
 from fmnist_fetch.events import Listener
 from fmnist_fetch.layout import Layout
@@ -47,14 +47,16 @@ def share(
     like a root, from the root and, for what that lacks, from the dataset's other sources. Raises FetchError and its
     kinds, which say that the dataset itself is complete.
     """
-    wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
-    if not wrong:
-        return
-    wanting = [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]
-    try:
-        if wanting:
+    sweep(folder)
+
+    def complete() -> None:
+        wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
+        if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
             found = [Folder(layout.raw, Tier.OWN), *origins(manifest, layout, choice)]
             deliver(wanting, folder, found, limits, tell)
+
+    try:
+        beside_rivals(complete)
     except FetchError as exc:
         exc.hint = f"{manifest.name} itself is complete under {layout.root}. {_remedy(exc, tool)}"
         raise

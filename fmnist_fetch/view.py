@@ -11,7 +11,7 @@ from fmnist_fetch.errors import FetchError, IntegrityError
 from fmnist_fetch.events import Listener
 from fmnist_fetch.layout import Layout, root_folder
 from fmnist_fetch.manifest import DataFile, Manifest
-from fmnist_fetch.part import PartFile
+from fmnist_fetch.part import PartFile, scan
 from fmnist_fetch.phrases import counted, size
 from fmnist_fetch.screen import say
 from fmnist_fetch.state import Condition, FileState, State, damaged_pieces, survey
@@ -78,7 +78,7 @@ def _published(layout: Layout, entry: FileState) -> Row:
     if entry.published is Condition.ABSENT:
         if entry.payload is Condition.GOOD and file.packed:
             remark = "not needed: it is unpacked"
-        elif good := len(PartFile(path, file).scan()):
+        elif good := len(scan(PartFile(path, file).part, file)):
             remark = f"{good} of {counted(len(file.pieces), 'piece')} fetched"
     return Row(path, entry.published, file.size, remark, file, damaged)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from errno import ENOLCK
 from pathlib import Path
 
 import pytest
 
 from faults import payload
-from fmnist_fetch.atomic import settle, sweep, write_all, write_atomically
+from fmnist_fetch.atomic import publish, settle, sweep, write_all, write_atomically
 from fmnist_fetch.errors import DiskError
-from samples import disk_of
+from samples import disk_of, lay
 
 DATA = payload(5000)
 
@@ -92,14 +95,84 @@ def test_settling_gives_the_final_name(tmp_path: Path) -> None:
     assert not (tmp_path / "part").exists()
 
 
-def test_a_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    writer = write_atomically(folder / "final")
-    writer.__enter__()
-    others = {"final.gz", "final.gz.part", ".hidden", "notes.tmp", ".notes.tmp", ".final.unfinished.tmp"}
-    for name in others:
-        (folder / name).write_bytes(b"")
-    assert len(list(folder.iterdir())) == len(others) + 1
+OTHERS = {"final.gz", "final.gz.part", ".hidden", "notes.tmp", ".notes.tmp", ".final.unfinished.tmp"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return lay(tmp_path / "folder", dict.fromkeys(OTHERS, b"mine"))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_sweep_removes_what_killed_writers_left_and_nothing_else(folder: Path) -> None:
+    (folder / ".final.0123456789ab.tmp").write_bytes(DATA)
     sweep(folder)
-    assert {path.name for path in folder.iterdir()} == others
-    sweep(tmp_path / "absent")
+    assert names(folder) == OTHERS
+    sweep(folder / "absent")
+
+
+def test_a_sweep_leaves_what_a_living_process_is_writing(folder: Path) -> None:
+    with write_atomically(folder / "final") as out:
+        write_all(out, DATA)
+        sweep(folder)
+    assert names(folder) == {*OTHERS, "final"}
+    assert (folder / "final").read_bytes() == DATA
+
+
+def test_where_locks_do_not_work_a_sweep_removes_only_what_is_old(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    young, old = folder / ".young.0123456789ab.tmp", folder / ".old.0123456789ab.tmp"
+    for path in (young, old):
+        path.write_bytes(DATA)
+    os.utime(old, (0, 0))
+    with write_atomically(folder / "final") as out:
+        write_all(out, DATA)
+        sweep(folder)
+    assert names(folder) == {*OTHERS, "final", young.name}
+
+
+def test_a_sweep_puts_back_what_a_killed_process_was_about_to_publish(folder: Path) -> None:
+    (folder / ".data.0123456789ab.claimed").write_bytes(DATA)
+    sweep(folder)
+    assert names(folder) == {*OTHERS, "data.part"}
+    assert (folder / "data.part").read_bytes() == DATA
+
+
+def test_the_file_that_is_open_gets_the_final_name(folder: Path) -> None:
+    part, final = folder / "part", folder / "final"
+    with open(part, "x+b", buffering=0) as file:
+        file.write(DATA)
+        assert publish(file, part, final)
+    assert names(folder) == {*OTHERS, "final"}
+    assert final.read_bytes() == DATA
+
+
+def test_another_file_under_the_same_name_does_not_get_the_final_name(folder: Path) -> None:
+    part, final = folder / "part", folder / "final"
+    with open(part, "x+b", buffering=0) as file:
+        file.write(DATA)
+        part.unlink()
+        assert not publish(file, part, final)
+        part.write_bytes(b"another one's")
+        assert not publish(file, part, final)
+    assert names(folder) == {*OTHERS, "part"}
+    assert part.read_bytes() == b"another one's"
+
+
+def test_a_final_name_that_cannot_be_given_leaves_the_part_where_it_was(folder: Path) -> None:
+    part, final = folder / "part", folder / "final"
+    final.mkdir()
+    with open(part, "x+b", buffering=0) as file:
+        file.write(DATA)
+        with pytest.raises(IsADirectoryError):
+            publish(file, part, final)
+    assert names(folder) == {*OTHERS, "part", "final"}
+    assert part.read_bytes() == DATA

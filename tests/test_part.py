@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from faults import payload
 from fmnist_fetch.atomic import stamp, write_all
-from fmnist_fetch.errors import DiskError
+from fmnist_fetch.errors import DiskError, PartFileReplacedError
 from fmnist_fetch.manifest import DataFile, Payload
 from fmnist_fetch.part import PartFile, scan, verifies
 from samples import disk_of, file_of, flipped, sha256
@@ -122,11 +122,74 @@ def test_two_part_files_on_the_same_path_complete_it_together(part: PartFile) ->
     assert list(part.path.parent.iterdir()) == [part.path]
 
 
-def test_to_finish_second_is_an_error_where_the_final_file_is_not_right(part: PartFile) -> None:
-    part.put(0, piece(0))
+def complete(part: PartFile) -> PartFile:
+    for index in ALL:
+        assert part.put(index, piece(index))
+    return part
+
+
+def test_a_part_file_that_has_vanished_is_written_anew_from_the_open_one(part: PartFile) -> None:
+    complete(part)
+    part.part.unlink()
+    part.finish()
+    assert disk_of(part.path.parent).keys() == {"data"}
+    assert part.path.read_bytes() == DATA
+
+
+def test_who_finishes_second_leaves_a_right_file_alone(part: PartFile) -> None:
+    other = complete(PartFile(part.path, FILE))
+    complete(part).finish()
+    with open(part.path, "rb") as file:
+        first = stamp(file)
+    assert other.finish() == first
+    assert part.path.read_bytes() == DATA
+    assert disk_of(part.path.parent).keys() == {"data"}
+
+
+def test_a_wrong_file_under_the_final_name_gives_way(part: PartFile) -> None:
+    complete(part)
+    part.part.unlink()
+    part.path.write_bytes(b"other bytes")
+    part.finish()
+    assert part.path.read_bytes() == DATA
+
+
+def test_a_part_file_of_another_process_never_gets_the_final_name_with_holes(part: PartFile) -> None:
+    """The second process renames the part file, and the first one, which still has pieces to write, makes a new one."""
+    complete(part)
     part.part.rename(part.path)
-    with pytest.raises(DiskError, match="it is not there"):
-        part.finish()
+    part.path.unlink()
+    late = PartFile(part.path, FILE)
+    late.put(9, piece(9))
+    part.finish()
+    assert part.path.read_bytes() == DATA
+    late.close()
+
+
+def test_pieces_are_not_written_to_another_file_than_those_that_were_counted(part: PartFile) -> None:
+    for index in range(9):
+        part.put(index, piece(index))
+    part.close()
+    part.part.rename(part.path.with_name("elsewhere"))
+    before = disk_of(part.path.parent)
+    with pytest.raises(PartFileReplacedError, match="another process has replaced it"):
+        part.put(9, piece(9))
+    assert disk_of(part.path.parent) == before
+    part.part.write_bytes(bytes(9000))
+    with pytest.raises(PartFileReplacedError):
+        part.put(9, piece(9))
+    assert part.part.read_bytes() == bytes(9000)
+
+
+def test_a_new_part_file_that_has_all_that_was_counted_will_do(part: PartFile) -> None:
+    for index in range(9):
+        part.put(index, piece(index))
+    part.close()
+    part.part.unlink()
+    part.part.write_bytes(DATA[:9000])
+    assert part.put(9, piece(9))
+    part.finish()
+    assert part.path.read_bytes() == DATA
 
 
 def test_threads_may_put_at_once(part: PartFile) -> None:

@@ -13,7 +13,7 @@ from fmnist_fetch.errors import FetchError, IntegrityError, SourceError
 from fmnist_fetch.events import Attempted, Event
 from fmnist_fetch.manifest import DataFile
 from fmnist_fetch.origins import Choice
-from fmnist_fetch.part import PartFile
+from fmnist_fetch.part import PartFile, scan
 from fmnist_fetch.prepare import prepare
 from fmnist_fetch.state import survey
 from fmnist_fetch.tensors import load
@@ -33,7 +33,7 @@ def missing_bytes(sample: Sample, root: Path) -> int:
     left = 0
     for file in sample.manifest.files:
         path = sample.layout(root).published(file)
-        good = range(len(file.pieces)) if path.exists() else PartFile(path, file).scan()
+        good = range(len(file.pieces)) if path.exists() else scan(PartFile(path, file).part, file)
         left += sum(piece.span.length for index, piece in enumerate(file.pieces) if index not in good)
     return left
 
@@ -321,7 +321,7 @@ def test_a_file_that_is_cut_off_on_its_mirror_yields_its_good_pieces(sample: Sam
         pytest.raises(FetchError, match=r"10,500 bytes there|416|hung up"),
     ):
         sample.fetch(root, mirror.url, patience=2.0)
-    assert PartFile(sample.layout(root).published(file), file).scan() == set(range(10))
+    assert scan(PartFile(sample.layout(root).published(file), file).part, file) == set(range(10))
     left = missing_bytes(sample, root)
     with Mirror(sample.files) as better:
         sample.fetch(root, better.url)
