@@ -7,7 +7,7 @@ EPOCHS   ?= 10
 RUN      ?= runs/$(basename $(notdir $(DATASET)))
 KIT      ?=
 SERVE    ?=
-ROOM     ?=
+T        ?=
 WORKERS  ?= auto
 PYTHON   ?= python3
 VENV     ?= .venv
@@ -29,16 +29,14 @@ python   := $(bin)/python
 pip      := $(python) -m pip --disable-pip-version-check --quiet
 # In an unpacked kit, wheels/ and mirror/ lie beside this file: pip installs from there, and no socket is opened.
 wheels   := $(wildcard wheels)
-intact   := $(if $(wheels),$(PYTHON) -I fmnist_fetch/intact.py)
+intact   := $(if $(wheels),$(PYTHON) -I fmnist_fetch/commands/kit/check.py)
 install  := $(if $(wheels),$(intact) wheels/ && )$(pip) install $(if $(wheels),--no-index --find-links wheels )
 mirrors  := $(or $(MIRROR),$(wildcard mirror))
 fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(foreach mirror,$(mirrors),--mirror "$(mirror)") \
               $(if $(wheels),$(if $(MIRROR),,--offline))
-# The tests of each ROOM: the files that bear its name, else those that import it.
-named    = $(wildcard tests/$(1)/ tests/test_$(1).py tests/test_$(1)_*.py tests/trainer/test_$(1).py)
-users    = $(shell grep -lrE --include='test_*.py' '(fmnist_fetch|trainer)(\.[a-z]+)*(\.| import )$(1)\>' tests)
-none     = $(error no tests of the room $(1); README.md lists the rooms)
-tests    = $(foreach room,$(ROOM),$(or $(call named,$(room)),$(call users,$(room)),$(call none,$(room))))
+# T names parts of tests/: folders (unit/download) or files (system/test_kit.py), separated by blanks.
+absent   = $(error there is no tests/$(1); T takes folders and files of tests/, such as unit/download)
+tests    = $(foreach part,$(T),$(or $(wildcard tests/$(part)),$(call absent,$(part))))
 pytest   = -m pytest --numprocesses $(WORKERS) --dist worksteal $(tests) $(PYTEST)
 
 .DEFAULT_GOAL := help
@@ -58,7 +56,7 @@ verify: $(VENV)/data  ## hash everything under ROOT, repair nothing
 train: $(VENV)/train  ## train softmax regression on what `make data` brought; needs no network
 	@$(python) -m trainer --root "$(ROOT)" --dataset $(DATASET) --epochs $(EPOCHS) --out "$(RUN)"
 
-test: $(VENV)/test  ## run the tests, which need no network (one room's: ROOM=part; options for pytest: PYTEST)
+test: $(VENV)/test  ## run the tests, which need no network (a part: T=unit/download; options for pytest: PYTEST)
 	$(python) $(pytest)
 
 coverage: $(VENV)/dev  ## run the tests, and show which lines and branches of fmnist_fetch none of them takes
@@ -70,10 +68,11 @@ coverage: $(VENV)/dev  ## run the tests, and show which lines and branches of fm
 bench: data $(BENCH)/ready  ## measure beside the peers, to tests/benchmarks/RESULTS.md (QUICK=1, ONLY=3,6)
 	@PYTHONPATH=tests $(BENCH)/bin/python -m benchmarks --root "$(ROOT)" $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-lint: $(VENV)/dev  ## ruff and mypy, strict
+lint: $(VENV)/dev  ## ruff, mypy (strict), and the rules of who imports whom
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
+	$(bin)/lint-imports --no-cache
 
 hooks: $(VENV)/dev  ## let git check what is committed, as `make lint` does
 	$(bin)/pre-commit install
@@ -92,7 +91,7 @@ dist: $(VENV)/dev  ## build the wheel and the source distribution that are publi
 	$(python) -m build --outdir dist
 
 clean:  ## remove the environment and what tools left; the data stays
-	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(python):

@@ -15,7 +15,7 @@ The command `fmnist-fetch` does the same and more; the other modules are its ins
 they are first used, so that importing the package costs nothing.
 """
 
-from fmnist_fetch.version import __version__
+__version__ = "0.1.0"
 
 TYPE_CHECKING = False  # typing's own is the same to type checkers, and takes as long to load as all the rest of this
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
         SourceError,
         UsageError,
     )
-    from fmnist_fetch.report import Report
-    from fmnist_fetch.split import Split
-    from fmnist_fetch.tensors import load
+    from fmnist_fetch.pipeline.report import Report
+    from fmnist_fetch.tensors.arrays import load
+    from fmnist_fetch.tensors.split import Split
 
 _HOMES = {
     "fetch": "api",
-    "load": "tensors",
-    "Split": "split",
-    "Report": "report",
+    "load": "tensors.arrays",
+    "Split": "tensors.split",
+    "Report": "pipeline.report",
     **dict.fromkeys(
         (
             "DiskError",

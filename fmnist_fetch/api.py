@@ -4,14 +4,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fmnist_fetch.catalogue import find
+from fmnist_fetch.console.notebook import Cell, in_notebook
+from fmnist_fetch.console.progress import listener, never_raising
 from fmnist_fetch.events import Listener
-from fmnist_fetch.layout import Layout
-from fmnist_fetch.notebook import Cell, in_notebook
-from fmnist_fetch.origins import Choice
-from fmnist_fetch.prepare import prepare
-from fmnist_fetch.progress import listener, never_raising
-from fmnist_fetch.report import Report
+from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.pipeline.prepare import prepare
+from fmnist_fetch.pipeline.report import Report
+from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.storage.layout import Layout
 
 
 def fetch(

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from fmnist_fetch import verbs
+from fmnist_fetch import __version__
+from fmnist_fetch.commands import fetch
+from fmnist_fetch.console.formatting import size
+from fmnist_fetch.console.output import close_streams, complain, open_streams, tell_result
 from fmnist_fetch.errors import AGAIN, FetchError
 from fmnist_fetch.events import Arriving, Began, Event, Verified
-from fmnist_fetch.phrases import size
-from fmnist_fetch.screen import close_streams, complain, open_streams, tell_result
-from fmnist_fetch.version import __version__
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -65,13 +65,14 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog=name, description=text)
     top.add_argument("--version", action="version", version=f"{name} {__version__}")
     added = top.add_subparsers(title="verbs", required=True, metavar="VERB", prog=name)
-    verbs.add_verbs(added)
+    fetch.add_verbs(added)
     # The verb that is run most need not wait until the others' rooms are loaded.
     if words[:1] != ["fetch"]:
-        from fmnist_fetch import completion, lab, own, view
+        from fmnist_fetch.commands import completion, kit, manifest, serve, verify
+        from fmnist_fetch.commands import list as list_
 
-        for room in (view, own, lab):
-            room.add_verbs(added)
+        for command in (verify, list_, manifest, kit, serve):
+            command.add_verbs(added)
         completion.add_verb_for(top, added)
     return top
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fmnist_fetch.spans import Span
+from fmnist_fetch.manifest.pieces import Span
 
 
 class Began(NamedTuple):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from fmnist_fetch.catalogue import find
-from fmnist_fetch.layout import Layout
-from fmnist_fetch.state import survey
+from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.pipeline.status import survey
+from fmnist_fetch.storage.layout import Layout
 from samples import Sample, make
 
 # A busy machine must not turn a law into a failure: no deadlines. And the same examples at every run, so that a

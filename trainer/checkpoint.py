@@ -14,8 +14,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from fmnist_fetch.atomic import write_all, write_atomically
 from fmnist_fetch.errors import DiskError, FetchError, FormatError, disk
+from fmnist_fetch.storage.atomic import write_all, write_atomically
 from trainer.softmax import Model
 
 # One key only: safetensors writes several in random order, and the same run must give the same bytes.

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fmnist_fetch.errors import FormatError
-from fmnist_fetch.split import Split
-from fmnist_fetch.tensors import load
+from fmnist_fetch.tensors.arrays import load
+from fmnist_fetch.tensors.split import Split
 
 
 @dataclass(frozen=True)

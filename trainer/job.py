@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from fmnist_fetch.errors import FetchError
-from fmnist_fetch.split import Split
-from fmnist_fetch.tensors import load
+from fmnist_fetch.tensors.arrays import load
+from fmnist_fetch.tensors.split import Split
 from trainer import plots
 from trainer.data import Examples
 from trainer.plots import Curves

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fmnist_fetch.errors import FormatError, UsageError
-from fmnist_fetch.tensors import load
+from fmnist_fetch.tensors.arrays import load
 from trainer.data import Examples, flatten
 from trainer.pictures import read_picture
 from trainer.run import Run, open_finished

@@ -14,8 +14,8 @@ from typing import Any
 import numpy
 import torch
 
-from fmnist_fetch.atomic import sweep
 from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageError
+from fmnist_fetch.storage.atomic import sweep
 from trainer.checkpoint import load_model, replace_file, run_disk, save_model
 from trainer.softmax import Model
 from trainer.train import Epoch, Settings

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.errors import SourceError
-from fmnist_fetch.manifest import DataFile, DebianPackage
-from fmnist_fetch.sources import Tier
+from fmnist_fetch.manifest.model import DataFile, DebianPackage
+from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.folder import Folder
-from fmnist_fetch.spans import Span
 
 if TYPE_CHECKING:
     import subprocess

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fmnist_fetch.errors import SourceError
-from fmnist_fetch.layout import is_file
-from fmnist_fetch.manifest import DataFile
-from fmnist_fetch.sources import Tier
-from fmnist_fetch.spans import Span, Splice
+from fmnist_fetch.manifest.model import DataFile
+from fmnist_fetch.manifest.pieces import Span, Splice
+from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.storage.layout import is_file
 
 _MOST = 1024 * 1024
 _NO_SPLICE = Splice(b"", 0)

@@ -12,13 +12,12 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from fmnist_fetch.errors import SourceError
-from fmnist_fetch.manifest import DataFile
-from fmnist_fetch.sources import Tier
-from fmnist_fetch.sources.answers import judge
-from fmnist_fetch.sources.client import Client
-from fmnist_fetch.sources.complaints import translate
-from fmnist_fetch.spans import Span
-from fmnist_fetch.suspects import LOGIN_PAGE, looks_like_page
+from fmnist_fetch.manifest.model import DataFile
+from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.diagnosis import LOGIN_PAGE, looks_like_page, translate
+from fmnist_fetch.sources.http_client import Client
+from fmnist_fetch.sources.http_response import judge
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0

@@ -14,8 +14,8 @@ from pathlib import Path
 from benchmarks import machine, network, report, roots, size, use
 from benchmarks.measure import UnavailableError
 from benchmarks.table import FASHION, Bench, Maker, Table
-from fmnist_fetch.layout import Layout
-from fmnist_fetch.state import survey
+from fmnist_fetch.pipeline.status import survey
+from fmnist_fetch.storage.layout import Layout
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"

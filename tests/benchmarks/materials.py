@@ -19,10 +19,10 @@ from xml.sax.saxutils import quoteattr
 
 from benchmarks.measure import UnavailableError
 from benchmarks.table import FASHION, Bench
-from fmnist_fetch.idx import IdxHeader
-from fmnist_fetch.manifest import PIECE_LENGTH, DataFile, Manifest, Payload
-from fmnist_fetch.notation import dumps
-from fmnist_fetch.spans import Piece, cut
+from fmnist_fetch.manifest.idx import IdxHeader
+from fmnist_fetch.manifest.model import PIECE_LENGTH, DataFile, Manifest, Payload
+from fmnist_fetch.manifest.pieces import Piece, cut
+from fmnist_fetch.manifest.toml import dumps
 
 MIB = 1024 * 1024
 GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"

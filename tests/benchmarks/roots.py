@@ -13,7 +13,7 @@ from benchmarks.measure import Peer
 from benchmarks.peers import OURS
 from benchmarks.servers import nginx, own
 from benchmarks.table import FASHION, Bench, Table, Target
-from fmnist_fetch.layout import Layout
+from fmnist_fetch.storage.layout import Layout
 
 VERIFY = "fmnist-fetch verify"
 SERVE, NGINX = "fmnist-fetch serve", "nginx"

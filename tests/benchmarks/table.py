@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.measure import Peer, Race, race
-from fmnist_fetch.catalogue import find
-from fmnist_fetch.layout import Layout
+from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.storage.layout import Layout
 
 Value = TypeVar("Value")
 FASHION = find("fashion-mnist")

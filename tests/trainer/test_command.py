@@ -202,7 +202,7 @@ def test_an_own_picture_gets_the_labels_of_its_test_image(
     tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = pytest.importorskip("PIL.Image", reason="Pillow is not installed: run make train first")
-    from fmnist_fetch.tensors import load
+    from fmnist_fetch.tensors.arrays import load
 
     grey = load(str(tiny.manifest), "test", tiny.root).images[7]
     image.fromarray(grey).save("grey.png")

@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: run make 
 
 from torch import Tensor, nn  # noqa: E402
 
-from fmnist_fetch.tensors import load  # noqa: E402
+from fmnist_fetch.tensors.arrays import load  # noqa: E402
 from tinydata import Tiny  # noqa: E402
 from trainer import d2l  # noqa: E402
 from trainer.data import Batches, Examples  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: run make train first")
 
 from fmnist_fetch.errors import FetchError, FormatError  # noqa: E402
-from fmnist_fetch.tensors import load  # noqa: E402
+from fmnist_fetch.tensors.arrays import load  # noqa: E402
 from tinydata import Tiny  # noqa: E402
 from trainer import load_data_fashion_mnist  # noqa: E402
 from trainer.data import Batches, Examples, flatten, resized, to_pixels  # noqa: E402

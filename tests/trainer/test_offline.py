@@ -11,11 +11,15 @@ torch = pytest.importorskip("torch", reason="torch is not installed: run make tr
 
 from tinydata import Tiny, environment  # noqa: E402
 
-# What the tensor reader needs; see the floors in DESIGN. Everything else of the fetcher stays out of a training.
+# What the tensor reader needs. Everything else of the fetcher stays out of a training.
+PARTS = {
+    "": ("datasets", "errors"),
+    ".manifest": ("caches", "catalog", "idx", "model", "pieces", "toml", "validation"),
+    ".storage": ("atomic", "layout"),
+    ".tensors": ("arrays", "split", "tensor_file"),
+}
 READER = {
-    "fmnist_fetch",
-    *(f"fmnist_fetch.{room}" for room in ("errors", "tensors", "tensorfile", "split", "layout", "catalogue", "caches")),
-    *(f"fmnist_fetch.{room}" for room in ("manifest", "checks", "idx", "spans", "atomic", "datasets", "version")),
+    f"fmnist_fetch{package}{part}" for package, parts in PARTS.items() for part in ("", *(f".{p}" for p in parts))
 }
 
 SPY = """

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: run make train first")
 
 from fmnist_fetch.errors import FetchError  # noqa: E402
-from fmnist_fetch.tensors import load  # noqa: E402
+from fmnist_fetch.tensors.arrays import load  # noqa: E402
 from tinydata import Tiny  # noqa: E402
 from trainer.data import Examples  # noqa: E402
 from trainer.softmax import Model  # noqa: E402

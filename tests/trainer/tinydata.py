@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_fetch.assembly import Assembly
-from fmnist_fetch.atomic import Seal
-from fmnist_fetch.catalogue import find
-from fmnist_fetch.idx import IdxHeader
-from fmnist_fetch.layout import Layout
-from fmnist_fetch.manifest import loads
-from fmnist_fetch.notation import dumps
+from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.manifest.idx import IdxHeader
+from fmnist_fetch.manifest.toml import dumps, loads
+from fmnist_fetch.storage.atomic import Seal
+from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.tensors.writer import Assembly
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -1,0 +1,58 @@
+"""The verb kit: pack project, data and wheels for machines without the internet."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from fmnist_fetch.commands.arguments import add_verb, size
+from fmnist_fetch.console.output import say
+from fmnist_fetch.events import Listener, Stepped
+from fmnist_fetch.manifest.catalog import DATASET, find
+from fmnist_fetch.storage.layout import Layout
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add kit to argparse's VERBS."""
+    summary = "pack project, data and wheels into one tar for machines without a network"
+    kit = add_verb(verbs, "kit", _kit, summary, "dist/fmnist-lab-kit.tar")
+    kit.add_argument("out", type=Path, metavar="OUT.tar", help="the tar to write")
+    kit.add_argument("--python", metavar="3.12", help="for machines with this Python (default: this one's)")
+    kit.add_argument("--platform", metavar="TAG", help="for another platform, such as manylinux_2_28_x86_64")
+    kit.add_argument("--no-wheels", action="store_true", help="pack no wheels, for labs with a package index")
+    kit.add_argument("--part-size", type=size(1), metavar="2G", help="cut the tar into parts, which cat joins")
+    kit.add_argument(
+        "--wheels", type=Path, default=Path("dist/wheels"), metavar="FOLDER", help="keep wheels in FOLDER (dist/wheels)"
+    )
+    kit.add_argument("--torch", metavar="WHICH", help="the build of torch, such as torch==2.13.0+cpu")
+    kit.add_argument("--torch-index", default="", metavar="URL", help="the index that has this build")
+
+
+def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+    from fmnist_fetch.commands.kit import pack
+    from fmnist_fetch.commands.kit.target import Target
+    from fmnist_fetch.commands.kit.wheels import Store, demand_tools
+    from fmnist_fetch.console.progress import listener
+
+    tell = listener("none" if options.quiet else options.progress, sys.stderr)
+    target = Target.parse(options.python, options.platform)
+    checkout = Path(__file__).parents[3]
+    project = pack.Project.at(checkout)
+    for name in pack.changes(checkout):
+        tell(Stepped(f"note: {name} is packed as committed, without its later changes"))
+    manifest = find(DATASET)
+    data = pack.mirror(manifest, Layout(options.root, manifest))
+    wheels = []
+    if not options.no_wheels:
+        demand_tools()
+        seen = sys.stderr.isatty() and options.progress != "none" and not options.quiet
+        store = Store(options.wheels, target, tell, torch_index=options.torch_index, verbose=seen)
+        wheels = pack.wheelhouse(store.bring(project.requirements(options.torch)), target)
+    words = target.words if wheels else "machines with a package index"
+    packed = pack.pack(options.out, project, data, wheels, words, options.part_size, tell)
+    first, last = packed.paths[0], packed.paths[-1]
+    say(options, f"{first if first == last else f'{first} to {last.name}'}: {packed.size / 1e6:,.1f} MB")
+    say(options, f"  {packed.files} files, {packed.wheels} of them wheels; for {words}")
+    join = f"tar xf {first.name}" if first == last else f"cat {options.out.name}.* | tar xf -"
+    say(options, f"  on the lab machine: {join} && cd {pack.TOP} && make data && make train")
+    return {"paths": [str(path) for path in packed.paths], "files": packed.files, "size": packed.size}

@@ -1,0 +1,202 @@
+"""The verb for people's own datasets: manifest writes down what their IDX files are, and where they can be had."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmnist_fetch.commands.arguments import add_verb, size
+from fmnist_fetch.commands.manifest.naming import Place
+from fmnist_fetch.console.formatting import counted, table
+from fmnist_fetch.console.formatting import size as sized
+from fmnist_fetch.console.output import give, say
+from fmnist_fetch.errors import DiskError, UsageError
+from fmnist_fetch.events import Listener, Stepped
+from fmnist_fetch.manifest.model import LARGEST_PIECE, PIECE_LENGTH, ROLES
+from fmnist_fetch.manifest.toml import dumps
+from fmnist_fetch.manifest.validation import is_word
+from fmnist_fetch.storage.atomic import write_all, write_atomically
+from fmnist_fetch.storage.layout import user_path
+
+if TYPE_CHECKING:
+    from fmnist_fetch.commands.manifest.author import Wishes
+    from fmnist_fetch.commands.manifest.idxfile import IdxFile
+
+STDOUT = "-"
+SMALLEST_PIECE = 1024
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add manifest to argparse's VERBS."""
+    summary = "write a manifest for your own IDX files, which fetch then brings to others"
+    verb = add_verb(
+        verbs,
+        "manifest",
+        _manifest,
+        summary,
+        "my-data --url https://example.org/my-data/",
+        "gzip --only 'emnist-letters-*' --url https://example.org/emnist/",
+        "my-data --file train:images=a.idx --file train:labels=b.idx --classes cat,dog --out -",
+    )
+    _add_files(verb)
+    _add_words(verb)
+    verb.add_argument(
+        "--url",
+        action="append",
+        default=[],
+        metavar="BASE",
+        help="where others get them: BASE with a file's name added; may be repeated",
+    )
+    verb.add_argument(
+        "-o", "--out", metavar="FILE", help="the manifest to write (default: NAME.toml here; - is stdout)"
+    )
+    verb.add_argument("--force", action="store_true", help="overwrite FILE if it is there")
+    verb.add_argument(
+        "--piece-length",
+        type=size(SMALLEST_PIECE, LARGEST_PIECE),
+        default=PIECE_LENGTH,
+        metavar="256K",
+        help="the length of the pieces that are verified one by one (default 256K)",
+    )
+
+
+def _add_files(verb: argparse.ArgumentParser) -> None:
+    """Add the options that tell which files are meant."""
+    verb.add_argument("folder", metavar="FOLDER", help="where the IDX files lie, plain or packed with gzip")
+    verb.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="only files with such names; may be repeated"
+    )
+    verb.add_argument(
+        "--file",
+        action="append",
+        default=[],
+        metavar="SPLIT:ROLE=NAME",
+        help="what the file NAME is, such as val:images=v.idx; may be repeated",
+    )
+
+
+def _add_words(verb: argparse.ArgumentParser) -> None:
+    """Add the options for what people call the dataset and its classes."""
+    verb.add_argument("--name", help="the dataset's name (default: that of its folder)")
+    verb.add_argument("--title", default="", metavar="TEXT", help="its name for people")
+    verb.add_argument("--licence", default="", metavar="TEXT", help="what others may do with it, such as CC-BY-4.0")
+    verb.add_argument(
+        "--classes", default="", metavar="A,B,C", help="names for the labels 0, 1, 2 (default: the numbers)"
+    )
+
+
+def _manifest(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+    from fmnist_fetch.commands.manifest.author import draft, suggest_name
+    from fmnist_fetch.commands.manifest.collect import home_of_files
+    from fmnist_fetch.console.progress import listener
+
+    tell = listener("none" if options.quiet else options.progress, sys.stderr)
+    folder = home_of_files(user_path(options.folder))
+    name = options.name or suggest_name(folder, options.only)
+    out = _out(options, name)
+    drafted = draft(folder, _wishes(options, name))
+    for note in drafted.notes:
+        tell(Stepped(f"note: {note}"))
+    text = dumps(drafted.manifest)
+    if out is None:
+        give(text)
+    else:
+        _write(out, text)
+        _report(options, drafted.files, folder, out)
+    return {
+        "manifest": str(out or STDOUT),
+        "dataset": name,
+        "folder": str(folder),
+        "files": {entry.file.name: _facts(entry) for entry in drafted.files},
+        "classes": drafted.manifest.classes,
+        "mirrors": drafted.manifest.mirrors,
+        "notes": drafted.notes,
+    }
+
+
+def _wishes(options: argparse.Namespace, name: str) -> "Wishes":
+    from fmnist_fetch.commands.manifest.author import Wishes
+
+    return Wishes(
+        name=name,
+        title=_text(options.title),
+        licence=_text(options.licence),
+        classes=tuple(_text(word).strip() for word in options.classes.split(",")) if options.classes else (),
+        mirrors=tuple(options.url),
+        only=tuple(options.only),
+        places=dict(map(_place, options.file)),
+        piece_length=options.piece_length,
+    )
+
+
+def _facts(entry: "IdxFile") -> dict[str, Any]:
+    return {
+        "split": entry.file.split,
+        "role": entry.file.role,
+        "shape": entry.header.shape,
+        "type": entry.header.type_name,
+        "size": entry.file.size,
+        "pieces": len(entry.file.pieces),
+    }
+
+
+def _out(options: argparse.Namespace, name: str) -> Path | None:
+    """The manifest to write, None for stdout; raises UsageError for one that is there or that fetch would not take."""
+    if options.out == STDOUT:
+        if options.json:
+            raise UsageError(
+                "--json and --out - both want stdout", hint="Write the manifest to a file: --out FILE.toml"
+            )
+        return None
+    out = user_path(options.out or f"{name}.toml")
+    if out.suffix != ".toml":
+        raise UsageError(f"{out} is no name for a manifest: fetch takes FILE.toml", hint=f"Say: --out {out}.toml")
+    if os.path.lexists(out) and not options.force:
+        raise UsageError(f"{out} is there already", hint="Overwrite it with --force, or write another: --out FILE.toml")
+    return out
+
+
+def _write(out: Path, text: str) -> None:
+    data = text.encode()
+    try:
+        with write_atomically(out, len(data)) as file:
+            write_all(file, data)
+    except DiskError as exc:
+        raise DiskError(exc.message, hint="Write the manifest elsewhere: --out FILE.toml") from exc
+
+
+def _report(options: argparse.Namespace, files: "Sequence[IdxFile]", folder: Path, out: Path) -> None:
+    rows = [(f"{entry.file.split} {entry.file.role}", entry.header.words, entry.path.name) for entry in files]
+    for line in table(rows):
+        say(options, line)
+    total, pieces = sum(entry.file.size for entry in files), sum(len(entry.file.pieces) for entry in files)
+    say(options, f"{out} is written: {counted(len(files), 'file')}, {sized(total)}, {counted(pieces, 'piece')}.")
+    root = ["--root", options.root] if options.root else []
+    fetch = shlex.join(["fmnist-fetch", "fetch", str(out) if out.is_absolute() else f"./{out}", *root])
+    if options.url:
+        say(options, f"Next: put the files where --url says, then anybody can: {fetch}")
+    say(options, f"To try it at once: {fetch} --mirror {shlex.quote(str(folder))}")
+
+
+def _text(value: str) -> str:
+    """VALUE, if it is text; bytes of another encoding are not. Raises UsageError."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise UsageError(f"{value!a} is not text in UTF-8", hint="Write it in the encoding of your terminal.") from exc
+    return value
+
+
+def _place(text: str) -> tuple[str, Place]:
+    """The file name and the place in SPLIT:ROLE=NAME; raises UsageError."""
+    place, _, name = text.partition("=")
+    split, _, role = place.partition(":")
+    if not is_word(split) or role not in ROLES or not name:
+        raise UsageError(
+            f"--file {text} is not SPLIT:ROLE=NAME",
+            hint="SPLIT is a lower-case word such as train, ROLE is images or labels: --file train:images=NAME",
+        )
+    return name, Place(split, role)

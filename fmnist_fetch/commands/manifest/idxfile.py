@@ -1,0 +1,130 @@
+"""One IDX file as it lies in its author's folder, packed or not: hashed, cut in pieces, its header read."""
+
+import hashlib
+import sys
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from fmnist_fetch.commands.manifest.naming import Place, payload_name
+from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, disk
+from fmnist_fetch.manifest.idx import LONGEST_HEADER, TYPES, IdxHeader
+from fmnist_fetch.manifest.model import DataFile, Payload
+from fmnist_fetch.manifest.pieces import Piece, Span
+from fmnist_fetch.storage.part_file import verifies
+from fmnist_fetch.tensors.decompress import MAGIC, stream
+
+# What numpy holds in every version that this package runs with.
+MOST_DIMENSIONS = 32
+# The types of whole numbers, as Python's arrays call them.
+_WHOLE = {"u1": "B", "i1": "b", ">i2": "h", ">i4": "i"}
+LEAVE_OUT = "or leave it out: --only takes a pattern of the names that belong to the dataset."
+
+
+class IdxFile(NamedTuple):
+    """A file at PATH, its entry in the manifest, and the header of the IDX array in it."""
+
+    path: Path
+    file: DataFile
+    header: IdxHeader
+
+    @classmethod
+    def examine(cls, path: Path, place: Place, piece_length: int) -> Self:
+        """Read the file at PATH, which is to stand at PLACE in its dataset, in pieces of PIECE_LENGTH bytes.
+
+        Raises FormatError where it is no IDX file or a damaged one, IntegrityError where another IDX file lies unpacked
+        beside it, DiskError.
+        """
+        with _for_authors(path):
+            pieces, sha256 = _pieces(path, piece_length)
+            size = pieces[-1].span.stop if pieces else 0
+            payload, start = _payload(path)
+            header = IdxHeader.parse(start, payload.size, str(path))
+        if len(header.shape) > MOST_DIMENSIONS:
+            raise FormatError(
+                f"{path} has {len(header.shape)} dimensions, numpy arrays have at most {MOST_DIMENSIONS}",
+                hint=f"Write it with fewer dimensions, {LEAVE_OUT}",
+            )
+        _check_beside(path, payload)
+        return cls(path, DataFile(path.name, size, sha256, pieces, *place, payload._replace(header=header)), header)
+
+    def values(self) -> Iterator[bytes]:
+        """The values of the array as they lie in the file, in parts of any size."""
+        skip = self.header.offset
+        for part in stream(self.path):
+            yield part[skip:]
+            skip = max(0, skip - len(part))
+
+    def extent(self) -> tuple[int, int] | None:
+        """The least and the greatest of the array's values; None where there are none, or not only whole ones."""
+        code = _WHOLE.get(self.header.dtype)
+        if code is None:
+            return None
+        least, most, rest = [], [], b""
+        for part in self.values():
+            data = rest + part
+            stop = len(data) - len(data) % self.header.itemsize
+            rest = data[stop:]
+            if values := array(code, data[:stop]):
+                if sys.byteorder == "little":
+                    values.byteswap()
+                least.append(min(values))
+                most.append(max(values))
+        return (min(least), max(most)) if least else None
+
+
+def begins_as_idx(path: Path) -> bool:
+    """Whether the file at PATH, unpacked if it is packed, begins as an IDX file does. What can't be read does not."""
+    try:
+        start = next(stream(path), b"")
+    except (DiskError, FormatError):
+        return False
+    return len(start) >= 4 and start[:2] == b"\0\0" and start[2] in TYPES
+
+
+def _pieces(path: Path, length: int) -> tuple[tuple[Piece, ...], str]:
+    pieces, whole, start = [], hashlib.sha256(), 0
+    with disk(path), open(path, "rb") as file:
+        while data := file.read(length):
+            whole.update(data)
+            pieces.append(Piece(Span(start, start + len(data)), hashlib.sha256(data).hexdigest()))
+            start += len(data)
+    return tuple(pieces), whole.hexdigest()
+
+
+def _payload(path: Path) -> tuple[Payload, bytes]:
+    """The payload of the file at PATH, and the bytes in which its header lies."""
+    digest, size, start = hashlib.sha256(), 0, b""
+    for part in stream(path):
+        digest.update(part)
+        size += len(part)
+        start += part[: LONGEST_HEADER - len(start)]
+    return Payload(payload_name(path.name), size, digest.hexdigest()), start
+
+
+def _check_beside(path: Path, payload: Payload) -> None:
+    """What is packed must be what lies unpacked beside it, if something does."""
+    if payload.name == path.name:
+        with disk(path), open(path, "rb") as file:
+            if file.read(2) == MAGIC:
+                raise FormatError(f"{path} is packed with gzip", hint=f"Call it {path.name}.gz: mv {path} {path}.gz")
+        return
+    beside = path.with_name(payload.name)
+    if beside.exists() and not verifies(beside, payload.size, payload.sha256 or ""):
+        raise IntegrityError(
+            f"{path} does not unpack to {payload.name}, which lies beside it",
+            hint="Delete the one that is outdated. The packed one is what the manifest would pin.",
+        )
+
+
+@contextmanager
+def _for_authors(path: Path) -> Iterator[None]:
+    """Other hints than those for who fetches: the file at PATH is the original here."""
+    try:
+        yield
+    except FormatError as exc:
+        raise FormatError(exc.message, hint=f"Write {path.name} anew, {LEAVE_OUT}") from exc
+    except DiskError as exc:
+        raise DiskError(exc.message, hint=f"Make {path.name} readable to you, {LEAVE_OUT}") from exc

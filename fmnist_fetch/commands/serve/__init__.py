@@ -1,0 +1,37 @@
+"""The verb serve: share the data under the root with the local network, read-only."""
+
+import argparse
+from functools import partial
+from typing import Any
+
+from fmnist_fetch.commands.arguments import add_verb, whole
+from fmnist_fetch.console.output import say
+from fmnist_fetch.errors import FetchError
+from fmnist_fetch.events import Listener
+from fmnist_fetch.manifest.catalog import DATASET, find, names
+from fmnist_fetch.storage.layout import root_folder
+
+PORT = 8000
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add serve to argparse's VERBS."""
+    summary = "share the data under the root with the local network, read-only"
+    serve = add_verb(verbs, "serve", _serve, summary, "--port 8000")
+    serve.add_argument("--host", default="0.0.0.0", metavar="H", help="the address to serve at (default: every one)")
+    serve.add_argument(
+        "--port", type=whole(0, 65535, "port"), default=PORT, metavar="P", help=f"the port to serve at (default {PORT})"
+    )
+
+
+def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+    try:
+        from fmnist_fetch.commands.serve.files import Shelf
+        from fmnist_fetch.commands.serve.server import serve
+    except ModuleNotFoundError as exc:
+        hint = "Run: make serve, or pip install 'fmnist-fetch[serve]'"
+        raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
+    root = root_folder(options.root)
+    manifests = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
+    serve(Shelf(root, manifests), options.host, options.port, partial(say, options))
+    return {"root": str(root)}

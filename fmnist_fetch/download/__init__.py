@@ -1,0 +1,1 @@
+"""How the missing pieces of files arrive from sources."""

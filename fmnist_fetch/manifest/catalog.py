@@ -1,0 +1,43 @@
+"""The datasets that are known by name, and the way from a name or a path to a manifest."""
+
+from pathlib import Path
+
+from fmnist_fetch.errors import UsageError
+from fmnist_fetch.manifest.model import Manifest
+from fmnist_fetch.manifest.toml import loads
+
+DATASET = "fashion-mnist"
+"""The one that is meant where none is named."""
+_FOLDER = Path(__file__).parents[1] / "datasets"
+_SUFFIX = ".toml"
+
+
+def names() -> list[str]:
+    """The names of the datasets that come with the package."""
+    return sorted(entry.name.removesuffix(_SUFFIX) for entry in _FOLDER.iterdir() if entry.name.endswith(_SUFFIX))
+
+
+def find(dataset: str) -> Manifest:
+    """The manifest of DATASET: a name from the catalogue, or a path that ends in .toml.
+
+    Raises UsageError for an unknown name or a file that can't be read, ManifestError for the faults in it.
+    """
+    if dataset.endswith(_SUFFIX):
+        try:
+            return loads(Path(dataset).expanduser().read_bytes(), dataset)
+        except (OSError, RuntimeError) as exc:
+            raise UsageError(
+                f"the manifest {dataset} can't be read: {getattr(exc, 'strerror', exc)}",
+                hint=f"Check the path, or name a dataset of the catalogue: {', '.join(names())}.",
+            ) from exc
+    known = names()
+    if dataset not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(dataset.lower(), known, n=1, cutoff=0.5)
+        guess = f"Did you mean {near[0]}? " if near else ""
+        raise UsageError(
+            f"there is no dataset called {dataset!r}",
+            hint=f"{guess}Known: {', '.join(known)}; or give the path of a manifest (FILE.toml).",
+        )
+    return loads((_FOLDER / f"{dataset}{_SUFFIX}").read_bytes(), f"{dataset}{_SUFFIX}")

@@ -1,0 +1,183 @@
+"""A manifest as TOML: read into checked values, with every fault told at once and its place; and written."""
+
+import json
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+from fmnist_fetch.errors import ManifestError
+from fmnist_fetch.manifest.caches import HOMES
+from fmnist_fetch.manifest.idx import NAMES, IdxHeader
+from fmnist_fetch.manifest.model import (
+    FORMAT,
+    LARGEST_PIECE,
+    PIECE_LENGTH,
+    ROLES,
+    DataFile,
+    DebianPackage,
+    Manifest,
+    Payload,
+)
+from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
+from fmnist_fetch.manifest.validation import Faults, Table
+
+_TYPES = {name: dtype for dtype, name in NAMES.items()}
+
+
+def loads(data: bytes, origin: str) -> Manifest:
+    """Read a manifest from the bytes of the TOML file ORIGIN; raises ManifestError with every fault in it."""
+    faults = Faults()
+    try:
+        table = Table(tomllib.loads(data.decode()), "", faults)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise ManifestError(origin, [f"not TOML: {exc or 'nested too deeply'}"]) from exc
+    manifest = _manifest(table)
+    if faults:
+        raise ManifestError(origin, faults)
+    return manifest
+
+
+def _manifest(table: Table) -> Manifest:
+    if (version := table.integer("format")) != FORMAT and not table.faults:
+        table.fault("format", f"is {version}, this version of fmnist-fetch reads {FORMAT}")
+    length = table.integer("piece_length", default=PIECE_LENGTH, least=1, most=LARGEST_PIECE)
+    debian = table.table("debian")
+    manifest = Manifest(
+        name=table.name("name"),
+        title=table.text("title", default=""),
+        licence=table.text("licence", default=""),
+        homepage=table.text("homepage", default=""),
+        folder=table.name("folder"),
+        classes=table.texts("classes"),
+        mean=table.number("mean"),
+        std=table.number("std"),
+        mirrors=table.urls("mirrors"),
+        local=table.texts("local"),
+        debian=DebianPackage(debian.name("package"), debian.text("folder")) if debian else None,
+        files=tuple(_file(entry, length) for entry in table.tables("files")),
+        caches=table.folders("caches", HOMES),
+    )
+    if (manifest.mean is None) != (manifest.std is None):
+        table.fault("mean", "and std go together: give both or neither")
+    table.unknown()
+    _no_two_alike(table, manifest)
+    return manifest
+
+
+def _file(table: Table, length: int) -> DataFile:
+    name = table.name("name")
+    size = table.integer("size", least=1)
+    digest = table.digest("sha256")
+    payload = Payload(name, size, digest)
+    if unpacked := table.table("unpacked"):
+        payload = Payload(
+            unpacked.name("name"), unpacked.integer("size", least=4), unpacked.digest("sha256", optional=True)
+        )
+        if payload.name == name:
+            unpacked.fault("name", "is the name of the packed file too")
+    payload = payload._replace(header=_header(table, payload.size))
+    splice = None
+    if debian := table.table("debian"):
+        splice = Splice(debian.hexadecimal("head"), debian.integer("skip", least=0))
+    return DataFile(
+        name=name,
+        size=size,
+        sha256=digest,
+        pieces=_pieces(table, size, digest, length),
+        split=table.word("split"),
+        role=table.choice("role", ROLES),
+        payload=payload,
+        splice=splice,
+    )
+
+
+def _header(table: Table, size: int) -> IdxHeader | None:
+    """The header of a payload of SIZE bytes, where its shape is given; `type` is "uint8" where it is not."""
+    if (shape := table.integers("shape", least=0, most=2**32 - 1)) is None:
+        return None
+    kind = table.choice("type", tuple(_TYPES), default="uint8")
+    header = IdxHeader(_TYPES.get(kind, "u1"), shape)
+    if header.file_size != size and not table.faults:
+        table.fault("shape", f"and type make an IDX file of {header.file_size:,} bytes, not {size:,}")
+    return header
+
+
+def _pieces(table: Table, size: int, digest: str, length: int) -> tuple[Piece, ...]:
+    """The pieces as listed; a file without a list is one piece, which is kept in memory until it verifies."""
+    digests = table.digests("pieces")
+    if not digests:
+        if size > LARGEST_PIECE:
+            table.fault("pieces", f"are needed for a file over {LARGEST_PIECE:,} bytes: write the manifest with them")
+        return (Piece(Span(0, size), digest),)
+    spans = cut(size, length) if size <= length * len(digests) * 2 else []
+    if len(spans) != len(digests):
+        table.fault("pieces", f"are {len(digests)}, but {size:,} bytes make {-(-size // length)} of {length:,}")
+    elif len(digests) == 1 and digests[0] != digest:
+        table.fault("pieces", "has one entry, the whole file, but another SHA-256 than sha256 has")
+    return tuple(Piece(span, piece) for span, piece in zip(spans, digests, strict=False))
+
+
+def _no_two_alike(table: Table, manifest: Manifest) -> None:
+    """Names of files, payloads and tensors must differ, also where the file system ignores case."""
+    names: dict[str, str] = {}
+    tensors: dict[str, str] = {}
+    for number, file in enumerate(manifest.files, start=1):
+        place = f"file {number}"
+        for name in {file.name, file.payload.name}:
+            if name and (taken := names.setdefault(name.lower(), place)) != place:
+                table.fault(place, f"has the name {name!r}, as {taken} has")
+        if (taken := tensors.setdefault(file.tensor, place)) != place:
+            table.fault(place, f"has split {file.split!r} and role {file.role!r}, as {taken} has")
+
+
+def dumps(manifest: Manifest) -> str:
+    """MANIFEST as TOML; `loads` of it gives an equal value."""
+    return "\n".join(_lines(manifest)) + "\n"
+
+
+def _lines(manifest: Manifest) -> Iterator[str]:
+    yield f"format = {FORMAT}"
+    for key in ("name", "title", "licence", "homepage", "folder"):
+        yield f"{key} = {_toml(getattr(manifest, key))}"
+    for key in ("mean", "std"):
+        if (value := getattr(manifest, key)) is not None:
+            yield f"{key} = {_toml(value)}"
+    lengths = [file.pieces[0].span.length for file in manifest.files if len(file.pieces) > 1]
+    yield f"piece_length = {lengths[0] if lengths else PIECE_LENGTH}"
+    for key in ("classes", "mirrors", "local"):
+        yield from _array(key, getattr(manifest, key))
+    if manifest.caches:
+        yield f"caches = {{ {', '.join(f'{tool} = {_toml(place)}' for tool, place in manifest.caches.items())} }}"
+    if debian := manifest.debian:
+        yield f"debian = {{ package = {_toml(debian.package)}, folder = {_toml(debian.folder)} }}"
+    for file in manifest.files:
+        yield ""
+        yield from _file_lines(file)
+
+
+def _file_lines(file: DataFile) -> Iterator[str]:
+    yield "[[files]]"
+    for key in ("name", "split", "role", "size", "sha256"):
+        yield f"{key} = {_toml(getattr(file, key))}"
+    if file.packed:
+        pin = f", sha256 = {_toml(file.payload.sha256)}" if file.payload.sha256 else ""
+        yield f"unpacked = {{ name = {_toml(file.payload.name)}, size = {file.payload.size}{pin} }}"
+    if header := file.payload.header:
+        yield f"shape = {list(header.shape)}"
+        if header.type_name != "uint8":
+            yield f"type = {_toml(header.type_name)}"
+    if splice := file.splice:
+        yield f"debian = {{ head = {_toml(splice.head.hex())}, skip = {splice.skip} }}"
+    if len(file.pieces) > 1:
+        yield from _array("pieces", [piece.sha256 for piece in file.pieces])
+
+
+def _array(key: str, values: Any) -> Iterator[str]:
+    yield f"{key} = ["
+    yield from (f"    {_toml(value)}," for value in values)
+    yield "]"
+
+
+def _toml(value: str | float) -> str:
+    """A TOML basic string or number: JSON's notation, with the one control character that JSON leaves bare."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,1 @@
+"""One dataset from nothing to tensors, and the state that it is in."""

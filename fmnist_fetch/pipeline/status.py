@@ -1,0 +1,130 @@
+"""What is on the disk: every file hashed, nothing repaired, no socket opened. `fetch` and `verify` both begin here."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from fmnist_fetch.concurrency import together
+from fmnist_fetch.errors import FetchError
+from fmnist_fetch.manifest.model import DataFile, Manifest
+from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.storage.part_file import scan, verifies
+from fmnist_fetch.tensors.arrays import sound, twins
+from fmnist_fetch.tensors.decompress import digest_of
+
+Checks = dict[Path, Callable[[], bool]]
+
+
+class Condition(StrEnum):
+    """How a file on the disk compares with the manifest."""
+
+    GOOD = "good"
+    DAMAGED = "damaged"
+    ABSENT = "absent"
+
+
+class FileState(NamedTuple):
+    """The conditions of a file as published and of its payload; `digest` is the payload's SHA-256 if it is known."""
+
+    file: DataFile
+    published: Condition
+    payload: Condition
+    digest: str | None
+
+    @property
+    def wants_source(self) -> bool:
+        """Whether bytes must come from a source: what is published is damaged, or all that there was is gone."""
+        if self.published is Condition.ABSENT:
+            return self.payload is not Condition.GOOD
+        return self.published is Condition.DAMAGED
+
+
+class State(NamedTuple):
+    """The conditions of a dataset's files and of its tensor file."""
+
+    files: tuple[FileState, ...]
+    tensors: Condition
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do. Payloads that verify are enough, also without their published files."""
+        return self.tensors is Condition.GOOD and all(
+            state.payload is Condition.GOOD and not state.wants_source for state in self.files
+        )
+
+
+def survey(manifest: Manifest, layout: Layout) -> State:
+    """Hash everything of the dataset that is there."""
+    digests = {file.tensor: file.payload.sha256 for file in manifest.files if file.payload.sha256}
+    proven: set[str] = set()
+    # A file that is published unpacked is its own payload: looked at once, as such.
+    good = _hash(_published(manifest, layout) | _payloads(manifest.files, layout, digests, proven))
+    unpinned = [file for file in manifest.files if file.tensor not in digests and good[layout.published(file)]]
+    for file in unpinned:
+        if digest := _unpinned(layout.published(file), file):
+            digests[file.tensor] = digest
+    good |= _hash(_payloads(unpinned, layout, digests, proven))
+    good[layout.tensors] = len(digests) == len(manifest.files) and sound(manifest, layout, digests, proven)
+    files = (
+        FileState(
+            file,
+            _condition(layout.published(file), good),
+            _condition(layout.payload(file), good),
+            digests.get(file.tensor),
+        )
+        for file in manifest.files
+    )
+    return State(tuple(files), _condition(layout.tensors, good))
+
+
+def damaged_pieces(path: Path, file: DataFile) -> list[int]:
+    """The indices of the pieces of FILE that are wrong or lacking in the file at PATH."""
+    good = scan(path, file)
+    return [index for index in range(len(file.pieces)) if index not in good]
+
+
+def _published(manifest: Manifest, layout: Layout) -> Checks:
+    files = ((layout.published(file), file) for file in manifest.files)
+    return {path: partial(verifies, path, file.size, file.sha256) for path, file in files}
+
+
+def _payloads(files: Iterable[DataFile], layout: Layout, digests: Mapping[str, str], proven: set[str]) -> Checks:
+    """The checks of the payloads whose digests are known; they note in PROVEN the tensors that have the same bytes."""
+
+    def check(file: DataFile) -> bool:
+        if twins(layout, file, digests[file.tensor]):
+            proven.add(file.tensor)
+            return True
+        return verifies(layout.payload(file), file.payload.size, digests[file.tensor])
+
+    return {layout.payload(file): partial(check, file) for file in files if file.tensor in digests}
+
+
+def _hash(checks: Checks) -> dict[Path, bool]:
+    """Run CHECKS, the longest first, so that none of several cores is left with one at the end."""
+    paths = sorted(checks, key=_size, reverse=True)
+    return dict(zip(paths, together([checks[path] for path in paths]), strict=True))
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _unpinned(published: Path, file: DataFile) -> str | None:
+    """The payload's digest where the manifest pins none, out of the verified file that it is packed in."""
+    try:
+        return digest_of(published, file.payload)
+    except FetchError:
+        return None
+
+
+def _condition(path: Path, good: Mapping[Path, bool]) -> Condition:
+    if good.get(path):
+        return Condition.GOOD
+    return Condition.DAMAGED if os.path.lexists(path) else Condition.ABSENT

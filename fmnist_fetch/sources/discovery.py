@@ -1,0 +1,67 @@
+"""Which places to ask for a dataset's files, in DESIGN's order: the user's, local copies, mirrors, the package."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from fmnist_fetch.errors import UsageError
+from fmnist_fetch.manifest.caches import cache_folder
+from fmnist_fetch.manifest.model import Manifest
+from fmnist_fetch.manifest.validation import is_url
+from fmnist_fetch.sources.base import Origin, Tier
+from fmnist_fetch.sources.debian import DebianArchive
+from fmnist_fetch.sources.folder import Folder
+from fmnist_fetch.storage.layout import Layout, user_path
+
+
+class Choice(NamedTuple):
+    """What the user chose: MIRRORS (URLs or folders) to ask first, no others, or none that needs a socket."""
+
+    mirrors: tuple[str, ...] = ()
+    only_mirrors: bool = False
+    offline: bool = False
+
+
+def origins(manifest: Manifest, layout: Layout, choice: Choice) -> list[Origin]:
+    """The origins to ask, in order; raises UsageError for a mirror that is neither a URL nor a folder."""
+    found: list[Origin] = list(_chosen(manifest, choice))
+    if not choice.only_mirrors:
+        found += _copies(manifest, layout)
+        if not choice.offline:
+            found += [_http(url, Tier.MIRROR) for url in manifest.mirrors]
+            if manifest.debian:
+                found.append(DebianArchive(manifest.debian, layout.work))
+    return [origin for origin in found if not isinstance(origin, Folder) or any(map(origin.candidates, manifest.files))]
+
+
+def _copies(manifest: Manifest, layout: Layout) -> Iterator[Folder]:
+    """The folders in which other tools leave copies of this dataset."""
+    own = layout.raw.resolve()
+    folders = [cache_folder(tool, place) for tool, place in manifest.caches.items()]
+    for folder in (*folders, *map(user_path, manifest.local)):
+        if folder.resolve() != own:
+            yield Folder(folder, Tier.LOCAL)
+    if manifest.debian:
+        yield Folder(Path(manifest.debian.folder), Tier.LOCAL, spliced=True)
+
+
+def _chosen(manifest: Manifest, choice: Choice) -> Iterator[Origin]:
+    for mirror in (*choice.mirrors, *os.environ.get("FMNIST_MIRRORS", "").split()):
+        if is_url(mirror):
+            if not choice.offline:
+                yield _http(mirror, Tier.USER)
+        elif os.path.isdir(user_path(mirror)):  # noqa: PTH112 - a folder that is closed to us is none
+            yield Folder(user_path(mirror), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
+        else:
+            raise UsageError(
+                f"the mirror {mirror!r} is neither a URL nor a folder that is there",
+                hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
+            )
+
+
+def _http(url: str, tier: Tier) -> Origin:
+    # Imported where it is needed: a complete root, or a local copy, is dealt with before requests is even loaded.
+    from fmnist_fetch.sources.http import HttpMirror
+
+    return HttpMirror(url, tier)

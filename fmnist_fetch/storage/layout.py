@@ -1,0 +1,52 @@
+"""Where things lie under the root. The raw folder is torchvision's and d2l's: they read it as it is."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+from fmnist_fetch.manifest.model import DataFile, Manifest
+
+DEFAULT_ROOT = "data"
+
+
+def root_folder(root: str | os.PathLike[str] | None) -> Path:
+    """ROOT, else the environment's FMNIST_ROOT, else ./data."""
+    return user_path(root or os.environ.get("FMNIST_ROOT") or DEFAULT_ROOT)
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """TEXT as a path, with ~ as the user's home folder; as it is for a user who has none."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_file(path: Path) -> bool:
+    """Whether PATH is a file that can be seen; a folder that is closed to us has none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+class Layout:
+    """The paths of one dataset under a root."""
+
+    def __init__(self, root: str | os.PathLike[str] | None, manifest: Manifest) -> None:
+        self.root = root_folder(root)
+        self.raw = self.root / manifest.folder / "raw"
+        # The paths of thousands of files are asked for again and again.
+        self._within_raw = cache(self.raw.joinpath)
+        self.processed = self.root / manifest.folder / "processed"
+        self.tensors = self.processed / f"{manifest.name}.safetensors"
+        self.work = self.root / manifest.folder / ".debian"
+        self.lock = self.root / manifest.folder / ".lock"
+
+    def published(self, file: DataFile) -> Path:
+        """The file as its mirrors publish it."""
+        return self._within_raw(file.name)
+
+    def payload(self, file: DataFile) -> Path:
+        """The unpacked IDX file."""
+        return self._within_raw(file.payload.name)

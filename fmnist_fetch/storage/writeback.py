@@ -1,0 +1,67 @@
+"""Bring what is written to the disk while more is being written, so that the last fsync has little left to wait for.
+
+Of a large file, what is on the disk and read by nobody any more is also taken out of the memory that the system keeps
+files in: it would push out other programs' files there, and getting fresh memory costs more than the disk does.
+"""
+
+import os
+import threading
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from fmnist_fetch.storage.atomic import write_all
+
+STRETCH = 8 * 1024 * 1024
+LARGE = 256 * 1024 * 1024
+
+
+class Behind:
+    """Syncs FILE in a thread of its own, 8 MiB or more at a time; `close` raises the OSError that this met with."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self._start = file.tell()
+        self._count = 0
+        self._spent = 0
+        self._thread: threading.Thread | None = None
+        self._failure: OSError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write DATA where the file stands; nobody will read it here."""
+        write_all(self.file, data)
+        self.wrote(len(data))
+        self.spent(len(data))
+
+    def wrote(self, count: int) -> None:
+        """COUNT bytes more have been written."""
+        self._count += count
+        if self._count >= STRETCH and not (self._thread and self._thread.is_alive()):
+            self._count = 0
+            self._thread = threading.Thread(target=self._sync, name="fmnist-sync", daemon=True)
+            self._thread.start()
+
+    def spent(self, count: int) -> None:
+        """Nobody will read the next COUNT bytes any more; the first are those where the file stood at the beginning."""
+        self._spent += count
+
+    def close(self) -> None:
+        """Wait for the disk; what was written since is left to the caller's fsync."""
+        if self._thread:
+            self._thread.join()
+        if self._failure:
+            # The system tells of a failed write only once, so that the caller's fsync would succeed.
+            raise self._failure
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self.file.fileno())
+            if self._spent > LARGE and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self.file.fileno(), self._start, self._spent, os.POSIX_FADV_DONTNEED)
+        except OSError as exc:
+            self._failure = exc

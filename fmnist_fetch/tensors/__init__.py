@@ -1,0 +1,1 @@
+"""From payloads to the tensor file, and from there to arrays."""

@@ -1,0 +1,127 @@
+"""From the tensor file to arrays; one chain of digests from the published files to the first batch."""
+
+import os
+from collections.abc import Collection, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from fmnist_fetch.errors import FetchError, FormatError, IntegrityError
+from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.manifest.idx import IdxHeader
+from fmnist_fetch.manifest.model import DataFile, Manifest
+from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fmnist_fetch.tensors.split import Split
+
+
+def twins(layout: Layout, file: DataFile, digest: str) -> bool:
+    """Whether FILE's payload has this DIGEST and its tensor is made of the same bytes: both are proven at once then."""
+    path = layout.payload(file)
+    try:
+        if path.stat().st_size != file.payload.size:
+            return False
+        with TensorFile(layout.tensors) as stored, open(path, "rb", buffering=0) as payload:
+            return stored.digest_of_twin(file.tensor, payload) == digest
+    except (OSError, ValueError, KeyError, FormatError):
+        return False
+
+
+def sound(manifest: Manifest, layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
+    """Whether the tensor file is there and every byte of it is what an assembly would write.
+
+    The tensors PROVEN, as `twins` of their payloads, are not hashed themselves.
+    """
+    try:
+        with TensorFile(layout.tensors) as stored:
+            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+            if manifest.mean is not None:
+                mean, std = manifest.mean, manifest.std
+            headers = {name: tensor.header for name, tensor in stored.tensors.items()}
+            return (
+                headers.keys() == digests.keys()
+                and stored.preamble == preamble(_as_listed(manifest, headers), metadata(manifest, digests, mean, std))
+                and stored.size == max(tensor.stop for tensor in stored.tensors.values())
+                and all(name in proven or stored.digest(name) == digest for name, digest in digests.items())
+            )
+    except (OSError, ValueError, FormatError):
+        return False
+
+
+def load(
+    dataset: str = "fashion-mnist",
+    split: str = "train",
+    root: str | os.PathLike[str] | None = None,
+    *,
+    verify: bool = True,
+) -> "Split":
+    """The images and labels of SPLIT (as the manifest names it) as numpy arrays; opens no socket.
+
+    VERIFY hashes the split's bytes against the digests that the manifest pins; without it they are only mapped.
+    Raises FetchError where the data is not there, IntegrityError where it is damaged, both with the command to run.
+
+    >>> import fmnist_fetch
+    >>> test = fmnist_fetch.load(split="test")
+    >>> test.images.shape, test.images.dtype, test.classes[test.labels[0]]
+    ((10000, 28, 28), dtype('uint8'), 'ankle boot')
+    """
+    from fmnist_fetch.tensors.split import Split  # here, since who fetches has no use for what shows arrays to people
+
+    _demand_numpy()
+    manifest = find(dataset)
+    layout = Layout(root, manifest)
+    names = {file.role: file for file in manifest.files if file.split == split}
+    if not names:
+        known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
+        raise FetchError(f"{manifest.name} has no split {split!r}", hint=f"Its splits: {known}.")
+    try:
+        with TensorFile(layout.tensors) as stored:
+            digests = {role: _pinned(stored, file) for role, file in names.items()}
+            for role, file in names.items():
+                if verify and stored.digest(file.tensor) != digests[role]:
+                    raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=_command(dataset, layout))
+            arrays = {role: stored.array(file.tensor) for role, file in names.items()}
+            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+    except OSError as exc:
+        problem = "is not there" if isinstance(exc, FileNotFoundError) else f"can't be read: {exc.strerror}"
+        raise FetchError(f"{layout.tensors} {problem}", hint=_command(dataset, layout)) from exc
+    except (FormatError, KeyError, ValueError) as exc:
+        raise IntegrityError(f"{layout.tensors} is damaged: {exc}", hint=_command(dataset, layout)) from exc
+    return Split(_images(arrays), _labels(arrays), manifest.classes, mean, std, manifest.name, split, digests)
+
+
+def _demand_numpy() -> None:
+    # Nothing but loading needs it, and it is nine tenths of an installation: so it is an extra.
+    if find_spec("numpy") is None:
+        hint = "Run: pip install numpy, or pip install 'fmnist-fetch[load]'"
+        raise FetchError("load needs numpy, which is not installed", hint=hint)
+
+
+def _images(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
+    import numpy as np
+
+    return arrays.get("images", np.empty(0, np.uint8))
+
+
+def _labels(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
+    """Labels as what indexes and loss functions take; those that a whole number can't hold are left as they are."""
+    import numpy as np
+
+    labels = arrays.get("labels", np.empty(0, np.int64))
+    return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
+
+
+def _command(dataset: str, layout: Layout) -> str:
+    return f"Run: fmnist-fetch fetch {dataset} --root {layout.root} (or make data ROOT={layout.root})"
+
+
+def _pinned(stored: TensorFile, file: DataFile) -> str:
+    """The digest of FILE's payload: the manifest's, or what was recorded when the verified file was unpacked."""
+    return file.payload.sha256 or stored.metadata[f"sha256.{file.tensor}"]
+
+
+def _as_listed(manifest: Manifest, headers: Mapping[str, IdxHeader]) -> dict[str, IdxHeader]:
+    return {file.tensor: headers[file.tensor] for file in manifest.files}

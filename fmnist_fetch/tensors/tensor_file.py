@@ -1,0 +1,166 @@
+"""The tensor file's format: safetensors, with the IDX payloads' values as they are, last in each pinned by a digest.
+
+    8 bytes   N, the length of the header, little-endian
+    N bytes   a JSON header: dtype, shape and place of each tensor, and "__metadata__", strings by name
+    the rest  the tensors' bytes, little-endian, without gaps
+
+Source: the safetensors README, section "Format". It is written here because the library's writer puts the metadata in
+a random order, so that the same input would not give the same bytes, and wants all tensors in memory.
+"""
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
+
+from fmnist_fetch.errors import FormatError
+from fmnist_fetch.manifest.idx import IdxHeader
+from fmnist_fetch.manifest.model import Manifest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NAMES = {"u1": "U8", "i1": "I8", ">i2": "I16", ">i4": "I32", ">f4": "F32", ">f8": "F64"}
+VERSION = "1"
+_IDX = {name: dtype for dtype, name in NAMES.items()}
+_LARGEST_HEADER = 16 * 1024 * 1024
+_STEP = 256 * 1024
+
+
+class Tensor(NamedTuple):
+    """A tensor: the header of the IDX file it came from, and the span of its bytes in the tensor file."""
+
+    header: IdxHeader
+    start: int
+    stop: int
+
+
+def in_order(headers: Mapping[str, IdxHeader]) -> list[str]:
+    """The tensors' names in the order of their bytes: the widest type first, so that each is aligned."""
+    return sorted(headers, key=lambda name: -headers[name].itemsize)
+
+
+def preamble(headers: Mapping[str, IdxHeader], metadata: Mapping[str, str]) -> bytes:
+    """All that stands before the tensors' bytes; the same arguments give the same bytes."""
+    table: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    stop = 0
+    for name in in_order(headers):
+        header = headers[name]
+        start, stop = stop, stop + header.values_size
+        table[name] = {"dtype": NAMES[header.dtype], "shape": header.shape, "data_offsets": [start, stop]}
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def metadata(manifest: Manifest, digests: Mapping[str, str], mean: float | None, std: float | None) -> dict[str, str]:
+    """What the tensor file tells besides the tensors: the DIGESTS of their payloads by name, and the statistics."""
+    statistics = {} if mean is None else {"mean": repr(mean), "std": repr(std)}
+    return {
+        "format": VERSION,
+        "dataset": manifest.name,
+        "classes": json.dumps(manifest.classes),
+        **{f"sha256.{name}": digest for name, digest in digests.items()},
+        **statistics,
+    }
+
+
+def native(data: bytes, itemsize: int) -> bytes:
+    """Big-endian values as little-endian ones, or the other way round."""
+    if itemsize == 1:
+        return data
+    swapped = bytearray(len(data))
+    for place in range(itemsize):
+        swapped[place::itemsize] = data[itemsize - 1 - place :: itemsize]
+    return bytes(swapped)
+
+
+class TensorFile:
+    """A tensor file opened for reading; raises OSError, and FormatError where it is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by __exit__
+        try:
+            self.size = os.fstat(self._file.fileno()).st_size
+            self.preamble = self._read_preamble()
+            self.tensors, self.metadata = self._parse()
+        except BaseException as exc:
+            self._file.close()
+            if isinstance(exc, (ValueError, KeyError, TypeError, AttributeError, RecursionError)):
+                raise FormatError(f"{path} is not a tensor file: {exc}", hint="Fetch the dataset again.") from exc
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def _read_preamble(self) -> bytes:
+        length = self._file.read(8)
+        (count,) = struct.unpack("<Q", length.ljust(8, b"\xff"))
+        if count > min(_LARGEST_HEADER, self.size):
+            raise ValueError("its header would be longer than the file")
+        return length + self._file.read(count)
+
+    def _parse(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        table = json.loads(self.preamble[8:])
+        metadata = table.pop("__metadata__")
+        tensors = {}
+        for name, entry in table.items():
+            header = IdxHeader(_IDX[entry["dtype"]], tuple(entry["shape"]))
+            if not all(isinstance(size, int) and 0 <= size < 2**32 for size in header.shape):
+                raise ValueError(f"{name} has an impossible shape")
+            start, stop = (len(self.preamble) + offset for offset in entry["data_offsets"])
+            if not len(self.preamble) <= start <= stop <= self.size:
+                raise ValueError(f"{name} lies outside of it")
+            if stop - start != header.values_size:
+                raise ValueError(f"{name} has other bytes than its shape")
+            tensors[name] = Tensor(header, start, stop)
+        return tensors, metadata
+
+    def digest(self, name: str) -> str:
+        """The SHA-256 of the IDX file that the tensor NAME came from."""
+        tensor = self.tensors[name]
+        digest = hashlib.sha256(tensor.header.dumps())
+        for data in self._read(tensor):
+            digest.update(native(data, tensor.header.itemsize))
+        return digest.hexdigest()
+
+    def digest_of_twin(self, name: str, payload: BinaryIO) -> str | None:
+        """The SHA-256 of the IDX file PAYLOAD if the tensor NAME has its header and its values, None if it has others.
+
+        Both are read side by side, so that one digest vouches for two files. Raises OSError.
+        """
+        tensor = self.tensors[name]
+        header = tensor.header.dumps()
+        if payload.read(len(header)) != header:
+            return None
+        digest = hashlib.sha256(header)
+        for values in self._read(tensor):
+            data = payload.read(len(values))
+            if native(values, tensor.header.itemsize) != data:
+                return None
+            digest.update(data)
+        return None if payload.read(1) else digest.hexdigest()
+
+    def array(self, name: str) -> "NDArray[Any]":
+        """The tensor NAME as a numpy array, memory-mapped copy-on-write: writing to it leaves the file as it is."""
+        import numpy as np
+
+        header, start, stop = self.tensors[name]
+        dtype = np.dtype(header.dtype).newbyteorder("<")
+        if start == stop:
+            return np.zeros(header.shape, dtype)
+        return np.asarray(np.memmap(self._file, dtype, "c", start, header.shape))
+
+    def _read(self, tensor: Tensor) -> Iterator[bytes]:
+        self._file.seek(tensor.start)
+        left = tensor.stop - tensor.start
+        while left and (data := self._file.read(min(_STEP, left))):
+            left -= len(data)
+            yield data

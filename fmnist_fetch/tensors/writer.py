@@ -1,0 +1,174 @@
+"""The tensor file while it is made: values go to their place as payloads are unpacked, others are copied at the end.
+
+Where the manifest pins the shapes, the places are known before the first byte comes. So nobody waits for a long copy.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from fmnist_fetch.errors import IntegrityError, ManifestError, disk
+from fmnist_fetch.manifest.idx import LONGEST_HEADER, IdxHeader
+from fmnist_fetch.manifest.model import DataFile, Manifest
+from fmnist_fetch.storage.atomic import Seal, Stamp, copy_within, stamp, write_atomically
+from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.storage.writeback import STRETCH, Behind
+from fmnist_fetch.tensors.statistics import statistics
+from fmnist_fetch.tensors.tensor_file import in_order, metadata, native, preamble
+
+WORTH_PLACING = 1024 * 1024
+_STEP = 1024 * 1024
+_ANY_DIGEST = "0" * 64
+
+
+class Assembly:
+    """The tensor file of a dataset, made in a `with` block: complete at its end, or nothing of it is there."""
+
+    def __init__(self, manifest: Manifest, layout: Layout) -> None:
+        self._manifest = manifest
+        self._layout = layout
+        self._places = _places(manifest)
+        self._placed: set[str] = set()
+        self._lock = threading.Lock()
+        self._open = ExitStack()
+        self._needed = sum(file.payload.size for file in manifest.files)
+        self._out: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
+        self._open.__exit__(kind, exc, at)
+
+    def places(self, file: DataFile) -> bool:
+        """Whether FILE's values are put to their place on the way: not small ones, nor those of several bytes each."""
+        header = self._places and file.payload.header
+        return bool(header and header.itemsize == 1 and header.file_size >= WORTH_PLACING)
+
+    def place(self, file: DataFile, payload: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass on FILE's PAYLOAD, and put its values into the tensor file on the way if it `places` them.
+
+        Raises DiskError.
+        """
+        if not self.places(file) or file.payload.header is None:
+            yield from payload
+            return
+        skip = file.payload.header.offset
+        with disk(self._layout.tensors, self._needed), open(self._opened().name, "r+b", buffering=0) as out:
+            out.seek(self._places[file.tensor])
+            with Behind(out) as behind:
+                for data in payload:
+                    values = memoryview(data)[skip:]
+                    skip -= len(data) - len(values)
+                    behind.write(values)
+                    yield data
+        self._placed.add(file.tensor)
+
+    def complete(self, seals: Mapping[str, Seal]) -> None:
+        """Copy what has not been placed out of the payloads, whose SEALS are given by tensor name.
+
+        Those that still have the stamp with which they were verified are copied, all others are hashed again. Raises
+        FormatError for a payload that is no IDX file, ManifestError for another shape than the pinned one,
+        IntegrityError for one that changed meanwhile, DiskError.
+        """
+        headers = {file.tensor: self._header(file) for file in self._manifest.files}
+        payloads = {file.tensor: self._layout.payload(file) for file in self._manifest.files}
+        digests = {name: seal.sha256 for name, seal in seals.items()}
+        start = preamble(headers, metadata(self._manifest, digests, *_statistics(self._manifest, self._layout)))
+        out = self._opened()
+        with disk(self._layout.tensors, self._needed), Behind(out) as behind:
+            behind.write(start)
+            for name in in_order(headers):
+                if name in self._placed:
+                    out.seek(headers[name].values_size, os.SEEK_CUR)
+                    continue
+                with disk(payloads[name]), open(payloads[name], "rb", buffering=0) as payload:
+                    if not (
+                        _taken_over(payload, headers[name], behind, seals[name].stamp)
+                        or _copy(payload, headers[name], behind) == digests[name]
+                    ):
+                        raise IntegrityError(
+                            f"{payloads[name]} changed while it was read", hint="Run the command again."
+                        )
+
+    def _opened(self) -> BinaryIO:
+        """The file beside the tensor file: opened when it is needed first, so that who gets nothing leaves nothing."""
+        with self._lock:
+            if self._out is None:
+                self._out = self._open.enter_context(write_atomically(self._layout.tensors, self._needed))
+            return self._out
+
+    def _header(self, file: DataFile) -> IdxHeader:
+        header, given = idx_header(self._layout.payload(file), file), file.payload.header
+        if given not in (None, header):
+            fault = f"{file.payload.name}: its header tells of {header.words}, not of {given.words}, the shape given"
+            raise ManifestError(self._manifest.name, [fault])
+        return header
+
+
+def idx_header(path: Path, file: DataFile) -> IdxHeader:
+    """The IDX header of FILE's payload at PATH; raises FormatError where it lies, DiskError."""
+    with disk(path), open(path, "rb", buffering=0) as payload:
+        return IdxHeader.parse(payload.read(LONGEST_HEADER), file.payload.size, str(path))
+
+
+def _places(manifest: Manifest) -> dict[str, int]:
+    """Where each tensor's bytes begin in the tensor file; nothing where that depends on what is still to come."""
+    headers = {file.tensor: file.payload.header for file in manifest.files if file.payload.header}
+    if len(headers) < len(manifest.files) or (manifest.mean is None and _counted(manifest)):
+        return {}
+    digests = dict.fromkeys(headers, _ANY_DIGEST)
+    at = len(preamble(headers, metadata(manifest, digests, manifest.mean, manifest.std)))
+    places = {}
+    for name in in_order(headers):
+        places[name] = at
+        at += headers[name].values_size
+    return places
+
+
+def _counted(manifest: Manifest) -> DataFile | None:
+    """The file whose values' statistics belong to the metadata."""
+    return manifest.file("train", "images")
+
+
+def _statistics(manifest: Manifest, layout: Layout) -> tuple[float | None, float | None]:
+    """Mean and standard deviation of the training pixels over 255, as pinned or else counted."""
+    file = _counted(manifest)
+    if manifest.mean is not None or file is None:
+        return manifest.mean, manifest.std
+    path = layout.payload(file)
+    header = idx_header(path, file)
+    if header.dtype != "u1":
+        return None, None
+    with disk(path), open(path, "rb", buffering=0) as payload:
+        payload.seek(header.offset)
+        return statistics(iter(lambda: payload.read(_STEP), b""))
+
+
+def _taken_over(payload: BinaryIO, header: IdxHeader, behind: Behind, verified: Stamp | None) -> bool:
+    """Copy the values of the IDX file PAYLOAD as it is, if it is still the VERIFIED one; tell whether that was done."""
+    if header.itemsize > 1 or verified is None or stamp(payload) != verified:
+        return False
+    at, stop = header.offset, header.file_size
+    while at < stop and (count := copy_within(payload, behind.file, at, min(STRETCH, stop - at))):
+        at += count
+        behind.wrote(count)
+        behind.spent(count)
+    if at == stop and stamp(payload) == verified:
+        return True
+    behind.file.seek(header.offset - at, os.SEEK_CUR)
+    return False
+
+
+def _copy(payload: BinaryIO, header: IdxHeader, behind: Behind) -> str:
+    """Copy the values of the IDX file PAYLOAD, little-endian; return the file's SHA-256."""
+    digest = hashlib.sha256(payload.read(header.offset))
+    while data := payload.read(_STEP):
+        digest.update(data)
+        behind.write(native(data, header.itemsize))
+    return digest.hexdigest()

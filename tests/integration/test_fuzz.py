@@ -1,0 +1,318 @@
+"""Nonsense from all sides: answers and manifests made by chance. No traceback, no hang, no wrong file."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import string
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from command import fetch
+from faults import KIB, LOGIN_HTML, CutSomewhere, Fault, Mirror, Randomly, Raw, Request, When, payload
+from fmnist_fetch.errors import ManifestError, SourceError
+from fmnist_fetch.manifest.model import DataFile, Manifest
+from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.manifest.toml import dumps, loads
+from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.http import HttpMirror
+from worlds import IMAGES, World, small
+
+SEED = 1707
+NAMES = [
+    "Content-Length",
+    "Content-Range",
+    "Content-Encoding",
+    "Content-Type",
+    "Transfer-Encoding",
+    "Connection",
+    "Location",
+    "Retry-After",
+    "Set-Cookie",
+    "Refresh",
+    "Trailer",
+    "Upgrade",
+    "WWW-Authenticate",
+    "Content-Disposition",
+]
+PASSING = ["200", "206", "206", "206", "100", "101", "204", "301", "302", "304", "307", "308", "416", "429", "503"]
+FINAL = ["400", "401", "403", "404", "407", "410", "451"]
+
+
+def values(dice: random.Random, size: int) -> str:
+    """Something that could stand behind a colon, or should not."""
+    number = dice.choice([0, 1, 5, size - 1, size, size + 1, -1, 2**31, 2**64, 10**30])
+    return dice.choice(
+        [
+            str(number),
+            f"bytes 0-{number}/{size}",
+            f"bytes {number}-{size - 1}/{dice.choice([size, '*', number])}",
+            f"bytes */{number}",
+            "chunked",
+            "gzip, chunked",
+            "gzip",
+            "deflate",
+            "br",
+            "identity",
+            "close",
+            "keep-alive, close",
+            "text/html",
+            "multipart/byteranges; boundary=x",
+            "http://127.0.0.1:1/",
+            "//[::1",
+            "/" + "a" * dice.choice([1, 5000]),
+            "\x00\x01\x02",
+            "".join(dice.choices(string.printable, k=dice.randrange(40))),
+            dice.randbytes(dice.randrange(30)).decode("latin-1"),
+            "",
+            "9" * dice.choice([20, 5000]),
+        ]
+    )
+
+
+def answer(dice: random.Random, data: bytes, codes: list[str]) -> bytes:
+    """An answer that begins like one and goes wrong somewhere."""
+    lines = [f"HTTP/1.{dice.choice('0111')} {dice.choice(codes)} {dice.choice(['OK', '', 'x' * 300])}"]
+    for _ in range(dice.randrange(6)):
+        lines.append(f"{dice.choice(NAMES)}{dice.choice([': ', ':', ' : ', ' '])}{values(dice, len(data))}")
+    if dice.random() < 0.5:
+        lines.append(f"Content-Range: bytes 0-{len(data) - 1}/{len(data)}")
+    if dice.random() < 0.5:
+        lines.append(f"Content-Length: {len(data)}")
+    end = dice.choice(["\r\n", "\r\n", "\r\n", "\n", "\r"])
+    body = dice.choice([data, data[: dice.randrange(len(data))], b"", LOGIN_HTML, chunks(dice, data), payload(999, 3)])
+    text = end.join([*lines, "", ""]).encode("latin-1", "replace") + body
+    return mutated(dice, text) if dice.random() < 0.5 else text
+
+
+def chunks(dice: random.Random, data: bytes) -> bytes:
+    """DATA in chunks, some of them lies."""
+    parts = []
+    for start in range(0, len(data), 8000):
+        part = data[start : start + 8000]
+        size = dice.choice([f"{len(part):x}"] * 9 + ["0", "-1", "zz", f"{len(part) + 5:x};ext=1", "f" * 20])
+        parts.append(size.encode() + b"\r\n" + part + b"\r\n")
+    return b"".join(parts) + dice.choice([b"0\r\n\r\n", b"", b"0\r\nTrailer: x\r\n\r\n"])
+
+
+def mutated(dice: random.Random, text: bytes) -> bytes:
+    """TEXT with a few bytes of its beginning replaced, doubled or left out."""
+    mutable = bytearray(text)
+    for _ in range(dice.randrange(1, 6)):
+        at = dice.randrange(min(len(mutable), 300) or 1)
+        change: Callable[[], None] = dice.choice(
+            [
+                lambda at=at: mutable.__setitem__(slice(at, at + 1), dice.randbytes(1)),
+                lambda at=at: mutable.__setitem__(slice(at, at), mutable[at : at + dice.randrange(1, 50)]),
+                lambda at=at: mutable.__delitem__(slice(at, at + dice.randrange(1, 20))),
+            ]
+        )
+        change()
+    return bytes(mutable)
+
+
+def test_of_a_thousand_answers_none_gives_other_than_bytes_or_a_source_error() -> None:
+    data = small()
+    file = data.manifest.files[1]
+    right = data.files[file.name]
+    dice = random.Random(SEED)
+    with Mirror(data.files) as mirror, contextlib.closing(HttpMirror(mirror.url, Tier.USER).open()) as source:
+        for number in range(1000):
+            mirror.faults = [Raw(answer(dice, right, PASSING + FINAL))]
+            ask_once(source.read, file, number)
+
+
+def ask_once(read: Callable[[DataFile, Span], bytes], file: DataFile, number: int) -> None:
+    """Read until there is an end or an error; more than was asked for must never come."""
+    got, start = 0, number % 2
+    with contextlib.suppress(SourceError):
+        while got < file.size - start:
+            data = read(file, Span(start + got, file.size))
+            assert data
+            got += len(data)
+            assert start + got <= file.size
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raw=st.binary(max_size=400), start=st.integers(0, 50))
+def test_any_bytes_at_all_are_bytes_or_a_source_error(fuzzed: Mirror, raw: bytes, start: int) -> None:
+    file = small().manifest.files[1]
+    fuzzed.faults = [Raw(raw)]
+    with contextlib.closing(HttpMirror(fuzzed.url, Tier.USER).open()) as source:
+        ask_once(source.read, file, start)
+
+
+@pytest.fixture(scope="module")
+def fuzzed() -> Iterator[Mirror]:
+    with Mirror(small().files) as mirror:
+        yield mirror
+
+
+class Fuzz(Fault):
+    """Another nonsensical answer to each request."""
+
+    def __init__(self, seed: int, codes: list[str]) -> None:
+        self.seed, self.codes = seed, codes
+
+    def picked(self, request: Request) -> Iterator[Fault]:
+        dice = random.Random(self.seed + request.number)
+        yield Raw(answer(dice, small().files[IMAGES], self.codes))
+
+
+def nonsense_then_sense(folder: Path, seed: int) -> None:
+    """Fetch from a mirror of which every second answer is nonsense, then from one that is nothing else."""
+    world = World(folder, small())
+    half = When(lambda request: request.number % 2 == 0, Fuzz(seed, PASSING))
+    with Mirror(world.data.files, [half, Randomly(0.1, CutSomewhere(KIB, 100 * KIB))]) as mirror:
+        outcome = fetch(world, mirror.url, options=["--patience", "60"])
+        assert outcome.code == 0, outcome.err
+        world.assert_complete()
+        mirror.faults = [Fuzz(seed + 1, PASSING + FINAL)]
+        other = World(folder / "other", small())
+        outcome = fetch(other, mirror.url, options=["--patience", "2"])
+    assert outcome.code in (0, 3, 4)
+    other.assert_nothing_wrong()
+
+
+@pytest.fixture(scope="module")
+def fuzzed_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[object]]:
+    folder = tmp_path_factory.mktemp("fuzz")
+    with ThreadPoolExecutor(6) as pool:
+        yield [pool.submit(nonsense_then_sense, folder / str(n), SEED + 10 * n) for n in range(12)]
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_the_command_line_gets_past_nonsense_and_keeps_none_of_it(fuzzed_runs: list[object], number: int) -> None:
+    fuzzed_runs[number].result()  # type: ignore[attr-defined]
+
+
+# Manifests.
+
+
+def small_manifest() -> bytes:
+    return dumps(small().manifest).encode()
+
+
+def loads_or_says_why(data: bytes) -> Manifest | None:
+    """The manifest in DATA, or None where its faults were told; nothing else may happen."""
+    try:
+        return loads(data, "fuzzed.toml")
+    except ManifestError as error:
+        told = [fault for fault in error.faults if fault.strip()]
+    assert told
+    return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**40))
+def test_a_mutated_manifest_is_read_or_its_faults_are_told(seed: int) -> None:
+    dice = random.Random(seed)
+    data = bytearray(small_manifest())
+    for _ in range(dice.randrange(1, 8)):
+        at = dice.randrange(len(data))
+        choice = dice.randrange(4)
+        if choice == 0:
+            data[at] = dice.randrange(256)
+        elif choice == 1:
+            del data[at : at + dice.randrange(1, 200)]
+        elif choice == 2:
+            data[at:at] = data[dice.randrange(len(data)) :][: dice.randrange(1, 300)]
+        else:
+            data[at:at] = dice.choice(
+                [b"[", b"]", b"{", b"}", b'"', b"=", b"\n", b"[[files]]\n", b"-1", b"1e999", b"nan"]
+            )
+    manifest = loads_or_says_why(bytes(data))
+    if manifest is not None:
+        assert loads(dumps(manifest).encode(), "again.toml") == manifest
+
+
+toml_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.dates(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(string.ascii_letters, min_size=1), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_manifest_with_any_value_in_any_place_is_read_or_its_faults_are_told(data: st.DataObject) -> None:
+    lines = small_manifest().decode().splitlines()
+    numbers = [n for n, line in enumerate(lines) if " = " in line and not line.endswith("[")]
+    for number in data.draw(st.lists(st.sampled_from(numbers), min_size=1, max_size=3)):
+        key = lines[number].partition(" = ")[0]
+        lines[number] = f"{key} = {toml(data.draw(toml_values))}"
+    loads_or_says_why("\n".join(lines).encode())
+
+
+def toml(value: object) -> str:
+    """VALUE as TOML, more or less."""
+    match value:
+        case None:
+            return "''"
+        case bool():
+            return str(value).lower()
+        case str():
+            return '"' + "".join(c if c.isalnum() else f"\\u{ord(c) % 0xD800:04x}" for c in value) + '"'
+        case list():
+            return "[" + ", ".join(map(toml, value)) + "]"
+        case dict():
+            return "{" + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + "}"
+        case _:
+            return str(value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=300))
+def test_any_bytes_at_all_are_no_manifest_and_that_is_told(data: bytes) -> None:
+    assert loads_or_says_why(data) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../escape",
+        "/etc/passwd",
+        "a/b",
+        "a\\\\b",
+        "..",
+        ".",
+        ".hidden",
+        "con",
+        "nul.gz",
+        "x.part",
+        "",
+        "a\\u0000b",
+        "ü",
+    ],
+)
+def test_a_name_that_leaves_its_folder_is_a_fault_and_writes_nothing(tmp_path: Path, name: str) -> None:
+    world = World(tmp_path, small())
+    text = world.manifest.read_text()
+    world.manifest.write_text(text.replace(f'name = "{IMAGES}"', f'name = "{name}"'))
+    with Mirror(world.data.files) as mirror:
+        outcome = fetch(world, mirror.url)
+        assert mirror.connections == 0
+    assert outcome.code == 6
+    assert "name" in outcome.message
+    assert not world.root.exists()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_command_line_tells_the_faults_of_a_manifest_in_two_lines(tmp_path: Path, seed: int) -> None:
+    world = World(tmp_path, small())
+    text = mutated(random.Random(seed), small_manifest())
+    world.manifest.write_bytes(text)
+    if loads_or_says_why(text) is not None:
+        return
+    with Mirror(world.data.files) as mirror:
+        outcome = fetch(world, mirror.url)
+        assert mirror.connections == 0
+    assert outcome.code == 6
+    assert "fault" in outcome.message

@@ -1,0 +1,520 @@
+"""An HTTP mirror as an origin: no status line is believed, every odd answer is noticed by name."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import requests
+import responses
+
+from faults import (
+    ACCESS_DENIED,
+    CONTENT_RANGES,
+    LOGIN_HTML,
+    ContentRange,
+    Endless,
+    HangUp,
+    Lockstep,
+    Mirror,
+    StallAfter,
+    refusing,
+    self_signed,
+)
+from fmnist_fetch.errors import SourceError
+from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.http import HttpMirror, HttpSource, redact
+from samples import Sample, all_of
+
+BASE = "https://mirror.example/mine/"
+SPAN = Span(2000, 5000)
+
+
+@pytest.fixture
+def wire() -> Iterator[responses.RequestsMock]:
+    """What the mirror answers, one prepared answer after the other; each must be asked for."""
+    with responses.RequestsMock() as wire:
+        yield wire
+
+
+class Asked:
+    """One file on one mirror, with the answers that are prepared for it."""
+
+    def __init__(self, sample: Sample, wire: responses.RequestsMock) -> None:
+        self.file = sample.file()
+        self.data = sample.files[self.file.name]
+        self.url = BASE + self.file.name
+        self.mirror = HttpMirror(BASE, Tier.MIRROR)
+        self.source = self.mirror.open()
+        self._wire = wire
+
+    def answers(self, status: int, body: bytes | Exception = b"", url: str = "", **headers: str) -> None:
+        """Prepare one answer; underscores in the names of headers are hyphens."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if isinstance(body, bytes):
+            named.setdefault("Content-Length", str(len(body)))
+        self._wire.add(responses.GET, url or self.url, status=status, body=body, headers=named)
+
+    def gives(self, span: Span, *, stated: str = "", **headers: str) -> None:
+        """Prepare a right 206 for SPAN, or one that STATES another range."""
+        stated = stated or f"bytes {span.start}-{span.stop - 1}/{self.file.size}"
+        self.answers(206, self.data[slice(*span)], Content_Range=stated, **headers)
+
+    def read(self, span: Span = SPAN) -> bytes:
+        return self.source.read(self.file, span)
+
+    def fails(self, span: Span = SPAN) -> SourceError:
+        with pytest.raises(SourceError) as caught:
+            self.read(span)
+        return caught.value
+
+    def headers(self, number: int = 0) -> dict[str, str]:
+        return dict(self._wire.calls[number].request.headers)
+
+
+@pytest.fixture
+def asked(sample: Sample, wire: responses.RequestsMock) -> Iterator[Asked]:
+    asked = Asked(sample, wire)
+    yield asked
+    asked.source.close()
+
+
+def test_a_span_is_asked_for_as_an_inclusive_range_and_without_validators(asked: Asked) -> None:
+    asked.gives(SPAN)
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+    headers = asked.headers()
+    assert headers["Range"] == "bytes=2000-4999"
+    assert headers["Accept-Encoding"] == "identity"
+    assert headers["User-Agent"].startswith("fmnist-fetch/")
+    assert not {"If-Range", "If-None-Match", "If-Match"} & headers.keys()
+    assert asked.source.status == 206
+
+
+def test_an_unknown_total_is_lawful(asked: Asked) -> None:
+    asked.gives(SPAN, stated="bytes 2000-4999/*")
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "bytes 0-2999/15416",
+        "bytes 1999-4999/15416",
+        "bytes 2001-4999/15416",
+        "bytes 2000-1999/15416",
+        "items 2000-4999/15416",
+        "bytes 2000-4999",
+        "bytes */15416",
+        "2000-4999/15416",
+        "nonsense",
+    ],
+)
+def test_a_206_that_states_another_range_is_refused_by_name(stated: str, asked: Asked) -> None:
+    asked.gives(SPAN, stated=stated)
+    error = asked.fails()
+    assert f"answered {stated}, wanted bytes 2000-4999/{asked.file.size}" in error.message
+    assert not error.permanent
+
+
+def test_a_206_without_a_range_is_refused_by_name(asked: Asked) -> None:
+    asked.answers(206, asked.data[2000:5000])
+    assert "answered no range, wanted bytes 2000-4999" in asked.fails().message
+
+
+def test_a_206_of_a_file_of_another_size_is_data_which_the_digests_judge(asked: Asked) -> None:
+    asked.gives(SPAN, stated="bytes 2000-4999/99999")
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+
+
+@pytest.mark.parametrize("kind", CONTENT_RANGES)
+def test_no_nonsense_in_a_content_range_puts_bytes_in_a_wrong_place(kind: str, sample: Sample) -> None:
+    file = sample.file()
+    with Mirror(sample.files, faults=[ContentRange(CONTENT_RANGES[kind])]) as mirror:
+        source, data = HttpMirror(mirror.url, Tier.USER).open(), b""
+        with suppress(SourceError):
+            data = source.read(file, SPAN)
+        assert sample.files[file.name][2000:5000].startswith(data)
+        source.close()
+
+
+def test_a_206_that_is_too_short_is_data_and_the_rest_is_asked_for_anew(asked: Asked) -> None:
+    asked.gives(Span(2000, 2700))
+    asked.gives(Span(2700, 5000))
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+    assert asked.headers(1)["Range"] == "bytes=2700-4999"
+
+
+def test_a_206_that_is_too_long_is_not_read_past_the_span(asked: Asked) -> None:
+    asked.gives(Span(2000, 9000))
+    asked.gives(Span(0, 10))
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+    # What is left of the long answer is not taken for the next one.
+    assert all_of(asked.source, asked.file, Span(0, 10)) == asked.data[:10]
+
+
+def test_a_body_without_end_is_not_read_past_the_span(sample: Sample) -> None:
+    file = sample.file()
+    with Mirror(sample.files, faults=[Endless()]) as mirror:
+        source = HttpMirror(mirror.url, Tier.USER).open()
+        assert all_of(source, file, SPAN) == sample.files[file.name][2000:5000]
+        source.close()
+        assert mirror.served < 1_000_000
+
+
+def test_a_body_that_ends_early_gives_what_came_and_then_says_how_much_is_lacking(asked: Asked) -> None:
+    asked.answers(206, asked.data[2000:2600], Content_Range=f"bytes 2000-4999/{asked.file.size}", Content_Length="3000")
+    assert asked.read() == asked.data[2000:2600]
+    error = asked.fails(Span(2600, 5000))
+    assert not error.permanent
+    assert "hung up" in error.message or "broke" in error.message
+
+
+def test_a_200_to_a_range_from_the_start_is_used_and_no_further_connection_is_of_use(asked: Asked) -> None:
+    asked.answers(200, asked.data)
+    assert asked.mirror.connections == 1
+    assert all_of(asked.source, asked.file, Span(0, 3000)) == asked.data[:3000]
+    assert asked.mirror.connections == 1
+    # The same answer goes on: the file is not asked for again.
+    assert all_of(asked.source, asked.file, Span(3000, 4000)) == asked.data[3000:4000]
+
+
+def test_a_200_to_a_range_further_on_is_named_and_then_read_from_its_start(asked: Asked) -> None:
+    asked.answers(200, asked.data)
+    asked.answers(200, asked.data)
+    error = asked.fails()
+    assert f"ignores ranges: {asked.file.name} comes from its start each time" in error.message
+    assert not error.permanent
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+
+
+def test_a_206_shows_that_several_connections_are_of_use(asked: Asked) -> None:
+    asked.gives(SPAN)
+    asked.read()
+    assert asked.mirror.connections is None
+
+
+@pytest.mark.parametrize("size", [15000, 20000])
+def test_a_200_of_another_size_is_data_which_the_digests_judge(size: int, asked: Asked) -> None:
+    asked.answers(200, (asked.data * 2)[:size])
+    assert all_of(asked.source, asked.file, Span(0, 3000)) == asked.data[:3000]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "suspect"),
+    [
+        (LOGIN_HTML, "text/html", "looks like a login page"),
+        (LOGIN_HTML, "application/gzip", "looks like a login page"),
+        (ACCESS_DENIED, "application/xml", "looks like the refusal of a storage bucket"),
+        (bytes(range(100)), "application/gzip", "another file, or a part of it"),
+    ],
+)
+def test_a_200_too_small_for_a_piece_is_refused_with_a_guess_at_what_it_is(
+    body: bytes, kind: str, suspect: str, asked: Asked
+) -> None:
+    asked.answers(200, body, Content_Type=kind)
+    message = asked.fails(Span(0, 3000)).message
+    assert f"has {len(body)} bytes there, wanted {asked.file.size:,}" in message
+    assert suspect in message
+
+
+def test_a_gzip_encoding_on_top_is_taken_off(asked: Asked) -> None:
+    body = gzip.compress(asked.data[2000:5000])
+    stated = f"bytes 2000-4999/{asked.file.size}"
+    asked.answers(206, body, Content_Range=stated, Content_Encoding="gzip")
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+
+
+def test_a_gzip_file_that_is_served_as_an_encoding_is_left_as_it_is(asked: Asked) -> None:
+    # Some servers call a .gz file an encoding; its length gives them away.
+    asked.answers(200, asked.data, Content_Encoding="gzip")
+    assert all_of(asked.source, asked.file, Span(0, 3000)) == asked.data[:3000]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
+def test_a_refusal_for_good_is_permanent(status: int, asked: Asked) -> None:
+    asked.answers(status, b"no")
+    error = asked.fails()
+    assert (error.permanent, error.status) == (True, status)
+    assert f"https://mirror.example/mine/ answered {status} for {asked.file.name}" in error.message
+    assert error.hint == "Check the address of the mirror."
+
+
+@pytest.mark.parametrize("status", [408, 416, 425, 429, 500, 502, 503, 504, 204, 304])
+def test_a_refusal_for_now_is_not(status: int, asked: Asked) -> None:
+    asked.answers(status, b"")
+    error = asked.fails()
+    assert (error.permanent, error.status, error.retry_after) == (False, status, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7.0), (" 120 ", 120.0), ("0", 0.0), ("-1", None), ("soon", None), ("", None)]
+)
+def test_retry_after_is_understood_as_a_number(value: str, seconds: float | None, asked: Asked) -> None:
+    asked.answers(503, b"busy", Retry_After=value)
+    assert asked.fails().retry_after == seconds
+
+
+def test_retry_after_is_understood_as_a_date(asked: Asked) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=3600)
+    asked.answers(429, b"busy", Retry_After=format_datetime(moment, usegmt=True))
+    assert asked.fails().retry_after == pytest.approx(3600, abs=60)
+
+
+@pytest.mark.parametrize("value", ["Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00"])
+def test_a_date_that_is_past_means_at_once(value: str, asked: Asked) -> None:
+    asked.answers(503, b"busy", Retry_After=value)
+    assert asked.fails().retry_after == 0
+
+
+@pytest.mark.parametrize("value", ["1e9", "9" * 400, "Wed, 99 Oct 99999 07:28:00 GMT", "\x00", "½"])
+def test_no_retry_after_however_absurd_breaks_the_run(value: str, asked: Asked) -> None:
+    asked.answers(503, b"busy", Retry_After=value)
+    assert asked.fails().status == 503
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_followed_with_the_same_range(status: int, asked: Asked) -> None:
+    asked.answers(status, b"moved", Location="https://elsewhere.example/file?key=1")
+    body, stated = asked.data[2000:5000], f"bytes 2000-4999/{asked.file.size}"
+    asked.answers(206, body, "https://elsewhere.example/file?key=1", Content_Range=stated)
+    assert all_of(asked.source, asked.file, SPAN) == body
+    assert asked.headers(1)["Range"] == "bytes=2000-4999"
+
+
+def test_a_relative_redirect_is_followed(asked: Asked) -> None:
+    asked.answers(302, b"", Location="/other")
+    asked.answers(
+        206,
+        asked.data[2000:5000],
+        "https://mirror.example/other",
+        Content_Range=f"bytes 2000-4999/{asked.file.size}",
+    )
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+
+
+def test_a_redirect_in_a_circle_ends(asked: Asked) -> None:
+    asked.answers(302, b"", Location=asked.url)
+    assert "redirects in a circle" in asked.fails().message
+
+
+def test_a_redirect_to_a_login_page_is_named(asked: Asked) -> None:
+    asked.answers(302, b"", Location="https://portal.example/login")
+    asked.answers(200, LOGIN_HTML, "https://portal.example/login", Content_Type="text/html")
+    assert "looks like a login page" in asked.fails(Span(0, 3000)).message
+
+
+def test_a_redirect_to_another_kind_of_address_is_an_error_of_the_source(asked: Asked) -> None:
+    asked.answers(302, b"", Location="ftp://elsewhere.example/file")
+    assert BASE in asked.fails().message
+
+
+@pytest.mark.parametrize(
+    ("failure", "meaning"),
+    [
+        (requests.ConnectionError("Failed to resolve 'mirror.example'"), "its name does not resolve"),
+        (requests.ConnectionError("[Errno 101] Network is unreachable"), "no route to it"),
+        (requests.ConnectionError("[Errno 111] Connection refused"), "refuses connections"),
+        (requests.ConnectionError("[Errno 104] Connection reset by peer"), "reset the connection"),
+        (requests.exceptions.ProxyError("ProxyError: no tunnel"), "can't be reached through the proxy"),
+        (requests.exceptions.ProxyError("Connection refused"), "can't be reached through the proxy"),
+        (requests.ReadTimeout("Read timed out."), "said nothing"),
+        (requests.ConnectTimeout("timed out"), "said nothing"),
+        (requests.exceptions.ChunkedEncodingError("InvalidChunkLength"), "broken framing"),
+        (requests.exceptions.ContentDecodingError("incorrect header check"), "no sound answer (ContentDecodingError)"),
+        (requests.RequestException("something new"), "no sound answer (RequestException)"),
+    ],
+)
+def test_every_failure_of_the_library_is_told_in_the_words_of_the_network(
+    failure: Exception, meaning: str, asked: Asked
+) -> None:
+    asked.answers(200, failure)
+    error = asked.fails()
+    assert meaning in error.message
+    assert error.message.startswith("https://mirror.example/mine/")
+    assert not error.permanent
+
+
+def test_a_mirror_that_refuses_connections_is_told(sample: Sample) -> None:
+    with refusing() as url, pytest.raises(SourceError, match=f"{url} refuses connections") as caught:
+        HttpMirror(url, Tier.USER).open().read(sample.file(), SPAN)
+    assert not caught.value.permanent
+    assert caught.value.hint == "Check the network, then run the same command again."
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_mirror_that_hangs_up_without_an_answer_is_told(reset: bool, sample: Sample) -> None:
+    with Mirror(sample.files, faults=[HangUp(reset=reset)]) as mirror:
+        source = HttpMirror(mirror.url, Tier.USER).open()
+        with pytest.raises(SourceError, match=r"hung up without an answer|reset the connection"):
+            source.read(sample.file(), SPAN)
+        source.close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_permanent_and_hints_at_the_bundle(
+    sample: Sample, tmp_path: Path
+) -> None:
+    with Mirror(sample.files, certificate=self_signed(tmp_path)) as mirror:
+        source = HttpMirror(mirror.url, Tier.USER).open()
+        with pytest.raises(SourceError, match="its certificate is not trusted") as caught:
+            source.read(sample.file(), SPAN)
+        source.close()
+    assert caught.value.permanent
+    assert "REQUESTS_CA_BUNDLE" in caught.value.hint
+
+
+def test_a_bundle_that_vouches_for_it_is_heeded(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = self_signed(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.cert))
+    with Mirror(sample.files, certificate=certificate) as mirror:
+        source = HttpMirror(mirror.url, Tier.USER).open()
+        assert all_of(source, sample.file(), SPAN) == sample.files[sample.file().name][2000:5000]
+        source.close()
+
+
+def test_a_proxy_of_the_environment_is_used(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Mirror(sample.files) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        source = HttpMirror("http://dataset.invalid/", Tier.USER).open()
+        assert all_of(source, sample.file(), SPAN) == sample.files[sample.file().name][2000:5000]
+        source.close()
+        assert proxy.served == 3000
+
+
+class Gatekeeper(BaseHTTPRequestHandler):
+    """Lets in who brings the cookie that it gave."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        known = self.headers["Cookie"] == "pass=1"
+        self.send_response(206 if known else 302)
+        if known:
+            self.send_header("Content-Range", "bytes 2000-2003/15416")
+        else:
+            self.send_header("Set-Cookie", "pass=1")
+            self.send_header("Location", self.path)
+        self.send_header("Content-Length", "4" if known else "0")
+        self.end_headers()
+        self.wfile.write(b"good" if known else b"")
+
+    def log_message(self, *args: object) -> None: ...
+
+
+def test_a_cookie_that_comes_with_a_redirect_is_brought_back(sample: Sample) -> None:
+    with HTTPServer(("127.0.0.1", 0), Gatekeeper) as server:
+        Thread(target=server.serve_forever).start()
+        source = HttpMirror(f"http://127.0.0.1:{server.server_port}/", Tier.USER).open()
+        try:
+            assert source.read(sample.file(), SPAN) == b"good"
+        finally:
+            source.close()
+            server.shutdown()
+
+
+def test_what_a_users_netrc_says_is_told_to_that_server_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine mirror.example login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    asked.answers(302, b"", Location="https://elsewhere.example/file")
+    asked.answers(206, b"x", "https://elsewhere.example/file", Content_Range=f"bytes 2000-2000/{asked.file.size}")
+    assert asked.read() == b"x"
+    assert asked.headers(0)["Authorization"].startswith("Basic ")
+    assert "Authorization" not in asked.headers(1)
+
+
+def test_one_connection_serves_request_after_request(sample: Sample) -> None:
+    file = sample.file()
+    with Mirror(sample.files) as mirror:
+        source = HttpMirror(mirror.url, Tier.USER).open()
+        for start in range(0, 10_000, 1000):
+            span = Span(start, start + 1000)
+            assert all_of(source, file, span) == sample.files[file.name][slice(*span)]
+        source.close()
+        assert (mirror.connections, mirror.served) == (1, 10_000)
+
+
+def test_a_span_that_is_given_up_costs_little_more_than_what_was_read(sample: Sample) -> None:
+    big = {"train-images-idx.gz": sample.files["train-images-idx.gz"]}
+    with Mirror(big, faults=[Lockstep()]) as mirror:
+        source = HttpMirror(mirror.url, Tier.USER).open()
+        assert source.read(sample.file(), Span(0, 100)) == big["train-images-idx.gz"][:100]
+        assert [tuple(span) for span in mirror.asked] == [(0, 100)]
+        source.close()
+
+
+def test_a_read_under_way_is_ended_from_another_thread(sample: Sample) -> None:
+    errors: list[SourceError] = []
+    with Mirror(sample.files, faults=[StallAfter(100)]) as mirror:
+        source = HttpMirror(mirror.url, Tier.USER).open()
+        assert source.read(sample.file(), SPAN) == sample.files[sample.file().name][2000:2100]
+
+        def go_on() -> None:
+            with pytest.raises(SourceError) as caught:
+                source.read(sample.file(), Span(2100, 5000))
+            errors.append(caught.value)
+
+        reader = Thread(target=go_on)
+        reader.start()
+        reader.join(0.2)
+        assert reader.is_alive()
+        source.stop()
+        reader.join(30)
+        source.close()
+    # It was ended, and did not wait for its time-out.
+    assert "said nothing" not in errors[0].message
+
+
+def test_a_source_that_was_stopped_asks_no_more(sample: Sample) -> None:
+    with Mirror(sample.files) as mirror:
+        source = HttpMirror(mirror.url, Tier.USER).open()
+        source.stop()
+        with pytest.raises(SourceError, match="stopped"):
+            source.read(sample.file(), SPAN)
+        assert mirror.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("https://a.example", "https://a.example/x.gz"),
+        ("https://a.example/", "https://a.example/x.gz"),
+        ("https://a.example/b//", "https://a.example/b/x.gz"),
+        ("https://a.example/b?token=1", "https://a.example/b/x.gz?token=1"),
+    ],
+)
+def test_a_files_url_is_the_base_and_its_name(base: str, url: str) -> None:
+    assert HttpMirror(base, Tier.USER).file_url("x.gz") == url
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a.example/x/", "https://a.example/x/"),
+        ("https://me:secret@a.example:8000/x", "https://***@a.example:8000/x"),
+        ("https://a.example/x?sig=secret&more=secret#secret", "https://a.example/x?***"),
+        ("https://me:sec@ret@a.example/", "https://***@a.example/"),
+    ],
+)
+def test_secrets_are_not_shown(url: str, shown: str) -> None:
+    assert redact(url) == HttpMirror(url, Tier.USER).name == shown
+
+
+def test_no_secret_of_a_url_is_in_an_error(sample: Sample) -> None:
+    with refusing() as url:
+        secret = url.replace("http://", "http://me:secret@") + "x?token=secret"
+        with pytest.raises(SourceError) as caught:
+            HttpSource(HttpMirror(secret, Tier.USER)).read(sample.file(), SPAN)
+    assert "secret" not in caught.value.message

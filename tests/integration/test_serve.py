@@ -1,0 +1,391 @@
+"""The server on the local network: a process of its own, asked by plain HTTP and by the real client."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fmnist_fetch.commands.serve.address import addresses, url
+from fmnist_fetch.manifest.pieces import Span
+from samples import Sample, command_line, disk_of, environment, flipped, lay, make
+
+pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
+
+from fmnist_fetch.commands.serve.server import UnsatisfiableError, span_asked
+
+SERVER = """
+import sys
+from pathlib import Path
+from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.commands.serve.server import serve
+from fmnist_fetch.commands.serve.files import Shelf
+shelf = Shelf(Path(sys.argv[1]), [find(name) for name in sys.argv[2:]])
+serve(shelf, "127.0.0.1", 0, lambda sentence: print(sentence, flush=True))
+"""
+IMAGES = "train-images-idx.gz"
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class Server:
+    """A server in a process of its own, on ROOT."""
+
+    def __init__(self, root: Path, *datasets: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(root), *datasets],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        assert self.process.stdout is not None
+        self.first_line = self.process.stdout.readline()
+        self.url = self.first_line.rpartition(" ")[2].strip()
+        assert self.url.startswith("http://127.0.0.1:"), self.process.communicate(timeout=20)
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=20)
+        connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+        response = connection.getresponse()
+        answer = Answer(response.status, response.headers, response.read())
+        connection.close()
+        return answer
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Send the signal; return the exit code and what was said on stderr."""
+        self.process.send_signal(number)
+        _, complaints = self.process.communicate(timeout=20)
+        return self.process.returncode, complaints
+
+
+Start = Callable[[Path], Server]
+
+
+@pytest.fixture
+def start(sample: Sample, tmp_path: Path) -> Iterator[Start]:
+    servers: list[Server] = []
+
+    def begin(root: Path) -> Server:
+        servers.append(Server(root, sample.write(tmp_path)))
+        return servers[-1]
+
+    yield begin
+    for server in servers:
+        if server.process.poll() is None:
+            assert server.end() == (0, "")
+
+
+@pytest.fixture
+def complete(sample: Sample, root: Path) -> Path:
+    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    return root
+
+
+def begun(sample: Sample, root: Path, pieces: dict[str, list[int]]) -> Path:
+    """The raw folder of a root in which only these PIECES of each file are there yet."""
+    raw = sample.layout(root).raw
+    raw.mkdir(parents=True)
+    for file in sample.manifest.files:
+        for index in pieces.get(file.name, []):
+            bring(raw, sample, file.name, index)
+    return raw
+
+
+def bring(raw: Path, sample: Sample, name: str, index: int) -> None:
+    """Put a piece of the file NAME into its part file."""
+    file = next(file for file in sample.manifest.files if file.name == name)
+    start, stop = file.pieces[index].span
+    number = os.open(raw / f"{name}.part", os.O_RDWR | os.O_CREAT, 0o644)
+    os.pwrite(number, sample.files[name][start:stop], start)
+    os.close(number)
+
+
+def test_every_file_is_given_whole_with_its_length_and_its_digest_as_etag(
+    sample: Sample, complete: Path, start: Start
+) -> None:
+    server, before = start(complete), disk_of(complete)
+    for file in sample.manifest.files:
+        for path in (f"/{file.name}", f"/Sample/raw/{file.name}"):
+            given, looked = server.ask(path), server.ask(path, "HEAD")
+            assert (given.status, given.body) == (200, sample.files[file.name])
+            assert (looked.status, looked.body) == (200, b"")
+            for answer in (given, looked):
+                assert answer.headers["ETag"] == f'"{file.sha256}"'
+                assert answer.headers["Content-Length"] == str(file.size)
+                assert answer.headers["Accept-Ranges"] == "bytes"
+                assert answer.headers["Content-Encoding"] is None
+    assert disk_of(complete) == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "start_", "stop"),
+    [("bytes=0-0", 0, 1), ("bytes=1000-2999", 1000, 3000), ("bytes=5-", 5, None), ("bytes=-7", -7, None)],
+)
+def test_a_range_is_given_as_asked(
+    asked: str, start_: int, stop: int | None, sample: Sample, complete: Path, start: Start
+) -> None:
+    whole = sample.files[IMAGES]
+    first, last, _ = slice(start_, stop).indices(len(whole))
+    answer = start(complete).ask(f"/{IMAGES}", Range=asked)
+    assert (answer.status, answer.body) == (206, whole[first:last])
+    assert answer.headers["Content-Range"] == f"bytes {first}-{last - 1}/{len(whole)}"
+    assert answer.headers["Content-Length"] == str(last - first)
+
+
+def test_a_range_behind_the_end_is_refused_and_nonsense_is_ignored(
+    sample: Sample, complete: Path, start: Start
+) -> None:
+    server, whole = start(complete), sample.files[IMAGES]
+    refused = server.ask(f"/{IMAGES}", Range=f"bytes={len(whole)}-")
+    assert (refused.status, refused.headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
+    for asked in ("bytes=9-3", "bytes=-", "bytes=0-1,5-6", "lines=1-2", "bytes=x-y"):
+        answer = server.ask(f"/{IMAGES}", Range=asked)
+        assert (answer.status, answer.body) == (200, whole), asked
+
+
+def test_validators_decide_whether_bytes_are_sent_and_which(sample: Sample, complete: Path, start: Start) -> None:
+    server, whole = start(complete), sample.files[IMAGES]
+    etag = f'"{sample.file().sha256}"'
+    for known in (etag, f'"other", W/{etag}', "*"):
+        same = server.ask(f"/{IMAGES}", If_None_Match=known)
+        assert (same.status, same.body, same.headers["ETag"]) == (304, b"", etag)
+    assert server.ask(f"/{IMAGES}", If_None_Match='"other"').status == 200
+    assert server.ask(f"/{IMAGES}", Range="bytes=0-9", If_Range=etag).body == whole[:10]
+    assert server.ask(f"/{IMAGES}", Range="bytes=0-9", If_Range='"other"').body == whole
+
+
+def test_nothing_but_the_files_of_the_catalogue_is_given_away(sample: Sample, complete: Path, start: Start) -> None:
+    secret = complete / "Sample" / "raw" / "secret.gz"
+    secret.write_bytes(b"mine")
+    server = start(complete)
+    payload = sample.file().payload.name
+    paths = ["/secret.gz", "/Sample/raw/secret.gz", "/Sample/raw/", "/Sample/", "/Sample", f"/{payload}", "//"]
+    paths += ["/Sample/processed/sample.safetensors", "/../raw/secret.gz", "/..%2f..%2fetc/passwd", "/etc/passwd"]
+    paths += [f"/{IMAGES}/", f"/./{IMAGES}%00", f"/{IMAGES}.part", f"/{IMAGES.upper()}", "//etc/passwd", "/%2e%2e/"]
+    for path in paths:
+        answer = server.ask(path)
+        assert answer.status == 404, path
+        assert b"mine" not in answer.body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_it_takes_nothing(method: str, complete: Path, start: Start) -> None:
+    before = disk_of(complete)
+    answer = start(complete).ask(f"/{IMAGES}", method)
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert disk_of(complete) == before
+
+
+@pytest.mark.parametrize("place", ["file", "folder"])
+def test_no_link_is_followed_out_of_the_root(place: str, sample: Sample, complete: Path, start: Start) -> None:
+    raw, outside = sample.layout(complete).raw, complete.parent / "outside"
+    inside = raw if place == "folder" else raw / IMAGES
+    inside.rename(outside)
+    inside.symlink_to(outside)
+    # The bytes there are the right ones: it is the way to them that is closed.
+    assert start(complete).ask(f"/{IMAGES}").status == 503
+
+
+def test_a_root_that_is_a_link_itself_is_served(sample: Sample, complete: Path, start: Start) -> None:
+    link = complete.parent / "link"
+    link.symlink_to(complete)
+    assert start(link).ask(f"/{IMAGES}").body == sample.files[IMAGES]
+
+
+def test_a_pipe_in_place_of_a_file_holds_nobody_up(sample: Sample, complete: Path, start: Start) -> None:
+    path = sample.layout(complete).raw / IMAGES
+    path.unlink()
+    os.mkfifo(path)
+    assert start(complete).ask(f"/{IMAGES}").status == 503
+
+
+def test_a_damaged_file_gives_its_good_pieces_only(sample: Sample, complete: Path, start: Start) -> None:
+    path, whole = sample.layout(complete).raw / IMAGES, sample.files[IMAGES]
+    path.write_bytes(flipped(whole, 2500))
+    server = start(complete)
+    assert server.ask(f"/{IMAGES}").status == 503
+    assert server.ask(f"/{IMAGES}", "HEAD").status == 503
+    assert server.ask(f"/{IMAGES}", Range="bytes=2100-2200").status == 503
+    rest = server.ask(f"/{IMAGES}", Range="bytes=3000-")
+    assert (rest.status, rest.body) == (206, whole[3000:])
+    # What comes before the damage is given, and said to be less than what was asked for.
+    front = server.ask(f"/{IMAGES}", Range="bytes=100-")
+    assert (front.status, front.body) == (206, whole[100:2000])
+    assert front.headers["Content-Range"] == f"bytes 100-1999/{len(whole)}"
+
+
+def test_a_file_that_is_damaged_while_it_is_served_is_looked_at_again(
+    sample: Sample, complete: Path, start: Start
+) -> None:
+    path, whole = sample.layout(complete).raw / IMAGES, sample.files[IMAGES]
+    server = start(complete)
+    assert server.ask(f"/{IMAGES}").status == 200
+    with path.open("r+b") as file:
+        file.write(flipped(whole, 2500))
+    until(lambda: server.ask(f"/{IMAGES}", Range="bytes=2000-2999").status == 503)
+    assert server.ask(f"/{IMAGES}", Range="bytes=3000-").body == whole[3000:]
+
+
+def test_pieces_are_served_as_they_come_and_the_file_when_it_is_whole(sample: Sample, root: Path, start: Start) -> None:
+    raw, whole = begun(sample, root, {IMAGES: [0, 1, 3]}), sample.files[IMAGES]
+    server = start(root)
+    waiting = server.ask(f"/{IMAGES}", Range="bytes=2000-2999")
+    assert (waiting.status, waiting.headers["Retry-After"]) == (503, "1")
+    assert server.ask(f"/{IMAGES}", Range="bytes=0-1999").body == whole[:2000]
+    assert server.ask(f"/{IMAGES}", Range="bytes=500-3999").body == whole[500:2000]
+    assert server.ask("/test-labels-idx.gz").status == 503
+    (raw / f"{IMAGES}.part").write_bytes(flipped(whole, 2500))
+    until(lambda: server.ask(f"/{IMAGES}", Range="bytes=3000-").body == whole[3000:])
+    assert server.ask(f"/{IMAGES}", Range="bytes=2000-2999").status == 503
+    (raw / f"{IMAGES}.part").write_bytes(whole)
+    (raw / f"{IMAGES}.part").rename(raw / IMAGES)
+    assert server.ask(f"/{IMAGES}").body == whole
+
+
+def test_a_dataset_of_which_nothing_is_there_is_not_worth_waiting_for(root: Path, start: Start) -> None:
+    assert start(root).ask(f"/{IMAGES}").status == 404
+    assert not root.exists()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until CONDITION holds, which it must some time."""
+    for _ in range(400):
+        if condition():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("waited in vain")
+
+
+def test_a_room_fills_while_the_server_itself_is_still_being_filled(sample: Sample, root: Path, start: Start) -> None:
+    # What comes first is last here: a client that insisted on the beginning would get nothing before the end.
+    pieces = [(file.name, index) for file in sample.manifest.files for index in range(len(file.pieces))][::-1]
+    late = pieces[len(pieces) // 2 :]
+    early: dict[str, list[int]] = {}
+    for name, index in pieces[: len(pieces) // 2]:
+        early.setdefault(name, []).append(index)
+    raw, student = begun(sample, root, early), root.parent / "student"
+    server = start(root)
+    with ThreadPoolExecutor() as pool:
+        report = pool.submit(sample.fetch, student, server.url, patience=60.0)
+        part = sample.layout(student).raw / f"{IMAGES}.part"
+        wanted = max(early[IMAGES])
+        span = sample.file().pieces[wanted].span
+        until(lambda: part.exists() and part.read_bytes()[slice(*span)] == sample.files[IMAGES][slice(*span)])
+        for name, index in late:
+            bring(raw, sample, name, index)
+        assert report.result(timeout=120).received == {server.url: sample.size}
+    for name, data in sample.files.items():
+        assert (sample.layout(student).raw / name).read_bytes() == data
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_the_middle_of_a_body(number: signal.Signals, root: Path, tmp_path: Path) -> None:
+    # Large enough that no socket buffer takes all of it.
+    large = make(shape=(512, 512), counts=(100, 1), length=4_000_000)
+    large.fetch(root, str(lay(root.parent / "stick", large.files)))
+    server = Server(root, large.write(tmp_path))
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=20) as reader:
+        reader.sendall(f"GET /{IMAGES} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        assert reader.recv(1000).startswith(b"HTTP/1.1 200 OK")
+        assert server.end(number) == (0, "")
+    before = disk_of(root)
+    assert before[f"Sample/raw/{IMAGES}"][0] == large.files[IMAGES]
+
+
+def test_forty_clients_at_once_get_the_right_bytes(sample: Sample, complete: Path, start: Start) -> None:
+    server = start(complete)
+    begin = threading.Barrier(40)
+
+    def client(_: int) -> list[bytes]:
+        begin.wait()
+        return [server.ask(f"/{name}").body for name in sample.files]
+
+    with ThreadPoolExecutor(40) as pool:
+        assert all(bodies == list(sample.files.values()) for bodies in pool.map(client, range(40)))
+
+
+def test_the_page_shows_state_digests_and_the_line_to_type(sample: Sample, root: Path, start: Start) -> None:
+    begun(sample, root, {IMAGES: [0, 2]})
+    server = start(root)
+    answer = server.ask("/", Host="lab-server:8000")
+    text = answer.body.decode()
+    assert (answer.status, answer.headers.get_content_type()) == (200, "text/html")
+    assert "make data MIRROR=http://lab-server:8000/<" in text
+    assert f"2 of {len(sample.file().pieces)} pieces" in text
+    assert all(file.sha256 in text and file.name in text for file in sample.manifest.files)
+    assert "href" not in text
+    strange = server.ask("/", Host="<script>x").body.decode()
+    assert "script" not in strange
+    assert f"MIRROR={server.url}" in strange
+
+
+def test_it_says_its_address_and_the_line_a_student_types(complete: Path, start: Start) -> None:
+    server = start(complete)
+    assert server.first_line.startswith(f"serving {complete}, read-only")
+    assert server.process.stdout is not None
+    lines = [server.process.stdout.readline().strip() for _ in range(2)]
+    assert lines == ["sample: complete", f"make data MIRROR={server.url}"]
+
+
+def test_a_port_that_is_taken_is_told_in_two_lines(root: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = command_line("serve", "--root", str(root), "--host", "127.0.0.1", "--port", port)
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert first == f"error: 127.0.0.1:{port} can't be served at: Address already in use"
+    assert second.startswith("hint: Choose another one: --port")
+
+
+def test_addresses_are_this_machines_own_and_not_its_loopback_where_it_has_others() -> None:
+    assert addresses("192.0.2.7") == ["192.0.2.7"]
+    found = addresses("0.0.0.0")
+    assert found
+    for address in found:
+        with socket.socket() as probe:
+            probe.bind((address, 0))
+    assert found == ["127.0.0.1"] or not any(address.startswith("127.") for address in found)
+    assert url("192.0.2.7", 8000) == "http://192.0.2.7:8000/"
+    assert url("fe80::1", 80) == "http://[fe80::1]:80/"
+
+
+@given(size=st.integers(1, 50), first=st.none() | st.integers(0, 60), last=st.none() | st.integers(0, 60))
+def test_a_range_means_what_rfc_9110_says(size: int, first: int | None, last: int | None) -> None:
+    header = f"bytes={'' if first is None else first}-{'' if last is None else last}"
+    everything = list(range(size))
+    if first is None:
+        wanted = everything[max(0, size - last) :] if last is not None else everything
+        nonsense = last is None
+    else:
+        wanted = everything[first : None if last is None else last + 1]
+        nonsense = last is not None and last < first
+    if nonsense:
+        assert span_asked(header, size) is None
+    elif not wanted:
+        with pytest.raises(UnsatisfiableError):
+            span_asked(header, size)
+    else:
+        assert span_asked(header, size) == Span(wanted[0], wanted[-1] + 1)

@@ -1,0 +1,112 @@
+"""Every example that --help shows works as it stands; the world outside is a folder, and the catalogue a small one."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fmnist_fetch.cli import parser, run
+from fmnist_fetch.commands.kit import pack
+from fmnist_fetch.manifest import catalog
+from fmnist_fetch.manifest.toml import dumps
+from samples import Sample, environment, gz, idx, images, lay
+
+Capture = pytest.CaptureFixture[str]
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """The parsers of all verbs."""
+    (added,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    found: Any = added.choices
+    return dict(found)
+
+
+def examples() -> Iterator[str]:
+    """The lines that stand below `example` in each --help."""
+    for verb in verbs().values():
+        _, *lines = verb.format_help().partition("\nexample")[2].splitlines()
+        yield from (line.strip() for line in lines)
+
+
+SERVING = [line for line in examples() if line.startswith("fmnist-fetch serve")]
+ENDING = [line for line in examples() if line not in SERVING]
+
+
+@pytest.fixture
+def here(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the examples name; the catalogue's one dataset is small, and complete in the default root."""
+    small = replace(sample, manifest=sample.manifest._replace(name="fashion-mnist"))
+    (tmp_path / "catalogue").mkdir()
+    (tmp_path / "catalogue" / "fashion-mnist.toml").write_text(dumps(small.manifest))
+    monkeypatch.setattr(catalog, "_FOLDER", tmp_path / "catalogue")
+    monkeypatch.chdir(tmp_path)
+    small.fetch(tmp_path / "data", str(lay(tmp_path / "media/usb", sample.files)))
+    return tmp_path
+
+
+def lay_own(here: Path, line: str) -> None:
+    """Lay the IDX files that the example LINE is about."""
+    values = {"images": images((2, 4, 4), 1), "labels": idx(0x08, (2,), b"\0\1")}
+    if "a.idx" in line:
+        lay(here / "my-data", {"a.idx": values["images"], "b.idx": values["labels"]})
+        return
+    for split in ("train", "test"):
+        for role, data in values.items():
+            name = f"{split}-{role}-idx{3 if role == 'images' else 1}-ubyte.gz"
+            lay(here / "my-data", {name: gz(data)})
+            lay(here / "gzip", {f"emnist-letters-{name}": gz(data), f"emnist-digits-{name}": gz(data)})
+
+
+def test_every_verb_has_an_example() -> None:
+    assert {line.split()[1] for line in examples()} == set(verbs())
+
+
+@pytest.mark.parametrize("line", ENDING)
+def test_an_example_works(line: str, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, verb, *words = shlex.split(line.replace(" /", f" {here}/"))
+    assert program == "fmnist-fetch"
+    if verb == "completion":
+        pytest.importorskip("shtab", reason="shtab is not installed")
+    if verb == "kit":
+        # The project and its wheels are the business of tests/system/test_kit.py.
+        words.append("--no-wheels")
+        monkeypatch.setattr(pack.Project, "at", classmethod(lambda cls, _: cls("0" * 40, 0, ())))
+        monkeypatch.setattr(pack, "changes", lambda _: [])
+    if verb == "manifest":
+        lay_own(here, line)
+    if verb == "verify" and "--root" in words:
+        shutil.copytree("data", words[words.index("--root") + 1])
+    assert run([verb, *words]) == 0, capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out
+    assert "error:" not in err
+
+
+@pytest.mark.parametrize("line", SERVING)
+def test_an_example_that_serves_begins_to_and_ends_with_ctrl_c(line: str, root: Path) -> None:
+    pytest.importorskip("aiohttp", reason="aiohttp is not installed")
+    root.mkdir()
+    words = [*line.split()[1:], "--root", str(root)]
+    words[words.index("--port") + 1] = "0"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fmnist_fetch", *words],
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "http://" in process.stdout.readline() + process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert "Traceback" not in err

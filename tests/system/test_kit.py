@@ -1,0 +1,369 @@
+"""The kit: what is in it, that its bytes depend on nothing else, and what an unpacked one says of its damage."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fmnist_fetch.commands.kit import check
+from fmnist_fetch.commands.kit.pack import EXTRAS, TOP, Kit, Project, changes, mirror, pack, wheelhouse
+from fmnist_fetch.commands.kit.tarball import Entry, write_tar
+from fmnist_fetch.commands.kit.target import Target
+from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, UsageError
+from fmnist_fetch.events import Event, Stepped, silent
+from samples import HOME_OF_PACKAGE, Sample, command_line, disk_of, flipped, lay, sha256
+
+HERE = Target.parse(None, None)
+PYPROJECT = """
+[build-system]
+requires = ["builder>=1"]
+[project]
+name = "example"
+dependencies = ["one>=2"]
+[project.optional-dependencies]
+train = ["torch>=2", "torch-extras", "plots"]
+test = ["tester"]
+lint = ["linter"]
+"""
+
+
+def git(folder: Path, *words: str) -> str:
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    identity = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid", "-c", "init.defaultBranch=main")
+    # A date of its own: a commit made a second later is another commit.
+    dated = {**os.environ, "GIT_COMMITTER_DATE": "1700000000 +0000", "GIT_AUTHOR_DATE": "1700000000 +0000"}
+    command = ["git", *identity, *words]
+    return subprocess.run(command, cwd=folder, env=dated, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A small project under git."""
+    folder = lay(tmp_path / "checkout", {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "run": b"#!\n"})
+    lay(folder / "inner", {"room.py": b"x = 1\n"})
+    (folder / "run").chmod(0o755)
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "First")
+    return folder
+
+
+@pytest.fixture
+def project() -> Project:
+    """The same project, without the help of git."""
+    files = {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "inner/room.py": b"x = 1\n"}
+    entries = [Entry(name, data) for name, data in files.items()]
+    return Project("c0ffee" * 6, 1_700_000_000, (*entries, Entry("run", b"#!\n", executable=True)))
+
+
+@pytest.fixture
+def complete(sample: Sample, root: Path) -> Path:
+    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    return root
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> list[Path]:
+    folder = lay(tmp_path / "wheels", {"one-2-py3-none-any.whl": b"one", "two-1-py3-none-any.whl": b"two" * 999})
+    return sorted(folder.iterdir())
+
+
+def packed(
+    out: Path, project: Project, sample: Sample, root: Path, wheels: list[Path], part_size: int | None = None
+) -> Kit:
+    data = mirror(sample.manifest, sample.layout(root))
+    house = wheelhouse(wheels, HERE) if wheels else []
+    return pack(out, project, data, house, HERE.words, part_size, silent)
+
+
+def unpacked(out: Path, folder: Path) -> Path:
+    with tarfile.open(out) as tar:
+        # Python has it since 3.11.4, and asks for it since 3.12.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(folder)
+    return folder / TOP
+
+
+def test_the_same_input_gives_the_same_bytes(
+    checkout: Path, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first.tar", tmp_path / "deeper" / "second.tar"
+    packed(first, Project.at(checkout), sample, complete, wheels)
+    # Times, rights and the order in which a folder lists its files are none of the input.
+    for path in (*sample.layout(complete).raw.iterdir(), *wheels, checkout / "Makefile"):
+        os.utime(path, (1, 1))
+        path.chmod(0o600)
+    again = tmp_path / "again"
+    git(tmp_path, "clone", "--quiet", str(checkout), str(again))
+    before = os.umask(0o077)
+    try:
+        packed(second, Project.at(again), sample, complete, wheels[::-1])
+    finally:
+        os.umask(before)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_it_unpacks_to_one_folder_with_the_project_the_data_the_wheels_and_digests_of_all(
+    project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "kit.tar"
+    kit = packed(out, project, sample, complete, wheels)
+    with tarfile.open(out) as tar:
+        members = tar.getmembers()
+    assert [member.name for member in members] == sorted(member.name for member in members)
+    assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 1_700_000_000)}
+    folder = unpacked(out, tmp_path / "lab")
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert {name: found[f"mirror/{name}"] for name in sample.files} == sample.files
+    assert {path.name: found[f"wheels/{path.name}"] for path in wheels} == {p.name: p.read_bytes() for p in wheels}
+    assert found["inner/room.py"] == b"x = 1\n"
+    assert os.access(folder / "run", os.X_OK)
+    assert not os.access(folder / "Makefile", os.X_OK)
+    listed = dict(line.split("  ", 1)[::-1] for line in found.pop("SHA256SUMS").decode().splitlines())
+    assert listed == {name: sha256(data) for name, data in found.items()}
+    assert (kit.files, kit.wheels, kit.size) == (len(members), 2, out.stat().st_size)
+    assert list(check.faults(folder)) == []
+
+
+def test_only_what_is_committed_is_packed_and_what_differs_is_named(
+    checkout: Path, sample: Sample, complete: Path, tmp_path: Path
+) -> None:
+    (checkout / "Makefile").write_bytes(b"changed:\n")
+    (checkout / "notes").write_bytes(b"untracked")
+    assert changes(checkout) == ["Makefile"]
+    out = tmp_path / "kit.tar"
+    packed(out, Project.at(checkout), sample, complete, [])
+    folder = unpacked(out, tmp_path / "lab")
+    assert (folder / "Makefile").read_bytes() == b"all:\n"
+    assert not (folder / "notes").exists()
+    assert not (folder / "wheels").exists()
+
+
+def test_the_note_is_one_screen(
+    project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
+) -> None:
+    for house in (wheels, []):
+        packed(tmp_path / "kit.tar", project, sample, complete, house)
+        lines = (unpacked(tmp_path / "kit.tar", tmp_path / "lab") / "LAB.txt").read_text().splitlines()
+        assert len(lines) <= 24
+        assert max(map(len, lines)) <= 80
+        assert any("make data " in line for line in lines)
+        assert any("make train " in line for line in lines)
+
+
+@pytest.mark.parametrize("how", ["absent", "damaged"])
+def test_no_kit_is_made_of_data_that_does_not_verify(
+    how: str, project: Project, sample: Sample, complete: Path, tmp_path: Path
+) -> None:
+    path = sample.layout(complete).published(sample.file())
+    if how == "absent":
+        path.unlink()
+    else:
+        path.write_bytes(flipped(path.read_bytes(), 77))
+    with pytest.raises(IntegrityError if how == "damaged" else FetchError, match=path.name) as caught:
+        packed(tmp_path / "kit.tar", project, sample, complete, [])
+    assert "fmnist-fetch fetch" in caught.value.hint
+    assert not (tmp_path / "kit.tar").exists()
+
+
+def test_a_project_that_has_files_of_the_kits_own_names_is_refused(
+    project: Project, sample: Sample, complete: Path, tmp_path: Path
+) -> None:
+    for name in (f"mirror/{sample.file().name}", "LAB.txt", "SHA256SUMS"):
+        greedy = project._replace(entries=(*project.entries, Entry(name, b"mine")))
+        with pytest.raises(UsageError, match=name):
+            packed(tmp_path / "kit.tar", greedy, sample, complete, [])
+    assert not (tmp_path / "kit.tar").exists()
+
+
+def test_a_folder_without_commits_can_not_be_packed(tmp_path: Path) -> None:
+    git(tmp_path, "--version")
+    with pytest.raises(UsageError, match="is no git checkout that can be packed"):
+        Project.at(tmp_path)
+
+
+def test_parts_are_as_large_as_asked_and_cat_joins_them(
+    project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
+) -> None:
+    whole, out = tmp_path / "whole.tar", tmp_path / "kit.tar"
+    packed(whole, project, sample, complete, wheels)
+    # What an earlier run left must not end up between the parts.
+    out.write_bytes(b"old")
+    (tmp_path / "kit.tar.999").write_bytes(b"old")
+    kit = packed(out, project, sample, complete, wheels, part_size=7000)
+    assert sorted(tmp_path.glob("kit.tar*")) == kit.paths
+    assert {path.stat().st_size for path in kit.paths[:-1]} == {7000}
+    assert 0 < kit.paths[-1].stat().st_size <= 7000
+    joined = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("kit.tar.*")))
+    assert joined == whole.read_bytes()
+    packed(out, project, sample, complete, wheels)
+    assert list(tmp_path.glob("kit.tar*")) == [out]
+
+
+def test_parts_by_the_thousand_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="parts"):
+        write_tar(tmp_path / "kit.tar", [Entry("one", bytes(10_000))], 0, 10, lambda _: None)
+    assert list(tmp_path.glob("kit*")) == []
+
+
+def test_a_failure_in_the_middle_leaves_the_earlier_kit_as_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "kits" / "kit.tar"
+    write_tar(out, [Entry("one", b"1")], 0, None, lambda _: None)
+    before = disk_of(out.parent)
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    for part_size in (None, 3000):
+        with pytest.raises(DiskError, match="the disk is full"):
+            write_tar(out, [Entry("one", bytes(50_000))], 0, part_size, fail)
+        assert disk_of(out.parent) == before
+
+
+def test_long_steps_are_told(project: Project, sample: Sample, complete: Path, tmp_path: Path) -> None:
+    large = lay(tmp_path / "large", {"large-1-py3-none-any.whl": bytes(220_000_000)})
+    events: list[Event] = []
+    data = mirror(sample.manifest, sample.layout(complete))
+    house = wheelhouse(list(large.iterdir()), HERE)
+    pack(tmp_path / "kit.tar", project, data, house, HERE.words, None, events.append)
+    told = [event.sentence for event in events if isinstance(event, Stepped)]
+    assert [sentence.partition(" ")[0] for sentence in told] == ["hashing", "packing:", "packing:"]
+
+
+def test_what_pip_must_find_is_read_from_the_project_and_torch_is_the_one_that_is_meant(project: Project) -> None:
+    everything = ["builder>=1", "one>=2", "torch>=2", "torch-extras", "plots", "tester"]
+    assert project.requirements() == everything
+    everything.remove("torch>=2")
+    assert project.requirements("torch==2.13.0+cpu") == [*everything, "torch==2.13.0+cpu"]
+
+
+def test_the_extras_that_make_installs_are_those_that_a_kit_brings() -> None:
+    text = (HOME_OF_PACKAGE / "Makefile").read_text(encoding="utf-8")
+    extras = tomllib.loads((HOME_OF_PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(EXTRAS) <= extras["optional-dependencies"].keys()
+    assert f"--editable '.[{','.join(EXTRAS)}]'" in text
+
+
+# What an unpacked kit says of itself.
+
+
+@pytest.fixture
+def lab(project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path) -> Path:
+    """An unpacked kit."""
+    packed(tmp_path / "kit.tar", project, sample, complete, wheels)
+    return unpacked(tmp_path / "kit.tar", tmp_path / "lab")
+
+
+def checked(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the check as make does: nothing of the package can be imported."""
+    command = [sys.executable, "-I", str(Path(check.__file__)), *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["wheels/two-1-py3-none-any.whl", "inner/room.py", "Makefile", "LAB.txt"])
+@pytest.mark.parametrize("how", ["is damaged", "is missing"])
+def test_a_damaged_kit_names_the_file(name: str, how: str, lab: Path) -> None:
+    path = lab / name
+    if how == "is missing":
+        path.unlink()
+    else:
+        path.write_bytes(flipped(path.read_bytes(), -1))
+    before = disk_of(lab)
+    done = checked(lab)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[:2] == ["error: this kit is damaged:", f"  {name} {how}"]
+    assert done.stderr.splitlines()[-1].startswith("hint: Unpack the kit again")
+    # Where only the wheels are asked for, what a student has changed since is no damage.
+    assert checked(lab, "wheels/").returncode == (3 if name.startswith("wheels/") else 0)
+    assert disk_of(lab) == before
+
+
+def test_damage_in_the_mirror_is_told_and_borne(sample: Sample, lab: Path) -> None:
+    path = lab / "mirror" / sample.file().name
+    path.write_bytes(flipped(path.read_bytes(), 1500))
+    done = checked(lab)
+    assert (done.returncode, done.stderr) == (0, f"note: mirror/{path.name} is damaged; its good pieces are used\n")
+
+
+def test_a_damaged_list_of_digests_is_told(lab: Path) -> None:
+    sums = lab / "SHA256SUMS"
+    sums.write_bytes(b"\xff" + sums.read_bytes()[1:])
+    assert "SHA256SUMS is damaged in line 1" in checked(lab).stderr
+
+
+def test_much_damage_is_told_in_few_lines(lab: Path) -> None:
+    sums = lab / "SHA256SUMS"
+    sums.write_text(sums.read_text() + "".join(f"{'0' * 64}  lost/{number}\n" for number in range(20)))
+    lines = checked(lab).stderr.splitlines()
+    assert len(lines) == 11
+    assert lines[-2] == "  and 12 more"
+
+
+def test_a_whole_kit_and_a_folder_that_is_none_are_let_pass(lab: Path, tmp_path: Path) -> None:
+    assert checked(lab).stderr == ""
+    assert checked(lab).returncode == 0
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert checked(empty).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("3.99 {machine}", "for Python 3.99, and this is"), ("{python} vax", "for vax, and this machine is")],
+)
+def test_wheels_for_another_machine_are_told_before_pip_fails_on_them(target: str, said: str, lab: Path) -> None:
+    about = target.format(machine=HERE.machine, python=HERE.python).encode() + b"\n"
+    (lab / "wheels" / "TARGET").write_bytes(about)
+    sums = lab / "SHA256SUMS"
+    lines = [line for line in sums.read_text().splitlines() if not line.endswith("wheels/TARGET")]
+    sums.write_text("\n".join([*lines, f"{hashlib.sha256(about).hexdigest()}  wheels/TARGET"]) + "\n")
+    done = checked(lab)
+    assert done.returncode == 3
+    assert said in done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_installs_nothing_from_a_damaged_kit(lab: Path) -> None:
+    for name in ("Makefile", "fmnist_fetch/commands/kit/check.py"):
+        (lab / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HOME_OF_PACKAGE / name, lab / name)
+    sums = lab / "SHA256SUMS"
+    sums.write_text("\n".join(line for line in sums.read_text().splitlines() if "Makefile" not in line) + "\n")
+    wheel = lab / "wheels" / "two-1-py3-none-any.whl"
+    wheel.write_bytes(flipped(wheel.read_bytes(), 5))
+    before = disk_of(lab)
+    command = ["make", "data", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, cwd=lab, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "wheels/two-1-py3-none-any.whl is damaged" in done.stderr
+    assert disk_of(lab) == before
+    assert not (lab / ".venv").exists()
+
+
+def test_the_verb_packs_this_checkout_with_the_real_data(real_root: Path, tmp_path: Path) -> None:
+    if not (HOME_OF_PACKAGE / ".git").exists() or not shutil.which("git"):
+        pytest.skip("not in a git checkout")
+    out = tmp_path / "kit.tar"
+    done = command_line("kit", str(out), "--no-wheels", "--root", str(real_root))
+    assert done.returncode == 0, done.stderr
+    assert "make data && make train" in done.stdout
+    folder = unpacked(out, tmp_path / "lab")
+    assert checked(folder).returncode == 0
+    assert (folder / "Makefile").exists()
+    assert not (folder / "wheels").exists()
+
+
+@pytest.mark.parametrize("size", ["0", "2T", "-1", "much"])
+def test_a_part_size_that_is_none_is_a_usage_error(size: str, tmp_path: Path) -> None:
+    done = command_line("kit", str(tmp_path / "kit.tar"), f"--part-size={size}")
+    assert done.returncode == 2
+    assert "is not a size such as 2G" in done.stderr

@@ -1,0 +1,144 @@
+"""Other tools read what was fetched, as it lies there, and ask no network for it."""
+
+from __future__ import annotations
+
+from hashlib import md5
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from fmnist_fetch.manifest.model import Manifest
+from fmnist_fetch.pipeline.prepare import prepare
+from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.storage.layout import Layout
+from samples import lay, python
+from worlds import NAMES, dataset, sha256
+
+SAMPLE = dataset(100, 100)  # Paddle reads by the hundred.
+ALONE = """
+import sys
+
+def refuse(event, arguments):
+    if event == "socket.getaddrinfo" or (event == "socket.connect" and isinstance(arguments[1], tuple)):
+        raise AssertionError("a socket was asked for")
+
+sys.addaudithook(refuse)
+import hashlib
+import numpy as np
+
+def show(*arrays):
+    for array in arrays:
+        print(hashlib.sha256(np.ascontiguousarray(array, np.uint8)).hexdigest())
+"""
+TORCHVISION = """
+from torchvision.datasets import FashionMNIST
+for train in (True, False):
+    split = FashionMNIST(sys.argv[1], train=train, download=False)
+    show(split.data.numpy(), split.targets.numpy())
+    split[0]
+"""
+KERAS = """
+import keras
+for split in keras.datasets.fashion_mnist.load_data():
+    show(*split)
+"""
+PADDLE = """
+from paddle.vision.datasets import FashionMNIST
+FashionMNIST.TRAIN_IMAGE_MD5, FashionMNIST.TRAIN_LABEL_MD5 = sys.argv[2:4]
+FashionMNIST.TEST_IMAGE_MD5, FashionMNIST.TEST_LABEL_MD5 = sys.argv[4:6]
+for mode in ("train", "test"):
+    split = FashionMNIST(mode=mode, backend="cv2")
+    show([split[number][0] for number in range(len(split))], [split[number][1][0] for number in range(len(split))])
+"""
+BOOK = """
+import matplotlib
+matplotlib.use("agg")
+from d2l import torch as d2l
+d2l.get_dataloader_workers = lambda: 0
+train, test = d2l.load_data_fashion_mnist(100)
+for batches in (train.dataset, test.dataset):
+    show(batches.data.numpy(), batches.targets.numpy())
+"""
+NUMPY = """
+raw = sys.argv[1] + "/FashionMNIST/raw/"
+for name in ("train", "t10k"):
+    show(np.fromfile(raw + name + "-images-idx3-ubyte", np.uint8)[16:])
+    show(np.fromfile(raw + name + "-labels-idx1-ubyte", np.uint8)[8:])
+"""
+SAFETENSORS = """
+from importlib import import_module
+path = sys.argv[1] + "/FashionMNIST/processed/sample.safetensors"
+stored = import_module("safetensors." + sys.argv[2]).load_file(path)
+show(*(np.asarray(stored[name]) for name in ("train_images", "train_labels", "test_images", "test_labels")))
+"""
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    """A small dataset in the place of Fashion-MNIST."""
+    caches = {"keras": "datasets/fashion-mnist", "paddle": "fashion-mnist"}
+    return SAMPLE.manifest._replace(folder="FashionMNIST", caches=caches)
+
+
+@pytest.fixture
+def data(manifest: Manifest, tmp_path: Path) -> Path:
+    """A root with it, where the book looks for it too, and the caches of Keras and Paddle in this test's home."""
+    root = Path("../data").resolve()
+    stick = lay(tmp_path / "stick", SAMPLE.files)
+    choice = Choice((str(stick),), only_mirrors=True)
+    prepare(manifest, Layout(root, manifest), choice, also=list(manifest.caches))
+    return root
+
+
+def seen_by(code: str, root: Path, *words: str) -> list[str]:
+    """The digests of the arrays that CODE gets."""
+    done = python(ALONE + code, str(root), *words, KERAS_BACKEND="torch")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-4:]
+
+
+def need(tool: str) -> None:
+    if find_spec(tool) is None:
+        pytest.skip(f"{tool} is not installed: pip install {tool}")
+
+
+@pytest.fixture(scope="module")
+def right() -> list[str]:
+    """The digests of the arrays as they should be: images and labels, train and test."""
+    return [sha256(SAMPLE.payloads[name][16 if role == "images" else 8 :]) for (_, role), name in NAMES.items()]
+
+
+def test_numpy_reads_the_unpacked_files(data: Path, right: list[str]) -> None:
+    assert seen_by(NUMPY, data) == right
+
+
+@pytest.mark.parametrize(("library", "needs"), [("numpy", "numpy"), ("torch", "torch"), ("flax", "flax")])
+def test_safetensors_reads_the_tensor_file(library: str, needs: str, data: Path, right: list[str]) -> None:
+    need(needs)
+    assert seen_by(SAFETENSORS, data, library) == right
+
+
+def test_torchvision_reads_the_root_without_a_download(data: Path, right: list[str]) -> None:
+    need("torchvision")
+    if python("import torchvision").returncode:
+        pytest.skip("this torchvision does not fit this torch")
+    assert seen_by(TORCHVISION, data) == right
+
+
+def test_the_books_package_reads_the_folder_data_beside_its_own(data: Path, right: list[str]) -> None:
+    need("d2l")
+    if python("import d2l.torch").returncode:
+        pytest.skip("this d2l does not fit the libraries beside it")
+    assert seen_by(BOOK, data) == right
+
+
+def test_keras_reads_its_cache_without_a_download(data: Path, right: list[str]) -> None:
+    need("keras")
+    assert seen_by(KERAS, data) == right
+
+
+def test_paddle_reads_its_cache_without_a_download(data: Path, right: list[str]) -> None:
+    need("paddle")
+    sums = [md5(SAMPLE.files[f"{name}.gz"], usedforsecurity=False).hexdigest() for name in NAMES.values()]
+    assert seen_by(PADDLE, data, *sums) == right

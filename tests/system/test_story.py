@@ -1,0 +1,371 @@
+"""The whole way on a real loopback server that counts bytes: first run, broken off, damaged, again, offline."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from faults import After, AfterServed, FlipByte, Mirror, On, SayNothing, StallAfter, Status, Truncated, blackhole
+from fmnist_fetch.errors import FetchError, IntegrityError, SourceError
+from fmnist_fetch.events import Attempted, Event
+from fmnist_fetch.manifest.model import DataFile
+from fmnist_fetch.pipeline.prepare import prepare
+from fmnist_fetch.pipeline.status import survey
+from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.storage.part_file import PartFile, scan
+from fmnist_fetch.tensors.arrays import load
+from samples import PIECE, Sample, disk_of, ended, flipped, gz, lay, make, python, sha256, started, watched
+
+SILENT = AfterServed(8000, SayNothing())
+
+
+def sources_of(events: list[Event]) -> list[str]:
+    """Who brought something, in the order of their first attempt that did."""
+    brought = [event.source for event in events if isinstance(event, Attempted) and event.kept]
+    return list(dict.fromkeys(brought))
+
+
+def missing_bytes(sample: Sample, root: Path) -> int:
+    """What the disk says is still to come."""
+    left = 0
+    for file in sample.manifest.files:
+        path = sample.layout(root).published(file)
+        good = range(len(file.pieces)) if path.exists() else scan(PartFile(path, file).part, file)
+        left += sum(piece.span.length for index, piece in enumerate(file.pieces) if index not in good)
+    return left
+
+
+def held_bytes(sample: Sample, root: Path) -> int:
+    """The beginnings of pieces that an interrupted run kept."""
+    files = sample.manifest.files
+    return sum(len(data) for file in files for data in held(sample, root, file).values())
+
+
+def held(sample: Sample, root: Path, file: DataFile) -> dict[int, bytes]:
+    return PartFile(sample.layout(root).published(file), file).held()
+
+
+def test_a_first_run_fetches_every_byte_once_and_ends_with_tensors(sample: Sample, root: Path, tmp_path: Path) -> None:
+    with Mirror(sample.files) as mirror:
+        report = sample.fetch(root, mirror.url)
+        assert mirror.served == sample.size
+    assert report.received == {mirror.url: sample.size}
+    assert (report.pieces, report.good, report.retries, report.wrong_pieces) == (
+        sum(len(file.pieces) for file in sample.manifest.files),
+        0,
+        0,
+        0,
+    )
+    raw = {path.name: path.read_bytes() for path in sample.layout(root).raw.iterdir()}
+    assert raw == {**sample.files, **sample.payloads}
+    split = load(sample.write(tmp_path), "train", root)
+    assert split.images.tobytes() == sample.payloads["train-images-idx"][16:]
+    assert bytes(split.labels.astype("uint8")) == sample.payloads["train-labels-idx"][8:]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, "")],
+)
+def test_an_interrupted_run_is_resumed_and_asks_only_for_what_is_missing(
+    number: signal.Signals, code: int, word: str, sample: Sample, root: Path, tmp_path: Path
+) -> None:
+    with Mirror(sample.files, faults=[SILENT]) as mirror:
+        process = started("fetch", sample.write(tmp_path), "--root", str(root), "--mirror", mirror.url)
+        end = time.monotonic() + 20
+        # All that was served before the silence is on the disk, and the run waits for more.
+        while missing_bytes(sample, root) > sample.size - 8000 and time.monotonic() < end:
+            time.sleep(0.02)
+        assert process.poll() is None
+        returned, complaints = ended(process, number)
+        assert returned == code
+        left = missing_bytes(sample, root)
+        pieces = sum(len(file.pieces) for file in sample.manifest.files)
+        if word:
+            assert complaints.splitlines()[-2] == f"error: {word}"
+            assert f"of {pieces} pieces are good and kept. Run the same command again" in complaints.splitlines()[-1]
+        assert 0 < left <= sample.size - 8000
+        # The signal may come in the middle of a piece.
+        kept = held_bytes(sample, root)
+        mirror.faults, before = [], mirror.served
+        sample.fetch(root, mirror.url)
+        assert mirror.served - before == left - kept
+    assert survey(sample.manifest, sample.layout(root)).complete
+
+
+def spoil_the_held(sample: Sample, root: Path) -> int:
+    """Flip a bit in every beginning that is kept, and return how many bytes the pieces have that they are of."""
+    for path in sample.layout(root).raw.glob(".*.held"):
+        path.write_bytes(flipped(path.read_bytes(), 0))
+    files = sample.manifest.files
+    return sum(file.pieces[index].span.length for file in files for index in held(sample, root, file))
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_what_came_of_a_piece_is_kept_too_and_does_no_harm_where_it_is_wrong(
+    spoilt: bool, sample: Sample, root: Path, tmp_path: Path
+) -> None:
+    with Mirror(sample.files, faults=[StallAfter(1300)]) as mirror:
+        process = started("fetch", sample.write(tmp_path), "--root", str(root), "--mirror", mirror.url)
+        end = time.monotonic() + 20
+        while missing_bytes(sample, root) > sample.size - 2000 and time.monotonic() < end:
+            time.sleep(0.02)
+        ended(process, signal.SIGTERM)
+        left, kept = missing_bytes(sample, root), held_bytes(sample, root)
+        assert kept > 0
+        again = spoil_the_held(sample, root) if spoilt else 0
+        mirror.faults, before = [], mirror.served
+        sample.fetch(root, mirror.url)
+        # A wrong beginning is found out when its piece is whole, and costs that piece once more, not what follows it.
+        assert mirror.served - before == left - kept + again
+    assert survey(sample.manifest, sample.layout(root)).complete
+    assert not list(sample.layout(root).raw.glob(".*.held"))
+
+
+def test_pieces_that_arrived_are_kept_when_every_source_fails(sample: Sample, root: Path) -> None:
+    with Mirror(sample.files, faults=[AfterServed(8000, Status(404))]) as mirror:
+        with pytest.raises(SourceError, match="answered 404") as caught:
+            sample.fetch(root, mirror.url)
+        assert "What arrived is kept" in caught.value.hint
+        served, left = mirror.served, missing_bytes(sample, root)
+        assert 8000 <= sample.size - left < served
+        assert not sample.layout(root).tensors.exists()
+        mirror.faults = []
+        sample.fetch(root, mirror.url)
+        assert mirror.served - served == left
+
+
+@pytest.fixture
+def complete(sample: Sample, root: Path) -> Path:
+    """A root with everything in it."""
+    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    return root
+
+
+def test_a_second_run_touches_nothing_opens_no_socket_and_loads_neither_requests_nor_numpy(
+    sample: Sample, complete: Path, tmp_path: Path
+) -> None:
+    before, manifest = disk_of(complete), sample.write(tmp_path)
+    with blackhole() as nowhere:
+        words = (manifest, "--root", str(complete))
+        assert watched("fetch", *words, FMNIST_MIRRORS=nowhere) == "exit 0 sockets [] heavy []"
+        assert watched("verify", *words) == "exit 0 sockets [] heavy []"
+    assert disk_of(complete) == before
+
+
+def test_a_flipped_byte_in_a_finished_gz_costs_one_piece(sample: Sample, complete: Path) -> None:
+    file, before = sample.file(), disk_of(complete)
+    path = sample.layout(complete).published(file)
+    path.write_bytes(flipped(sample.files[file.name], 4321))
+    with Mirror(sample.files) as mirror:
+        sample.fetch(complete, mirror.url)
+        assert mirror.asked == [(4000, 5000)]
+        assert mirror.served == PIECE
+    after = disk_of(complete)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert {name: data for name, (data, _) in after.items()} == {name: data for name, (data, _) in before.items()}
+    # The payload that verified was not unpacked anew.
+    assert changed <= {str(path.relative_to(complete)), str(sample.layout(complete).tensors.relative_to(complete))}
+
+
+@pytest.mark.parametrize("place", [0, 15, 16, 5000, -1])
+@pytest.mark.parametrize("what", ["payload", "tensors"])
+def test_a_flipped_byte_in_an_unpacked_or_a_tensor_file_costs_no_network(
+    what: str, place: int, sample: Sample, complete: Path
+) -> None:
+    layout = sample.layout(complete)
+    path = layout.tensors if what == "tensors" else layout.payload(sample.file())
+    before = path.read_bytes()
+    path.write_bytes(flipped(before, place))
+    with Mirror(sample.files) as mirror:
+        sample.fetch(complete, mirror.url)
+        assert mirror.connections == 0
+    assert path.read_bytes() == before
+    assert survey(sample.manifest, layout).complete
+
+
+def test_a_file_that_is_gone_comes_back_alone(sample: Sample, complete: Path) -> None:
+    layout, file = sample.layout(complete), sample.file("test", "labels")
+    layout.published(file).unlink()
+    layout.payload(file).unlink()
+    with Mirror(sample.files) as mirror:
+        sample.fetch(complete, mirror.url)
+        assert {line.name for line in mirror.journal} == {file.name}
+        assert mirror.served == file.size
+    assert survey(sample.manifest, layout).complete
+
+
+def test_a_complete_dataset_stays_complete_without_its_packed_files(sample: Sample, complete: Path) -> None:
+    layout = sample.layout(complete)
+    for file in sample.manifest.files:
+        layout.published(file).unlink()
+    with Mirror(sample.files) as mirror:
+        sample.fetch(complete, mirror.url)
+        assert mirror.connections == 0
+    assert not any(layout.published(file).exists() for file in sample.manifest.files)
+
+
+def test_a_tensor_file_that_is_gone_is_written_anew_with_the_same_bytes(sample: Sample, complete: Path) -> None:
+    path = sample.layout(complete).tensors
+    before = path.read_bytes()
+    path.unlink()
+    sample.fetch(complete)
+    assert path.read_bytes() == before
+
+
+def test_sources_are_asked_in_order_the_users_then_local_copies_then_mirrors(sample: Sample, root: Path) -> None:
+    events: list[Event] = []
+    train, labels_ = sample.file(), sample.file("train", "labels")
+    user = lay(root.parent / "user", {train.name: sample.files[train.name]})
+    local = lay(root.parent / "local", {n: d for n, d in sample.files.items() if n in (train.name, labels_.name)})
+    with Mirror(sample.files) as mirror:
+        manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).manifest
+        # With one worker, what is told in order was done in order.
+        prepare(manifest, sample.layout(root), Choice((str(user),)), jobs=1, listener=events.append)
+        # The mirror is asked for what nobody else had, and for nothing else.
+        assert mirror.served == sample.size - train.size - labels_.size
+    assert sources_of(events) == [str(user), str(local), mirror.url]
+
+
+def test_the_manifests_mirrors_are_asked_in_order_while_the_first_is_well(sample: Sample, root: Path) -> None:
+    with Mirror({}) as first, Mirror(sample.files) as second:
+        manifest = sample.changed(mirrors=(first.url, second.url)).manifest
+        prepare(manifest, sample.layout(root))
+        assert first.journal[0].when >= 0
+        assert all(line.status == 404 for line in first.journal)
+        assert second.served == sample.size
+
+
+def test_a_broken_local_copy_yields_its_good_pieces(sample: Sample, root: Path) -> None:
+    file = sample.file()
+    damaged = flipped(flipped(sample.files[file.name], 1500), 7200)[:-300]
+    local = lay(root.parent / "local", {file.name: damaged})
+    with Mirror(sample.files) as mirror:
+        manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).manifest
+        prepare(manifest, sample.layout(root))
+        ranges = sorted(line.span for line in mirror.of(file.name) if line.span)
+        # Two damaged pieces; of the last, cut short, what the copy has is taken on trust until it is whole.
+        assert ranges[:2] == [(1000, 2000), (7000, 8000)]
+        assert sum(line.sent for line in mirror.of(file.name)) <= 2 * PIECE + file.pieces[-1].span.length + 300
+    assert survey(sample.manifest, sample.layout(root)).complete
+    assert (local / file.name).read_bytes() == damaged
+
+
+def test_a_copy_in_another_wrapper_is_taken_by_its_payload_and_no_socket_is_opened(sample: Sample, root: Path) -> None:
+    copies = {name: gz(sample.payloads[name.removesuffix(".gz")]) for name in sample.files}
+    assert all(sha256(copies[name]) != sha256(sample.files[name]) for name in copies)
+    local = lay(root.parent / "local", copies)
+    with Mirror(sample.files) as mirror:
+        manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).manifest
+        prepare(manifest, sample.layout(root))
+        assert mirror.connections == 0
+    assert survey(sample.manifest, sample.layout(root)).complete
+
+
+def test_offline_takes_local_copies_and_opens_no_socket(sample: Sample, root: Path, tmp_path: Path) -> None:
+    local = lay(root.parent / "local", sample.files)
+    with Mirror(sample.files) as mirror:
+        manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).write(tmp_path)
+        words = ("fetch", manifest, "--root", str(root), "--offline", "--mirror", mirror.url)
+        assert watched(*words).startswith("exit 0 sockets [] ")
+        assert mirror.connections == 0
+
+
+def test_offline_without_copies_fails_and_opens_no_socket(sample: Sample, root: Path, tmp_path: Path) -> None:
+    with Mirror(sample.files) as mirror:
+        manifest = sample.changed(mirrors=(mirror.url,)).write(tmp_path)
+        assert watched("fetch", manifest, "--root", str(root), FMNIST_OFFLINE="1").startswith("exit 4 sockets [] ")
+        assert mirror.connections == 0
+    assert disk_of(root) == {}
+
+
+def test_only_mirrors_asks_nobody_else(sample: Sample, root: Path) -> None:
+    local = lay(root.parent / "local", sample.files)
+    with Mirror(sample.files) as ours, Mirror(sample.files) as other:
+        manifest = sample.changed(mirrors=(other.url,), local=(str(local),)).manifest
+        prepare(manifest, sample.layout(root), Choice((ours.url,), only_mirrors=True))
+        assert other.connections == 0
+        assert ours.served == sample.size
+
+
+def test_wrong_bytes_from_every_source_are_an_integrity_error_and_are_never_written(sample: Sample, root: Path) -> None:
+    file = sample.file()
+    with (
+        Mirror(sample.files, faults=[On(file.name, FlipByte(2500))]) as mirror,
+        pytest.raises(IntegrityError, match="wrong bytes from 2,000 to 3,000"),
+    ):
+        sample.fetch(root, mirror.url)
+    assert missing_bytes(sample, root) == PIECE
+    assert not sample.layout(root).published(file).exists()
+    assert not sample.layout(root).tensors.exists()
+
+
+def test_a_piece_that_one_mirror_has_wrong_comes_from_another(sample: Sample, root: Path) -> None:
+    wrong = [On(sample.file().name, FlipByte(2500))]
+    with Mirror(sample.files, faults=wrong) as first, Mirror(sample.files) as second:
+        manifest = sample.changed(mirrors=(second.url,)).manifest
+        # The user's mirror comes first, so that it is the one that is asked for the piece it has wrong.
+        report = prepare(manifest, sample.layout(root), Choice((first.url,)))
+        assert report.wrong_pieces == 1
+        assert (2000, 3000) in second.asked
+    assert survey(sample.manifest, sample.layout(root)).complete
+
+
+def test_a_file_that_is_cut_off_on_its_mirror_yields_its_good_pieces(sample: Sample, root: Path) -> None:
+    file = sample.file()
+    with (
+        Mirror(sample.files, faults=[On(file.name, Truncated(10_500))]) as mirror,
+        pytest.raises(FetchError, match=r"10,500 bytes there|416|hung up"),
+    ):
+        sample.fetch(root, mirror.url, patience=2.0)
+    assert scan(PartFile(sample.layout(root).published(file), file).part, file) == set(range(10))
+    left = missing_bytes(sample, root)
+    with Mirror(sample.files) as better:
+        sample.fetch(root, better.url)
+        assert better.served <= left
+    assert survey(sample.manifest, sample.layout(root)).complete
+
+
+def test_a_mirror_that_switches_in_the_middle_costs_nothing_that_was_good(sample: Sample, root: Path) -> None:
+    with Mirror(sample.files, faults=[After(3, Status(503))]) as first, pytest.raises(FetchError):
+        sample.fetch(root, first.url, patience=0.3)
+    left = missing_bytes(sample, root)
+    with Mirror(sample.files) as second:
+        sample.fetch(root, second.url)
+        assert second.served == left < sample.size
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_dataset_with_neither_pinned_payloads_nor_pieces_gets_there_too(packed: bool, root: Path) -> None:
+    plain = make(pinned=False, packed=packed, length=10**6)
+    with Mirror(plain.files) as mirror:
+        plain.fetch(root, mirror.url)
+        assert mirror.served == plain.size
+        plain.fetch(root, mirror.url)
+        assert mirror.served == plain.size
+    assert survey(plain.manifest, plain.layout(root)).complete
+
+
+MEASURED = """
+import sys
+from samples import peak_memory
+from fmnist_fetch.cli import run
+code = run(sys.argv[1:])
+print(code, peak_memory())
+"""
+
+
+def test_the_memory_of_the_whole_process_stays_under_80_mb_however_large_the_file(root: Path, tmp_path: Path) -> None:
+    large = make(counts=(60_000, 100), shape=(28, 28), length=256 * 1024)
+    with Mirror(large.files) as mirror:
+        words = ("fetch", large.write(tmp_path), "--root", str(root), "--mirror", mirror.url, "--quiet")
+        code, peak = map(int, python(MEASURED, *words).stdout.split())
+    assert code == 0
+    assert peak < 80_000_000 < large.file().size * 2
+
+
+def test_the_real_dataset_verifies_and_needs_no_socket(real_root: Path) -> None:
+    assert watched("fetch", "--root", str(real_root)) == "exit 0 sockets [] heavy []"

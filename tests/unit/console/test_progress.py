@@ -1,0 +1,239 @@
+"""What people see while it runs; it can never raise."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import pty
+import struct
+import termios
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from fmnist_fetch import fetch
+from fmnist_fetch.console.bars import Bars
+from fmnist_fetch.console.formatting import beginning, size, span_of_time
+from fmnist_fetch.console.progress import KINDS, Lines, Log, listener, never_raising
+from fmnist_fetch.events import Attempted, Began, Ended, Event, Stepped, Verified, Waiting
+from fmnist_fetch.manifest.pieces import Span
+from samples import Sample, lay
+
+BEGAN = Began((("a.gz", 700_000, 0), ("b.gz", 300_000, 0)), pieces=10, good=0)
+FOREVER = float("inf")
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Shown:
+    """Lines on a stream in memory."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self._stream = io.StringIO()
+        self._show = Lines(self._stream, self.clock)
+
+    def __call__(self, *events: Event, after: float = 0.0) -> list[str]:
+        """Tell EVENTS, each so many seconds AFTER the one before; return the lines said then."""
+        self._stream.seek(0)
+        self._stream.truncate()
+        for event in events:
+            self.clock.now += after
+            self._show(event)
+        return self._stream.getvalue().splitlines()
+
+
+@pytest.fixture
+def shown() -> Shown:
+    shown = Shown()
+    shown(BEGAN)
+    return shown
+
+
+def test_the_beginning_tells_what_is_to_come() -> None:
+    assert beginning(BEGAN) == "2 files, 1.0 MB to fetch"
+    assert beginning(Began((("a.gz", 500, 0),), 1, 0)) == "1 file, 500 bytes to fetch"
+    resumed = Began((("a.gz", 700_000, 300_000), ("b.gz", 300_000, 0)), pieces=10, good=3)
+    assert beginning(resumed) == "3 of 10 pieces already good; 700.0 kB of 1.0 MB to fetch"
+
+
+def test_a_line_comes_every_tenth(shown: Shown) -> None:
+    lines = shown(*[Verified("a.gz", 10_000)] * 100)
+    shares = [int(line.split("%")[0]) for line in lines]
+    assert 9 <= len(lines) <= 11
+    assert all(10 <= later - sooner <= 12 for sooner, later in pairwise([0, *shares[:-1]]))
+    assert lines[0] == " 10%  100.0 kB of 1.0 MB verified"
+    assert lines[-1] == "100%  1.0 MB of 1.0 MB verified"
+
+
+def test_a_line_comes_every_ten_seconds_where_it_is_slow(shown: Shown) -> None:
+    assert len(shown(*[Verified("a.gz", 100)] * 50, after=1.0)) == 5
+
+
+def test_many_events_make_few_lines(shown: Shown) -> None:
+    assert len(shown(*[Verified("a.gz", 1)] * 100_000)) == 1
+
+
+def test_what_was_good_already_is_not_told_again() -> None:
+    shown = Shown()
+    shown(Began((("a.gz", 1000, 900),), pieces=10, good=9))
+    assert shown(Verified("a.gz", 100)) == ["100%  1.0 kB of 1.0 kB verified"]
+
+
+def test_a_retry_within_a_moment_is_not_worth_a_word(shown: Shown) -> None:
+    wait = Waiting(("the mirror refuses connections",), 118.0, 262_144)
+    assert shown(wait, wait, after=0.5) == []
+    assert shown(Verified("a.gz", 1)) == []
+    assert shown(wait, after=1.0) == []
+
+
+def test_waiting_is_told_with_the_reason_the_time_left_and_what_is_safe(shown: Shown) -> None:
+    wait = Waiting(("one hung up", "the mirror refuses connections"), 118.0, 262_144)
+    assert shown(*[wait] * 12, after=0.25) == [
+        "waiting, 118 s left (262.1 kB are safe): the mirror refuses connections"
+    ]
+    assert shown(*[wait] * 30, after=0.25) == []
+    assert len(shown(*[wait] * 40, after=0.25)) == 1
+
+
+def test_a_step_is_told_as_it_stands(shown: Shown) -> None:
+    assert shown(Stepped("x unpacked"), Ended()) == ["x unpacked"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (26_421_880, "26.4 MB"), (5e12, "5000.0 GB")],
+)
+def test_sizes_are_written_for_people(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+def test_times_are_written_for_people() -> None:
+    assert (span_of_time(89.6), span_of_time(-3), span_of_time(FOREVER)) == ("90 s", "0 s", "as long as it takes")
+
+
+RUN: list[Event] = [
+    BEGAN,
+    Verified("a.gz", 300_000),
+    Waiting(("x",), 5.0, 300_000),
+    Waiting((), FOREVER, 0),
+    Stepped("a sentence"),
+    Verified("a.gz", 700_000),
+    Ended(),
+    Stepped("after the end"),
+]
+
+
+def bars(stream: io.TextIOBase) -> None:
+    show = Bars(stream)  # type: ignore[arg-type]
+    for event in RUN:
+        show(event)
+
+
+def test_bars_tell_what_happens_beside_them_and_end_full() -> None:
+    stream = io.StringIO()
+    bars(stream)
+    text = stream.getvalue()
+    for part in ("2 files, 1.0 MB to fetch", "a sentence", "after the end", "100%", "1.0 MB of 1.0 MB"):
+        assert part in text
+
+
+def everything(reading: int) -> str:
+    """All that was written at the other end, which is closed."""
+    text = b""
+    # The reading end of a terminal that has been closed says EIO where a pipe says b"".
+    with suppress(OSError):
+        while data := os.read(reading, 4096):
+            text += data
+    os.close(reading)
+    return text.decode()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_auto_takes_bars_on_a_terminal_and_lines_elsewhere(terminal: bool) -> None:
+    reading, writing = pty.openpty() if terminal else os.pipe()
+    if terminal:
+        fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    with open(writing, "w", encoding="utf-8") as stream:
+        show = listener("auto", stream)
+        for event in RUN:
+            show(event)
+    text = everything(reading)
+    assert ("\r" in text.replace("\r\n", "\n")) == terminal
+    assert "2 files, 1.0 MB to fetch" in text
+    assert "100%" in text
+
+
+def test_none_shows_nothing() -> None:
+    stream = io.StringIO()
+    show = listener("none", stream)
+    for event in RUN:
+        show(event)
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("event", [*RUN, Began((), 0, 0), Began((("a.gz", 0, 0),), 1, 0)], ids=str)
+def test_no_display_raises_whatever_its_stream_does(kind: str, event: Event) -> None:
+    stream = io.StringIO()
+    show = listener(kind, stream)
+    show(event)
+    stream.close()
+    show(event)
+    show(BEGAN)
+    show(Verified("a.gz", 1))
+
+
+def test_a_listener_that_raises_costs_nothing(sample: Sample, root: Path) -> None:
+    heard: list[Event] = []
+
+    def broken(event: Event) -> None:
+        heard.append(event)
+        raise RuntimeError("no ipywidgets")
+
+    stick = lay(root.parent / "stick", sample.files)
+    report = fetch(sample.write(root.parent), root, mirrors=[str(stick)], progress=broken)
+    assert report.tensors.exists()
+    assert any(isinstance(event, Verified) for event in heard)
+
+
+def test_an_interrupt_is_not_swallowed() -> None:
+    def interrupted(_: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        never_raising(interrupted)(Ended())
+
+
+def test_the_log_has_a_json_line_for_each_attempt_and_goes_on_in_the_next_run(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    for number, error in enumerate((None, "ümlaut hung up")):
+        log = Log(path)
+        for event in (*RUN, Attempted("http://a/", "x.gz", Span(0, 9), 206, 9, 1, 0.12345, number, error)):
+            log(event)
+        del log
+    first, second = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    assert first.pop("time").endswith("Z")
+    assert first == {
+        "source": "http://a/",
+        "file": "x.gz",
+        "span": [0, 9],
+        "status": 206,
+        "bytes": 9,
+        "kept": 1,
+        "seconds": 0.123,
+        "verdict": "good",
+    }
+    assert second["verdict"] == "ümlaut hung up"

@@ -1,0 +1,316 @@
+"""The manifest: TOML in, checked values out, and back; every fault told at once, with its place."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fmnist_fetch.errors import ManifestError
+from fmnist_fetch.manifest.caches import HOMES
+from fmnist_fetch.manifest.idx import NAMES as NAMES_OF_TYPES
+from fmnist_fetch.manifest.idx import IdxHeader
+from fmnist_fetch.manifest.model import LARGEST_PIECE, DataFile, DebianPackage, Manifest, Payload
+from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
+from fmnist_fetch.manifest.toml import dumps, loads
+from samples import Sample
+
+A, B = "a" * 64, "b" * 64
+NAMES = st.text(string.ascii_letters + string.digits + "_.+-", min_size=1, max_size=30).map("n".__add__)
+DIGESTS = st.text(string.hexdigits.lower()[:16], min_size=64, max_size=64)
+# A TOML string holds every character but lone surrogates, which no UTF-8 has.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def data_files(draw: st.DrawFn, number: int, length: int) -> DataFile:
+    name = draw(NAMES) + f"-{number}"
+    size = draw(st.integers(1, 20 * length))
+    sha256_ = draw(DIGESTS)
+    pieces: tuple[Piece, ...] = (Piece(Span(0, size), sha256_),)
+    if size > length and draw(st.booleans()):
+        pieces = tuple(Piece(span, draw(DIGESTS)) for span in cut(size, length))
+    payload = Payload(name, size, sha256_)
+    if draw(st.booleans()):
+        payload = Payload(name + "-unpacked", draw(st.integers(4, 2**40)), draw(st.none() | DIGESTS))
+        if draw(st.booleans()):
+            shape = tuple(draw(st.lists(st.integers(0, 99), max_size=5)))
+            header = IdxHeader(draw(st.sampled_from(sorted(NAMES_OF_TYPES))), shape)
+            payload = payload._replace(size=header.file_size, header=header)
+    splice = draw(st.none() | st.builds(Splice, st.binary(max_size=60), st.integers(0, 2**20)))
+    role = ("images", "labels")[number % 2]
+    return DataFile(name, size, sha256_, pieces, f"split{number // 2}", role, payload, splice)
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    length = draw(st.integers(1, 2000))
+    files = [draw(data_files(number, length)) for number in range(draw(st.integers(1, 4)))]
+    mean = draw(st.none() | NUMBERS)
+    return Manifest(
+        name=draw(NAMES.filter(lambda name: not name.endswith("."))),
+        title=draw(TEXTS),
+        licence=draw(TEXTS),
+        homepage=draw(TEXTS),
+        folder="Folder",
+        classes=tuple(draw(st.lists(TEXTS, max_size=4))),
+        mean=mean,
+        std=None if mean is None else draw(NUMBERS),
+        mirrors=tuple(draw(st.lists(st.sampled_from(["http://a.example/", "https://b.example/x?y=1"]), max_size=3))),
+        local=tuple(draw(st.lists(TEXTS, max_size=3))),
+        debian=draw(st.none() | st.just(DebianPackage("dataset-x", "/usr/share/x"))),
+        files=tuple(files),
+        caches=draw(st.dictionaries(st.sampled_from(sorted(HOMES)), st.lists(NAMES, min_size=1).map("/".join))),
+    )
+
+
+@given(manifest=manifests())
+def test_a_manifest_that_is_written_and_read_again_is_the_same(manifest: Manifest) -> None:
+    assert loads(dumps(manifest).encode(), "x") == manifest
+
+
+def test_writing_twice_gives_the_same_text(sample: Sample) -> None:
+    text = dumps(sample.manifest)
+    assert dumps(loads(text.encode(), "x")) == text
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_a_manifest_error(data: bytes) -> None:
+    with pytest.raises(ManifestError):
+        loads(data, "x")
+
+
+# One good manifest as text; each test bends one place of it.
+GOOD = f"""\
+format = 1
+name = "mine"
+folder = "Mine"
+piece_length = 10
+classes = ["a", "b"]
+mirrors = ["https://mirror.example/mine/"]
+
+[[files]]
+name = "one.gz"
+split = "train"
+role = "images"
+size = 25
+sha256 = "{A}"
+unpacked = {{ name = "one", size = 40, sha256 = "{B}" }}
+pieces = ["{A}", "{B}", "{A}"]
+
+[[files]]
+name = "two.gz"
+split = "train"
+role = "labels"
+size = 9
+sha256 = "{B}"
+unpacked = {{ name = "two", size = 12 }}
+"""
+
+
+def test_a_shape_is_of_bytes_unless_another_type_is_given() -> None:
+    line = 'unpacked = { name = "two", size = 12 }\n'
+    assert read_header(bent(line, line + "shape = [4]\n")) == IdxHeader("u1", (4,))
+    assert read_header(bent(line, line + 'shape = [2]\ntype = "int16"\n')) == IdxHeader(">i2", (2,))
+    assert read_header(GOOD) is None
+
+
+def read_header(text: str) -> IdxHeader | None:
+    return loads(text.encode(), "mine.toml").files[1].payload.header
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ("shape = [5]", "file 2, shape and type make an IDX file of 13 bytes, not 12"),
+        ("shape = [4]\ntype = 'int16'", "file 2, shape and type make an IDX file of 16 bytes, not 12"),
+        ("shape = [4]\ntype = 'complex'", "file 2, type should be one of uint8, int8, int16"),
+        ("shape = [-4]", "file 2, shape should have whole numbers from 0 to 4,294,967,295, its entry 1 is -4"),
+        ("shape = [true]", "file 2, shape should have whole numbers from 0 to 4,294,967,295, its entry 1 is True"),
+        ("shape = 4", "file 2, shape should be an array of whole numbers, not 4"),
+        ("type = 'int16'", "file 2, type is not a known key"),
+    ],
+)
+def test_a_shape_that_can_not_be_is_told_with_its_place(lines: str, fault: str) -> None:
+    line = 'unpacked = { name = "two", size = 12 }\n'
+    assert [text[: len(fault)] for text in faults_of(bent(line, f"{line}{lines}\n"))] == [fault]
+
+
+def faults_of(text: str) -> tuple[str, ...]:
+    with pytest.raises(ManifestError) as caught:
+        loads(text.encode(), "mine.toml")
+    return caught.value.faults
+
+
+def bent(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new, 1)
+
+
+def test_the_good_manifest_is_read() -> None:
+    manifest = loads(GOOD.encode(), "mine.toml")
+    assert [file.name for file in manifest.files] == ["one.gz", "two.gz"]
+    assert [piece.span for piece in manifest.files[0].pieces] == [(0, 10), (10, 20), (20, 25)]
+    # Without a list of digests the file is one piece.
+    assert manifest.files[1].pieces == (Piece(Span(0, 9), B),)
+    assert manifest.files[1].payload == Payload("two", 12, None)
+    assert (manifest.files[0].tensor, manifest.files[1].tensor) == ("train_images", "train_labels")
+
+
+BENT_ALL_OVER = f"""\
+format = 2
+name = "../mine"
+folder = "con"
+piece_length = 0
+classes = ["a", 2]
+mirrors = ["https://mirror.example/", "ftp://mirror.example/"]
+mean = 0.5
+colour = "red"
+
+[[files]]
+name = "one.gz"
+split = "Train"
+role = "pictures"
+size = -1
+sha256 = "{A.upper()}"
+
+[[files]]
+name = 7
+split = "test"
+role = "labels"
+sizes = 9
+"""
+
+
+def test_ten_faults_are_all_told_with_their_places() -> None:
+    faults = faults_of(BENT_ALL_OVER)
+    expected = [
+        "format is 2, this version of fmnist-fetch reads 1",
+        "name should be a plain name",
+        "folder can't be 'con'",
+        "piece_length should be from 1 to",
+        "classes entry 2 should be a string, not 2",
+        "mirrors entry 2 should be an http:// or https:// URL, not 'ftp://mirror.example/'",
+        "mean and std go together",
+        "colour is not a known key",
+        "file 1, split should be a lower-case word, not 'Train'",
+        "file 1, role should be one of images, labels, not 'pictures'",
+        "file 1, size should be from 1 to",
+        "file 1, sha256 should be a SHA-256",
+        "file 2, name should be a plain name",
+        "file 2, size is missing: it should be a whole number",
+        "file 2, sha256 is missing",
+        "file 2, sizes is not a known key",
+    ]
+    lacking = [start for start in expected if not any(fault.startswith(start) for fault in faults)]
+    assert not lacking, faults
+    assert len(faults) == len(expected), faults
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../one.gz",
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "a/b",
+        "a\\\\b",
+        "C:one",
+        "\\u0000",
+        "a\\u0000b",
+        "a b",
+        "one.gz\\n",
+        ".hidden",
+        "con",
+        "NUL.gz",
+        "com1",
+        "lpt9.txt",
+        "one.part",
+        "one.",
+        "ön",
+        "x" * 101,
+        "-rf",
+    ],
+)
+@pytest.mark.parametrize("place", ['name = "one.gz"', 'name = "one"', 'folder = "Mine"', 'name = "mine"'])
+def test_a_name_that_could_leave_its_folder_or_mean_something_else_is_refused(name: str, place: str) -> None:
+    key = place.split(" = ")[0]
+    assert any(f"{key} " in fault for fault in faults_of(bent(place, f'{key} = "{name}"')))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('name = "two.gz"', 'name = "ONE.gz"', "file 2 has the name 'ONE.gz', as file 1 has"),
+        ('name = "two"', 'name = "one.GZ"', "file 2 has the name 'one.GZ', as file 1 has"),
+        ('name = "one", size', 'name = "one.gz", size', "file 1, unpacked.name is the name of the packed file too"),
+        ('role = "labels"', 'role = "images"', "file 2 has split 'train' and role 'images', as file 1 has"),
+        (f'"{A}", "{B}", "{A}"]', f'"{A}", "{B}"]', "file 1, pieces are 2, but 25 bytes make 3 of 10"),
+        ("size = 25", "size = 2500000000", "file 1, pieces are 3, but 2,500,000,000 bytes make 250000000 of 10"),
+        (f'"{A}", "{B}", "{A}"]', f'"{A}", 5, "{A}"]', "file 1, pieces entry 2 should be a string, not 5"),
+        (f'"{B}", "{A}"]', f'"{B}", "x"]', "file 1, pieces entry 3 should be a SHA-256 in lower-case hex, not 'x'"),
+        ("size = 40", "size = true", "file 1, unpacked.size should be a whole number, not True"),
+        ("size = 40", "size = 40.5", "file 1, unpacked.size should be a whole number, not 40.5"),
+        ("size = 40", "size = 40, colour = 1", "file 1, unpacked.colour is not a known key"),
+        ("[[files]]", "[files]", None),
+        ("format = 1\n", "", "format is missing: it should be a whole number"),
+        ("format = 1", 'format = "1"', "format should be a whole number, not '1'"),
+        ("format = 1", "format = 1\nmean = 0.1", "mean and std go together: give both or neither"),
+        ("format = 1", "format = 1\nmean = inf\nstd = 0.1", "mean should be finite, not inf"),
+        ("format = 1", 'format = 1\nmean = "a"\nstd = 0.1', "mean should be a number, not 'a'"),
+        ('classes = ["a", "b"]', "classes = 3", "classes should be an array of strings, not 3"),
+        ("https://mirror.example", "https:///mirror.example", None),
+        ("https://mirror.example", "https://mirror.example:99999", None),
+        ("format = 1", "format = 1\ndebian = 5", "debian should be a table, not 5"),
+        ("format = 1", 'format = 1\ndebian = { package = "a b" }', "debian.package should be a plain name"),
+        ("format = 1", 'format = 1\ncaches = { keras = "/etc" }', "caches.keras should be a relative folder"),
+        ("format = 1", 'format = 1\ncaches = { keras = "a/../b" }', "caches.keras should be a relative folder"),
+        ("format = 1", "format = 1\ncaches = { keras = 5 }", "caches.keras should be a relative folder"),
+        ("format = 1", 'format = 1\ncaches = { kerra = "a" }', "caches.kerra is not a known key"),
+        ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', "file 2, debian.head should be bytes in hex"),
+        ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', "file 2, debian.skip should be from 0 to"),
+    ],
+)
+def test_a_fault_is_told_with_its_place(old: str, new: str, fault: str | None) -> None:
+    faults = faults_of(bent(old, new))
+    assert faults
+    assert fault is None or any(found.startswith(fault) for found in faults), faults
+
+
+def test_a_manifest_without_files_is_refused() -> None:
+    text = GOOD.partition("[[files]]")[0]
+    assert faults_of(text) == ("files is missing: it should be an array of tables",)
+    assert faults_of(text + "files = []\n") == ("files should have at least one entry",)
+    assert faults_of(text + "files = [5]\n") == ("file 1 should be a table, not 5",)
+
+
+def test_a_file_over_64_mib_needs_pieces() -> None:
+    assert LARGEST_PIECE == 64 * 1024 * 1024
+    assert loads(bent("size = 9", f"size = {LARGEST_PIECE}").encode(), "x").files[1].size == LARGEST_PIECE
+    (fault,) = faults_of(bent("size = 9", f"size = {LARGEST_PIECE + 1}"))
+    assert fault == "file 2, pieces are needed for a file over 67,108,864 bytes: write the manifest with them"
+
+
+def test_a_piece_over_64_mib_is_refused() -> None:
+    assert faults_of(bent("piece_length = 10", f"piece_length = {LARGEST_PIECE + 1}"))[0].startswith("piece_length ")
+
+
+@pytest.mark.parametrize("text", ["name = ", "\xff", "a" * 10, "x = 1\nx = 2"])
+def test_what_is_no_toml_is_told_as_one_fault(text: str) -> None:
+    (fault,) = faults_of(text)
+    assert fault.startswith("not TOML: ")
+
+
+def test_bytes_that_are_no_utf_8_are_told_as_one_fault() -> None:
+    with pytest.raises(ManifestError, match="not TOML"):
+        loads(b"name = '\xff'", "x")
+
+
+def test_toml_that_is_nested_too_deeply_is_told() -> None:
+    with pytest.raises(ManifestError):
+        loads(b"x = " + b"[" * 100_000, "x")

@@ -1,0 +1,240 @@
+"""One dataset from nothing to tensors, and every disk and every bad file that stands in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from faults import Mirror
+from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, ManifestError, SourceError
+from fmnist_fetch.events import Began, Event, Stepped, Unpacked
+from fmnist_fetch.manifest.model import DataFile, Manifest, Payload
+from fmnist_fetch.manifest.pieces import Piece
+from fmnist_fetch.pipeline.prepare import prepare
+from fmnist_fetch.pipeline.status import State, survey
+from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.storage.layout import Layout
+from samples import Sample, disk_of, file_of, flipped, gz, idx, images, lay, make, parts, sha256
+
+
+@pytest.fixture
+def stick(sample: Sample, tmp_path: Path) -> str:
+    """A folder with all files as published."""
+    return str(lay(tmp_path / "stick", sample.files))
+
+
+def with_file(sample: Sample, file: DataFile, published: bytes) -> Sample:
+    """The sample with another first file."""
+    files = (file, *sample.manifest.files[1:])
+    return replace(sample, manifest=sample.manifest._replace(files=files), files={**sample.files, file.name: published})
+
+
+def repacked(sample: Sample, published: bytes, payload: Payload) -> Sample:
+    return with_file(sample, file_of(payload.name + ".gz", published, payload, "train", "images"), published)
+
+
+def test_the_steps_are_told_in_their_order(sample: Sample, root: Path, stick: str) -> None:
+    events: list[Event] = []
+    sample.fetch(root, stick, events=events)
+    steps = [event for event in events if isinstance(event, Unpacked | Stepped)]
+    assert {event.file for event in steps if isinstance(event, Unpacked)} == set(sample.payloads)
+    assert steps[4:] == [Stepped(f"{sample.layout(root).tensors} written")]
+    (began,) = (event for event in events if isinstance(event, Began))
+    assert [name for name, _, _ in began.files] == list(sample.files)
+
+
+def test_a_complete_dataset_has_no_steps(sample: Sample, root: Path, stick: str) -> None:
+    sample.fetch(root, stick)
+    events: list[Event] = []
+    report = sample.fetch(root, events=events)
+    assert events == []
+    assert (report.received, report.tensors) == ({}, sample.layout(root).tensors)
+
+
+def test_what_killed_writers_left_is_swept_away(sample: Sample, root: Path, stick: str) -> None:
+    layout = sample.layout(root)
+    lay(layout.raw, {".train-images-idx.0123456789ab.tmp": b"half"})
+    lay(layout.processed, {".sample.safetensors.0123456789ab.tmp": b"half"})
+    sample.fetch(root, stick)
+    assert [name for name in disk_of(root) if name.endswith(".tmp")] == []
+
+
+def test_a_part_file_that_is_complete_needs_no_source(sample: Sample, root: Path) -> None:
+    lay(sample.layout(root).raw, {name + ".part": data for name, data in sample.files.items()})
+    report = sample.fetch(root)
+    assert report.received == {}
+    assert survey(sample.manifest, sample.layout(root)).complete
+    assert parts(sample.layout(root), sample.manifest.files) == {}
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_the_disk_is_looked_at_again_only_where_another_process_was_at_work(
+    meanwhile: bool, sample: Sample, root: Path, stick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another, looks = root.with_name("another"), list[bool]()
+    sample.fetch(another, stick)
+
+    def look(manifest: Manifest, layout: Layout) -> State:
+        state = survey(manifest, layout)
+        looks.append(state.complete)
+        if meanwhile:
+            shutil.copytree(another, root, dirs_exist_ok=True)
+        return state
+
+    monkeypatch.setattr(f"{prepare.__module__}.survey", look)
+    report = sample.fetch(root, stick)
+    assert looks == ([False, True] if meanwhile else [False])
+    assert (report.received == {}) == meanwhile
+    assert survey(sample.manifest, sample.layout(root)).complete
+
+
+def test_garbage_in_a_part_file_is_replaced(sample: Sample, root: Path, stick: str) -> None:
+    lay(sample.layout(root).raw, {name + ".part": data[::-1] + b"more" for name, data in sample.files.items()})
+    sample.fetch(root, stick)
+    assert survey(sample.manifest, sample.layout(root)).complete
+
+
+def test_an_unpacked_copy_is_adopted(sample: Sample, root: Path, tmp_path: Path) -> None:
+    cache = lay(tmp_path / "cache", sample.payloads)
+    events: list[Event] = []
+    sample.fetch(root, str(cache), events=events)
+    assert survey(sample.manifest, sample.layout(root)).complete
+    assert Stepped("train-images-idx: a right copy was found on this machine") in events
+    assert disk_of(cache) == disk_of(lay(tmp_path / "cache", {})) != {}
+
+
+def test_a_wrong_unpacked_copy_is_not_adopted(sample: Sample, root: Path, tmp_path: Path) -> None:
+    cache = lay(tmp_path / "cache", {name: flipped(data, -1) for name, data in sample.payloads.items()})
+    with pytest.raises(SourceError):
+        sample.fetch(root, str(cache))
+    assert [name for name in disk_of(root) if "idx" in name] == []
+
+
+@pytest.mark.parametrize(
+    ("published", "size", "fault"),
+    [
+        (gz(images((60, 16, 16), 1))[:-100], 15376, "is a gzip stream that ends early"),
+        (gz(images((60, 16, 16), 1)), 15000, "gives more than the 15,000 bytes that it should"),
+        (gz(images((60, 16, 16), 1)), 16000, "gives 15,376 bytes, not 16,000"),
+        (gz(bytes(50_000_000)), 15376, "gives more than the 15,376 bytes that it should"),
+    ],
+    ids=["ends early", "unpacks to more", "unpacks to less", "a bomb"],
+)
+def test_a_verified_gzip_that_is_no_good_is_a_format_error_and_what_came_is_kept(
+    published: bytes, size: int, fault: str, sample: Sample, root: Path, tmp_path: Path
+) -> None:
+    bad = repacked(sample, published, Payload("train-images-idx", size, None))
+    with pytest.raises(FormatError) as caught:
+        bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
+    layout = bad.layout(root)
+    assert caught.value.message == f"{layout.published(bad.file())} {fault}"
+    assert layout.published(bad.file()).read_bytes() == published
+    assert not layout.payload(bad.file()).exists()
+    assert not layout.tensors.exists()
+
+
+def test_an_idx_file_whose_header_lies_is_a_format_error_and_no_tensor_file(
+    sample: Sample, root: Path, tmp_path: Path
+) -> None:
+    lie = idx(8, (61, 16, 16), images((60, 16, 16), 1)[16:])
+    bad = repacked(sample, gz(lie), Payload("train-images-idx", len(lie), sha256(lie)))
+    with pytest.raises(FormatError, match="its header tells of 61 x 16 x 16, which is 15632 bytes in all, not 15376"):
+        bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
+    assert not bad.layout(root).processed.exists()
+
+
+def test_a_manifest_that_pins_another_payload_is_an_integrity_error(sample: Sample, root: Path, tmp_path: Path) -> None:
+    good = sample.file()
+    bad = repacked(sample, sample.files[good.name], good.payload._replace(sha256="0" * 64))
+    with pytest.raises(IntegrityError, match="wanted 0000"):
+        bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
+    assert not bad.layout(root).payload(bad.file()).exists()
+
+
+def test_a_manifest_whose_pieces_contradict_its_file_is_told_and_not_tried_for_ever(
+    sample: Sample, root: Path, tmp_path: Path
+) -> None:
+    good = sample.file()
+    bad = with_file(sample, good._replace(sha256="0" * 64), sample.files[good.name])
+    stick = str(lay(tmp_path / "stick", bad.files))
+    bad.fetch(root, stick)
+    with pytest.raises(ManifestError, match="its sha256 is not that of its pieces"):
+        bad.fetch(root, stick)
+
+
+def test_a_piece_that_nobody_has_ends_the_run_and_the_others_are_kept(sample: Sample, root: Path, stick: str) -> None:
+    good = sample.file()
+    pieces = (*good.pieces[:3], Piece(good.pieces[3].span, "0" * 64), *good.pieces[4:])
+    bad = with_file(sample, good._replace(pieces=pieces), sample.files[good.name])
+    with pytest.raises(IntegrityError):
+        bad.fetch(root, stick, patience=3.0)
+    kept = parts(bad.layout(root), (good,))[good.name]
+    assert kept[:3000] == sample.files[good.name][:3000]
+    assert kept[4000:] == sample.files[good.name][4000:]
+
+
+def test_a_root_that_is_a_file_is_a_disk_error_and_stays_as_it_is(sample: Sample, root: Path, stick: str) -> None:
+    root.write_bytes(b"mine")
+    with pytest.raises(DiskError) as caught:
+        sample.fetch(root, stick)
+    assert str(root) in caught.value.message
+    assert "--root FOLDER or FMNIST_ROOT=FOLDER" in caught.value.hint
+    assert root.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["train-images-idx.gz", "train-images-idx.gz.part", "train-images-idx"])
+def test_a_folder_in_the_way_is_a_disk_error_that_names_it(name: str, sample: Sample, root: Path, stick: str) -> None:
+    (sample.layout(root).raw / name / "mine").mkdir(parents=True)
+    with pytest.raises(DiskError, match=str(sample.layout(root).raw / "train-images-idx")):
+        sample.fetch(root, stick)
+    assert (sample.layout(root).raw / name / "mine").is_dir()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 48 KiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=48k", "none", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_told_with_the_bytes_needed_and_every_verified_piece_is_kept(
+    sample: Sample, small_disk: Path, stick: str
+) -> None:
+    with pytest.raises(DiskError, match=r"the disk is full \([0-9,]+ bytes are needed\)") as caught:
+        sample.fetch(small_disk, stick)
+    assert caught.value.hint == "Free some space and run the same command again; every verified piece is kept."
+    # No half of anything stands under a final name.
+    for name, (data, _) in disk_of(small_disk).items():
+        wanted = {**sample.files, **sample.payloads}.get(Path(name).name)
+        assert wanted is None or data == wanted
+        assert not name.endswith(".tmp")
+    subprocess.run(["mount", "-o", "remount,size=1m", str(small_disk)], check=True)
+    with Mirror(sample.files) as mirror:
+        sample.fetch(small_disk, mirror.url)
+        assert mirror.served < sample.size
+    assert survey(sample.manifest, sample.layout(small_disk)).complete
+
+
+def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        prepare(sample.manifest, sample.layout(root), Choice(offline=True), patience=5)
+    # A sentence that announces its reasons must not end there.
+    assert not caught.value.message.rstrip().endswith(":")
+    assert "--mirror URL or --mirror FOLDER" in caught.value.hint
+
+
+def test_a_dataset_whose_values_are_wide_gets_there_too(root: Path, tmp_path: Path) -> None:
+    wide = make(code=0x0D, width=4, shape=(4, 4))
+    wide.fetch(root, str(lay(tmp_path / "stick", wide.files)))
+    assert survey(wide.manifest, wide.layout(root)).complete

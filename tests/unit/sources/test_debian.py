@@ -1,0 +1,264 @@
+"""The Debian package as an origin: apt, as an ordinary user, made by the test; the splice is a real one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from faults import refusing
+from fmnist_fetch.errors import SourceError
+from fmnist_fetch.manifest.model import DebianPackage
+from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.pipeline.prepare import prepare
+from fmnist_fetch.pipeline.status import survey
+from fmnist_fetch.sources.debian import DebianArchive, DebianSource
+from fmnist_fetch.sources.discovery import Choice
+from samples import PACKAGE, Sample, all_of, lay
+
+# It takes note of what it was asked, and brings the package that the test has laid ready.
+APT = """#!/bin/sh
+for word; do
+  case "$word" in
+    download|update) verb=$word ;;
+    -*|*=*) ;;
+    *) name=$word ;;
+  esac
+done
+echo "$*" >> "$FAKE/calls"
+echo "$verb" $name >> "$FAKE/asked"
+case "$FAKE_APT $*" in
+  "works "*|"stale "*"Dir::State::lists="*) ;;
+  "stale "*) echo "E: Unable to locate package $name" >&2; exit 100 ;;
+  "hangs "*) echo $$ > "$FAKE/pid"; exec sleep 600 ;;
+  *) echo "W: something is odd" >&2; echo "E: Could not resolve 'deb.example'" >&2; exit 100 ;;
+esac
+case "$verb" in
+  download) cp "$FAKE/package" "${name}_1.0_all.deb" ;;
+  *) touch lists/fresh ;;
+esac
+"""
+DPKG = """#!/bin/sh
+[ "$FAKE_APT" = works ] || [ "$FAKE_APT" = stale ] || exit 2
+mkdir -p "$3"
+cp -r "$FAKE/tree/." "$3/"
+"""
+
+
+class Tools:
+    """An apt-get and a dpkg-deb of the test's own, first on the PATH."""
+
+    def __init__(self, folder: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self._patch = folder, monkeypatch
+        lay(folder / "tree" / PACKAGE.folder.lstrip("/"), sample.donors)
+        (folder / "package").write_bytes(b"!<arch>")
+        (folder / "bin").mkdir()
+        for name, text in (("apt-get", APT), ("dpkg-deb", DPKG)):
+            (folder / "bin" / name).write_text(text)
+            (folder / "bin" / name).chmod(0o755)
+        monkeypatch.setenv("FAKE", str(folder))
+        monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+
+    def apt(self, how: str) -> None:
+        """From now on apt works, has stale lists, fails, or hangs."""
+        self._patch.setenv("FAKE_APT", how)
+
+    @property
+    def asked(self) -> list[str]:
+        """The verb and the package of each call of apt-get so far."""
+        return self._lines("asked")
+
+    @property
+    def calls(self) -> list[str]:
+        """All words of each call."""
+        return self._lines("calls")
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def tools(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    return Tools(tmp_path / "fake", sample, monkeypatch)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> DebianSource:
+    return DebianArchive(PACKAGE, tmp_path / "work").open()
+
+
+def test_the_packages_files_become_upstreams_by_a_splice(tools: Tools, source: DebianSource, sample: Sample) -> None:
+    tools.apt("works")
+    for file in sample.manifest.files:
+        assert all_of(source, file, Span(0, file.size)) == sample.files[file.name]
+    source.close()
+    # The package is downloaded once, without fresh lists where the system's are good.
+    assert tools.asked == [f"download {PACKAGE.package}"]
+
+
+def test_nothing_is_done_before_the_first_read(tools: Tools, source: DebianSource, tmp_path: Path) -> None:
+    tools.apt("works")
+    source.close()
+    assert tools.asked == []
+    assert not (tmp_path / "work").exists()
+
+
+def test_where_the_systems_lists_are_empty_private_ones_are_fetched(
+    tools: Tools, source: DebianSource, sample: Sample, tmp_path: Path
+) -> None:
+    tools.apt("stale")
+    file = sample.file()
+    assert all_of(source, file, Span(0, 5000)) == sample.files[file.name][:5000]
+    source.close()
+    assert tools.asked == [f"download {PACKAGE.package}", "update", f"download {PACKAGE.package}"]
+    private = f"Dir::State::lists={tmp_path / 'work' / 'lists'}"
+    assert [private in call for call in tools.calls] == [False, True, True]
+
+
+def test_everything_that_apt_brings_stays_in_the_work_folder(
+    tools: Tools, source: DebianSource, sample: Sample, tmp_path: Path
+) -> None:
+    tools.apt("works")
+    source.read(sample.file(), Span(0, 10))
+    source.close()
+    call = tools.calls[0]
+    assert f"Dir::Cache={tmp_path / 'work'}" in call
+    # No lock of the system, which only root may take.
+    assert "Debug::NoLocking=true" in call
+
+
+def test_where_apt_fails_its_own_complaint_is_told(tools: Tools, source: DebianSource, sample: Sample) -> None:
+    tools.apt("fails")
+    with pytest.raises(SourceError) as caught:
+        source.read(sample.file(), Span(0, 10))
+    assert caught.value.message.startswith(f"Debian package {PACKAGE.package}: apt-get ")
+    assert "E: Could not resolve 'deb.example'" in caught.value.message
+    assert "something is odd" not in caught.value.message
+    assert not caught.value.permanent
+
+
+@pytest.mark.parametrize("tool", ["apt-get", "dpkg-deb"])
+def test_where_there_is_no_apt_the_package_is_refused_for_good(
+    tool: str, tools: Tools, source: DebianSource, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools.apt("works")
+    (tools.folder / "bin" / tool).unlink()
+    monkeypatch.setenv("PATH", str(tools.folder / "bin"))
+    with pytest.raises(SourceError, match=f"there is no {tool} here") as caught:
+        source.read(sample.file(), Span(0, 10))
+    assert caught.value.permanent
+
+
+def test_a_work_folder_that_cannot_be_made_is_refused_for_good(tools: Tools, sample: Sample, tmp_path: Path) -> None:
+    tools.apt("works")
+    (tmp_path / "work").write_bytes(b"mine")
+    with pytest.raises(SourceError, match="work") as caught:
+        DebianArchive(PACKAGE, tmp_path / "work").open().read(sample.file(), Span(0, 10))
+    assert caught.value.permanent
+    assert tools.asked == []
+    assert (tmp_path / "work").read_bytes() == b"mine"
+
+
+def test_a_package_without_the_file_is_refused_for_good(tools: Tools, source: DebianSource, sample: Sample) -> None:
+    tools.apt("works")
+    (tools.folder / "tree" / PACKAGE.folder.lstrip("/") / sample.file().name).unlink()
+    with pytest.raises(SourceError, match=f"has no {sample.file().name}") as caught:
+        all_of(source, sample.file(), Span(0, 1000))
+    assert caught.value.permanent
+    source.close()
+
+
+def test_apt_is_ended_when_the_source_is_stopped(tools: Tools, source: DebianSource, sample: Sample) -> None:
+    tools.apt("hangs")
+    errors: list[SourceError] = []
+
+    def read() -> None:
+        with pytest.raises(SourceError) as caught:
+            source.read(sample.file(), Span(0, 10))
+        errors.append(caught.value)
+
+    reader = Thread(target=read)
+    reader.start()
+    end = time.monotonic() + 20
+    while not (tools.folder / "pid").exists() or not (tools.folder / "pid").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    source.stop()
+    reader.join(20)
+    assert not reader.is_alive()
+    assert len(errors) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tools.folder / "pid").read_text()), 0)
+    # And it is not begun again.
+    assert len(tools.asked) == 1
+
+
+def test_bytes_that_apt_has_brought_so_far_are_progress(source: DebianSource, tmp_path: Path) -> None:
+    assert source.pending == 0
+    lay(tmp_path / "work" / "archives" / "partial", {"x.deb": bytes(700)})
+    assert source.pending == 700
+    lay(tmp_path / "work", {"x_1.deb": bytes(50)})
+    assert source.pending == 750
+
+
+def test_where_no_mirror_can_be_reached_the_package_brings_the_dataset_and_leaves_nothing_behind(
+    tools: Tools, sample: Sample, root: Path
+) -> None:
+    tools.apt("stale")
+    with refusing() as nobody:
+        packaged = sample.changed(debian=PACKAGE, mirrors=(nobody,))
+        layout = packaged.layout(root)
+        report = prepare(packaged.manifest, layout, patience=30)
+    assert survey(packaged.manifest, layout).complete
+    assert list(report.received) == [f"Debian package {PACKAGE.package}"]
+    assert {file.name: layout.published(file).read_bytes() for file in packaged.manifest.files} == sample.files
+    assert not layout.work.exists()
+
+
+@pytest.mark.parametrize("choice", [Choice(offline=True), Choice(only_mirrors=True)])
+def test_apt_is_not_called_offline_nor_where_only_mirrors_are_wanted(
+    choice: Choice, tools: Tools, sample: Sample, root: Path
+) -> None:
+    tools.apt("works")
+    packaged = sample.changed(debian=PACKAGE)
+    with pytest.raises(SourceError):
+        prepare(packaged.manifest, packaged.layout(root), choice, patience=5)
+    assert tools.asked == []
+
+
+def test_an_installed_package_is_a_local_copy_and_apt_is_not_called(
+    tools: Tools, sample: Sample, root: Path, tmp_path: Path
+) -> None:
+    tools.apt("works")
+    installed = lay(tmp_path / "usr", sample.donors)
+    packaged = sample.changed(debian=DebianPackage(PACKAGE.package, str(installed)))
+    prepare(packaged.manifest, packaged.layout(root), Choice(offline=True))
+    assert survey(packaged.manifest, packaged.layout(root)).complete
+    # The very files that upstream published: a splice, not only the same payloads.
+    assert packaged.layout(root).published(sample.file()).read_bytes() == sample.files[sample.file().name]
+    assert tools.asked == []
+
+
+def test_a_real_package_is_unpacked_by_the_real_dpkg_deb(tools: Tools, source: DebianSource, sample: Sample) -> None:
+    (tools.folder / "bin" / "dpkg-deb").unlink()
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("there is no dpkg-deb here")
+    tools.apt("works")
+    lay(
+        tools.folder / "tree" / "DEBIAN",
+        {"control": b"Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@y.z>\nDescription: x\n"},
+    )
+    for path in (tools.folder / "tree", tools.folder / "tree" / "DEBIAN"):
+        path.chmod(0o755)
+    build = ["dpkg-deb", "-b", str(tools.folder / "tree"), str(tools.folder / "package.deb")]
+    subprocess.run(build, check=True, capture_output=True)
+    (tools.folder / "package.deb").replace(tools.folder / "package")
+    for file in sample.manifest.files:
+        assert all_of(source, file, Span(0, file.size)) == sample.files[file.name]
+    source.close()

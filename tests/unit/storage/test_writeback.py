@@ -1,0 +1,92 @@
+"""What is written goes to the disk while more is being written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from fmnist_fetch.storage.writeback import STRETCH, Behind
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The file descriptors that were brought to the disk."""
+    calls: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", calls.append)
+    return calls
+
+
+def test_nothing_is_brought_to_the_disk_before_a_stretch_is_written(tmp_path: Path, synced: list[int]) -> None:
+    with open(tmp_path / "file", "wb") as file, Behind(file) as behind:
+        behind.wrote(STRETCH - 1)
+    assert synced == []
+
+
+def test_each_stretch_is_brought_to_the_disk(tmp_path: Path, synced: list[int]) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        for _ in range(3):
+            with Behind(file) as behind:
+                behind.wrote(STRETCH)
+        assert synced == [file.fileno()] * 3
+
+
+def test_what_the_disk_refuses_is_raised_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    with open(tmp_path / "file", "wb") as file:
+        behind = Behind(file)
+        behind.wrote(STRETCH)
+        with pytest.raises(OSError, match="No space left"):
+            behind.close()
+
+
+@pytest.fixture
+def dropped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The spans, start and length, that were taken out of memory."""
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _file, start, length, _advice: calls.append((start, length)))
+    monkeypatch.setattr("fmnist_fetch.storage.writeback.LARGE", 3 * STRETCH)
+    return calls
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice about files")
+def test_of_a_large_file_what_nobody_reads_any_more_leaves_the_memory(
+    tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
+) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        behind = Behind(file)
+        for stretch in range(1, 7):
+            behind.spent(STRETCH)
+            behind.wrote(STRETCH)
+            behind.close()
+            assert len(synced) == stretch
+    assert dropped == [(0, stretch * STRETCH) for stretch in (4, 5, 6)]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice about files")
+def test_what_leaves_the_memory_begins_where_the_file_stood(
+    tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
+) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        file.seek(12345)
+        behind = Behind(file)
+        behind.spent(4 * STRETCH)
+        behind.wrote(STRETCH)
+        behind.close()
+    assert (len(synced), dropped) == (1, [(12345, 4 * STRETCH)])
+
+
+def test_what_somebody_may_still_read_stays_in_memory(
+    tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
+) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        behind = Behind(file)
+        for _ in range(6):
+            behind.wrote(STRETCH)
+            behind.close()
+    assert (len(synced), dropped) == (6, [])

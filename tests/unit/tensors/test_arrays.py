@@ -1,0 +1,432 @@
+"""From IDX payloads to the tensor file and from there to arrays: one chain of digests."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError
+from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.manifest.model import Payload
+from fmnist_fetch.storage.atomic import Seal, copy_within, stamp
+from fmnist_fetch.tensors.arrays import load, sound
+from fmnist_fetch.tensors.split import Split
+from fmnist_fetch.tensors.tensor_file import TensorFile
+from fmnist_fetch.tensors.writer import idx_header
+from samples import CLASSES, Sample, assemble, disk_of, file_of, flipped, gz, idx, lay, make, python, sha256
+
+
+def digests(sample: Sample) -> dict[str, str]:
+    return {file.tensor: sha256(sample.payloads[file.payload.name]) for file in sample.manifest.files}
+
+
+def seals(sample: Sample) -> dict[str, Seal]:
+    return {name: Seal(digest) for name, digest in digests(sample).items()}
+
+
+def tensors_of(sample: Sample, root: Path) -> Path:
+    """Lay the payloads, write the tensor file, return its path."""
+    layout = sample.layout(root)
+    lay(layout.raw, sample.payloads)
+    assemble(sample.manifest, layout, seals(sample))
+    return layout.tensors
+
+
+@pytest.fixture
+def tensors(sample: Sample, root: Path) -> Path:
+    return tensors_of(sample, root)
+
+
+def loaded(sample: Sample, root: Path, split: str = "train", *, verify: bool = True) -> Split:
+    return load(sample.write(root), split, root, verify=verify)
+
+
+def test_the_same_input_gives_the_same_bytes(sample: Sample, tensors: Path, tmp_path: Path) -> None:
+    assert tensors_of(sample, tmp_path / "elsewhere").read_bytes() == tensors.read_bytes()
+
+
+def test_what_was_written_is_sound(sample: Sample, root: Path, tensors: Path) -> None:
+    assert sound(sample.manifest, sample.layout(root), digests(sample))
+    assert [path.name for path in tensors.parent.iterdir()] == ["sample.safetensors"]
+
+
+def test_the_values_stand_in_it_as_they_stand_in_the_payloads(sample: Sample, tensors: Path) -> None:
+    stored = tensors.read_bytes()
+    for file in sample.manifest.files:
+        header = 16 if file.role == "images" else 8
+        assert sample.payloads[file.payload.name][header:] in stored
+
+
+def test_the_metadata_names_the_dataset_its_classes_its_digests_and_its_statistics(
+    sample: Sample, tensors: Path
+) -> None:
+    with TensorFile(tensors) as stored:
+        metadata = dict(stored.metadata)
+    pixels = [value / 255 for value in sample.payloads["train-images-idx"][16:]]
+    mean = sum(pixels) / len(pixels)
+    std = (sum((value - mean) ** 2 for value in pixels) / len(pixels)) ** 0.5
+    assert float(metadata.pop("mean")) == pytest.approx(mean, rel=1e-12)
+    assert float(metadata.pop("std")) == pytest.approx(std, rel=1e-12)
+    assert json.loads(metadata.pop("classes")) == list(CLASSES)
+    pins = {f"sha256.{name}": digest for name, digest in digests(sample).items()}
+    assert metadata == {"dataset": "sample", "format": "1", **pins}
+
+
+def test_it_opens_with_the_safetensors_library_and_is_equal(sample: Sample, root: Path, tensors: Path) -> None:
+    from safetensors.numpy import load_file
+
+    theirs, ours = load_file(tensors), loaded(sample, root)
+    assert set(theirs) == {"train_images", "train_labels", "test_images", "test_labels"}
+    assert (theirs["train_images"] == ours.images).all()
+    assert (theirs["train_labels"] == ours.labels).all()
+    assert theirs["train_labels"].dtype == "uint8"
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 60), ("test", 20)])
+def test_a_split_is_loaded_as_images_and_labels(
+    split: str, count: int, sample: Sample, root: Path, tensors: Path
+) -> None:
+    assert tensors.exists()
+    got = loaded(sample, root, split)
+    assert got.images.shape == (count, 16, 16)
+    assert [str(array.dtype) for array in (got.images, got.labels)] == ["uint8", "int64"]
+    assert got.images.tobytes() == sample.payloads[f"{split}-images-idx"][16:]
+    assert got.labels.tolist() == list(sample.payloads[f"{split}-labels-idx"][8:])
+    assert (got.name, got.dataset, got.classes) == (split, "sample", CLASSES)
+    assert got.digests == {role: digests(sample)[f"{split}_{role}"] for role in ("images", "labels")}
+
+
+def test_images_are_memory_mapped_copy_on_write(sample: Sample, root: Path, tensors: Path) -> None:
+    before = tensors.read_bytes()
+    got = loaded(sample, root)
+    assert type(got.images.base).__module__ in ("mmap", "numpy")
+    assert not got.images.flags.owndata
+    got.images[0] = 0
+    assert not got.images[0].any()
+    assert tensors.read_bytes() == before
+    assert loaded(sample, root).images[0].any()
+
+
+@pytest.mark.parametrize(("code", "width", "dtype"), [(9, 1, "i1"), (11, 2, "<i2"), (12, 4, "<i4"), (14, 8, "<f8")])
+def test_wider_values_are_turned_into_little_endian_ones(code: int, width: int, dtype: str, root: Path) -> None:
+    import numpy as np
+
+    wide = make(code=code, width=width, shape=(3, 2))
+    tensors_of(wide, root)
+    got = loaded(wide, root)
+    values = np.frombuffer(wide.payloads["train-images-idx"], np.dtype(dtype).newbyteorder(">"), offset=16)
+    assert got.images.dtype == np.dtype(dtype)
+    # NaN is not equal to itself: the bytes are compared.
+    assert got.images.tobytes() == values.astype(dtype).tobytes()
+    assert (got.mean, got.std) == (None, None)
+    assert sound(wide.manifest, wide.layout(root), digests(wide))
+
+
+def only(sample: Sample, *tensors: str) -> Sample:
+    """SAMPLE with no files but those of these tensors."""
+    return sample.changed(files=tuple(file for file in sample.manifest.files if file.tensor in tensors))
+
+
+def rewritten(sample: Sample, tensor: str, payload: bytes) -> Sample:
+    """SAMPLE with PAYLOAD, unpacked and packed, in place of one file's."""
+    entry = next(file for file in sample.manifest.files if file.tensor == tensor)
+    packed = gz(payload)
+    changed = file_of(
+        entry.name,
+        packed,
+        Payload(entry.payload.name, len(payload), sha256(payload)),
+        entry.split,
+        entry.role,
+    )
+    files = tuple(changed if file is entry else file for file in sample.manifest.files)
+    published, payloads = {**sample.files, entry.name: packed}, {**sample.payloads, entry.payload.name: payload}
+    return replace(sample.changed(files=files), files=published, payloads=payloads)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "values"),
+    [(9, "b", [-1, 5, 127]), (11, ">i2", [-300, 0, 7]), (12, ">i4", [2**31 - 1, 0, -(2**31)])],
+)
+def test_labels_of_any_whole_type_become_int64(
+    code: int, kind: str, values: list[int], sample: Sample, root: Path
+) -> None:
+    import numpy as np
+
+    wide = rewritten(sample, "train_labels", idx(code, (3,), np.array(values, kind).tobytes()))
+    tensors_of(wide, root)
+    got = loaded(wide, root).labels
+    assert (str(got.dtype), got.tolist()) == ("int64", values)
+
+
+def test_labels_that_whole_numbers_cannot_hold_stay_as_they_are(sample: Sample, root: Path) -> None:
+    import numpy as np
+
+    values = np.array([[0.5, -1e30], [np.inf, 0.25]], ">f4")
+    tensors_of(regression := rewritten(sample, "train_labels", idx(0x0D, (2, 2), values.tobytes())), root)
+    got = loaded(regression, root).labels
+    assert got.dtype == np.dtype("<f4")
+    assert got.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(("role", "absent"), [("images", "labels"), ("labels", "images")])
+def test_what_a_split_does_not_have_is_an_empty_array(role: str, absent: str, sample: Sample, root: Path) -> None:
+    half = only(sample, f"train_{role}", "test_images", "test_labels")
+    tensors_of(half, root)
+    got = loaded(half, root)
+    assert getattr(got, role).tolist() == getattr(loaded(sample_at(sample, root), root), role).tolist()
+    assert getattr(got, absent).shape == (0,)
+    assert set(got.digests) == {role}
+    assert (got.mean is None) == (absent == "images")
+    assert loaded(half, root, "test").images.shape == (20, 16, 16)
+
+
+def sample_at(sample: Sample, root: Path) -> Sample:
+    """SAMPLE with its tensor file beside another one of the same name."""
+    beside = replace(sample, manifest=sample.manifest._replace(name="whole"))
+    tensors_of(beside, root)
+    return beside
+
+
+def test_images_without_a_pixel_have_no_mean(root: Path) -> None:
+    nothing = make(counts=(0, 0))
+    tensors_of(nothing, root)
+    assert sound(nothing.manifest, nothing.layout(root), digests(nothing))
+    got = loaded(nothing, root)
+    assert (got.images.shape, got.labels.shape, got.mean, got.std) == ((0, 16, 16), (0,), None, None)
+
+
+def places(path: Path) -> dict[str, int]:
+    """One byte of each kind in the tensor file."""
+    data = path.read_bytes()
+    preamble = 8 + int.from_bytes(data[:8], "little")
+    return {
+        "the length of the header": 0,
+        "its highest byte": 7,
+        "the brace": 8,
+        "the name of the dataset": data.index(b'"sample"') + 2,
+        "a class": data.index(b"class 3") + 6,
+        "the mean": data.index(b'"mean":"') + 12,
+        "a recorded digest": data.index(b"sha256.train_images") + 25,
+        "a dtype": data.index(b'"U8"') + 1,
+        "a shape": data.index(b"[60,16,16]") + 2,
+        "an offset": data.index(b"data_offsets") + 16,
+        "the padding": preamble - 1,
+        "the first value": preamble,
+        "a value in the middle": preamble + 7000,
+        "the last value": len(data) - 1,
+    }
+
+
+@pytest.mark.parametrize("place", range(14))
+def test_a_flipped_byte_of_any_kind_is_found(place: int, sample: Sample, root: Path, tensors: Path) -> None:
+    what, at = list(places(tensors).items())[place]
+    if what == "the padding" and tensors.read_bytes()[at : at + 1] != b" ":
+        pytest.skip("this header needs no padding")
+    good = tensors.read_bytes()
+    tensors.write_bytes(flipped(good, at))
+    assert not sound(sample.manifest, sample.layout(root), digests(sample)), what
+
+
+def test_every_flipped_byte_of_a_small_tensor_file_is_found(root: Path) -> None:
+    small = make(shape=(2, 2), counts=(3, 2))
+    path = tensors_of(small, root)
+    good = path.read_bytes()
+    for at in range(len(good)):
+        path.write_bytes(flipped(good, at))
+        assert not sound(small.manifest, small.layout(root), digests(small)), at
+
+
+@pytest.mark.parametrize("more", [b"x", bytes(8)])
+def test_bytes_after_its_end_are_found(more: bytes, sample: Sample, root: Path, tensors: Path) -> None:
+    tensors.write_bytes(tensors.read_bytes() + more)
+    assert not sound(sample.manifest, sample.layout(root), digests(sample))
+
+
+@pytest.mark.parametrize("length", [0, 4, 8, 200, -1])
+def test_a_tensor_file_that_was_cut_off_is_found(length: int, sample: Sample, root: Path, tensors: Path) -> None:
+    tensors.write_bytes(tensors.read_bytes()[:length])
+    assert not sound(sample.manifest, sample.layout(root), digests(sample))
+    with pytest.raises(IntegrityError, match="is damaged") as caught:
+        loaded(sample, root, "test")
+    assert "fmnist-fetch fetch" in caught.value.hint
+
+
+def test_a_tensor_file_of_another_dataset_is_found(sample: Sample, root: Path, tensors: Path) -> None:
+    other = make(shape=(8, 32))
+    path = tensors_of(other, root.parent / "other")
+    tensors.write_bytes(path.read_bytes())
+    assert not sound(sample.manifest, sample.layout(root), digests(sample))
+    with pytest.raises(IntegrityError):
+        loaded(sample, root)
+
+
+def test_loading_verifies_the_bytes_of_its_split(sample: Sample, root: Path, tensors: Path) -> None:
+    with TensorFile(tensors) as stored:
+        at = stored.tensors["train_images"].start + 100
+    tensors.write_bytes(flipped(tensors.read_bytes(), at))
+    with pytest.raises(IntegrityError, match="train_images is damaged") as caught:
+        loaded(sample, root)
+    assert f"--root {root}" in caught.value.hint
+    assert loaded(sample, root, "test").images.shape == (20, 16, 16)
+    assert loaded(sample, root, verify=False).images.shape == (60, 16, 16)
+
+
+def test_the_pinned_digest_counts_and_not_the_one_in_the_file(sample: Sample, root: Path, tensors: Path) -> None:
+    # A forger who writes other images and their digests into the file is found out by the manifest.
+    forged = sample.payloads["train-images-idx"][:16] + sample.payloads["train-images-idx"][16:][::-1]
+    layout = sample.layout(root)
+    (layout.raw / "train-images-idx").write_bytes(forged)
+    assemble(sample.manifest, layout, {**seals(sample), "train_images": Seal(sha256(forged))})
+    assert tensors.exists()
+    with pytest.raises(IntegrityError):
+        loaded(sample, root)
+
+
+def test_data_that_is_not_there_is_told_with_the_command_that_brings_it(root: Path) -> None:
+    with pytest.raises(FetchError) as caught:
+        load("fashion-mnist", "train", root)
+    path = root / "FashionMNIST" / "processed" / "fashion-mnist.safetensors"
+    assert caught.value.message == f"{path} is not there"
+    assert f"fmnist-fetch fetch fashion-mnist --root {root}" in caught.value.hint
+    assert f"make data ROOT={root}" in caught.value.hint
+    assert not root.exists()
+
+
+def test_a_split_that_there_is_not_is_told_with_those_there_are(sample: Sample, root: Path, tensors: Path) -> None:
+    assert tensors.exists()
+    with pytest.raises(FetchError, match="sample has no split 'validation'") as caught:
+        loaded(sample, root, "validation")
+    assert caught.value.hint == "Its splits: train, test."
+
+
+def test_a_payload_whose_header_lies_is_a_format_error_and_no_tensor_file(sample: Sample, root: Path) -> None:
+    layout = sample.layout(root)
+    lay(layout.raw, sample.payloads)
+    data = sample.payloads["test-images-idx"]
+    (layout.raw / "test-images-idx").write_bytes(idx(8, (20, 16, 17), data[16:]))
+    with pytest.raises(FormatError, match="tells of 20 x 16 x 17"):
+        assemble(sample.manifest, layout, seals(sample))
+    assert not layout.processed.exists()
+
+
+def test_a_payload_that_changes_while_it_is_read_is_an_integrity_error_and_no_tensor_file(
+    sample: Sample, root: Path
+) -> None:
+    layout = sample.layout(root)
+    lay(layout.raw, sample.payloads)
+    path = layout.raw / "train-labels-idx"
+    path.write_bytes(flipped(path.read_bytes(), -1))
+    with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
+        assemble(sample.manifest, layout, seals(sample))
+    assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
+
+
+def test_a_payload_that_is_not_there_is_a_disk_error(sample: Sample, tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match="gone"):
+        idx_header(tmp_path / "gone", sample.file())
+
+
+WITHOUT_NUMPY = """
+import sys
+sys.modules["numpy"] = None
+from fmnist_fetch import FetchError, fetch, load
+manifest, root, stick = sys.argv[1:]
+fetch(manifest, root, mirrors=[stick], offline=True, progress=lambda _: None)
+try:
+    load(manifest, "train", root)
+except FetchError as error:
+    print(error.message, error.hint, sep="\\n")
+"""
+
+
+def test_without_numpy_all_is_fetched_and_only_loading_says_that_it_needs_it(
+    sample: Sample, root: Path, tmp_path: Path
+) -> None:
+    done = python(WITHOUT_NUMPY, sample.write(tmp_path), str(root), str(lay(tmp_path / "stick", sample.files)))
+    assert done.stdout.splitlines() == [
+        "load needs numpy, which is not installed",
+        "Run: pip install numpy, or pip install 'fmnist-fetch[load]'",
+    ], done.stderr
+    train = load(sample.write(tmp_path), "train", root)
+    assert train.mean == pytest.approx(float(train.images.mean()) / 255, rel=1e-9)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_loading_imports_no_network(sample: Sample, root: Path, tensors: Path) -> None:
+    assert tensors.exists()
+    code = "import sys\nfrom fmnist_fetch import load\nprint(load(sys.argv[1], 'train', sys.argv[2]).images.shape)\n"
+    code += "print({'requests', 'urllib3', 'socket', 'ssl', 'http.client', 'tqdm'} & sys.modules.keys())"
+    done = python(code, sample.write(root), str(root))
+    assert done.stdout.splitlines() == ["(60, 16, 16)", "set()"], done.stderr
+
+
+def test_the_real_training_set_has_its_shape_its_mean_and_its_first_labels(real_root: Path) -> None:
+    train, test = (load("fashion-mnist", split, real_root) for split in ("train", "test"))
+    assert (train.images.shape, test.images.shape) == ((60000, 28, 28), (10000, 28, 28))
+    assert train.labels[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+    assert test.labels[:10].tolist() == [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]
+    assert train.mean == pytest.approx(float(train.images.mean()) / 255, rel=1e-9)
+    assert train.std == pytest.approx(float(train.images.std()) / 255, rel=1e-6)
+    assert train.classes == find("fashion-mnist").classes
+
+
+def stamped(sample: Sample, root: Path) -> dict[str, Seal]:
+    """The payloads laid, and seals as they have them who have just written them."""
+    layout, marks = sample.layout(root), {}
+    lay(layout.raw, sample.payloads)
+    for file in sample.manifest.files:
+        with open(layout.payload(file), "rb", buffering=0) as payload:
+            marks[file.tensor] = Seal(digests(sample)[file.tensor], stamp(payload))
+    return marks
+
+
+def test_payloads_that_were_just_verified_give_the_same_tensor_file_as_those_that_are_hashed_again(
+    sample: Sample, root: Path, tensors: Path
+) -> None:
+    hashed = tensors.read_bytes()
+    tensors.unlink()
+    assemble(sample.manifest, sample.layout(root), stamped(sample, root))
+    assert tensors.read_bytes() == hashed
+
+
+def test_where_the_system_can_not_copy_by_itself_the_tensor_file_is_the_same(
+    sample: Sample, root: Path, tensors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = tensors.read_bytes()
+    tensors.unlink()
+    monkeypatch.delattr(os, "copy_file_range", raising=False)
+    assemble(sample.manifest, sample.layout(root), stamped(sample, root))
+    assert tensors.read_bytes() == hashed
+
+
+def test_a_payload_that_was_written_to_since_it_was_verified_is_hashed_and_refused(sample: Sample, root: Path) -> None:
+    marks = stamped(sample, root)
+    path = sample.layout(root).raw / "test-images-idx"
+    path.write_bytes(flipped(path.read_bytes(), 200))
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
+        assemble(sample.manifest, sample.layout(root), marks)
+    assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
+
+
+def test_a_payload_that_is_written_to_while_it_is_copied_is_hashed_and_refused(
+    sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = stamped(sample, root)
+    path = sample.layout(root).raw / "test-images-idx"
+
+    def meanwhile(source: BinaryIO, *rest: Any) -> int:
+        if source.name == str(path):
+            path.write_bytes(flipped(path.read_bytes(), 200))
+            os.utime(path, ns=(1, 1))
+        return copy_within(source, *rest)
+
+    monkeypatch.setattr("fmnist_fetch.tensors.writer.copy_within", meanwhile)
+    with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
+        assemble(sample.manifest, sample.layout(root), marks)
+    assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}

@@ -1,0 +1,148 @@
+"""Gunzip: streaming, bounded, checked, atomic; with isal and with zlib."""
+
+from __future__ import annotations
+
+import gzip
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faults import payload
+from fmnist_fetch.errors import DiskError, FormatError, IntegrityError
+from fmnist_fetch.manifest.model import Payload
+from fmnist_fetch.tensors.decompress import digest_of, stream, unpack
+from samples import disk_of, flipped, gz, python, sha256
+
+DATA = payload(300_000, seed=4)
+PINNED = Payload("data", len(DATA), sha256(DATA))
+PACKED = gz(DATA, "data")
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    path = tmp_path / "raw" / "data.gz"
+    path.parent.mkdir()
+    path.write_bytes(PACKED)
+    return path
+
+
+def test_what_was_packed_comes_out_with_its_digest(packed: Path) -> None:
+    target = packed.with_name("data")
+    assert unpack(packed, target, PINNED).sha256 == digest_of(packed, PINNED) == sha256(DATA)
+    assert target.read_bytes() == DATA
+    assert {path.name for path in packed.parent.iterdir()} == {"data", "data.gz"}
+
+
+def test_a_file_that_is_no_gzip_is_copied(packed: Path) -> None:
+    packed.write_bytes(DATA)
+    unpack(packed, packed.with_name("data"), PINNED)
+    assert packed.with_name("data").read_bytes() == DATA
+
+
+def test_without_a_pinned_digest_what_comes_out_is_told(packed: Path) -> None:
+    assert unpack(packed, packed.with_name("data"), Payload("data", len(DATA), None)).sha256 == sha256(DATA)
+
+
+@given(cuts=st.lists(st.integers(0, len(DATA)), max_size=4), zeros=st.integers(0, 3))
+def test_several_members_and_zero_padding_are_one_payload(
+    cuts: list[int], zeros: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    edges = [0, *sorted(cuts), len(DATA)]
+    members = [gzip.compress(DATA[one:other], 1) for one, other in pairwise(edges)]
+    path = tmp_path_factory.mktemp("members") / "data.gz"
+    path.write_bytes(b"".join(members) + bytes(zeros * 70_000))
+    assert b"".join(stream(path, len(DATA))) == DATA
+
+
+WRONG = {
+    "ends within its header": PACKED[:7],
+    "ends within its data": PACKED[:150_000],
+    "ends within its check sum": PACKED[:-3],
+    "has another check sum": flipped(PACKED, -6),
+    "has another length": flipped(PACKED, -2),
+    "has a wrong bit in its data": flipped(PACKED, 100_000),
+    "is followed by something": PACKED + b"trailing garbage",
+    "is followed by something after zeros": PACKED + bytes(100) + b"garbage",
+    "is followed by another payload": PACKED + gzip.compress(b"more"),
+    "holds less": gz(DATA[:-1]),
+    "holds more": gz(DATA + b"x"),
+    "holds nothing": gz(b""),
+    "is nothing": b"",
+    "is another plain file": DATA[:-1],
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_gzip_that_is_not_right_is_a_format_error_and_the_old_target_stands(what: str, packed: Path) -> None:
+    packed.write_bytes(WRONG[what])
+    packed.with_name("data").write_bytes(b"old")
+    before = disk_of(packed.parent)
+    with pytest.raises(FormatError) as caught:
+        unpack(packed, packed.with_name("data"), PINNED)
+    assert str(packed) in caught.value.message
+    assert caught.value.hint == "Delete data.gz and run the command again to fetch it anew."
+    with pytest.raises(FormatError):
+        digest_of(packed, PINNED)
+    assert disk_of(packed.parent) == before
+
+
+def test_another_payload_of_the_same_size_is_an_integrity_error_and_the_old_target_stands(packed: Path) -> None:
+    packed.write_bytes(gz(flipped(DATA, 77)))
+    packed.with_name("data").write_bytes(b"old")
+    before = disk_of(packed.parent)
+    with pytest.raises(IntegrityError, match=f"wanted {sha256(DATA)}"):
+        unpack(packed, packed.with_name("data"), PINNED)
+    assert disk_of(packed.parent) == before
+
+
+def test_a_packed_file_that_is_not_there_is_a_disk_error_and_makes_no_target(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match="gone"):
+        unpack(tmp_path / "gone", tmp_path / "data", PINNED)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_bomb_is_given_up_as_soon_as_it_exceeds_its_size(packed: Path) -> None:
+    packed.write_bytes(gzip.compress(bytes(200_000_000), 1))
+    got: list[int] = []
+    with pytest.raises(FormatError, match="gives more than the 3,000,000 bytes"):
+        got.extend(map(len, stream(packed, 3_000_000)))
+    assert sum(got) <= 3_000_000
+
+
+ZEROS = """
+import sys
+from pathlib import Path
+from samples import peak_memory
+from fmnist_fetch.manifest.model import Payload
+from fmnist_fetch.tensors.decompress import unpack
+limit = peak_memory() + 20_000_000
+print("isal" if sys.modules.get("isal") else "zlib")
+print(unpack(Path(sys.argv[1]), Path(sys.argv[2]), Payload("data", 100_000_000, None)).sha256)
+assert peak_memory() < limit, "it took over 20 MB"
+"""
+BLOCKED = "import sys; sys.modules['isal'] = None\n"
+
+
+@pytest.mark.parametrize("library", ["isal", "zlib"])
+def test_a_hundred_megabytes_of_zeros_unpack_in_a_memory_of_a_few(library: str, packed: Path) -> None:
+    if library == "isal":
+        pytest.importorskip("isal")
+    packed.write_bytes(gzip.compress(bytes(100_000_000), 1))
+    code = (BLOCKED if library == "zlib" else "") + ZEROS
+    done = python(code, str(packed), str(packed.with_name("data")))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [library, sha256(bytes(100_000_000))]
+    assert packed.with_name("data").stat().st_size == 100_000_000
+
+
+def test_without_isal_all_of_this_room_holds_with_zlib() -> None:
+    # A run of this very file in a Python that can't import isal; without the tests that start a Python themselves.
+    pytest.importorskip("isal", reason="isal is not installed: this run is the one with zlib")
+    code = BLOCKED + "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    here = Path(__file__)
+    words = ["-q", "-p", "no:cacheprovider", "-k", "not megabytes and not without_isal"]
+    done = python(code, *words, "--rootdir", str(here.parents[3]), str(here))
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,96 @@
+"""How a split shows itself: in a few lines, and in a notebook with its first images."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fmnist_fetch.tensors.split import Split, png
+
+IMAGES = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
+LABELS = np.array([2, 0, 0, 2, 2, 0])
+
+
+def split(images: NDArray[Any] = IMAGES, labels: NDArray[Any] = LABELS, **changes: Any) -> Split:
+    values: dict[str, Any] = {"classes": ("bag", "coat", "t<shirt"), "mean": 0.25, "std": 0.5}
+    return Split(images, labels, dataset="sample", name="train", digests={}, **(values | changes))
+
+
+def pictures(html: str) -> list[NDArray[np.uint8]]:
+    """The pictures in HTML, read by another library."""
+    image = pytest.importorskip("PIL.Image")
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    return [np.asarray(image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
+
+
+def test_a_split_tells_shapes_types_classes_and_the_pixels_scale() -> None:
+    assert repr(split()).splitlines() == [
+        "<Split train of sample",
+        "  images   (6, 4, 5) uint8",
+        "  labels   (6,) int64",
+        "  pixels   mean 0.2500, std 0.5000 (of the training images, over 255)",
+        "  classes  0 bag, 1 coat, 2 t<shirt>",
+    ]
+
+
+def test_classes_that_are_but_their_numbers_are_told_by_the_first_and_the_last() -> None:
+    assert repr(split(classes=tuple(map(str, range(1000))))).splitlines()[-1] == "  classes  0 to 999>"
+
+
+def test_what_a_split_has_not_is_not_told_of() -> None:
+    bare = split(np.zeros(0), np.zeros(0, np.int64), classes=(), mean=None, std=None)
+    assert repr(bare).splitlines() == ["<Split train of sample", "  images   (0,) float64", "  labels   (0,) int64>"]
+
+
+def test_a_notebook_shows_the_first_image_of_each_class_and_how_many_there_are() -> None:
+    html = split()._repr_html_()
+    bag, shirt = pictures(html)
+    assert (bag == IMAGES[1]).all()
+    assert (shirt == IMAGES[0]).all()
+    assert re.findall(r">([^<>]+)</td>", html)[-6:] == ["bag", "coat", "t&lt;shirt", "3", "0", "3"]
+    assert "t<shirt" not in html
+
+
+def test_a_notebook_shows_ten_classes_at_most() -> None:
+    html = split(classes=tuple(map(str, range(62))))._repr_html_()
+    assert html.count("text-align: center") == 30
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (IMAGES.astype(np.float32), LABELS),
+        (IMAGES[..., None], LABELS),
+        (IMAGES, np.zeros(0, np.int64)),
+        (np.zeros(0, np.uint8), LABELS),
+        (IMAGES, np.stack([LABELS, LABELS])),
+    ],
+    ids=["floats", "four dimensions", "no labels", "no images", "two labels each"],
+)
+def test_what_is_no_grey_picture_with_a_label_is_shown_in_words(images: NDArray[Any], labels: NDArray[Any]) -> None:
+    html = split(images, labels)._repr_html_()
+    assert pictures(html) == []
+    assert str(images.shape) in html
+
+
+def test_floating_point_labels_are_shown_too() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(pictures(split(labels=LABELS.astype(np.float32))._repr_html_())) == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (28, 28), (3, 50)])
+def test_a_picture_is_what_other_programs_read(shape: tuple[int, int]) -> None:
+    image = pytest.importorskip("PIL.Image")
+    grey = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for view in (grey, grey[:, ::-1], grey.T):
+        read = image.open(io.BytesIO(png(view)))
+        assert (read.mode, read.format) == ("L", "PNG")
+        assert (np.asarray(read) == view).all()

@@ -1,0 +1,157 @@
+"""assembly: the tensor file while payloads are still being unpacked."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fmnist_fetch.errors import IntegrityError, ManifestError
+from fmnist_fetch.manifest.idx import IdxHeader
+from fmnist_fetch.manifest.model import DataFile
+from fmnist_fetch.storage.atomic import Seal
+from fmnist_fetch.tensors.writer import Assembly
+from samples import Sample, assemble, disk_of, flipped, lay, make, sha256
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fmnist_fetch.tensors.writer.WORTH_PLACING", 1)
+
+
+def pinned(sample: Sample) -> Sample:
+    """SAMPLE under a manifest that pins mean and standard deviation too."""
+    return sample.changed(mean=0.5, std=0.25)
+
+
+def seals(sample: Sample) -> dict[str, Seal]:
+    return {file.tensor: Seal(sha256(sample.payloads[file.payload.name])) for file in sample.manifest.files}
+
+
+def steps(data: bytes, length: int) -> Iterator[bytes]:
+    yield from (data[start : start + length] for start in range(0, len(data), length))
+
+
+def copied(sample: Sample, root: Path) -> bytes:
+    """The tensor file as it is made of payloads that lie there."""
+    layout = sample.layout(root)
+    lay(layout.raw, sample.payloads)
+    assemble(sample.manifest, layout, seals(sample))
+    return layout.tensors.read_bytes()
+
+
+@given(
+    order=st.lists(st.integers(0, 3)),
+    length=st.integers(1, 500),
+    kind=st.sampled_from([(0x08, 1), (0x09, 1), (0x0B, 2), (0x0E, 8)]),
+    shape=st.sampled_from([(), (3,), (4, 5), (2, 1, 3)]),
+    digests=st.booleans(),
+)
+def test_values_that_go_to_their_place_in_any_order_give_the_same_bytes_as_a_copy(
+    order: list[int], length: int, kind: tuple[int, int], shape: tuple[int, ...], *, digests: bool
+) -> None:
+    sample = pinned(make(shape=shape, code=kind[0], width=kind[1], counts=(7, 3), pinned=digests))
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = copied(sample, Path(folder, "copied"))
+        layout = sample.layout(Path(folder, "placed"))
+        with Assembly(sample.manifest, layout) as assembly:
+            lay(layout.raw, sample.payloads)
+            ways = [
+                assembly.place(file, steps(sample.payloads[file.payload.name], length))
+                for file in sample.manifest.files
+            ]
+            for number in order:
+                next(ways[number], b"")
+            for file, way in zip(sample.manifest.files, ways, strict=True):
+                rest = b"".join(way)
+                assert sample.payloads[file.payload.name].endswith(rest)
+            assembly.complete(seals(sample))
+        assert layout.tensors.read_bytes() == wanted
+        assert len(list(layout.processed.iterdir())) == 1
+
+
+def test_what_was_placed_is_not_read_again(root: Path) -> None:
+    sample = pinned(make())
+    wanted = copied(sample, root / "copied")
+    layout = sample.layout(root / "placed")
+    with Assembly(sample.manifest, layout) as assembly:
+        for file in sample.manifest.files:
+            data = sample.payloads[file.payload.name]
+            assert b"".join(assembly.place(file, steps(data, 100))) == data
+            # Of the payload only the header is still right.
+            offset = IdxHeader.parse(data, len(data), "x").offset
+            lay(layout.raw, {file.payload.name: data[:offset] + bytes(1000)})
+        assembly.complete(seals(sample))
+    assert layout.tensors.read_bytes() == wanted
+
+
+def test_what_was_placed_in_part_is_copied_as_a_whole(root: Path) -> None:
+    sample = pinned(make())
+    wanted = copied(sample, root / "copied")
+    layout = sample.layout(root / "placed")
+    lay(layout.raw, sample.payloads)
+    with Assembly(sample.manifest, layout) as assembly:
+        way = assembly.place(sample.file(), steps(flipped(sample.payloads["train-images-idx"], 100), 1000))
+        next(way), next(way)
+        assembly.complete(seals(sample))
+    assert layout.tensors.read_bytes() == wanted
+
+
+def without_shapes() -> tuple[DataFile, ...]:
+    files = make().manifest.files
+    return tuple(file._replace(payload=file.payload._replace(header=None)) for file in files)
+
+
+@pytest.mark.parametrize("changes", [{"mean": None, "std": None}, {"files": without_shapes()}])
+def test_without_pinned_shapes_or_statistics_nothing_has_a_place_before_the_end(
+    changes: dict[str, object], root: Path
+) -> None:
+    sample = pinned(make()).changed(**changes)
+    layout = sample.layout(root)
+    with Assembly(sample.manifest, layout) as assembly:
+        data = sample.payloads["train-images-idx"]
+        assert not assembly.places(sample.file())
+        assert b"".join(assembly.place(sample.file(), steps(data, 100))) == data
+        assert not root.exists()
+
+
+def test_small_tensors_are_copied_at_the_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = pinned(make())
+    monkeypatch.setattr("fmnist_fetch.tensors.writer.WORTH_PLACING", len(sample.payloads["train-images-idx"]))
+    assembly = Assembly(sample.manifest, sample.layout(root))
+    assert [assembly.places(file) for file in sample.manifest.files] == [True, False, False, False]
+
+
+def test_a_failure_leaves_nothing_of_the_tensor_file(root: Path) -> None:
+    sample = pinned(make())
+    layout = sample.layout(root)
+    lay(layout.raw, sample.payloads)
+    before = disk_of(root)
+    with (  # noqa: PT012 - the placing belongs to it
+        pytest.raises(IntegrityError, match="not what was pinned"),
+        Assembly(sample.manifest, layout) as assembly,
+    ):
+        b"".join(assembly.place(sample.file(), steps(sample.payloads["train-images-idx"], 100)))
+        assert len(os.listdir(layout.processed)) == 1
+        raise IntegrityError("not what was pinned", hint="")
+    assert disk_of(root) == before
+
+
+def test_a_pinned_shape_that_the_payload_contradicts_is_the_manifest_s_fault(root: Path) -> None:
+    sample = pinned(make())
+    first, *others = sample.manifest.files
+    wrong = first._replace(payload=first.payload._replace(header=IdxHeader("u1", (60, 8, 32))))
+    sample = sample.changed(files=(wrong, *others))
+    layout = sample.layout(root)
+    lay(layout.raw, sample.payloads)
+    with pytest.raises(ManifestError) as caught:
+        assemble(sample.manifest, layout, seals(sample))
+    assert caught.value.faults == (
+        "train-images-idx: its header tells of 60 x 16 x 16 uint8, not of 60 x 8 x 32 uint8, the shape given",
+    )
+    assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}

@@ -1,0 +1,81 @@
+"""alongside: work on several cores."""
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from fmnist_fetch.concurrency import ahead, cores, together
+
+
+def test_results_come_in_the_order_of_their_jobs() -> None:
+    assert together([partial(pow, number, 2) for number in range(50)]) == [number * number for number in range(50)]
+
+
+def test_nothing_to_do_is_done() -> None:
+    assert together([]) == []
+
+
+@pytest.mark.skipif(cores() < 2, reason="needs two cores")
+def test_two_jobs_run_at_once() -> None:
+    both = threading.Barrier(2)
+    assert sorted(together([lambda: both.wait(30), lambda: both.wait(30)])) == [0, 1]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_what_a_job_raises_is_raised_and_its_threads_are_gone(number: int) -> None:
+    def fail() -> int:
+        raise ValueError(number)
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match=str(number)):
+        together([fail if place == number else lambda: 0 for place in range(4)])
+    assert threading.active_count() == before
+
+
+def test_what_is_made_ahead_comes_in_order_and_whole() -> None:
+    assert list(ahead(iter(range(1000)))) == list(range(1000))
+
+
+def test_the_next_is_made_while_the_caller_is_at_work_on_one() -> None:
+    made = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        made.set()
+        yield 2
+
+    for number in ahead(items()):
+        assert number == 2 or made.wait(30)
+
+
+def test_what_making_raises_is_raised_after_what_was_made_before() -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        raise ValueError("no third one")
+
+    coming = ahead(items())
+    assert [next(coming), next(coming)] == [1, 2]
+    with pytest.raises(ValueError, match="no third one"):
+        next(coming)
+
+
+def test_no_more_is_made_for_a_caller_who_has_given_up() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(10**9):
+            made.append(number)
+            yield number
+
+    before = threading.active_count()
+    for number in ahead(items()):
+        if number == 3:
+            break
+    deadline = time.monotonic() + 30
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    assert len(made) < 20

@@ -1,0 +1,91 @@
+"""The public names, loaded when they are first used; and `fetch`, the door for Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import fmnist_fetch
+from fmnist_fetch.errors import FetchError, UsageError
+from samples import HOME_OF_PACKAGE, Sample, disk_of, lay, python
+
+PUBLIC = {
+    "DiskError",
+    "FetchError",
+    "FormatError",
+    "IntegrityError",
+    "ManifestError",
+    "Report",
+    "SourceError",
+    "Split",
+    "UsageError",
+    "__version__",
+    "fetch",
+    "load",
+}
+
+
+def test_the_public_names_are_those_of_the_contract() -> None:
+    assert set(fmnist_fetch.__all__) >= PUBLIC
+    assert set(dir(fmnist_fetch)) >= PUBLIC
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_every_public_name_is_there_the_second_time_too(name: str) -> None:
+    value = getattr(fmnist_fetch, name)
+    assert getattr(fmnist_fetch, name) is value
+    assert callable(value) or name == "__version__"
+
+
+def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'fmnist_fetch' has no attribute 'fetsch'"):
+        _ = fmnist_fetch.fetsch
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    code = "import sys, fmnist_fetch\nprint(sorted(name for name in sys.modules if name.startswith('fmnist_fetch')))\n"
+    code += "print({'requests', 'numpy', 'tqdm', 'urllib3', 'safetensors'} & sys.modules.keys())"
+    done = python(code)
+    assert done.stdout.splitlines() == ["['fmnist_fetch']", "set()"], done.stderr
+
+
+def test_a_public_function_stays_callable_when_its_room_was_imported() -> None:
+    # A room that bears a function's name would take its place in the package.
+    code = "import fmnist_fetch, pkgutil, importlib\n"
+    code += "for room in pkgutil.walk_packages(fmnist_fetch.__path__, 'fmnist_fetch.'):\n"
+    code += "    if not room.name.endswith('__main__'): importlib.import_module(room.name)\n"
+    code += "print(callable(fmnist_fetch.fetch), callable(fmnist_fetch.load))"
+    assert python(code).stdout == "True True\n"
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (HOME_OF_PACKAGE / "fmnist_fetch" / "py.typed").exists()
+
+
+def test_fetch_brings_the_dataset_and_load_reads_it(sample: Sample, root: Path, tmp_path: Path) -> None:
+    stick, manifest = lay(tmp_path / "stick", sample.files), sample.write(tmp_path)
+    report = fmnist_fetch.fetch(manifest, root, mirrors=[str(stick)], offline=True, progress=lambda _: None)
+    assert isinstance(report, fmnist_fetch.Report)
+    assert report.received == {str(stick): sample.size}
+    split = fmnist_fetch.load(manifest, "test", root)
+    assert isinstance(split, fmnist_fetch.Split)
+    assert split.images.shape == (20, 16, 16)
+
+
+def test_fetch_without_a_listener_shows_progress_on_stderr_only(
+    sample: Sample, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stick = lay(tmp_path / "stick", sample.files)
+    fmnist_fetch.fetch(sample.write(tmp_path), str(root), mirrors=[str(stick)])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "4 files, 20.7 kB to fetch" in err
+
+
+def test_every_failure_of_fetch_is_a_fetch_error(sample: Sample, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        fmnist_fetch.fetch("nothing", root)
+    with pytest.raises(FetchError):
+        fmnist_fetch.fetch(sample.write(tmp_path), root, offline=True)
+    assert disk_of(root) == {}
