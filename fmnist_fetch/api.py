@@ -10,7 +10,7 @@ from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
-from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 
 
@@ -40,5 +40,5 @@ def fetch(
         show = never_raising(Cell()) if in_notebook() else listener("auto", sys.stderr)
     else:
         show = never_raising(progress)
-    choice = Choice(tuple(mirrors), offline=offline)
-    return prepare(manifest, Layout(root, manifest), choice, listener=show, also=also)
+    options = FetchOptions(tuple(mirrors), offline=offline)
+    return prepare(manifest, Layout(root, manifest), options, listener=show, also=also)

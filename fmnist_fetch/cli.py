@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 from fmnist_fetch import __version__
 from fmnist_fetch.commands import fetch
 from fmnist_fetch.console.formatting import size
-from fmnist_fetch.console.output import close_streams, complain, open_streams, tell_result
+from fmnist_fetch.console.output import close_streams, emit, open_streams, print_error
 from fmnist_fetch.errors import AGAIN, FetchError
-from fmnist_fetch.events import Arriving, Began, Event, Verified
+from fmnist_fetch.events import BytesInFlight, DownloadStarted, Event, Verified
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt as exc:
         # Before the verb began, or the second one, from somebody who is in a hurry.
         code = _code(exc)
-        complain("interrupted", AGAIN)
+        print_error("interrupted", AGAIN)
     finally:
         _ignore_signals()
         close_streams()
@@ -48,13 +48,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     except FetchError as exc:
         code = exc.exit_code
         outcome = {"error": exc.message, "hint": exc.hint, **exc.facts}
-        complain(exc.message, exc.hint)
+        print_error(exc.message, exc.hint)
     except KeyboardInterrupt as exc:
         code = _code(exc)
         outcome = {"error": "interrupted" if code == INTERRUPTED else "terminated", "hint": kept.sentence()}
-        complain(outcome["error"], outcome["hint"])
+        print_error(outcome["error"], outcome["hint"])
     if options.json:
-        tell_result({"exit_code": code, **outcome})
+        emit({"exit_code": code, **outcome})
     return code
 
 
@@ -106,12 +106,12 @@ class _Kept:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case Began():
+            case DownloadStarted():
                 self._pieces, self._good = event.pieces, event.good
             case Verified():
                 self._good += 1
                 self._begun = max(0, self._begun - event.length)
-            case Arriving():
+            case BytesInFlight():
                 self._begun = sum(count for _, count in event.files)
 
     def sentence(self) -> str:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 MOST = 4
 
 
-def together(jobs: Sequence[Callable[[], T]]) -> list[T]:
+def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
     """The results of JOBS in their order, from as many threads as there are cores; raises what one of them raised."""
     results: list[Any] = [None] * len(jobs)
     failures: list[BaseException] = []

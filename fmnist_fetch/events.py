@@ -6,7 +6,7 @@ from typing import NamedTuple
 from fmnist_fetch.manifest.pieces import Span
 
 
-class Began(NamedTuple):
+class DownloadStarted(NamedTuple):
     """A transfer begins: FILES with their sizes in bytes, and how many pieces and bytes are good already."""
 
     files: tuple[tuple[str, int, int], ...]
@@ -22,7 +22,7 @@ class Verified(NamedTuple):
     length: int
 
 
-class Arriving(NamedTuple):
+class BytesInFlight(NamedTuple):
     """The files under way just now, some times a second: name, and bytes that have come and are not verified yet."""
 
     files: tuple[tuple[str, int], ...]
@@ -45,7 +45,7 @@ class Attempted(NamedTuple):
     error: str | None
 
 
-class Waiting(NamedTuple):
+class NoSourceReady(NamedTuple):
     """No source can serve just now: the reasons, the seconds of patience left, the bytes that are safe."""
 
     reasons: tuple[str, ...]
@@ -59,17 +59,17 @@ class Unpacked(NamedTuple):
     file: str
 
 
-class Stepped(NamedTuple):
+class Message(NamedTuple):
     """Another step: a sentence for people."""
 
     sentence: str
 
 
-class Ended(NamedTuple):
+class DownloadEnded(NamedTuple):
     """The transfer is over, well or not."""
 
 
-Event = Began | Verified | Arriving | Attempted | Waiting | Unpacked | Stepped | Ended
+Event = DownloadStarted | Verified | BytesInFlight | Attempted | NoSourceReady | Unpacked | Message | DownloadEnded
 Listener = Callable[[Event], None]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from fmnist_fetch.manifest.catalog import find
-from fmnist_fetch.pipeline.status import survey
+from fmnist_fetch.pipeline.status import inspect
 from fmnist_fetch.storage.layout import Layout
 from samples import Sample, make
 
@@ -76,6 +76,6 @@ def sample() -> Sample:
 def real_root() -> Path:
     """The root of the real, complete Fashion-MNIST."""
     manifest = find("fashion-mnist")
-    if not survey(manifest, Layout(REAL_ROOT, manifest)).complete:
+    if not inspect(manifest, Layout(REAL_ROOT, manifest)).complete:
         pytest.skip("run make data first")
     return REAL_ROOT

@@ -13,7 +13,7 @@ from fmnist_fetch.console.output import say
 from fmnist_fetch.errors import disk
 from fmnist_fetch.events import Event, Listener
 from fmnist_fetch.manifest.catalog import find
-from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 
 
@@ -62,7 +62,9 @@ def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
 
     manifest = find(options.dataset)
     layout = Layout(options.root, manifest)
-    choice = Choice(tuple(options.mirror), only_mirrors=options.only_mirrors, offline=options.offline)
+    chosen = FetchOptions(
+        tuple(options.mirror), options.only_mirrors, options.offline, options.jobs, options.patience
+    )
     listeners = [kept, listener("none" if options.quiet else options.progress, sys.stderr)]
     if options.log:
         with disk(options.log):
@@ -73,7 +75,7 @@ def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
             listen(event)
 
     report = prepare(
-        manifest, layout, choice, jobs=options.jobs, patience=options.patience, listener=tell, also=options.also
+        manifest, layout, chosen, listener=tell, also=options.also
     )
     say(options, wrapped(ending(report, manifest, layout)))
     for tool, folder in report.also.items():

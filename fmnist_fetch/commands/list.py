@@ -8,7 +8,7 @@ from fmnist_fetch.console.formatting import size, table, width
 from fmnist_fetch.console.output import say
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import find, names
-from fmnist_fetch.pipeline.status import Condition, State, survey
+from fmnist_fetch.pipeline.status import Condition, DatasetStatus, inspect
 from fmnist_fetch.storage.layout import Layout, root_folder
 
 
@@ -23,7 +23,7 @@ def _list(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     rows = [("name", "state", "size", "licence", "home")]
     for name in names():
         manifest = find(name)
-        datasets[name] = _word(survey(manifest, Layout(options.root, manifest)))
+        datasets[name] = _word(inspect(manifest, Layout(options.root, manifest)))
         sizes[name] = sum(file.size for file in manifest.files)
         rows.append((name, datasets[name], size(sizes[name]), manifest.licence, manifest.homepage))
     complete = list(datasets.values()).count("complete")
@@ -34,6 +34,6 @@ def _list(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     return {"root": str(root), "datasets": datasets}
 
 
-def _word(state: State) -> str:
+def _word(state: DatasetStatus) -> str:
     conditions = {state.tensors, *(c for entry in state.files for c in (entry.published, entry.payload))}
     return "complete" if state.complete else "absent" if conditions == {Condition.ABSENT} else "incomplete"

@@ -12,7 +12,7 @@ from fmnist_fetch.errors import FetchError, IntegrityError
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.pipeline.status import Condition, FileState, State, damaged_pieces, survey
+from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, damaged_pieces, inspect
 from fmnist_fetch.storage.layout import Layout, root_folder
 from fmnist_fetch.storage.part_file import PartFile, scan
 
@@ -43,7 +43,7 @@ def add_verbs(verbs: Any) -> None:
 def _verify(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     manifest = find(options.dataset)
     layout = Layout(options.root, manifest)
-    state = survey(manifest, layout)
+    state = inspect(manifest, layout)
     rows = list(_rows(layout, state))
     say(options, f"{manifest.title or manifest.name} in {layout.raw.parent}\n")
     for line in (*_table(rows, layout), *_maps(rows)):
@@ -58,7 +58,7 @@ def _verify(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     return facts
 
 
-def _rows(layout: Layout, state: State) -> Iterator[Row]:
+def _rows(layout: Layout, state: DatasetStatus) -> Iterator[Row]:
     for entry in state.files:
         yield _published(layout, entry)
         if entry.file.packed:
@@ -67,7 +67,7 @@ def _rows(layout: Layout, state: State) -> Iterator[Row]:
     yield Row(path, state.tensors, path.stat().st_size if path.is_file() else None)
 
 
-def _published(layout: Layout, entry: FileState) -> Row:
+def _published(layout: Layout, entry: FileStatus) -> Row:
     file, path = entry.file, layout.published(entry.file)
     remark, damaged = "", tuple[int, ...]()
     if entry.published is Condition.DAMAGED:
@@ -109,7 +109,9 @@ def _maps(rows: list[Row]) -> Iterator[str]:
             yield f"\n{row.path.name}\n{MARGIN}{cells}\n{MARGIN}x damaged, . good; each is {cell}"
 
 
-def _demand_complete(manifest: Manifest, state: State, options: argparse.Namespace, facts: dict[str, Any]) -> None:
+def _demand_complete(
+    manifest: Manifest, state: DatasetStatus, options: argparse.Namespace, facts: dict[str, Any]
+) -> None:
     """Raise what is the matter, with FACTS for programs, unless the dataset is complete."""
     if state.complete:
         return

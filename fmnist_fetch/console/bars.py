@@ -11,7 +11,16 @@ from collections.abc import Callable
 from typing import TextIO
 
 from fmnist_fetch.console.formatting import SOON, beginning, size, span_of_time, waiting
-from fmnist_fetch.events import Arriving, Began, Ended, Event, Stepped, Unpacked, Verified, Waiting
+from fmnist_fetch.events import (
+    BytesInFlight,
+    DownloadEnded,
+    DownloadStarted,
+    Event,
+    Message,
+    NoSourceReady,
+    Unpacked,
+    Verified,
+)
 
 PERIOD = 0.1
 MEMORY = 15.0
@@ -41,7 +50,7 @@ class Bars:
     def __call__(self, event: Event) -> None:
         """Take note of EVENT, and repaint the bars where that is worth it."""
         match event:
-            case Began():
+            case DownloadStarted():
                 self._sizes = {name: total for name, total, _ in event.files}
                 self._verified = {name: good for name, _, good in event.files}
                 self._total, self._done = sum(self._sizes.values()), sum(self._verified.values())
@@ -50,21 +59,21 @@ class Bars:
             case Verified():
                 self._verified[event.file] += event.length
                 self._done += event.length
-                # The next Arriving tells what is left under way; until then no byte counts twice.
+                # The next BytesInFlight tells what is left under way; until then no byte counts twice.
                 self._arriving[event.file] = max(0, self._arriving.get(event.file, 0) - event.length)
                 self._advance()
-            case Arriving():
+            case BytesInFlight():
                 before, self._arriving = sum(self._arriving.values()), dict(event.files)
                 under_way = sum(self._arriving.values())
                 self._pace.note(self._clock(), self._done + under_way)
                 self._advance(moved=under_way > before)
-            case Waiting():
+            case NoSourceReady():
                 self._wait(event)
             case Unpacked():
                 self._unpack(event.file)
-            case Stepped():
+            case Message():
                 self._paint(event.sentence)
-            case Ended():
+            case DownloadEnded():
                 self._sizes = {}
                 self._paint()
 
@@ -73,7 +82,7 @@ class Bars:
         if self._unpacked <= MOST_FILES:
             self._paint(f"{name} unpacked")
 
-    def _wait(self, event: Waiting) -> None:
+    def _wait(self, event: NoSourceReady) -> None:
         since = self._waiting[0] if self._waiting else self._clock()
         self._waiting = since, waiting(event)
         if self._clock() - since > SOON:

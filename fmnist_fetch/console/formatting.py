@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from fmnist_fetch.download.backoff import FOREVER
-from fmnist_fetch.events import Began, Waiting
+from fmnist_fetch.events import DownloadStarted, NoSourceReady
 
 GAP = "  "
 GOOD, BAD = ".", "x"
@@ -15,7 +15,7 @@ SOON = 2.0
 """Seconds of waiting before they are worth a word: a retry within a moment is not."""
 
 
-def beginning(event: Began) -> str:
+def beginning(event: DownloadStarted) -> str:
     """What is there already, and what is to come."""
     total = sum(size for _, size, _ in event.files)
     missing = total - sum(good for _, _, good in event.files)
@@ -24,7 +24,7 @@ def beginning(event: Began) -> str:
     return f"{event.good} of {counted(event.pieces, 'piece')} already good; {size(missing)} of {size(total)} to fetch"
 
 
-def waiting(event: Waiting) -> str:
+def waiting(event: NoSourceReady) -> str:
     """What is waited for, until when, and what is safe."""
     reason = event.reasons[-1] if event.reasons else "no source can serve just now"
     return f"waiting, {span_of_time(event.patience)} left ({size(event.safe)} are safe): {reason}"

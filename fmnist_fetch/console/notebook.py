@@ -9,7 +9,16 @@ from typing import Any
 
 from fmnist_fetch.console.bars import Pace
 from fmnist_fetch.console.formatting import SOON, beginning, size, span_of_time, waiting
-from fmnist_fetch.events import Arriving, Began, Ended, Event, Stepped, Unpacked, Verified, Waiting
+from fmnist_fetch.events import (
+    BytesInFlight,
+    DownloadEnded,
+    DownloadStarted,
+    Event,
+    Message,
+    NoSourceReady,
+    Unpacked,
+    Verified,
+)
 
 EVERY_SECONDS = 0.2
 
@@ -35,24 +44,24 @@ class Cell:
     def __call__(self, event: Event) -> None:
         """Redraw, as often as an eye can follow."""
         match event:
-            case Began():
+            case DownloadStarted():
                 self._total = sum(size for _, size, _ in event.files)
                 self._done = sum(good for _, _, good in event.files)
                 self._draw(beginning(event))
             case Verified():
                 self._done += event.length
                 self._move(0)
-            case Arriving():
+            case BytesInFlight():
                 self._move(sum(count for _, count in event.files))
-            case Waiting():
+            case NoSourceReady():
                 # A retry within a moment is not worth a word.
                 if self._clock() - self._moved > SOON and self._due():
                     self._draw(waiting(event))
             case Unpacked():
                 self._draw(f"{event.file} unpacked")
-            case Stepped():
+            case Message():
                 self._draw(event.sentence)
-            case Ended():
+            case DownloadEnded():
                 self._draw("")
 
     def _move(self, under_way: int) -> None:

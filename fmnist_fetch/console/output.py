@@ -21,12 +21,12 @@ def give(text: str) -> None:
     _print(text, sys.stdout, end="")
 
 
-def tell_result(outcome: dict[str, Any]) -> None:
+def emit(outcome: dict[str, Any]) -> None:
     """Print OUTCOME as the one JSON object on stdout."""
     _print(json.dumps(outcome), sys.stdout)
 
 
-def complain(message: str, hint: str) -> None:
+def print_error(message: str, hint: str) -> None:
     """Print the two lines of an error: the facts, and what to do."""
     _print(f"error: {message}\nhint: {hint}", sys.stderr)
 

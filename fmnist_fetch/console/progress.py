@@ -11,15 +11,15 @@ from typing import TextIO
 
 from fmnist_fetch.console.formatting import SOON, beginning, counted, size, waiting
 from fmnist_fetch.events import (
-    Arriving,
     Attempted,
-    Began,
+    BytesInFlight,
+    DownloadStarted,
     Event,
     Listener,
-    Stepped,
+    Message,
+    NoSourceReady,
     Unpacked,
     Verified,
-    Waiting,
     silent,
 )
 
@@ -72,7 +72,7 @@ class Lines:
     def __call__(self, event: Event) -> None:
         """Say what is worth a line."""
         match event:
-            case Began():
+            case DownloadStarted():
                 self._total = sum(size for _, size, _ in event.files)
                 self._done = sum(good for _, _, good in event.files)
                 self._said_at, self._said_share = self._clock(), self._done / self._total
@@ -80,13 +80,13 @@ class Lines:
             case Verified():
                 self._done += event.length
                 self._advance()
-            case Arriving():
+            case BytesInFlight():
                 self._arrive(sum(count for _, count in event.files))
-            case Waiting():
+            case NoSourceReady():
                 self._wait(event)
             case Unpacked():
                 self._unpack(event.file)
-            case Stepped():
+            case Message():
                 self._say(event.sentence)
 
     def _unpack(self, name: str) -> None:
@@ -118,7 +118,7 @@ class Lines:
         # Rounded down: 100 % is only what is all there.
         return f"{100 * self._done // self._total:3d}%  {size(self._done)} of {size(self._total)} verified"
 
-    def _wait(self, event: Waiting) -> None:
+    def _wait(self, event: NoSourceReady) -> None:
         now = self._clock()
         if self._waiting_said is None:
             # A retry within a moment is not worth a word.

@@ -9,9 +9,9 @@
 from collections.abc import Sequence
 from math import inf
 
-from fmnist_fetch.download.order import WORTH_A_TAKEOVER, Order
-from fmnist_fetch.download.segments import Accepts, Plan, Task
-from fmnist_fetch.download.source_stats import Standing
+from fmnist_fetch.download.order import WORTH_A_TAKEOVER, Attempt
+from fmnist_fetch.download.segments import Accepts, Segment, SegmentQueue
+from fmnist_fetch.download.source_stats import SourceStats
 
 FIRST_SPAN = 1024 * 1024
 LARGEST_SPAN = 64 * 1024 * 1024
@@ -22,13 +22,15 @@ WORTH_ASKING = 0.1
 class Allotment:
     """Gives out the tasks of PLAN, of which the ORDERS under way have some in hand, by what the STANDINGS tell."""
 
-    def __init__(self, plan: Plan, standings: Sequence[Standing], orders: Sequence[Order], jobs: int) -> None:
+    def __init__(
+        self, plan: SegmentQueue, standings: Sequence[SourceStats], orders: Sequence[Attempt], jobs: int
+    ) -> None:
         self._plan = plan
         self._standings = standings
         self._orders = orders
         self._jobs = jobs
 
-    def next(self, number: int, accepts: Accepts, now: float) -> Task | None:
+    def next(self, number: int, accepts: Accepts, now: float) -> Segment | None:
         """The next task for origin NUMBER, which ACCEPTS some pieces only; None: it would be of no use."""
         standing = self._standings[number]
         enough = self._enough(number, now)
@@ -55,7 +57,7 @@ class Allotment:
         pace = self._pace(self._orders, now) + (self._standings[number].rate or 0.0)
         return self._plan.bytes_missing / max(pace, 1.0)
 
-    def _pace(self, orders: Sequence[Order], now: float) -> float:
+    def _pace(self, orders: Sequence[Attempt], now: float) -> float:
         """Good bytes per second to be hoped for from ORDERS together.
 
         An origin's earlier rate tells more than an order's first moments; one that failed last is not counted on.
@@ -78,7 +80,7 @@ class Allotment:
         share = self._plan.bytes_missing * standing.rate / (standing.rate + others) / 2
         return min(LARGEST_SPAN, int(max(share, standing.rate * WORTH_ASKING)))
 
-    def _take_over(self, number: int, accepts: Accepts, now: float) -> Task | None:
+    def _take_over(self, number: int, accepts: Accepts, now: float) -> Segment | None:
         """Pieces from the slowest order, where this origin would bring them sooner; the last one as a race."""
         standing = self._standings[number]
         if not self._orders or standing.failures:

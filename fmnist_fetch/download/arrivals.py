@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from fmnist_fetch.download.ledger import Ledger
+from fmnist_fetch.download.ledger import Transfer
 from fmnist_fetch.errors import FormatError, IntegrityError, SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.storage.atomic import Stamp
@@ -16,10 +16,10 @@ TAKERS = 4
 STEP = 256 * 1024
 
 
-class Arrival:
+class IncomingFile:
     """A file under completion, for whoever wants its bytes before it is complete."""
 
-    def __init__(self, ledger: Ledger, number: int) -> None:
+    def __init__(self, ledger: Transfer, number: int) -> None:
         self.file: DataFile = ledger.parts[number].file
         self._ledger = ledger
         self._number = number
@@ -47,10 +47,10 @@ class Arrival:
         return self._stamp
 
 
-class Takers:
+class FileConsumers:
     """Threads that hand every file of LEDGER to TAKE, in order, and see that it gets its final name."""
 
-    def __init__(self, ledger: Ledger, take: Callable[[Arrival], None]) -> None:
+    def __init__(self, ledger: Transfer, take: Callable[[IncomingFile], None]) -> None:
         self._ledger = ledger
         self._take = take
         self._numbers = iter(range(len(ledger.parts)))
@@ -79,7 +79,7 @@ class Takers:
 
     def _work(self) -> None:
         for number in self._numbers:
-            arrival = Arrival(self._ledger, number)
+            arrival = IncomingFile(self._ledger, number)
             try:
                 try:
                     self._take(arrival)

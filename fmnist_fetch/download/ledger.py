@@ -8,13 +8,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 
-from fmnist_fetch.download.order import Order
-from fmnist_fetch.download.scheduler import Policy
+from fmnist_fetch.download.order import Attempt
+from fmnist_fetch.download.scheduler import Scheduler
 from fmnist_fetch.download.verdict import verdict
 from fmnist_fetch.errors import SourceError, WrongBytesError
-from fmnist_fetch.events import Arriving, Attempted, Listener, Verified, Waiting
+from fmnist_fetch.events import Attempted, BytesInFlight, Listener, NoSourceReady, Verified
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import Source
+from fmnist_fetch.sources.base import Connection
 from fmnist_fetch.sources.diagnosis import wrong_bytes
 from fmnist_fetch.storage.part_file import PartFile
 
@@ -23,11 +23,11 @@ TELLING = 0.2
 WORTH_HOLDING = 8 * 1024
 
 
-class Ledger:
+class Transfer:
     """Orders given out, bytes taken in. An idle worker waits for `changed`, the caller's thread for `settled`."""
 
     def __init__(
-        self, policy: Policy, parts: Sequence[PartFile], listener: Listener, clock: Callable[[], float]
+        self, policy: Scheduler, parts: Sequence[PartFile], listener: Listener, clock: Callable[[], float]
     ) -> None:
         self.policy = policy
         self.parts = parts
@@ -38,7 +38,7 @@ class Ledger:
         self.fatal: BaseException | None = None
         self.closed = self.dropped = False
         self._awaited: dict[tuple[int, int], threading.Event] = {}
-        self._lost: set[Order] = set()
+        self._lost: set[Attempt] = set()
         self._pending = 0
         self._told = clock()
 
@@ -48,7 +48,7 @@ class Ledger:
         with self.changed:
             return self.closed or self.policy.plan.complete
 
-    def next_order(self, worker: int, wait: float) -> Order | None:
+    def next_order(self, worker: int, wait: float) -> Attempt | None:
         """Wait for something for WORKER to do, WAIT seconds at the most; None when there is nothing."""
         with self.changed:
             end = self.clock() + wait
@@ -73,7 +73,7 @@ class Ledger:
                 if not policy.orders:
                     reasons = tuple(standing.error.message for standing in policy.standings if standing.error)
                     safe = sum(part.file.size for part in self.parts) - policy.plan.bytes_missing
-                    self.listener(Waiting(reasons, policy.patience.ends - now, safe))
+                    self.listener(NoSourceReady(reasons, policy.patience.ends - now, safe))
             self.settled.wait(wait)
 
     def wait_for(self, file: int, piece: int) -> None:
@@ -94,13 +94,13 @@ class Ledger:
             self.fatal = self.fatal or exc
             self.settled.notify_all()
 
-    def still_wanted(self, order: Order) -> Span | None:
+    def still_wanted(self, order: Attempt) -> Span | None:
         """What is still to be read for ORDER, if anything."""
         with self.changed:
             wanted = not (self.closed or order.over) and order.task.at < order.task.stop
             return order.task.span if wanted else None
 
-    def take_in(self, order: Order, start: int, data: bytes, oddity: str | None = None) -> None:
+    def take_in(self, order: Attempt, start: int, data: bytes, oddity: str | None = None) -> None:
         """Take in DATA from START on of ORDER's file and keep the pieces that are whole and right.
 
         ODDITY is what the answer they came in seems to be instead, for the message if they are wrong.
@@ -130,7 +130,7 @@ class Ledger:
         if error is not None:
             raise error
 
-    def end(self, order: Order, error: SourceError | None, asked: Span, status: int | None) -> bool:
+    def end(self, order: Attempt, error: SourceError | None, asked: Span, status: int | None) -> bool:
         """Enter the end of ORDER, which had ASKED for a span; tell whether its worker is still counted on."""
         with self.changed:
             if order in self._lost:
@@ -164,7 +164,7 @@ class Ledger:
                 self.changed.notify_all()
             return len(silent)
 
-    def stir(self, sources: Sequence[Source]) -> None:
+    def stir(self, sources: Sequence[Connection]) -> None:
         """Bytes that are on their way to SOURCES but can't be read yet are progress too."""
         pending = sum(source.pending for source in sources)
         with self.changed:
@@ -199,9 +199,9 @@ class Ledger:
         for task in self.policy.plan.held():
             name = self.parts[task.file].file.name
             held[name] = held.get(name, 0) + len(task.held)
-        self.listener(Arriving(tuple(held.items())))
+        self.listener(BytesInFlight(tuple(held.items())))
 
-    def _keep(self, order: Order, good: Sequence[int]) -> None:
+    def _keep(self, order: Attempt, good: Sequence[int]) -> None:
         file = self.parts[order.task.file].file
         with self.changed:
             for index in good:
@@ -211,7 +211,7 @@ class Ledger:
                         awaited.set()
 
     def _reject(
-        self, order: Order, index: int, piece: bytearray | memoryview, givers: set[int], oddity: str | None
+        self, order: Attempt, index: int, piece: bytearray | memoryview, givers: set[int], oddity: str | None
     ) -> WrongBytesError | None:
         file, name = self.parts[order.task.file].file, self.policy.origins[order.origin].name
         with self.changed:
@@ -219,7 +219,7 @@ class Ledger:
                 return None
         return wrong_bytes(name, file, file.pieces[index].span, piece, oddity)
 
-    def _hold(self, order: Order, *, fresh: bool) -> None:
+    def _hold(self, order: Attempt, *, fresh: bool) -> None:
         """Keep the beginning of a piece that takes its time: a SIGKILL must not cost what has come of it."""
         now, task = self.clock(), order.task
         if fresh or not order.piece_since:
@@ -232,7 +232,7 @@ class Ledger:
                 task.stored = len(held)
             self.parts[task.file].hold(index, held, stored)
 
-    def _tell(self, order: Order, error: SourceError | None, asked: Span, status: int | None) -> None:
+    def _tell(self, order: Attempt, error: SourceError | None, asked: Span, status: int | None) -> None:
         self.listener(
             Attempted(
                 source=self.policy.origins[order.origin].name,

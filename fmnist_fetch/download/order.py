@@ -2,17 +2,17 @@
 
 from math import inf
 
-from fmnist_fetch.download.segments import Task
+from fmnist_fetch.download.segments import Segment
 
 WORTH_A_TAKEOVER = 1.0
 TELLING = 512 * 1024
 SOON = 0.05
 
 
-class Order:
+class Attempt:
     """One attempt: an origin is to bring a task's bytes."""
 
-    def __init__(self, origin: int, task: Task, worker: int, now: float) -> None:
+    def __init__(self, origin: int, task: Segment, worker: int, now: float) -> None:
         self.origin = origin
         self.task = task
         self.worker = worker

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 
 from fmnist_fetch.download.allotment import Allotment
 from fmnist_fetch.download.backoff import Patience, full_jitter
-from fmnist_fetch.download.order import SOON, Order
-from fmnist_fetch.download.segments import Accepts, Plan, Task
-from fmnist_fetch.download.source_stats import SUFFICIENT, Standing
+from fmnist_fetch.download.order import SOON, Attempt
+from fmnist_fetch.download.segments import Accepts, Segment, SegmentQueue
+from fmnist_fetch.download.source_stats import SUFFICIENT, SourceStats
 from fmnist_fetch.errors import SourceError, WrongBytesError
-from fmnist_fetch.sources.base import Origin, Tier
+from fmnist_fetch.sources.base import Source, Tier
 
 SILENCE = 6.0
 CRAWL = 4 * 1024
@@ -28,23 +28,23 @@ PLENTY = 200e6
 LOOK = 0.25
 
 
-class Policy:
+class Scheduler:
     """Hands out orders against PLAN and takes note of how they went."""
 
     def __init__(
-        self, plan: Plan, origins: Sequence[Origin], jobs: int, patience: Patience, dice: Callable[[], float]
+        self, plan: SegmentQueue, origins: Sequence[Source], jobs: int, patience: Patience, dice: Callable[[], float]
     ) -> None:
         self.plan = plan
         self.origins = origins
-        self.standings = [Standing(origin) for origin in origins]
-        self.orders: list[Order] = []
+        self.standings = [SourceStats(origin) for origin in origins]
+        self.orders: list[Attempt] = []
         self.patience = patience
         self._allotment = Allotment(plan, self.standings, self.orders, jobs)
         self._dice = dice
         self._tiers = sorted({origin.tier for origin in origins})
         self._suspect: set[tuple[int, int]] = set()
 
-    def next(self, now: float, worker: int = 0) -> Order | None:
+    def next(self, now: float, worker: int = 0) -> Attempt | None:
         """The next order for an idle WORKER, or None: there is nothing for it to do just now."""
         for tier in self._tiers:
             ready = self._ready(tier, now)
@@ -56,7 +56,7 @@ class Policy:
                 return None
         return None
 
-    def arrived(self, order: Order, count: int, now: float) -> SourceError | None:
+    def arrived(self, order: Attempt, count: int, now: float) -> SourceError | None:
         """COUNT bytes have come. Returns the reason to let the origin go: it crawls while another one could serve."""
         order.got, order.heard = order.got + count, now
         standing = self.standings[order.origin]
@@ -70,7 +70,7 @@ class Policy:
             return SourceError(f"{self.origins[order.origin].name} crawls at {rate:.0f} bytes/s")
         return None
 
-    def verified(self, order: Order, index: int, now: float) -> bool:
+    def verified(self, order: Attempt, index: int, now: float) -> bool:
         """Piece INDEX of the order's file is good and kept; tell whether that is news."""
         news = self.plan.keep(order.task, index)
         if news:
@@ -78,7 +78,7 @@ class Policy:
             self.patience.progress(now)
         return news
 
-    def wrong(self, order: Order, index: int, digest: str, givers: set[int]) -> bool:
+    def wrong(self, order: Attempt, index: int, digest: str, givers: set[int]) -> bool:
         """Piece INDEX of the order's file came with another DIGEST than the manifest's; tell whether by its origin."""
         key, ours = (order.task.file, index), givers == {order.origin}
         order.wrong += 1
@@ -92,7 +92,7 @@ class Policy:
         self.plan.reject(order.task, index)
         return ours
 
-    def failed(self, order: Order, error: SourceError, now: float) -> None:
+    def failed(self, order: Attempt, error: SourceError, now: float) -> None:
         """The order came to an end before its task did."""
         if order.over:
             return
@@ -105,21 +105,21 @@ class Policy:
         # Bytes that can't be had must not keep the others waiting.
         self._end(order, now, last=not progress)
 
-    def lost(self, order: Order, error: SourceError, now: float) -> None:
+    def lost(self, order: Attempt, error: SourceError, now: float) -> None:
         """The order's worker is stuck, and counted on no longer."""
         self.failed(order, error, now)
         for standing in self.standings:
             if standing.keeper == order.worker:
                 standing.keeper = None
 
-    def done(self, order: Order, now: float) -> None:
+    def done(self, order: Attempt, now: float) -> None:
         """The order's task is done, by its worker or by others."""
         if not order.over:
             if order.got:
                 self.standings[order.origin].served()
             self._end(order, now)
 
-    def silent(self, now: float) -> list[Order]:
+    def silent(self, now: float) -> list[Attempt]:
         """The orders that brought nothing for SILENCE seconds; a package takes its time before its first byte."""
         return [
             order
@@ -150,7 +150,7 @@ class Policy:
             if origin.tier is tier and self.standings[number].ready <= now
         ]
 
-    def _crowded(self, order: Order) -> bool:
+    def _crowded(self, order: Attempt) -> bool:
         """Whether another worker reads from the same origin, or may still have a connection to it."""
         keeper = self.standings[order.origin].keeper
         delivering = any(other.got for other in self.orders if other.origin == order.origin and other is not order)
@@ -199,7 +199,7 @@ class Policy:
 
         return accepts
 
-    def _task(self, number: int, now: float) -> Task | None:
+    def _task(self, number: int, now: float) -> Segment | None:
         """What this origin is to bring; what it gave wrong before comes last.
 
         To meet that again and again would make it wait, and with it all the pieces that only this origin has right.
@@ -210,7 +210,7 @@ class Policy:
             task = self._allotment.next(number, self._accepts(number), now)
         return task
 
-    def _alternative(self, order: Order, now: float) -> bool:
+    def _alternative(self, order: Attempt, now: float) -> bool:
         """Whether another origin could bring what this order is to bring."""
         task = order.task
         return any(
@@ -221,16 +221,16 @@ class Policy:
             for number in self._ready(tier, now)
         )
 
-    def _order(self, number: int, task: Task, now: float, worker: int) -> Order:
+    def _order(self, number: int, task: Segment, now: float, worker: int) -> Attempt:
         key = (task.file, self.plan.pieces(task)[0])
         if key in self._suspect and task.givers - {number}:
             task.forget()
         self.standings[number].workers += 1
-        order = Order(number, task, worker, now)
+        order = Attempt(number, task, worker, now)
         self.orders.append(order)
         return order
 
-    def _end(self, order: Order, now: float, *, last: bool = False) -> None:
+    def _end(self, order: Attempt, now: float, *, last: bool = False) -> None:
         order.over = True
         self.orders.remove(order)
         standing = self.standings[order.origin]

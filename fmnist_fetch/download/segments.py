@@ -18,7 +18,7 @@ EARLIER_RUN = -1
 """The giver of what an earlier run held."""
 
 
-class Task:
+class Segment:
     """A run of missing pieces of one file: bytes AT to STOP are still to come.
 
     `held` are the bytes, unverified, that have come of the piece under way, and `givers` those who gave them. What a
@@ -56,7 +56,7 @@ class Task:
         return held, givers
 
 
-class Plan:
+class SegmentQueue:
     """The missing pieces of FILES, of which GOOD (sets of piece indices) are there already."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Plan:
             for span in missing(file.pieces, self.good[number], file.size)
             for task in self._tasks(number, span, held[number] if held else {})
         ]
-        self.in_hand: list[Task] = []
+        self.in_hand: list[Segment] = []
         self.bytes_missing = sum(
             piece.span.length
             for number, file in enumerate(files)
@@ -78,20 +78,20 @@ class Plan:
             if index not in self.good[number]
         )
 
-    def _tasks(self, number: int, span: Span, held: Mapping[int, bytes]) -> Iterator[Task]:
+    def _tasks(self, number: int, span: Span, held: Mapping[int, bytes]) -> Iterator[Segment]:
         """SPAN of file NUMBER as tasks: one, or as many as there are held beginnings within it."""
         length = self._piece_length(number)
         starts = [span.start, *(index * length for index in sorted(held) if span.start < index * length < span.stop)]
         for start, stop in zip(starts, [*starts[1:], span.stop], strict=True):
             beginning = held.get(start // length, b"")
             givers = {EARLIER_RUN} if beginning else set()
-            yield Task(number, start + len(beginning), stop, beginning, givers, len(beginning))
+            yield Segment(number, start + len(beginning), stop, beginning, givers, len(beginning))
 
-    def held(self) -> list[Task]:
+    def held(self) -> list[Segment]:
         """The tasks that hold the beginning of a piece."""
         return [task for task in (*self.todo, *self.in_hand) if task.held]
 
-    def index(self, task: Task) -> int:
+    def index(self, task: Segment) -> int:
         """The index of the piece under way."""
         return task.start // self._piece_length(task.file)
 
@@ -108,12 +108,12 @@ class Plan:
         """The length of this piece in bytes."""
         return self._piece(file, piece).span.length
 
-    def pieces(self, task: Task) -> range:
+    def pieces(self, task: Segment) -> range:
         """The indices of the pieces of TASK, from the one under way on."""
         length = self._piece_length(task.file)
         return range(task.start // length, -(-task.stop // length))
 
-    def take(self, accepts: Accepts, most: int, alone: Accepts = lambda _file, _piece: False) -> Task | None:
+    def take(self, accepts: Accepts, most: int, alone: Accepts = lambda _file, _piece: False) -> Segment | None:
         """Put in hand the next waiting run of pieces that the caller ACCEPTS, of about MOST bytes; None: nothing.
 
         A piece that is to be asked for ALONE is a run by itself.
@@ -134,7 +134,7 @@ class Plan:
         """Whether anything waits that the caller ACCEPTS."""
         return any(accepts(task.file, piece) for task in self.todo for piece in self.pieces(task))
 
-    def feed(self, task: Task, start: int, data: bytes, giver: int) -> Iterator[Whole]:
+    def feed(self, task: Segment, start: int, data: bytes, giver: int) -> Iterator[Whole]:
         """Add DATA from START on to TASK; yield each piece that is now whole.
 
         While it was read, others may have brought what it belongs to, or taken over what lies behind; that is dropped.
@@ -155,7 +155,7 @@ class Plan:
             if task.at == span.stop:
                 yield index, *task.clear()
 
-    def keep(self, task: Task, index: int) -> bool:
+    def keep(self, task: Segment, index: int) -> bool:
         """Piece INDEX of TASK's file is good; tell whether that is news. Who raced for it has less to do."""
         if index in self.good[task.file]:
             return False
@@ -168,14 +168,14 @@ class Plan:
                 other.at = span.stop
         return True
 
-    def reject(self, task: Task, index: int) -> None:
+    def reject(self, task: Segment, index: int) -> None:
         """Piece INDEX, which TASK had just brought, is wrong: it is missing still, and must not keep others waiting."""
         span = self._piece(task.file, index).span
         if index in self.good[task.file] or self._elsewhere(task, span):
             return
-        self.todo.append(Task(task.file, *span))
+        self.todo.append(Segment(task.file, *span))
 
-    def release(self, task: Task, *, last: bool = False) -> None:
+    def release(self, task: Segment, *, last: bool = False) -> None:
         """TASK is no longer in hand: what is left of it waits again, with what it holds.
 
         LAST: its first piece behind all others. Only that is known to be hard to get, and the rest need not wait.
@@ -187,10 +187,10 @@ class Plan:
             else:
                 self.todo.insert(0, task)
 
-    def _put_last(self, task: Task) -> None:
+    def _put_last(self, task: Segment) -> None:
         stop = self._piece(task.file, self.index(task)).span.stop
         if stop < task.stop:
-            self.todo.insert(0, Task(task.file, stop, task.stop))
+            self.todo.insert(0, Segment(task.file, stop, task.stop))
             task.stop = stop
         tail = self.todo[-1] if self.todo else task
         if (tail.file, tail.stop) == (task.file, task.at) and not task.held:
@@ -199,38 +199,38 @@ class Plan:
         else:
             self.todo.append(task)
 
-    def split(self, task: Task, index: int) -> Task:
+    def split(self, task: Segment, index: int) -> Segment:
         """Put in hand, for another worker, the pieces of TASK from INDEX on; they must lie behind what it holds."""
         start = self._piece(task.file, index).span.start
-        tail = Task(task.file, start, task.stop)
+        tail = Segment(task.file, start, task.stop)
         task.stop = start
         self.in_hand.append(tail)
         return tail
 
-    def race(self, task: Task) -> Task | None:
+    def race(self, task: Segment) -> Segment | None:
         """Put in hand the rest of TASK's last piece once more; None where two work on it already."""
         if self._elsewhere(task, Span(task.start, task.stop)):
             return None
-        twin = Task(task.file, task.at, task.stop, task.held, task.givers)
+        twin = Segment(task.file, task.at, task.stop, task.held, task.givers)
         self.in_hand.append(twin)
         return twin
 
-    def _elsewhere(self, task: Task, span: Span) -> bool:
+    def _elsewhere(self, task: Segment, span: Span) -> bool:
         """Whether another worker has the piece at the start of SPAN in hand."""
         return any(
             other is not task and other.file == task.file and other.start <= span.start < other.stop
             for other in self.in_hand
         )
 
-    def _carve(self, place: int, first: int, last: int) -> Task:
+    def _carve(self, place: int, first: int, last: int) -> Segment:
         """Put in hand the pieces FIRST to LAST of the waiting task at PLACE; what is around them goes on waiting."""
         task = self.todo.pop(place)
         start, stop = self._piece(task.file, first).span.start, self._piece(task.file, last - 1).span.stop
-        around = [Task(task.file, stop, task.stop)] if stop < task.stop else []
+        around = [Segment(task.file, stop, task.stop)] if stop < task.stop else []
         if start == task.start:
             task.stop, carved = stop, task
         else:
-            task.stop, carved = start, Task(task.file, start, stop)
+            task.stop, carved = start, Segment(task.file, start, stop)
             around.insert(0, task)
         self.todo[place:place] = around
         self.in_hand.append(carved)

@@ -6,7 +6,7 @@ from math import inf
 
 from fmnist_fetch.download.backoff import full_jitter
 from fmnist_fetch.errors import SourceError
-from fmnist_fetch.sources.base import Origin, Tier
+from fmnist_fetch.sources.base import Source, Tier
 
 SUFFICIENT = 16 * 1024
 LONGEST_RETRY_AFTER = 120.0
@@ -14,7 +14,7 @@ SAME_WRONG = 5
 MORE_ROOM = 1 / 16
 
 
-class Standing:
+class SourceStats:
     """An origin's workers, failures in a row, the moment from which it may be asked again, and its last error.
 
     `room` is how many connections it bears, as far as is known; `keeper` is the worker who read from it last; `rate` is
@@ -23,7 +23,7 @@ class Standing:
     with which it came.
     """
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Source) -> None:
         self.origin = origin
         self.workers = self.failures = 0
         self.room = inf

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from fmnist_fetch.download.segments import Plan
-from fmnist_fetch.download.source_stats import Standing
+from fmnist_fetch.download.segments import SegmentQueue
+from fmnist_fetch.download.source_stats import SourceStats
 from fmnist_fetch.errors import AGAIN, CHECK_NETWORK, FetchError, IntegrityError, SourceError, WrongBytesError
 
 _NAMED = 3
 
 
-def verdict(plan: Plan, standings: Sequence[Standing]) -> FetchError:
+def verdict(plan: SegmentQueue, standings: Sequence[SourceStats]) -> FetchError:
     """The error that ends a run: IntegrityError where a source had wrong bytes, else SourceError."""
     lines = "".join(
         f"\n  {standing.error.message if standing.error else f'{standing.origin.name}: not asked'}"

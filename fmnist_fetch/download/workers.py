@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from fmnist_fetch.download.arrivals import Arrival, Takers
+from fmnist_fetch.download.arrivals import FileConsumers, IncomingFile
 from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.ledger import Ledger
-from fmnist_fetch.download.order import Order
-from fmnist_fetch.download.scheduler import Policy
-from fmnist_fetch.download.segments import Plan
+from fmnist_fetch.download.ledger import Transfer
+from fmnist_fetch.download.order import Attempt
+from fmnist_fetch.download.scheduler import Scheduler
+from fmnist_fetch.download.segments import SegmentQueue
 from fmnist_fetch.errors import FetchError, SourceError
-from fmnist_fetch.events import Ended, Listener, Stepped
-from fmnist_fetch.sources.base import Origin, Source, Tier
+from fmnist_fetch.events import DownloadEnded, Listener, Message
+from fmnist_fetch.sources.base import Connection, Source, Tier
 from fmnist_fetch.storage.part_file import PartFile, lying
 
 GRACE = 0.3
@@ -29,8 +29,8 @@ IDLE = 0.5
 def complete(
     parts: Sequence[PartFile],
     good: Sequence[set[int]],
-    origins: Sequence[Origin],
-    take: Callable[[Arrival], None],
+    origins: Sequence[Source],
+    take: Callable[[IncomingFile], None],
     *,
     jobs: int,
     patience: float,
@@ -44,10 +44,10 @@ def complete(
     """
     beginnings = {folder: lying(folder) for folder in {part.path.parent for part in parts}}
     held = [part.held(beginnings[part.path.parent].get(part.path.name, ())) for part in parts]
-    plan = Plan([part.file for part in parts], good, held)
-    policy = Policy(plan, origins, jobs, Patience(patience, clock()), random.random)
-    ledger = Ledger(policy, parts, listener, clock)
-    crew, takers = Crew(ledger), Takers(ledger, take)
+    plan = SegmentQueue([part.file for part in parts], good, held)
+    policy = Scheduler(plan, origins, jobs, Patience(patience, clock()), random.random)
+    ledger = Transfer(policy, parts, listener, clock)
+    crew, takers = WorkerPool(ledger), FileConsumers(ledger, take)
     try:
         takers.start()
         for _ in range(jobs):
@@ -63,16 +63,16 @@ def complete(
         crew.dismiss()
         takers.join(GRACE)
         ledger.put_away()
-        listener(Ended())
+        listener(DownloadEnded())
 
 
-class Crew:
+class WorkerPool:
     """The workers and their sources."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Transfer) -> None:
         self._ledger = ledger
         self._threads: list[threading.Thread] = []
-        self._sources: list[Source] = []
+        self._sources: list[Connection] = []
         self._announced = False
 
     def hire(self) -> None:
@@ -99,7 +99,7 @@ class Crew:
             worker.join(max(0.0, end - time.monotonic()))
 
     def _work(self, number: int) -> None:
-        sources: dict[int, Source] = {}
+        sources: dict[int, Connection] = {}
         try:
             while not self._ledger.over:
                 if (order := self._ledger.next_order(number, IDLE)) is None:
@@ -120,16 +120,16 @@ class Crew:
                     source.close()
                 self._sources.remove(source)
 
-    def _open(self, origin: Origin) -> Source:
+    def _open(self, origin: Source) -> Connection:
         source = origin.open()
         self._sources.append(source)
         if origin.tier is Tier.PACKAGE and not self._announced:
             # It takes a while before its first byte comes, and silence would look like a hang.
             self._announced = True
-            self._ledger.listener(Stepped(f"no mirror can serve just now; asking for the {origin.name}"))
+            self._ledger.listener(Message(f"no mirror can serve just now; asking for the {origin.name}"))
         return source
 
-    def _attempt(self, order: Order, source: Source) -> bool:
+    def _attempt(self, order: Attempt, source: Connection) -> bool:
         """Read until the order's task is done or the source fails; tell whether this worker is still counted on."""
         file, asked = self._ledger.parts[order.task.file].file, order.task.span
         error: SourceError | None = None

@@ -9,16 +9,16 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from fmnist_fetch.concurrency import together
-from fmnist_fetch.download.delivery import beside_rivals, deliver
+from fmnist_fetch.concurrency import run_parallel
+from fmnist_fetch.download.engine import beside_rivals, download
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
-from fmnist_fetch.events import Event, Listener, Stepped, Unpacked, silent
+from fmnist_fetch.events import Event, Listener, Message, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.pipeline.report import Report
-from fmnist_fetch.pipeline.status import Condition, FileState, State, damaged_pieces, survey
+from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, damaged_pieces, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
-from fmnist_fetch.sources.base import Origin
-from fmnist_fetch.sources.discovery import Choice, origins
+from fmnist_fetch.sources.base import FetchOptions, Source
+from fmnist_fetch.sources.discovery import origins
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import Seal, sweep
 from fmnist_fetch.storage.layout import Layout
@@ -28,46 +28,42 @@ from fmnist_fetch.tensors.decompress import unpack
 from fmnist_fetch.tensors.writer import Assembly
 
 if TYPE_CHECKING:
-    from fmnist_fetch.download.arrivals import Arrival
-
-JOBS = 4
-PATIENCE = 120.0
+    from fmnist_fetch.download.arrivals import IncomingFile
 
 
 def prepare(
     manifest: Manifest,
     layout: Layout,
-    choice: Choice | None = None,
+    options: FetchOptions | None = None,
     *,
-    jobs: int = JOBS,
-    patience: float = PATIENCE,
     listener: Listener = silent,
     also: Sequence[str] = (),
 ) -> Report:
     """Bring the dataset to the root, unpacked and with its tensor file; a complete one is verified and left alone.
 
-    JOBS is the number of connections, PATIENCE the seconds to go on without a new good piece. The caches of the tools
-    ALSO get the files as published too. Raises FetchError and its kinds; everything verified is kept then.
+    The caches of the tools ALSO get the files as published too. Raises FetchError and its kinds; everything verified is
+    kept then.
     """
     began = time.monotonic()
+    options = options or FetchOptions()
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
     tell = _one_at_a_time(report.note, listener)
     sweep(layout.raw)
     sweep(layout.processed)
     before = traces(layout)
-    state = survey(manifest, layout)
+    state = inspect(manifest, layout)
     if not state.complete:
         with alone(layout, tell):
             if traces(layout) != before:
                 # Another process has been at work, and may have done it all.
-                state = survey(manifest, layout)
+                state = inspect(manifest, layout)
             if not state.complete:
-                found = origins(manifest, layout, choice or Choice())
-                states = chain([state], iter(partial(survey, manifest, layout), None))
-                beside_rivals(lambda: _bring(manifest, layout, next(states), found, (jobs, patience), tell))
+                found = origins(manifest, layout, options)
+                states = chain([state], iter(partial(inspect, manifest, layout), None))
+                beside_rivals(lambda: _bring(manifest, layout, next(states), found, options, tell))
                 _tidy(layout)
     for tool, folder in report.also.items():
-        share(manifest, layout, tool, folder, choice or Choice(), (jobs, patience), tell)
+        share(manifest, layout, tool, folder, options, tell)
     report.seconds = time.monotonic() - began
     return report
 
@@ -87,9 +83,9 @@ def _one_at_a_time(*listeners: Listener) -> Listener:
 def _bring(
     manifest: Manifest,
     layout: Layout,
-    state: State,
-    found: Sequence[Origin],
-    limits: tuple[int, float],
+    state: DatasetStatus,
+    found: Sequence[Source],
+    options: FetchOptions,
     tell: Listener,
 ) -> None:
     """Do what STATE lacks: payloads from copies, files from sources, payloads from files, the tensor file."""
@@ -99,17 +95,17 @@ def _bring(
         if entry.payload is Condition.GOOD and entry.digest
     }
 
-    def adopted(entry: FileState) -> bool:
+    def adopted(entry: FileStatus) -> bool:
         _check_consistent(manifest, layout, entry)
         if entry.published is not Condition.ABSENT or not (seal := _adopt(entry.file, found, layout)):
             return False
         seals[entry.file.tensor] = seal
-        tell(Stepped(f"{entry.file.payload.name}: a right copy was found on this machine"))
+        tell(Message(f"{entry.file.payload.name}: a right copy was found on this machine"))
         return True
 
     wanting = [entry.file for entry in state.files if entry.wants_source and not adopted(entry)]
-    _make(manifest, layout, wanting, seals, found, limits, tell)
-    tell(Stepped(f"{layout.tensors} written"))
+    _make(manifest, layout, wanting, seals, found, options, tell)
+    tell(Message(f"{layout.tensors} written"))
 
 
 def _make(
@@ -117,14 +113,14 @@ def _make(
     layout: Layout,
     wanting: Sequence[DataFile],
     seals: dict[str, Seal],
-    found: Sequence[Origin],
-    limits: tuple[int, float],
+    found: Sequence[Source],
+    options: FetchOptions,
     tell: Listener,
 ) -> None:
     """Bring the files WANTING, unpack what has no seal yet, and make the tensor file of all, side by side."""
     with Assembly(manifest, layout) as assembly:
 
-        def take(arrival: "Arrival") -> None:
+        def take(arrival: "IncomingFile") -> None:
             file = arrival.file
             if not file.packed:
                 if assembly.places(file):
@@ -139,13 +135,13 @@ def _make(
             tell(Unpacked(file.payload.name))
             return seal
 
-        deliver(wanting, layout.raw, found, limits, tell, take)
+        download(wanting, layout.raw, found, options, tell, take)
         packed = {file.tensor: partial(unpacked, file) for file in manifest.files if file.tensor not in seals}
-        seals |= zip(packed, together(list(packed.values())), strict=True)
+        seals |= zip(packed, run_parallel(list(packed.values())), strict=True)
         assembly.complete(seals)
 
 
-def _adopt(file: DataFile, found: Sequence[Origin], layout: Layout) -> Seal | None:
+def _adopt(file: DataFile, found: Sequence[Source], layout: Layout) -> Seal | None:
     """Take over the payload from a copy that is unpacked, or packed in another way, if there is one.
 
     Where a place has the file as published, the ordinary way is better: that keeps the published file too.
@@ -167,7 +163,7 @@ def _tidy(layout: Layout) -> None:
         shutil.rmtree(layout.work, ignore_errors=True)
 
 
-def _check_consistent(manifest: Manifest, layout: Layout, entry: FileState) -> None:
+def _check_consistent(manifest: Manifest, layout: Layout, entry: FileStatus) -> None:
     """A file that is wrong as a whole but right in every piece contradicts its manifest; raises ManifestError."""
     path, file = layout.published(entry.file), entry.file
     if entry.published is not Condition.DAMAGED or damaged_pieces(path, file) or path.stat().st_size != file.size:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fmnist_fetch.events import Attempted, Began, Event
+from fmnist_fetch.events import Attempted, DownloadStarted, Event
 
 
 class Report:
@@ -32,7 +32,7 @@ class Report:
 
     def note(self, event: Event) -> None:
         """Add EVENT."""
-        if isinstance(event, Began):
+        if isinstance(event, DownloadStarted):
             self.pieces += event.pieces
             self.good += event.good
         if isinstance(event, Attempted):

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from fmnist_fetch.concurrency import together
+from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.storage.layout import Layout
@@ -27,7 +27,7 @@ class Condition(StrEnum):
     ABSENT = "absent"
 
 
-class FileState(NamedTuple):
+class FileStatus(NamedTuple):
     """The conditions of a file as published and of its payload; `digest` is the payload's SHA-256 if it is known."""
 
     file: DataFile
@@ -43,10 +43,10 @@ class FileState(NamedTuple):
         return self.published is Condition.DAMAGED
 
 
-class State(NamedTuple):
+class DatasetStatus(NamedTuple):
     """The conditions of a dataset's files and of its tensor file."""
 
-    files: tuple[FileState, ...]
+    files: tuple[FileStatus, ...]
     tensors: Condition
 
     @property
@@ -57,7 +57,7 @@ class State(NamedTuple):
         )
 
 
-def survey(manifest: Manifest, layout: Layout) -> State:
+def inspect(manifest: Manifest, layout: Layout) -> DatasetStatus:
     """Hash everything of the dataset that is there."""
     digests = {file.tensor: file.payload.sha256 for file in manifest.files if file.payload.sha256}
     proven: set[str] = set()
@@ -70,7 +70,7 @@ def survey(manifest: Manifest, layout: Layout) -> State:
     good |= _hash(_payloads(unpinned, layout, digests, proven))
     good[layout.tensors] = len(digests) == len(manifest.files) and sound(manifest, layout, digests, proven)
     files = (
-        FileState(
+        FileStatus(
             file,
             _condition(layout.published(file), good),
             _condition(layout.payload(file), good),
@@ -78,7 +78,7 @@ def survey(manifest: Manifest, layout: Layout) -> State:
         )
         for file in manifest.files
     )
-    return State(tuple(files), _condition(layout.tensors, good))
+    return DatasetStatus(tuple(files), _condition(layout.tensors, good))
 
 
 def damaged_pieces(path: Path, file: DataFile) -> list[int]:
@@ -107,7 +107,7 @@ def _payloads(files: Iterable[DataFile], layout: Layout, digests: Mapping[str, s
 def _hash(checks: Checks) -> dict[Path, bool]:
     """Run CHECKS, the longest first, so that none of several cores is left with one at the end."""
     paths = sorted(checks, key=_size, reverse=True)
-    return dict(zip(paths, together([checks[path] for path in paths]), strict=True))
+    return dict(zip(paths, run_parallel([checks[path] for path in paths]), strict=True))
 
 
 def _size(path: Path) -> int:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fmnist_fetch.download.delivery import beside_rivals, deliver
+from fmnist_fetch.download.engine import beside_rivals, download
 from fmnist_fetch.errors import DiskError, FetchError, UsageError
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.caches import HOMES, cache_folder
 from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.discovery import Choice, origins
+from fmnist_fetch.sources.base import FetchOptions, Tier
+from fmnist_fetch.sources.discovery import origins
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep, unfinished
 from fmnist_fetch.storage.layout import Layout
@@ -37,8 +37,7 @@ def share(
     layout: Layout,
     tool: str,
     folder: Path,
-    choice: Choice,
-    limits: tuple[int, float],
+    options: FetchOptions,
     tell: Listener,
 ) -> None:
     """Complete FOLDER, the cache of TOOL, with the files as published; what is right there is left alone.
@@ -52,8 +51,8 @@ def share(
     def complete() -> None:
         wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
         if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
-            found = [Folder(layout.raw, Tier.OWN), *origins(manifest, layout, choice)]
-            deliver(wanting, folder, found, limits, tell)
+            found = [Folder(layout.raw, Tier.OWN), *origins(manifest, layout, options)]
+            download(wanting, folder, found, options, tell)
 
     try:
         beside_rivals(complete)

@@ -1,15 +1,35 @@
 """Where bytes come from. None of these is trusted: every piece is held against the manifest afterwards.
 
-An origin is a place that may have the files (a mirror, a folder, a package); a source is one worker's connection to it.
-`Source.read` is the one method. What it gives may be short, and a short answer is data: the next `read`, for the rest,
-goes on where this one ended, on the same connection if it can.
+A source is a place that may have the files (a mirror, a folder, a package); a connection is one worker's use of it.
+`Connection.read` is the one method. What it returns may be short, and a short answer is data: the next `read`, for the
+rest, continues where this one ended, on the same connection if it can.
 """
 
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
+
+
+class FetchOptions(NamedTuple):
+    """What the user chose for a run; made once, and passed on as one value.
+
+    Attributes:
+        mirrors: URLs or folders to ask first.
+        only_mirrors: Whether to ask no other source.
+        offline: Whether to open no socket.
+        jobs: The number of connections at once.
+        patience: Seconds to continue without a new good piece.
+        limit_rate: The most bytes per second to receive, over all connections; None for no limit.
+    """
+
+    mirrors: tuple[str, ...] = ()
+    only_mirrors: bool = False
+    offline: bool = False
+    jobs: int = 4
+    patience: float = 120.0
+    limit_rate: float | None = None
 
 
 class Tier(IntEnum):
@@ -22,7 +42,7 @@ class Tier(IntEnum):
     PACKAGE = 4
 
 
-class Source(Protocol):
+class Connection(Protocol):
     """One worker's connection to an origin."""
 
     status: int | None
@@ -49,7 +69,7 @@ class Source(Protocol):
         ...
 
 
-class Origin(Protocol):
+class Source(Protocol):
     """A place that may have the files."""
 
     name: str
@@ -61,6 +81,6 @@ class Origin(Protocol):
         """How many sources at once are of use, None for any number."""
         ...
 
-    def open(self) -> Source:
+    def open(self) -> Connection:
         """A source of one's own; opens no connection yet."""
         ...

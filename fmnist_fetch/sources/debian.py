@@ -96,7 +96,7 @@ class DebianSource:
             self._apt("download", package.package)
         except SourceError:
             # The system's lists are empty or older than the archive: with fresh ones of our own, once more.
-            private = f"Dir::State::lists={work / 'lists'}"
+            private = f"Dir::DatasetStatus::lists={work / 'lists'}"
             self._apt("update", options=(private,))
             self._apt("download", package.package, options=(private,))
         archives = sorted(work.glob(f"{package.package}_*.deb"), key=lambda path: path.stat().st_mtime)

@@ -3,32 +3,23 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.caches import cache_folder
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.validation import is_url
-from fmnist_fetch.sources.base import Origin, Tier
+from fmnist_fetch.sources.base import FetchOptions, Source, Tier
 from fmnist_fetch.sources.debian import DebianArchive
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import Layout, user_path
 
 
-class Choice(NamedTuple):
-    """What the user chose: MIRRORS (URLs or folders) to ask first, no others, or none that needs a socket."""
-
-    mirrors: tuple[str, ...] = ()
-    only_mirrors: bool = False
-    offline: bool = False
-
-
-def origins(manifest: Manifest, layout: Layout, choice: Choice) -> list[Origin]:
+def origins(manifest: Manifest, layout: Layout, options: FetchOptions) -> list[Source]:
     """The origins to ask, in order; raises UsageError for a mirror that is neither a URL nor a folder."""
-    found: list[Origin] = list(_chosen(manifest, choice))
-    if not choice.only_mirrors:
+    found: list[Source] = list(_chosen(manifest, options))
+    if not options.only_mirrors:
         found += _copies(manifest, layout)
-        if not choice.offline:
+        if not options.offline:
             found += [_http(url, Tier.MIRROR) for url in manifest.mirrors]
             if manifest.debian:
                 found.append(DebianArchive(manifest.debian, layout.work))
@@ -46,10 +37,10 @@ def _copies(manifest: Manifest, layout: Layout) -> Iterator[Folder]:
         yield Folder(Path(manifest.debian.folder), Tier.LOCAL, spliced=True)
 
 
-def _chosen(manifest: Manifest, choice: Choice) -> Iterator[Origin]:
-    for mirror in (*choice.mirrors, *os.environ.get("FMNIST_MIRRORS", "").split()):
+def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
+    for mirror in (*options.mirrors, *os.environ.get("FMNIST_MIRRORS", "").split()):
         if is_url(mirror):
-            if not choice.offline:
+            if not options.offline:
                 yield _http(mirror, Tier.USER)
         elif os.path.isdir(user_path(mirror)):  # noqa: PTH112 - a folder that is closed to us is none
             yield Folder(user_path(mirror), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
@@ -60,8 +51,8 @@ def _chosen(manifest: Manifest, choice: Choice) -> Iterator[Origin]:
             )
 
 
-def _http(url: str, tier: Tier) -> Origin:
+def _http(url: str, tier: Tier) -> Source:
     # Imported where it is needed: a complete root, or a local copy, is dealt with before requests is even loaded.
-    from fmnist_fetch.sources.http import HttpMirror
+    from fmnist_fetch.sources.http import HttpSource
 
-    return HttpMirror(url, tier)
+    return HttpSource(url, tier)

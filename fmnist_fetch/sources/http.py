@@ -26,7 +26,7 @@ _MOST = 1024 * 1024
 """Bytes that one receive takes at most: each costs the worker the same, and all others who wait for the interpreter."""
 
 
-class HttpMirror:
+class HttpSource:
     """The mirror at the base URL; it remembers what it learns of the server, for all connections to it."""
 
     def __init__(self, url: str, tier: Tier) -> None:
@@ -43,9 +43,9 @@ class HttpMirror:
         """
         return None if self.serves_ranges else 1
 
-    def open(self) -> "HttpSource":
+    def open(self) -> "HttpConnection":
         """A connection of one's own."""
-        return HttpSource(self)
+        return HttpConnection(self)
 
     def file_url(self, name: str) -> str:
         """The URL of the file NAME; a query in the base URL (a token, say) stays at its end."""
@@ -53,12 +53,12 @@ class HttpMirror:
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/" + quote(name)))
 
 
-class HttpSource:
+class HttpConnection:
     """One keep-alive connection to a mirror, and the answer that is being read from it."""
 
     pending = 0
 
-    def __init__(self, mirror: HttpMirror) -> None:
+    def __init__(self, mirror: HttpSource) -> None:
         self.status: int | None = None
         self.oddity: str | None = None
         self._mirror = mirror

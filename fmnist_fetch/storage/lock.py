@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fmnist_fetch.errors import disk
-from fmnist_fetch.events import Listener, Stepped
+from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.storage.layout import Layout
 
 PATIENCE = 10.0
@@ -30,7 +30,7 @@ def alone(layout: Layout, listener: Listener) -> Iterator[bool]:
             lock.acquire(timeout=0)
         except Timeout:
             if not waited:
-                listener(Stepped("another process is fetching this dataset; waiting for it"))
+                listener(Message("another process is fetching this dataset; waiting for it"))
                 waited = True
             time.sleep(POLL)
             now = traces(layout)
@@ -38,9 +38,9 @@ def alone(layout: Layout, listener: Listener) -> Iterator[bool]:
                 seen, since = now, time.monotonic()
             if time.monotonic() - since < PATIENCE:
                 continue
-            listener(Stepped("the other process makes no progress; going on without the lock, which does no harm"))
+            listener(Message("the other process makes no progress; going on without the lock, which does no harm"))
         except (OSError, NotImplementedError) as exc:
-            listener(Stepped(f"the lock can't be taken here ({exc}); going on without it, which does no harm"))
+            listener(Message(f"the lock can't be taken here ({exc}); going on without it, which does no harm"))
         break
     try:
         yield lock.is_locked

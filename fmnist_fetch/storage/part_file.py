@@ -23,7 +23,7 @@ from typing import BinaryIO
 from fmnist_fetch.errors import PartFileReplacedError, disk
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.storage.atomic import Stamp, publish, stamp, write_all
-from fmnist_fetch.storage.writeback import Behind
+from fmnist_fetch.storage.writeback import Writeback
 
 MANY = 128
 MAX_RIVALS = 5
@@ -38,7 +38,7 @@ class PartFile:
         self.path = path
         self.file = file
         self.part = path.with_name(path.name + ".part")
-        self._open: Behind | None = None
+        self._open: Writeback | None = None
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._good: set[int] = set()
@@ -53,7 +53,7 @@ class PartFile:
         """
         with suppress(OSError), self._lock:
             self._good = set()
-            self._open = self._open or Behind(_open_existing(self.part))
+            self._open = self._open or Writeback(_open_existing(self.part))
             self._good = good_pieces(self._open.file, self.file)
         scan(self.path, self.file, lambda index, data: index in self._good or self.put(index, data))
         self._close_if_many()
@@ -167,7 +167,7 @@ class PartFile:
             return right
 
         with old:
-            self._open = Behind(new)
+            self._open = Writeback(new)
             self._good = good_pieces(old, self.file, copy)
         if len(self._good) < len(self.file.pieces):
             raise PartFileReplacedError(self.part)
@@ -186,7 +186,7 @@ class PartFile:
                     behind.close()
                     self._closed_with = stamp(behind.file)
 
-    def _opened(self) -> Behind:
+    def _opened(self) -> Writeback:
         """The open file; one that has pieces of ours is never made anew. Raises PartFileReplacedError, OSError."""
         if self._open is None:
             try:
@@ -198,7 +198,7 @@ class PartFile:
             if self._good and stamp(file) != self._closed_with and not self._good <= good_pieces(file, self.file):
                 file.close()
                 raise PartFileReplacedError(self.part)
-            self._open = Behind(file)
+            self._open = Writeback(file)
         return self._open
 
     def _held_path(self, index: int) -> Path:
@@ -259,10 +259,13 @@ def good_pieces(stored: BinaryIO, file: DataFile, check: Callable[[int, memoryvi
 
 def verified(path: Path, size: int, sha256: str) -> Stamp | None:
     """The stamp of the file at PATH if it has SIZE bytes and this digest. What can't be read does not verify."""
-    with suppress(OSError), open(path, "rb", buffering=0) as file:
-        found = stamp(file)
-        if found.size == size and hashlib.file_digest(file, "sha256").hexdigest() == sha256:
-            return found
+    with suppress(OSError):
+        if path.stat().st_size != size:  # a pipe is never opened: it would be waited for
+            return None
+        with open(path, "rb", buffering=0) as file:
+            found = stamp(file)
+            if found.size == size and hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+                return found
     return None
 
 

@@ -15,7 +15,7 @@ STRETCH = 8 * 1024 * 1024
 LARGE = 256 * 1024 * 1024
 
 
-class Behind:
+class Writeback:
     """Syncs FILE in a thread of its own, 8 MiB or more at a time; `close` raises the OSError that this met with."""
 
     def __init__(self, file: BinaryIO) -> None:

@@ -15,7 +15,7 @@ from fmnist_fetch.concurrency import ahead
 from fmnist_fetch.errors import FormatError, IntegrityError, disk
 from fmnist_fetch.manifest.model import Payload
 from fmnist_fetch.storage.atomic import Seal, stamp, write_atomically
-from fmnist_fetch.storage.writeback import Behind
+from fmnist_fetch.storage.writeback import Writeback
 
 
 def _fastest() -> ModuleType:
@@ -48,7 +48,7 @@ def unpack(
     ARRIVING raises. TARGET is only replaced by a payload that is right.
     """
     digest = hashlib.sha256()
-    with write_atomically(target, payload.size) as out, Behind(out) as behind:
+    with write_atomically(target, payload.size) as out, Writeback(out) as behind:
         for data in by_way_of(ahead(stream(packed, payload.size, arriving))):
             digest.update(data)
             behind.write(data)

@@ -17,7 +17,7 @@ from fmnist_fetch.manifest.idx import LONGEST_HEADER, IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.storage.atomic import Seal, Stamp, copy_within, stamp, write_atomically
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.writeback import STRETCH, Behind
+from fmnist_fetch.storage.writeback import STRETCH, Writeback
 from fmnist_fetch.tensors.statistics import statistics
 from fmnist_fetch.tensors.tensor_file import in_order, metadata, native, preamble
 
@@ -61,7 +61,7 @@ class Assembly:
         skip = file.payload.header.offset
         with disk(self._layout.tensors, self._needed), open(self._opened().name, "r+b", buffering=0) as out:
             out.seek(self._places[file.tensor])
-            with Behind(out) as behind:
+            with Writeback(out) as behind:
                 for data in payload:
                     values = memoryview(data)[skip:]
                     skip -= len(data) - len(values)
@@ -81,7 +81,7 @@ class Assembly:
         digests = {name: seal.sha256 for name, seal in seals.items()}
         start = preamble(headers, metadata(self._manifest, digests, *_statistics(self._manifest, self._layout)))
         out = self._opened()
-        with disk(self._layout.tensors, self._needed), Behind(out) as behind:
+        with disk(self._layout.tensors, self._needed), Writeback(out) as behind:
             behind.write(start)
             for name in in_order(headers):
                 if name in self._placed:
@@ -150,7 +150,7 @@ def _statistics(manifest: Manifest, layout: Layout) -> tuple[float | None, float
         return statistics(iter(lambda: payload.read(_STEP), b""))
 
 
-def _taken_over(payload: BinaryIO, header: IdxHeader, behind: Behind, verified: Stamp | None) -> bool:
+def _taken_over(payload: BinaryIO, header: IdxHeader, behind: Writeback, verified: Stamp | None) -> bool:
     """Copy the values of the IDX file PAYLOAD as it is, if it is still the VERIFIED one; tell whether that was done."""
     if header.itemsize > 1 or verified is None or stamp(payload) != verified:
         return False
@@ -165,7 +165,7 @@ def _taken_over(payload: BinaryIO, header: IdxHeader, behind: Behind, verified: 
     return False
 
 
-def _copy(payload: BinaryIO, header: IdxHeader, behind: Behind) -> str:
+def _copy(payload: BinaryIO, header: IdxHeader, behind: Writeback) -> str:
     """Copy the values of the IDX file PAYLOAD, little-endian; return the file's SHA-256."""
     digest = hashlib.sha256(payload.read(header.offset))
     while data := payload.read(_STEP):

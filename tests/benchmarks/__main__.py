@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks import machine, network, report, roots, size, use
 from benchmarks.measure import UnavailableError
 from benchmarks.table import FASHION, Bench, Maker, Table
-from fmnist_fetch.pipeline.status import survey
+from fmnist_fetch.pipeline.status import inspect
 from fmnist_fetch.storage.layout import Layout
 
 HERE = Path(__file__).parent
@@ -36,9 +36,9 @@ MAKERS: dict[int, tuple[Maker, ...]] = {
 def main() -> int:
     """Make the tables, print them as they come, and write all of them down; 1 if a row of ours failed."""
     options = parse()
-    # Ended by SIGTERM too, servers and namespaces are put away.
+    # DownloadEnded by SIGTERM too, servers and namespaces are put away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if not survey(FASHION, Layout(options.root, FASHION)).complete:
+    if not inspect(FASHION, Layout(options.root, FASHION)).complete:
         print(f"error: {options.root} is not complete\nhint: make data ROOT={options.root}", file=sys.stderr)
         return 1
     load = machine.load()

@@ -20,7 +20,7 @@ from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.manifest.toml import dumps, loads
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.http import HttpMirror
+from fmnist_fetch.sources.http import HttpSource
 from worlds import IMAGES, World, small
 
 SEED = 1707
@@ -121,7 +121,7 @@ def test_of_a_thousand_answers_none_gives_other_than_bytes_or_a_source_error() -
     file = data.manifest.files[1]
     right = data.files[file.name]
     dice = random.Random(SEED)
-    with Mirror(data.files) as mirror, contextlib.closing(HttpMirror(mirror.url, Tier.USER).open()) as source:
+    with Mirror(data.files) as mirror, contextlib.closing(HttpSource(mirror.url, Tier.USER).open()) as source:
         for number in range(1000):
             mirror.faults = [Raw(answer(dice, right, PASSING + FINAL))]
             ask_once(source.read, file, number)
@@ -143,7 +143,7 @@ def ask_once(read: Callable[[DataFile, Span], bytes], file: DataFile, number: in
 def test_any_bytes_at_all_are_bytes_or_a_source_error(fuzzed: Mirror, raw: bytes, start: int) -> None:
     file = small().manifest.files[1]
     fuzzed.faults = [Raw(raw)]
-    with contextlib.closing(HttpMirror(fuzzed.url, Tier.USER).open()) as source:
+    with contextlib.closing(HttpSource(fuzzed.url, Tier.USER).open()) as source:
         ask_once(source.read, file, start)
 
 

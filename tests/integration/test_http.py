@@ -31,7 +31,7 @@ from faults import (
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.http import HttpMirror, HttpSource, redact
+from fmnist_fetch.sources.http import HttpConnection, HttpSource, redact
 from samples import Sample, all_of
 
 BASE = "https://mirror.example/mine/"
@@ -52,7 +52,7 @@ class Asked:
         self.file = sample.file()
         self.data = sample.files[self.file.name]
         self.url = BASE + self.file.name
-        self.mirror = HttpMirror(BASE, Tier.MIRROR)
+        self.mirror = HttpSource(BASE, Tier.MIRROR)
         self.source = self.mirror.open()
         self._wire = wire
 
@@ -138,7 +138,7 @@ def test_a_206_of_a_file_of_another_size_is_data_which_the_digests_judge(asked: 
 def test_no_nonsense_in_a_content_range_puts_bytes_in_a_wrong_place(kind: str, sample: Sample) -> None:
     file = sample.file()
     with Mirror(sample.files, faults=[ContentRange(CONTENT_RANGES[kind])]) as mirror:
-        source, data = HttpMirror(mirror.url, Tier.USER).open(), b""
+        source, data = HttpSource(mirror.url, Tier.USER).open(), b""
         with suppress(SourceError):
             data = source.read(file, SPAN)
         assert sample.files[file.name][2000:5000].startswith(data)
@@ -163,7 +163,7 @@ def test_a_206_that_is_too_long_is_not_read_past_the_span(asked: Asked) -> None:
 def test_a_body_without_end_is_not_read_past_the_span(sample: Sample) -> None:
     file = sample.file()
     with Mirror(sample.files, faults=[Endless()]) as mirror:
-        source = HttpMirror(mirror.url, Tier.USER).open()
+        source = HttpSource(mirror.url, Tier.USER).open()
         assert all_of(source, file, SPAN) == sample.files[file.name][2000:5000]
         source.close()
         assert mirror.served < 1_000_000
@@ -344,7 +344,7 @@ def test_every_failure_of_the_library_is_told_in_the_words_of_the_network(
 
 def test_a_mirror_that_refuses_connections_is_told(sample: Sample) -> None:
     with refusing() as url, pytest.raises(SourceError, match=f"{url} refuses connections") as caught:
-        HttpMirror(url, Tier.USER).open().read(sample.file(), SPAN)
+        HttpSource(url, Tier.USER).open().read(sample.file(), SPAN)
     assert not caught.value.permanent
     assert caught.value.hint == "Check the network, then run the same command again."
 
@@ -352,7 +352,7 @@ def test_a_mirror_that_refuses_connections_is_told(sample: Sample) -> None:
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_mirror_that_hangs_up_without_an_answer_is_told(reset: bool, sample: Sample) -> None:
     with Mirror(sample.files, faults=[HangUp(reset=reset)]) as mirror:
-        source = HttpMirror(mirror.url, Tier.USER).open()
+        source = HttpSource(mirror.url, Tier.USER).open()
         with pytest.raises(SourceError, match=r"hung up without an answer|reset the connection"):
             source.read(sample.file(), SPAN)
         source.close()
@@ -362,7 +362,7 @@ def test_a_certificate_that_nobody_vouches_for_is_permanent_and_hints_at_the_bun
     sample: Sample, tmp_path: Path
 ) -> None:
     with Mirror(sample.files, certificate=self_signed(tmp_path)) as mirror:
-        source = HttpMirror(mirror.url, Tier.USER).open()
+        source = HttpSource(mirror.url, Tier.USER).open()
         with pytest.raises(SourceError, match="its certificate is not trusted") as caught:
             source.read(sample.file(), SPAN)
         source.close()
@@ -376,7 +376,7 @@ def test_a_bundle_that_vouches_for_it_is_heeded(
     certificate = self_signed(tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.cert))
     with Mirror(sample.files, certificate=certificate) as mirror:
-        source = HttpMirror(mirror.url, Tier.USER).open()
+        source = HttpSource(mirror.url, Tier.USER).open()
         assert all_of(source, sample.file(), SPAN) == sample.files[sample.file().name][2000:5000]
         source.close()
 
@@ -385,7 +385,7 @@ def test_a_proxy_of_the_environment_is_used(sample: Sample, monkeypatch: pytest.
     with Mirror(sample.files) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
-        source = HttpMirror("http://dataset.invalid/", Tier.USER).open()
+        source = HttpSource("http://dataset.invalid/", Tier.USER).open()
         assert all_of(source, sample.file(), SPAN) == sample.files[sample.file().name][2000:5000]
         source.close()
         assert proxy.served == 3000
@@ -414,7 +414,7 @@ class Gatekeeper(BaseHTTPRequestHandler):
 def test_a_cookie_that_comes_with_a_redirect_is_brought_back(sample: Sample) -> None:
     with HTTPServer(("127.0.0.1", 0), Gatekeeper) as server:
         Thread(target=server.serve_forever).start()
-        source = HttpMirror(f"http://127.0.0.1:{server.server_port}/", Tier.USER).open()
+        source = HttpSource(f"http://127.0.0.1:{server.server_port}/", Tier.USER).open()
         try:
             assert source.read(sample.file(), SPAN) == b"good"
         finally:
@@ -438,7 +438,7 @@ def test_what_a_users_netrc_says_is_told_to_that_server_only(
 def test_one_connection_serves_request_after_request(sample: Sample) -> None:
     file = sample.file()
     with Mirror(sample.files) as mirror:
-        source = HttpMirror(mirror.url, Tier.USER).open()
+        source = HttpSource(mirror.url, Tier.USER).open()
         for start in range(0, 10_000, 1000):
             span = Span(start, start + 1000)
             assert all_of(source, file, span) == sample.files[file.name][slice(*span)]
@@ -449,7 +449,7 @@ def test_one_connection_serves_request_after_request(sample: Sample) -> None:
 def test_a_span_that_is_given_up_costs_little_more_than_what_was_read(sample: Sample) -> None:
     big = {"train-images-idx.gz": sample.files["train-images-idx.gz"]}
     with Mirror(big, faults=[Lockstep()]) as mirror:
-        source = HttpMirror(mirror.url, Tier.USER).open()
+        source = HttpSource(mirror.url, Tier.USER).open()
         assert source.read(sample.file(), Span(0, 100)) == big["train-images-idx.gz"][:100]
         assert [tuple(span) for span in mirror.asked] == [(0, 100)]
         source.close()
@@ -458,7 +458,7 @@ def test_a_span_that_is_given_up_costs_little_more_than_what_was_read(sample: Sa
 def test_a_read_under_way_is_ended_from_another_thread(sample: Sample) -> None:
     errors: list[SourceError] = []
     with Mirror(sample.files, faults=[StallAfter(100)]) as mirror:
-        source = HttpMirror(mirror.url, Tier.USER).open()
+        source = HttpSource(mirror.url, Tier.USER).open()
         assert source.read(sample.file(), SPAN) == sample.files[sample.file().name][2000:2100]
 
         def go_on() -> None:
@@ -479,7 +479,7 @@ def test_a_read_under_way_is_ended_from_another_thread(sample: Sample) -> None:
 
 def test_a_source_that_was_stopped_asks_no_more(sample: Sample) -> None:
     with Mirror(sample.files) as mirror:
-        source = HttpMirror(mirror.url, Tier.USER).open()
+        source = HttpSource(mirror.url, Tier.USER).open()
         source.stop()
         with pytest.raises(SourceError, match="stopped"):
             source.read(sample.file(), SPAN)
@@ -496,7 +496,7 @@ def test_a_source_that_was_stopped_asks_no_more(sample: Sample) -> None:
     ],
 )
 def test_a_files_url_is_the_base_and_its_name(base: str, url: str) -> None:
-    assert HttpMirror(base, Tier.USER).file_url("x.gz") == url
+    assert HttpSource(base, Tier.USER).file_url("x.gz") == url
 
 
 @pytest.mark.parametrize(
@@ -509,12 +509,12 @@ def test_a_files_url_is_the_base_and_its_name(base: str, url: str) -> None:
     ],
 )
 def test_secrets_are_not_shown(url: str, shown: str) -> None:
-    assert redact(url) == HttpMirror(url, Tier.USER).name == shown
+    assert redact(url) == HttpSource(url, Tier.USER).name == shown
 
 
 def test_no_secret_of_a_url_is_in_an_error(sample: Sample) -> None:
     with refusing() as url:
         secret = url.replace("http://", "http://me:secret@") + "x?token=secret"
         with pytest.raises(SourceError) as caught:
-            HttpSource(HttpMirror(secret, Tier.USER)).read(sample.file(), SPAN)
+            HttpConnection(HttpSource(secret, Tier.USER)).read(sample.file(), SPAN)
     assert "secret" not in caught.value.message

@@ -32,8 +32,8 @@ import sys
 from pathlib import Path
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.commands.serve.server import serve
-from fmnist_fetch.commands.serve.files import Shelf
-shelf = Shelf(Path(sys.argv[1]), [find(name) for name in sys.argv[2:]])
+from fmnist_fetch.commands.serve.files import ServedFiles
+shelf = ServedFiles(Path(sys.argv[1]), [find(name) for name in sys.argv[2:]])
 serve(shelf, "127.0.0.1", 0, lambda sentence: print(sentence, flush=True))
 """
 IMAGES = "train-images-idx.gz"

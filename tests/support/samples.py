@@ -29,8 +29,7 @@ from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
 from fmnist_fetch.manifest.toml import dumps
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
-from fmnist_fetch.sources.base import Source
-from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.sources.base import Connection, FetchOptions
 from fmnist_fetch.storage.atomic import Seal
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.tensors.writer import Assembly
@@ -56,7 +55,7 @@ EMPTY = Manifest(
 HOME_OF_PACKAGE = Path(fmnist_fetch.__file__).parents[1]
 
 
-def all_of(source: Source, file: DataFile, span: Span) -> bytes:
+def all_of(source: Connection, file: DataFile, span: Span) -> bytes:
     """Read on until SPAN is complete, as a worker does."""
     data = b""
     while len(data) < span.length:
@@ -146,9 +145,9 @@ class Sample:
 
     def fetch(self, root: Path, *mirrors: str, patience: float = 5.0, events: list[Event] | None = None) -> Report:
         """Bring it to ROOT, from these mirrors only."""
-        choice = Choice(tuple(mirrors), only_mirrors=True)
+        choice = FetchOptions(tuple(mirrors), only_mirrors=True, patience=patience)
         listener = silent if events is None else events.append
-        return prepare(self.manifest, self.layout(root), choice, patience=patience, listener=listener)
+        return prepare(self.manifest, self.layout(root), choice, listener=listener)
 
 
 def lay(folder: Path, files: Mapping[str, bytes]) -> Path:

@@ -15,15 +15,15 @@ from typing import Literal
 
 from faults import payload
 from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.ledger import Ledger
-from fmnist_fetch.download.order import Order
-from fmnist_fetch.download.scheduler import Policy
-from fmnist_fetch.download.segments import Plan, Task
+from fmnist_fetch.download.ledger import Transfer
+from fmnist_fetch.download.order import Attempt
+from fmnist_fetch.download.scheduler import Scheduler
+from fmnist_fetch.download.segments import Segment, SegmentQueue
 from fmnist_fetch.errors import FetchError, SourceError
 from fmnist_fetch.events import Event
 from fmnist_fetch.manifest.model import PIECE_LENGTH, DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span, cut
-from fmnist_fetch.sources.base import Source, Tier
+from fmnist_fetch.sources.base import Connection, Tier
 from fmnist_fetch.storage.part_file import PartFile
 from worlds import sha256
 
@@ -55,7 +55,7 @@ class SimOrigin:
     asked: int = 0
     lacks: set[int] = field(default_factory=set)
 
-    def open(self) -> Source:
+    def open(self) -> Connection:
         """Nothing is opened here: the simulation asks for moods."""
         raise AssertionError
 
@@ -128,10 +128,10 @@ class World:
             for index in indices:
                 start, stop = part.file.pieces[index].span
                 assert part.put(index, data[start:stop])
-        self.plan = Plan(self.files, good, self.held)
+        self.plan = SegmentQueue(self.files, good, self.held)
         patience = Patience(self.patience, self.now)
-        self.policy = Policy(self.plan, self.origins, self.jobs, patience, self.dice.random)
-        self.ledger = Ledger(self.policy, self.parts, self.events.append, lambda: self.now)
+        self.policy = Scheduler(self.plan, self.origins, self.jobs, patience, self.dice.random)
+        self.ledger = Transfer(self.policy, self.parts, self.events.append, lambda: self.now)
         self.queue: list[tuple[float, int, Iterator[float]]] = []
         self.idle: list[int] = []
         self.workers = 0
@@ -180,7 +180,7 @@ class World:
                 else:
                     assert not there.strip(b"\0"), f"piece {index} of {part.file.name} was written and is not good"
 
-    def _covered(self, tasks: list[Task]) -> list[tuple[int, int]]:
+    def _covered(self, tasks: list[Segment]) -> list[tuple[int, int]]:
         return [(task.file, index) for task in tasks for index in range(task.start // PIECE, -(-task.stop // PIECE))]
 
     def _hire(self) -> None:
@@ -219,7 +219,7 @@ class World:
         if wait is not None:
             self._push(wait, steps)
 
-    def _work(self, worker: int, order: Order) -> Iterator[float]:
+    def _work(self, worker: int, order: Attempt) -> Iterator[float]:
         """One attempt, as transfer.py makes it; yields the seconds that each read takes."""
         origin, number = self.origins[order.origin], order.task.file
         mood = Mood("gone") if number in origin.lacks else origin.mood()

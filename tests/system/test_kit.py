@@ -18,7 +18,7 @@ from fmnist_fetch.commands.kit.pack import EXTRAS, TOP, Kit, Project, changes, m
 from fmnist_fetch.commands.kit.tarball import Entry, write_tar
 from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, UsageError
-from fmnist_fetch.events import Event, Stepped, silent
+from fmnist_fetch.events import Event, Message, silent
 from samples import HOME_OF_PACKAGE, Sample, command_line, disk_of, flipped, lay, sha256
 
 HERE = Target.parse(None, None)
@@ -235,7 +235,7 @@ def test_long_steps_are_told(project: Project, sample: Sample, complete: Path, t
     data = mirror(sample.manifest, sample.layout(complete))
     house = wheelhouse(list(large.iterdir()), HERE)
     pack(tmp_path / "kit.tar", project, data, house, HERE.words, None, events.append)
-    told = [event.sentence for event in events if isinstance(event, Stepped)]
+    told = [event.sentence for event in events if isinstance(event, Message)]
     assert [sentence.partition(" ")[0] for sentence in told] == ["hashing", "packing:", "packing:"]
 
 

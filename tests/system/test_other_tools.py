@@ -10,7 +10,7 @@ import pytest
 
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.pipeline.prepare import prepare
-from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 from samples import lay, python
 from worlds import NAMES, dataset, sha256
@@ -86,7 +86,7 @@ def data(manifest: Manifest, tmp_path: Path) -> Path:
     """A root with it, where the book looks for it too, and the caches of Keras and Paddle in this test's home."""
     root = Path("../data").resolve()
     stick = lay(tmp_path / "stick", SAMPLE.files)
-    choice = Choice((str(stick),), only_mirrors=True)
+    choice = FetchOptions((str(stick),), only_mirrors=True)
     prepare(manifest, Layout(root, manifest), choice, also=list(manifest.caches))
     return root
 

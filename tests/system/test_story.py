@@ -13,8 +13,8 @@ from fmnist_fetch.errors import FetchError, IntegrityError, SourceError
 from fmnist_fetch.events import Attempted, Event
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.prepare import prepare
-from fmnist_fetch.pipeline.status import survey
-from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.pipeline.status import inspect
+from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.part_file import PartFile, scan
 from fmnist_fetch.tensors.arrays import load
 from samples import PIECE, Sample, disk_of, ended, flipped, gz, lay, make, python, sha256, started, watched
@@ -93,7 +93,7 @@ def test_an_interrupted_run_is_resumed_and_asks_only_for_what_is_missing(
         mirror.faults, before = [], mirror.served
         sample.fetch(root, mirror.url)
         assert mirror.served - before == left - kept
-    assert survey(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.manifest, sample.layout(root)).complete
 
 
 def spoil_the_held(sample: Sample, root: Path) -> int:
@@ -121,7 +121,7 @@ def test_what_came_of_a_piece_is_kept_too_and_does_no_harm_where_it_is_wrong(
         sample.fetch(root, mirror.url)
         # A wrong beginning is found out when its piece is whole, and costs that piece once more, not what follows it.
         assert mirror.served - before == left - kept + again
-    assert survey(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.manifest, sample.layout(root)).complete
     assert not list(sample.layout(root).raw.glob(".*.held"))
 
 
@@ -184,7 +184,7 @@ def test_a_flipped_byte_in_an_unpacked_or_a_tensor_file_costs_no_network(
         sample.fetch(complete, mirror.url)
         assert mirror.connections == 0
     assert path.read_bytes() == before
-    assert survey(sample.manifest, layout).complete
+    assert inspect(sample.manifest, layout).complete
 
 
 def test_a_file_that_is_gone_comes_back_alone(sample: Sample, complete: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_file_that_is_gone_comes_back_alone(sample: Sample, complete: Path) ->
         sample.fetch(complete, mirror.url)
         assert {line.name for line in mirror.journal} == {file.name}
         assert mirror.served == file.size
-    assert survey(sample.manifest, layout).complete
+    assert inspect(sample.manifest, layout).complete
 
 
 def test_a_complete_dataset_stays_complete_without_its_packed_files(sample: Sample, complete: Path) -> None:
@@ -224,7 +224,7 @@ def test_sources_are_asked_in_order_the_users_then_local_copies_then_mirrors(sam
     with Mirror(sample.files) as mirror:
         manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).manifest
         # With one worker, what is told in order was done in order.
-        prepare(manifest, sample.layout(root), Choice((str(user),)), jobs=1, listener=events.append)
+        prepare(manifest, sample.layout(root), FetchOptions((str(user),), jobs=1), listener=events.append)
         # The mirror is asked for what nobody else had, and for nothing else.
         assert mirror.served == sample.size - train.size - labels_.size
     assert sources_of(events) == [str(user), str(local), mirror.url]
@@ -250,7 +250,7 @@ def test_a_broken_local_copy_yields_its_good_pieces(sample: Sample, root: Path) 
         # Two damaged pieces; of the last, cut short, what the copy has is taken on trust until it is whole.
         assert ranges[:2] == [(1000, 2000), (7000, 8000)]
         assert sum(line.sent for line in mirror.of(file.name)) <= 2 * PIECE + file.pieces[-1].span.length + 300
-    assert survey(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.manifest, sample.layout(root)).complete
     assert (local / file.name).read_bytes() == damaged
 
 
@@ -262,7 +262,7 @@ def test_a_copy_in_another_wrapper_is_taken_by_its_payload_and_no_socket_is_open
         manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).manifest
         prepare(manifest, sample.layout(root))
         assert mirror.connections == 0
-    assert survey(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.manifest, sample.layout(root)).complete
 
 
 def test_offline_takes_local_copies_and_opens_no_socket(sample: Sample, root: Path, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_only_mirrors_asks_nobody_else(sample: Sample, root: Path) -> None:
     local = lay(root.parent / "local", sample.files)
     with Mirror(sample.files) as ours, Mirror(sample.files) as other:
         manifest = sample.changed(mirrors=(other.url,), local=(str(local),)).manifest
-        prepare(manifest, sample.layout(root), Choice((ours.url,), only_mirrors=True))
+        prepare(manifest, sample.layout(root), FetchOptions((ours.url,), only_mirrors=True))
         assert other.connections == 0
         assert ours.served == sample.size
 
@@ -308,10 +308,10 @@ def test_a_piece_that_one_mirror_has_wrong_comes_from_another(sample: Sample, ro
     with Mirror(sample.files, faults=wrong) as first, Mirror(sample.files) as second:
         manifest = sample.changed(mirrors=(second.url,)).manifest
         # The user's mirror comes first, so that it is the one that is asked for the piece it has wrong.
-        report = prepare(manifest, sample.layout(root), Choice((first.url,)))
+        report = prepare(manifest, sample.layout(root), FetchOptions((first.url,)))
         assert report.wrong_pieces == 1
         assert (2000, 3000) in second.asked
-    assert survey(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.manifest, sample.layout(root)).complete
 
 
 def test_a_file_that_is_cut_off_on_its_mirror_yields_its_good_pieces(sample: Sample, root: Path) -> None:
@@ -326,7 +326,7 @@ def test_a_file_that_is_cut_off_on_its_mirror_yields_its_good_pieces(sample: Sam
     with Mirror(sample.files) as better:
         sample.fetch(root, better.url)
         assert better.served <= left
-    assert survey(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.manifest, sample.layout(root)).complete
 
 
 def test_a_mirror_that_switches_in_the_middle_costs_nothing_that_was_good(sample: Sample, root: Path) -> None:
@@ -346,7 +346,7 @@ def test_a_dataset_with_neither_pinned_payloads_nor_pieces_gets_there_too(packed
         assert mirror.served == plain.size
         plain.fetch(root, mirror.url)
         assert mirror.served == plain.size
-    assert survey(plain.manifest, plain.layout(root)).complete
+    assert inspect(plain.manifest, plain.layout(root)).complete
 
 
 MEASURED = """

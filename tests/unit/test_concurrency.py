@@ -7,21 +7,21 @@ from functools import partial
 
 import pytest
 
-from fmnist_fetch.concurrency import ahead, cores, together
+from fmnist_fetch.concurrency import ahead, cores, run_parallel
 
 
 def test_results_come_in_the_order_of_their_jobs() -> None:
-    assert together([partial(pow, number, 2) for number in range(50)]) == [number * number for number in range(50)]
+    assert run_parallel([partial(pow, number, 2) for number in range(50)]) == [number * number for number in range(50)]
 
 
 def test_nothing_to_do_is_done() -> None:
-    assert together([]) == []
+    assert run_parallel([]) == []
 
 
 @pytest.mark.skipif(cores() < 2, reason="needs two cores")
 def test_two_jobs_run_at_once() -> None:
     both = threading.Barrier(2)
-    assert sorted(together([lambda: both.wait(30), lambda: both.wait(30)])) == [0, 1]
+    assert sorted(run_parallel([lambda: both.wait(30), lambda: both.wait(30)])) == [0, 1]
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -31,7 +31,7 @@ def test_what_a_job_raises_is_raised_and_its_threads_are_gone(number: int) -> No
 
     before = threading.active_count()
     with pytest.raises(ValueError, match=str(number)):
-        together([fail if place == number else lambda: 0 for place in range(4)])
+        run_parallel([fail if place == number else lambda: 0 for place in range(4)])
     assert threading.active_count() == before
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fmnist_fetch.commands.arguments import add_verb, size
 from fmnist_fetch.console.output import say
-from fmnist_fetch.events import Listener, Stepped
+from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.storage.layout import Layout
 
@@ -39,7 +39,7 @@ def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     checkout = Path(__file__).parents[3]
     project = pack.Project.at(checkout)
     for name in pack.changes(checkout):
-        tell(Stepped(f"note: {name} is packed as committed, without its later changes"))
+        tell(Message(f"note: {name} is packed as committed, without its later changes"))
     manifest = find(DATASET)
     data = pack.mirror(manifest, Layout(options.root, manifest))
     wheels = []

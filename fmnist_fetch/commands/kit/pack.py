@@ -17,7 +17,7 @@ from fmnist_fetch.commands.kit.check import MIRROR, SUMS, TARGET, WHEELS
 from fmnist_fetch.commands.kit.tarball import Entry, write_tar
 from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.errors import FetchError, IntegrityError, UsageError
-from fmnist_fetch.events import Listener, Stepped
+from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.storage.part_file import verifies
@@ -142,7 +142,7 @@ def pack(
     for name, count in Counter([SUMS, *(entry.name for entry in entries)]).items():
         if count > 1:
             raise UsageError(f"the project has a file {name} of its own", hint="Give it another name, and commit that.")
-    listener(Stepped(f"hashing {len(entries)} files"))
+    listener(Message(f"hashing {len(entries)} files"))
     entries.append(Entry(SUMS, _sums(entries)))
     size = sum(entry.size for entry in entries)
     placed = [entry._replace(name=f"{TOP}/{entry.name}") for entry in entries]
@@ -179,7 +179,7 @@ def _meter(total: int, listener: Listener) -> Callable[[int], None]:
         done += count
         if done - said >= EVERY:
             said = done
-            listener(Stepped(f"packing: {done / 1e6:.0f} of {total / 1e6:.0f} MB"))
+            listener(Message(f"packing: {done / 1e6:.0f} of {total / 1e6:.0f} MB"))
 
     return advance
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from fmnist_fetch.commands.kit.check import digest_of
 from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.errors import FetchError, SourceError, disk
-from fmnist_fetch.events import Listener, Stepped
+from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.storage.atomic import write_all, write_atomically
 
 # pip takes up a broken download where it ended (since 25.1), and asks again when it is not answered.
@@ -113,7 +113,7 @@ class Store:
         raise SourceError(f"pip could not bring {wheel.name} from {wheel.url}: {complaint}", hint=_AGAIN)
 
     def _tell(self, sentence: str) -> None:
-        self._listener(Stepped(sentence))
+        self._listener(Message(sentence))
 
 
 def choose(requirements: Sequence[str], target: Target, torch_index: str = "") -> set[Wheel]:

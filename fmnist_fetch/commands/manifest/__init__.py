@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmnist_fetch.commands.arguments import add_verb, size
-from fmnist_fetch.commands.manifest.naming import Place
+from fmnist_fetch.commands.manifest.naming import FileRole
 from fmnist_fetch.console.formatting import counted, table
 from fmnist_fetch.console.formatting import size as sized
 from fmnist_fetch.console.output import give, say
 from fmnist_fetch.errors import DiskError, UsageError
-from fmnist_fetch.events import Listener, Stepped
+from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.manifest.model import LARGEST_PIECE, PIECE_LENGTH, ROLES
 from fmnist_fetch.manifest.toml import dumps
 from fmnist_fetch.manifest.validation import is_word
@@ -22,7 +22,7 @@ from fmnist_fetch.storage.atomic import write_all, write_atomically
 from fmnist_fetch.storage.layout import user_path
 
 if TYPE_CHECKING:
-    from fmnist_fetch.commands.manifest.author import Wishes
+    from fmnist_fetch.commands.manifest.author import ManifestOptions
     from fmnist_fetch.commands.manifest.idxfile import IdxFile
 
 STDOUT = "-"
@@ -99,7 +99,7 @@ def _manifest(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     out = _out(options, name)
     drafted = draft(folder, _wishes(options, name))
     for note in drafted.notes:
-        tell(Stepped(f"note: {note}"))
+        tell(Message(f"note: {note}"))
     text = dumps(drafted.manifest)
     if out is None:
         give(text)
@@ -117,10 +117,10 @@ def _manifest(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     }
 
 
-def _wishes(options: argparse.Namespace, name: str) -> "Wishes":
-    from fmnist_fetch.commands.manifest.author import Wishes
+def _wishes(options: argparse.Namespace, name: str) -> "ManifestOptions":
+    from fmnist_fetch.commands.manifest.author import ManifestOptions
 
-    return Wishes(
+    return ManifestOptions(
         name=name,
         title=_text(options.title),
         licence=_text(options.licence),
@@ -190,7 +190,7 @@ def _text(value: str) -> str:
     return value
 
 
-def _place(text: str) -> tuple[str, Place]:
+def _place(text: str) -> tuple[str, FileRole]:
     """The file name and the place in SPLIT:ROLE=NAME; raises UsageError."""
     place, _, name = text.partition("=")
     split, _, role = place.partition(":")
@@ -199,4 +199,4 @@ def _place(text: str) -> tuple[str, Place]:
             f"--file {text} is not SPLIT:ROLE=NAME",
             hint="SPLIT is a lower-case word such as train, ROLE is images or labels: --file train:images=NAME",
         )
-    return name, Place(split, role)
+    return name, FileRole(split, role)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from fmnist_fetch.commands.manifest.collect import collect
 from fmnist_fetch.commands.manifest.idxfile import IdxFile
-from fmnist_fetch.commands.manifest.naming import Place
+from fmnist_fetch.commands.manifest.naming import FileRole
 from fmnist_fetch.errors import FormatError, UsageError
 from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.manifest.model import PIECE_LENGTH, Manifest
@@ -20,7 +20,7 @@ from fmnist_fetch.tensors.statistics import statistics
 MOST_CLASSES_GUESSED = 1000
 
 
-class Wishes(NamedTuple):
+class ManifestOptions(NamedTuple):
     """What the author says of the dataset.
 
     `only` holds patterns of the names of its files, all if it is empty; `places` the places of files whose names do not
@@ -33,7 +33,7 @@ class Wishes(NamedTuple):
     classes: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    places: Mapping[str, Place] = MappingProxyType({})
+    places: Mapping[str, FileRole] = MappingProxyType({})
     piece_length: int = PIECE_LENGTH
 
 
@@ -56,7 +56,7 @@ def suggest_name(folder: Path, only: Sequence[str]) -> str:
     return "dataset"
 
 
-def draft(folder: Path, wishes: Wishes) -> Draft:
+def draft(folder: Path, wishes: ManifestOptions) -> Draft:
     """Examine the IDX files in FOLDER and make their manifest, as WISHES say.
 
     Raises UsageError for what WISHES get wrong or leave open, FormatError for files that are damaged or do not fit
@@ -127,7 +127,7 @@ def _check_bases(mirrors: Iterable[str], published: Iterable[str]) -> None:
             )
 
 
-def _rank(place: Place) -> tuple[int, str, str]:
+def _rank(place: FileRole) -> tuple[int, str, str]:
     """Train and test come first, images before labels."""
     order = ("train", "test", "val")
     return order.index(place.split) if place.split in order else len(order), place.split, place.role

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fmnist_fetch.commands.manifest.idxfile import LEAVE_OUT, begins_as_idx
-from fmnist_fetch.commands.manifest.naming import Place, family, guess, payload_name, says_idx
+from fmnist_fetch.commands.manifest.naming import FileRole, family, guess, payload_name, says_idx
 from fmnist_fetch.errors import DiskError, UsageError, disk
 from fmnist_fetch.manifest.validation import is_name
 from fmnist_fetch.storage.layout import is_file
@@ -25,7 +25,7 @@ def home_of_files(folder: Path) -> Path:
         return raw if raw.is_dir() and not any(map(_is_ours, _files(folder))) else folder
 
 
-def collect(folder: Path, only: Sequence[str], named: Mapping[str, Place]) -> tuple[dict[str, Place], list[str]]:
+def collect(folder: Path, only: Sequence[str], named: Mapping[str, FileRole]) -> tuple[dict[str, FileRole], list[str]]:
     """The places of FOLDER's IDX files by file name, and remarks on files left out.
 
     ONLY holds patterns that names must match, NAMED the places of files that the author gave. Where a file lies there
@@ -69,7 +69,7 @@ def _is_ours(path: Path) -> bool:
     return says_idx(path.name) or begins_as_idx(path)
 
 
-def _given(name: str, named: Mapping[str, Place]) -> Place | None:
+def _given(name: str, named: Mapping[str, FileRole]) -> FileRole | None:
     """The place that the author gave the file NAME, by its own name or that of what is packed in it."""
     return named.get(name) or named.get(payload_name(name))
 
@@ -131,9 +131,9 @@ def _likely_role(name: str) -> str:
     return guess(name).role or ("labels" if "idx1" in name.lower() else "images")
 
 
-def _check_alone(places: Mapping[str, Place]) -> None:
+def _check_alone(places: Mapping[str, FileRole]) -> None:
     """No two files at one place; raises UsageError with the way to choose."""
-    holders: dict[Place, str] = {}
+    holders: dict[FileRole, str] = {}
     for name, place in places.items():
         first = holders.setdefault(place, name)
         if first == name:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from fmnist_fetch.commands.manifest.naming import Place, payload_name
+from fmnist_fetch.commands.manifest.naming import FileRole, payload_name
 from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, disk
 from fmnist_fetch.manifest.idx import LONGEST_HEADER, TYPES, IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Payload
@@ -31,7 +31,7 @@ class IdxFile(NamedTuple):
     header: IdxHeader
 
     @classmethod
-    def examine(cls, path: Path, place: Place, piece_length: int) -> Self:
+    def examine(cls, path: Path, place: FileRole, piece_length: int) -> Self:
         """Read the file at PATH, which is to stand at PLACE in its dataset, in pieces of PIECE_LENGTH bytes.
 
         Raises FormatError where it is no IDX file or a damaged one, IntegrityError where another IDX file lies unpacked

@@ -16,7 +16,7 @@ _IDX = re.compile(r"(.*[^a-z0-9])?idx\d*([-_.](u?byte|u?int8|short|int|float|dou
 _PACKED = ".gz"
 
 
-class Place(NamedTuple):
+class FileRole(NamedTuple):
     """Where a file belongs in its dataset; "" where its name does not tell, or tells two things."""
 
     split: str
@@ -33,9 +33,11 @@ def says_idx(name: str) -> bool:
     return _IDX.fullmatch(payload_name(name).lower()) is not None
 
 
-def guess(name: str) -> Place:
+def guess(name: str) -> FileRole:
     """The place that NAME tells of."""
-    return Place(*("".join(found) if len(found) == 1 else "" for found in (_found(SPLITS, name), _found(ROLES, name))))
+    return FileRole(
+        *("".join(found) if len(found) == 1 else "" for found in (_found(SPLITS, name), _found(ROLES, name)))
+    )
 
 
 def family(name: str) -> str:

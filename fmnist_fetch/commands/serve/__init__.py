@@ -26,12 +26,12 @@ def add_verbs(verbs: Any) -> None:
 
 def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     try:
-        from fmnist_fetch.commands.serve.files import Shelf
+        from fmnist_fetch.commands.serve.files import ServedFiles
         from fmnist_fetch.commands.serve.server import serve
     except ModuleNotFoundError as exc:
         hint = "Run: make serve, or pip install 'fmnist-fetch[serve]'"
         raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
     root = root_folder(options.root)
     manifests = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
-    serve(Shelf(root, manifests), options.host, options.port, partial(say, options))
+    serve(ServedFiles(root, manifests), options.host, options.port, partial(say, options))
     return {"root": str(root)}

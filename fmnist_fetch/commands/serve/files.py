@@ -114,7 +114,7 @@ class Item:
         return _Look(inode, changed, now, good.union(found))
 
 
-class Shelf:
+class ServedFiles:
     """The files of MANIFESTS under ROOT by the path of their URL; those of the first one also by their bare names."""
 
     def __init__(self, root: Path, manifests: list[Manifest]) -> None:

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from fmnist_fetch.commands.serve.files import Shelf
+from fmnist_fetch.commands.serve.files import ServedFiles
 from fmnist_fetch.manifest.model import Manifest
 
 _PAGE = """<!doctype html>
@@ -30,13 +30,13 @@ _SECTION = """<h2>{title}: {state}</h2>
 """
 
 
-def line(shelf: Shelf, manifest: Manifest, base: str) -> str:
+def line(shelf: ServedFiles, manifest: Manifest, base: str) -> str:
     """What a student types to get MANIFEST's files from the server at the URL BASE."""
     dataset = "" if manifest is shelf.manifests[0] else f"DATASET={manifest.name} "
     return f"make data {dataset}MIRROR={base.rstrip('/')}{shelf.folder(manifest)}"
 
 
-def state_of(shelf: Shelf, manifest: Manifest) -> str:
+def state_of(shelf: ServedFiles, manifest: Manifest) -> str:
     """How much of MANIFEST's files is verified: "complete", "absent", or a share."""
     good, pieces = 0, 0
     for file in manifest.files:
@@ -46,12 +46,12 @@ def state_of(shelf: Shelf, manifest: Manifest) -> str:
     return "complete" if good == pieces else f"{good} of {pieces} pieces" if good else "absent"
 
 
-def page(shelf: Shelf, base: str) -> str:
+def page(shelf: ServedFiles, base: str) -> str:
     """The page, for a browser that has come to the URL BASE."""
     return _PAGE.format(sections="".join(_section(shelf, manifest, base) for manifest in shelf.manifests))
 
 
-def _section(shelf: Shelf, manifest: Manifest, base: str) -> str:
+def _section(shelf: ServedFiles, manifest: Manifest, base: str) -> str:
     rows = []
     for file in manifest.files:
         path = shelf.folder(manifest) + file.name

@@ -13,7 +13,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from fmnist_fetch.commands.serve.address import addresses, url
-from fmnist_fetch.commands.serve.files import Item, Shelf
+from fmnist_fetch.commands.serve.files import Item, ServedFiles
 from fmnist_fetch.commands.serve.page import line, page, state_of
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.pieces import Span
@@ -26,7 +26,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 
 
-def serve(shelf: Shelf, host: str, port: int, say: Callable[[str], None]) -> None:
+def serve(shelf: ServedFiles, host: str, port: int, say: Callable[[str], None]) -> None:
     """Serve SHELF at HOST and PORT (0: any that is free) until SIGINT or SIGTERM; SAY the addresses.
 
     Raises UsageError where it can't serve there.
@@ -61,7 +61,7 @@ def span_asked(header: str | None, size: int) -> Span | None:
 class Counter:
     """Where requests are answered."""
 
-    def __init__(self, shelf: Shelf, base: str) -> None:
+    def __init__(self, shelf: ServedFiles, base: str) -> None:
         self._shelf = shelf
         self.base = base
 
@@ -127,7 +127,7 @@ def _names(header: str | None, etag: str) -> bool:
     return header is not None and (header.strip() == "*" or etag in re.findall(r'"[^"]*"', header))
 
 
-async def _serve(shelf: Shelf, host: str, port: int, say: Callable[[str], None]) -> None:
+async def _serve(shelf: ServedFiles, host: str, port: int, say: Callable[[str], None]) -> None:
     counter = Counter(shelf, "")
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", counter.answer)
@@ -155,7 +155,7 @@ async def _serve(shelf: Shelf, host: str, port: int, say: Callable[[str], None])
     say("stopped")
 
 
-def _announce(shelf: Shelf, served: list[str], say: Callable[[str], None]) -> None:
+def _announce(shelf: ServedFiles, served: list[str], say: Callable[[str], None]) -> None:
     say(f"serving {shelf.root.absolute()}, read-only, until Ctrl-C; a page for browsers is at {served[0]}")
     for manifest in shelf.manifests:
         if (state := state_of(shelf, manifest)) != "absent" or manifest is shelf.manifests[0]:

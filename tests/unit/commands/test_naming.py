@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fmnist_fetch.commands.manifest.naming import Place, family, guess, payload_name, says_idx
+from fmnist_fetch.commands.manifest.naming import FileRole, family, guess, payload_name, says_idx
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from fmnist_fetch.commands.manifest.naming import Place, family, guess, payload_
 def test_split_and_role_are_what_the_name_says_and_open_where_it_says_none_or_two(
     name: str, place: tuple[str, str]
 ) -> None:
-    assert guess(name) == Place(*place)
+    assert guess(name) == FileRole(*place)
 
 
 @pytest.mark.parametrize(

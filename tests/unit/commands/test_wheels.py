@@ -18,7 +18,7 @@ from faults import payload as noise
 from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.commands.kit.wheels import Store, choose
 from fmnist_fetch.errors import SourceError, UsageError
-from fmnist_fetch.events import Event, Stepped
+from fmnist_fetch.events import Event, Message
 from samples import disk_of, lay
 
 if tuple(map(int, version("pip").split(".")[:2])) < (25, 1):
@@ -82,7 +82,7 @@ def test_what_is_needed_is_brought_and_what_is_there_is_not_brought_twice(offer:
     found = store(folder, events).bring(["alpha"])
     assert names(found) == ["alpha", "beta"]
     assert all(path.read_bytes() == offer.files[path.name] for path in found)
-    told = [event.sentence for event in events if isinstance(event, Stepped)]
+    told = [event.sentence for event in events if isinstance(event, Message)]
     assert [sentence for sentence in told if sentence.startswith("wheel ")] == [
         "wheel 1 of 2: alpha-1-py3-none-any.whl",
         "wheel 2 of 2: beta-1-py3-none-any.whl",

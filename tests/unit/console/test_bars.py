@@ -14,10 +14,19 @@ from contextlib import contextmanager
 import pytest
 
 from fmnist_fetch.console.bars import MOST_FILES, Bars, Block, Pace
-from fmnist_fetch.events import Arriving, Began, Ended, Event, Stepped, Unpacked, Verified, Waiting
+from fmnist_fetch.events import (
+    BytesInFlight,
+    DownloadEnded,
+    DownloadStarted,
+    Event,
+    Message,
+    NoSourceReady,
+    Unpacked,
+    Verified,
+)
 
 MB = 1_000_000
-BEGAN = Began((("train-images.gz", 20 * MB, 0), ("test-images.gz", 5 * MB, 0)), pieces=100, good=0)
+BEGAN = DownloadStarted((("train-images.gz", 20 * MB, 0), ("test-images.gz", 5 * MB, 0)), pieces=100, good=0)
 CODES = re.compile(r"\x1b\[(\d*)([AJK])")
 
 
@@ -106,8 +115,8 @@ def show() -> Iterator[Show]:
         yield show
 
 
-def arriving(**counts: int) -> Arriving:
-    return Arriving(tuple((name.replace("_", "-") + ".gz", count) for name, count in counts.items()))
+def arriving(**counts: int) -> BytesInFlight:
+    return BytesInFlight(tuple((name.replace("_", "-") + ".gz", count) for name, count in counts.items()))
 
 
 def test_the_beginning_stands_above_and_all_files_have_one_bar(show: Show) -> None:
@@ -118,7 +127,9 @@ def test_the_beginning_stands_above_and_all_files_have_one_bar(show: Show) -> No
 
 
 def test_what_was_good_already_is_said_and_stands_in_the_bars(show: Show) -> None:
-    resumed = Began((("train-images.gz", 20 * MB, 10 * MB), ("test-images.gz", 5 * MB, 5 * MB)), pieces=100, good=60)
+    resumed = DownloadStarted(
+        (("train-images.gz", 20 * MB, 10 * MB), ("test-images.gz", 5 * MB, 5 * MB)), pieces=100, good=60
+    )
     begin, verified, file = show(resumed, arriving(train_images=0))
     assert begin == "60 of 100 pieces already good; 10.0 MB of 25.0 MB to fetch"
     assert verified.startswith("verified         60%|")
@@ -143,7 +154,7 @@ def test_bytes_that_arrive_move_the_file_but_only_verified_ones_count(show: Show
 
 
 def test_what_is_nearly_all_is_not_100_percent(show: Show) -> None:
-    almost = Began((("train-images.gz", 20 * MB, 20 * MB - 1),), pieces=100, good=99)
+    almost = DownloadStarted((("train-images.gz", 20 * MB, 20 * MB - 1),), pieces=100, good=99)
     assert all("100%" not in line for line in show(almost, arriving(train_images=0)))
     assert all("100%" in line for line in show(Verified("train-images.gz", 1))[1:])
 
@@ -177,7 +188,7 @@ def test_the_rate_is_of_the_last_seconds() -> None:
 
 
 def test_a_wait_is_told_below_and_is_no_part_of_the_rate(show: Show) -> None:
-    wait = Waiting(("http://a/ refuses connections",), 118.0, 10 * MB)
+    wait = NoSourceReady(("http://a/ refuses connections",), 118.0, 10 * MB)
     show(BEGAN, *[arriving(train_images=step * MB // 4) for step in range(10)])
     assert len(show(wait, arriving(train_images=9 * MB // 4))) == 3
     standstill: list[Event] = [wait, arriving(train_images=9 * MB // 4)]
@@ -190,20 +201,20 @@ def test_a_wait_is_told_below_and_is_no_part_of_the_rate(show: Show) -> None:
 
 
 def test_a_moment_of_waiting_is_not_told(show: Show) -> None:
-    wait = Waiting(("http://a/ refuses connections",), 118.0, 10 * MB)
+    wait = NoSourceReady(("http://a/ refuses connections",), 118.0, 10 * MB)
     assert not any("waiting" in line for line in show(BEGAN, wait, wait, arriving(train_images=9), wait, wait))
 
 
 def test_sentences_stay_above_the_bars(show: Show) -> None:
-    lines = show(BEGAN, arriving(train_images=1), Stepped("asking for the package"), Unpacked("test-images"))
+    lines = show(BEGAN, arriving(train_images=1), Message("asking for the package"), Unpacked("test-images"))
     assert lines[1:3] == ["asking for the package", "test-images unpacked"]
     assert len(lines) == 5
 
 
 def test_the_end_leaves_sentences_and_no_bars(show: Show) -> None:
-    show(BEGAN, arriving(train_images=1, test_images=1), Stepped("a sentence"))
-    assert show(Ended()) == ["2 files, 25.0 MB to fetch", "a sentence"]
-    assert show(Stepped("afterwards"))[-1] == "afterwards"
+    show(BEGAN, arriving(train_images=1, test_images=1), Message("a sentence"))
+    assert show(DownloadEnded()) == ["2 files, 25.0 MB to fetch", "a sentence"]
+    assert show(Message("afterwards"))[-1] == "afterwards"
 
 
 def test_each_picture_is_one_write_and_pictures_are_few(show: Show) -> None:
@@ -215,19 +226,19 @@ def test_each_picture_is_one_write_and_pictures_are_few(show: Show) -> None:
 
 def test_two_thousand_files_make_few_lines(show: Show) -> None:
     names = [f"part-{number}.gz" for number in range(2000)]
-    show(Began(tuple((name, 1000, 0) for name in names), pieces=2000, good=0))
+    show(DownloadStarted(tuple((name, 1000, 0) for name in names), pieces=2000, good=0))
     for at in range(0, 2000, 20):
-        show(Arriving(tuple((name, 10) for name in names[at : at + 20])))
+        show(BytesInFlight(tuple((name, 10) for name in names[at : at + 20])))
         assert len(show.screen.shown) == 2 + MOST_FILES + 1
         assert show.screen.shown[-1] == "and 12 more files"
         show(*[Verified(name, 1000) for name in names[at : at + 20]], after=0.0)
-    show(*[Unpacked(name) for name in names], Ended())
+    show(*[Unpacked(name) for name in names], DownloadEnded())
     assert len(show.screen.shown) == 1 + MOST_FILES
 
 
 @pytest.mark.parametrize("columns", [*range(1, 130), 300])
 def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
-    wait = Waiting(("http://a.very.long.name.example/with/a/path refuses connections",), 118.0, 10 * MB)
+    wait = NoSourceReady(("http://a.very.long.name.example/with/a/path refuses connections",), 118.0, 10 * MB)
     with showing(columns) as show:
         show(BEGAN, *[arriving(train_images=step * MB // 4, test_images=7) for step in range(9)])
         show.screen.longest = 0
@@ -249,7 +260,10 @@ def test_a_narrow_terminal_has_the_numbers_in_a_line_of_their_own() -> None:
 def test_a_low_terminal_has_fewer_bars() -> None:
     names = [f"part-{number}.gz" for number in range(20)]
     with showing(80, lines=10) as show:
-        lines = show(Began(tuple((name, 1000, 0) for name in names), 20, 0), Arriving(tuple((n, 1) for n in names)))
+        lines = show(
+            DownloadStarted(tuple((name, 1000, 0) for name in names), 20, 0),
+            BytesInFlight(tuple((n, 1) for n in names)),
+        )
     assert len(lines) == 6
     assert lines[-1] == "and 17 more files"
 

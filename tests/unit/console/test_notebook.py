@@ -10,7 +10,17 @@ import pytest
 
 from faults import Line, Mirror
 from fmnist_fetch.console.notebook import Cell, in_notebook
-from fmnist_fetch.events import Arriving, Attempted, Began, Ended, Event, Stepped, Unpacked, Verified, Waiting
+from fmnist_fetch.events import (
+    Attempted,
+    BytesInFlight,
+    DownloadEnded,
+    DownloadStarted,
+    Event,
+    Message,
+    NoSourceReady,
+    Unpacked,
+    Verified,
+)
 from fmnist_fetch.manifest.pieces import Span
 from notebooks import run_notebook
 from samples import HOME_OF_PACKAGE, lay
@@ -108,12 +118,12 @@ def tell(screen: Screen, *events: tuple[float, Event]) -> list[str]:
     return screen.shown
 
 
-BEGAN = Began((("a", 1_000_000, 0), ("b", 1_000_000, 500_000)), 8, 2)
+BEGAN = DownloadStarted((("a", 1_000_000, 0), ("b", 1_000_000, 500_000)), 8, 2)
 
 
 def test_it_begins_with_what_is_good_and_ends_with_the_last_step(screen: Screen) -> None:
     done = Verified("a", 1_500_000)
-    assert tell(screen, (0, BEGAN), (1, done), (1, Ended()), (2, Stepped("all <written>"))) == [
+    assert tell(screen, (0, BEGAN), (1, done), (1, DownloadEnded()), (2, Message("all <written>"))) == [
         " 25%  500.0 kB of 2.0 MB verified\n2 of 8 pieces already good; 1.5 MB of 2.0 MB to fetch",
         "100%  2.0 MB of 2.0 MB verified",
         "100%  2.0 MB of 2.0 MB verified",
@@ -128,7 +138,7 @@ def test_it_is_redrawn_as_often_as_an_eye_can_follow(screen: Screen) -> None:
 
 
 def test_a_rate_and_the_time_left_are_told_when_they_are_no_guess_any_more(screen: Screen) -> None:
-    coming = [Arriving((("a", count),)) for count in (100_000, 200_000, 500_000)]
+    coming = [BytesInFlight((("a", count),)) for count in (100_000, 200_000, 500_000)]
     shown = tell(screen, (0, BEGAN), (0.5, coming[0]), (1, coming[1]), (4.5, coming[2]), (5, Verified("a", 500_000)))
     assert shown[1:] == [
         " 25%  500.0 kB of 2.0 MB verified",
@@ -143,7 +153,7 @@ def test_what_is_all_but_there_is_not_100_percent(screen: Screen) -> None:
 
 
 def test_waiting_is_told_with_its_reason_when_it_lasts(screen: Screen) -> None:
-    events = [(moment, Waiting(("no route to host",), 100 - moment, 500_000)) for moment in (1, 2, 3)]
+    events = [(moment, NoSourceReady(("no route to host",), 100 - moment, 500_000)) for moment in (1, 2, 3)]
     assert tell(screen, (0, BEGAN), *events)[1:] == [
         " 25%  500.0 kB of 2.0 MB verified\nwaiting, 97 s left (500.0 kB are safe): no route to host"
     ]
@@ -151,7 +161,7 @@ def test_waiting_is_told_with_its_reason_when_it_lasts(screen: Screen) -> None:
 
 def test_steps_without_a_transfer_have_no_bar(screen: Screen) -> None:
     attempt = Attempted("x", "a", Span(0, 1), None, 0, 0, 0.0, 0, None)
-    assert tell(screen, (0, attempt), (1, Unpacked("a")), (2, Stepped("b"))) == ["a unpacked", "b"]
+    assert tell(screen, (0, attempt), (1, Unpacked("a")), (2, Message("b"))) == ["a unpacked", "b"]
     assert "progress" not in screen.html
 
 

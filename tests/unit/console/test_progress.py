@@ -19,11 +19,11 @@ from fmnist_fetch import fetch
 from fmnist_fetch.console.bars import Bars
 from fmnist_fetch.console.formatting import beginning, size, span_of_time
 from fmnist_fetch.console.progress import KINDS, Lines, Log, listener, never_raising
-from fmnist_fetch.events import Attempted, Began, Ended, Event, Stepped, Verified, Waiting
+from fmnist_fetch.events import Attempted, DownloadEnded, DownloadStarted, Event, Message, NoSourceReady, Verified
 from fmnist_fetch.manifest.pieces import Span
 from samples import Sample, lay
 
-BEGAN = Began((("a.gz", 700_000, 0), ("b.gz", 300_000, 0)), pieces=10, good=0)
+BEGAN = DownloadStarted((("a.gz", 700_000, 0), ("b.gz", 300_000, 0)), pieces=10, good=0)
 FOREVER = float("inf")
 
 
@@ -64,8 +64,8 @@ def shown() -> Shown:
 
 def test_the_beginning_tells_what_is_to_come() -> None:
     assert beginning(BEGAN) == "2 files, 1.0 MB to fetch"
-    assert beginning(Began((("a.gz", 500, 0),), 1, 0)) == "1 file, 500 bytes to fetch"
-    resumed = Began((("a.gz", 700_000, 300_000), ("b.gz", 300_000, 0)), pieces=10, good=3)
+    assert beginning(DownloadStarted((("a.gz", 500, 0),), 1, 0)) == "1 file, 500 bytes to fetch"
+    resumed = DownloadStarted((("a.gz", 700_000, 300_000), ("b.gz", 300_000, 0)), pieces=10, good=3)
     assert beginning(resumed) == "3 of 10 pieces already good; 700.0 kB of 1.0 MB to fetch"
 
 
@@ -88,19 +88,19 @@ def test_many_events_make_few_lines(shown: Shown) -> None:
 
 def test_what_was_good_already_is_not_told_again() -> None:
     shown = Shown()
-    shown(Began((("a.gz", 1000, 900),), pieces=10, good=9))
+    shown(DownloadStarted((("a.gz", 1000, 900),), pieces=10, good=9))
     assert shown(Verified("a.gz", 100)) == ["100%  1.0 kB of 1.0 kB verified"]
 
 
 def test_a_retry_within_a_moment_is_not_worth_a_word(shown: Shown) -> None:
-    wait = Waiting(("the mirror refuses connections",), 118.0, 262_144)
+    wait = NoSourceReady(("the mirror refuses connections",), 118.0, 262_144)
     assert shown(wait, wait, after=0.5) == []
     assert shown(Verified("a.gz", 1)) == []
     assert shown(wait, after=1.0) == []
 
 
 def test_waiting_is_told_with_the_reason_the_time_left_and_what_is_safe(shown: Shown) -> None:
-    wait = Waiting(("one hung up", "the mirror refuses connections"), 118.0, 262_144)
+    wait = NoSourceReady(("one hung up", "the mirror refuses connections"), 118.0, 262_144)
     assert shown(*[wait] * 12, after=0.25) == [
         "waiting, 118 s left (262.1 kB are safe): the mirror refuses connections"
     ]
@@ -109,7 +109,7 @@ def test_waiting_is_told_with_the_reason_the_time_left_and_what_is_safe(shown: S
 
 
 def test_a_step_is_told_as_it_stands(shown: Shown) -> None:
-    assert shown(Stepped("x unpacked"), Ended()) == ["x unpacked"]
+    assert shown(Message("x unpacked"), DownloadEnded()) == ["x unpacked"]
 
 
 @pytest.mark.parametrize(
@@ -127,12 +127,12 @@ def test_times_are_written_for_people() -> None:
 RUN: list[Event] = [
     BEGAN,
     Verified("a.gz", 300_000),
-    Waiting(("x",), 5.0, 300_000),
-    Waiting((), FOREVER, 0),
-    Stepped("a sentence"),
+    NoSourceReady(("x",), 5.0, 300_000),
+    NoSourceReady((), FOREVER, 0),
+    Message("a sentence"),
     Verified("a.gz", 700_000),
-    Ended(),
-    Stepped("after the end"),
+    DownloadEnded(),
+    Message("after the end"),
 ]
 
 
@@ -185,7 +185,7 @@ def test_none_shows_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("event", [*RUN, Began((), 0, 0), Began((("a.gz", 0, 0),), 1, 0)], ids=str)
+@pytest.mark.parametrize("event", [*RUN, DownloadStarted((), 0, 0), DownloadStarted((("a.gz", 0, 0),), 1, 0)], ids=str)
 def test_no_display_raises_whatever_its_stream_does(kind: str, event: Event) -> None:
     stream = io.StringIO()
     show = listener(kind, stream)
@@ -214,7 +214,7 @@ def test_an_interrupt_is_not_swallowed() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        never_raising(interrupted)(Ended())
+        never_raising(interrupted)(DownloadEnded())
 
 
 def test_the_log_has_a_json_line_for_each_attempt_and_goes_on_in_the_next_run(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmnist_fetch.download.allotment import FIRST_SPAN, WORTH_ASKING, Allotment
-from fmnist_fetch.download.order import WORTH_A_TAKEOVER, Order
-from fmnist_fetch.download.segments import Plan, Task
-from fmnist_fetch.download.source_stats import Standing
+from fmnist_fetch.download.order import WORTH_A_TAKEOVER, Attempt
+from fmnist_fetch.download.segments import Segment, SegmentQueue
+from fmnist_fetch.download.source_stats import SourceStats
 from fmnist_fetch.manifest.model import PIECE_LENGTH
 from simulation import Mood, SimOrigin, World, unread
 
@@ -24,19 +24,19 @@ class Desk:
     """Two origins, slow and fast, of known rates, and what is under way."""
 
     def __init__(self, sizes: list[int], slow: float | None, fast: float | None) -> None:
-        self.plan = Plan([unread(f"file {size}", size) for size in sizes], [set() for _ in sizes])
-        self.standings = [Standing(SimOrigin(name, [Mood()])) for name in ("slow", "fast")]
+        self.plan = SegmentQueue([unread(f"file {size}", size) for size in sizes], [set() for _ in sizes])
+        self.standings = [SourceStats(SimOrigin(name, [Mood()])) for name in ("slow", "fast")]
         self.standings[0].rate, self.standings[1].rate = slow, fast
-        self.orders: list[Order] = []
+        self.orders: list[Attempt] = []
         self.allotment = Allotment(self.plan, self.standings, self.orders, 4)
 
-    def next(self, origin: int, now: float) -> Task | None:
+    def next(self, origin: int, now: float) -> Segment | None:
         return self.allotment.next(origin, lambda _file, _piece: True, now)
 
-    def begin(self, origin: int, now: float) -> Order:
+    def begin(self, origin: int, now: float) -> Attempt:
         task = self.next(origin, now)
         assert task is not None
-        order = Order(origin, task, origin, now)
+        order = Attempt(origin, task, origin, now)
         self.orders.append(order)
         return order
 

@@ -10,11 +10,11 @@ from threading import Thread, Timer
 import pytest
 
 from faults import payload
-from fmnist_fetch.download.arrivals import Arrival, Takers
+from fmnist_fetch.download.arrivals import FileConsumers, IncomingFile
 from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.ledger import Ledger
-from fmnist_fetch.download.scheduler import Policy
-from fmnist_fetch.download.segments import Plan
+from fmnist_fetch.download.ledger import Transfer
+from fmnist_fetch.download.scheduler import Scheduler
+from fmnist_fetch.download.segments import SegmentQueue
 from fmnist_fetch.errors import FormatError, SourceError
 from fmnist_fetch.events import silent
 from fmnist_fetch.manifest.model import Payload
@@ -29,7 +29,7 @@ CONTENTS = {f"file {number}": payload(3000, seed=number) for number in range(3)}
 class Line:
     """A ledger, and a hand that brings what is asked for."""
 
-    ledger: Ledger
+    ledger: Transfer
 
     def bring(self, count: int) -> None:
         """Bring COUNT bytes more, in the order in which they are asked for."""
@@ -56,16 +56,16 @@ def line(folder: Path) -> Iterator[Line]:
         for name, data in CONTENTS.items()
     ]
     parts = [PartFile(folder / file.name, file) for file in files]
-    plan = Plan(files, [set() for _ in files])
-    policy = Policy(plan, [SimOrigin("one", [Mood()])], 1, Patience(60.0, 0.0), lambda: 0.5)
-    line = Line(Ledger(policy, parts, silent, lambda: 0.0))
+    plan = SegmentQueue(files, [set() for _ in files])
+    policy = Scheduler(plan, [SimOrigin("one", [Mood()])], 1, Patience(60.0, 0.0), lambda: 0.5)
+    line = Line(Transfer(policy, parts, silent, lambda: 0.0))
     yield line
     line.ledger.put_away()
 
 
-def taken(line: Line, take: Callable[[Arrival], None]) -> Takers:
-    """Takers that have seen all files to their ends."""
-    takers = Takers(line.ledger, take)
+def taken(line: Line, take: Callable[[IncomingFile], None]) -> FileConsumers:
+    """FileConsumers that have seen all files to their ends."""
+    takers = FileConsumers(line.ledger, take)
     takers.start()
     takers.join()
     return takers
@@ -73,7 +73,7 @@ def taken(line: Line, take: Callable[[Arrival], None]) -> Takers:
 
 def test_a_file_is_read_in_order_while_the_rest_is_still_to_come(line: Line, folder: Path) -> None:
     read: list[bytes] = []
-    reader = Thread(target=lambda: read.extend(Arrival(line.ledger, 0).read()))
+    reader = Thread(target=lambda: read.extend(IncomingFile(line.ledger, 0).read()))
     reader.start()
     line.bring(1500)
     assert not (folder / "file 0").exists()
@@ -86,7 +86,7 @@ def test_a_file_is_read_in_order_while_the_rest_is_still_to_come(line: Line, fol
 def test_nothing_is_read_of_a_piece_that_is_not_verified(line: Line) -> None:
     line.bring(1999)
     line.ledger.close()
-    reading = Arrival(line.ledger, 0).read()
+    reading = IncomingFile(line.ledger, 0).read()
     assert next(reading) == CONTENTS["file 0"][:1000]
     with pytest.raises(SourceError, match="the transfer is over"):
         next(reading)
@@ -96,13 +96,13 @@ def test_who_waits_for_a_piece_is_woken_when_the_transfer_is_over(line: Line, fo
     line.bring(1000)
     Timer(0.1, line.ledger.close).start()
     with pytest.raises(SourceError, match="the transfer is over"):
-        Arrival(line.ledger, 0).finish()
+        IncomingFile(line.ledger, 0).finish()
     assert not (folder / "file 0").exists()
 
 
 def test_once_the_part_files_are_closed_nobody_reads_them(line: Line, folder: Path) -> None:
     line.bring(3000)
-    reading = Arrival(line.ledger, 0).read()
+    reading = IncomingFile(line.ledger, 0).read()
     next(reading)
     line.ledger.close()
     line.ledger.put_away()
@@ -130,7 +130,7 @@ def test_after_the_end_only_what_is_complete_is_taken(line: Line, folder: Path) 
 def test_a_file_that_is_not_what_it_should_be_inside_is_complete_all_the_same(line: Line, folder: Path) -> None:
     wrong = FormatError("no gzip", hint="Delete it.")
 
-    def take(arrival: Arrival) -> None:
+    def take(arrival: IncomingFile) -> None:
         if arrival.file.name == "file 1":
             raise wrong
 

@@ -9,10 +9,10 @@ import pytest
 
 from faults import payload
 from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.ledger import Ledger
-from fmnist_fetch.download.order import Order
-from fmnist_fetch.download.scheduler import Policy
-from fmnist_fetch.download.segments import Plan
+from fmnist_fetch.download.ledger import Transfer
+from fmnist_fetch.download.order import Attempt
+from fmnist_fetch.download.scheduler import Scheduler
+from fmnist_fetch.download.segments import SegmentQueue
 from fmnist_fetch.errors import DiskError, WrongBytesError
 from fmnist_fetch.events import Event, Verified
 from fmnist_fetch.manifest.model import Payload
@@ -29,11 +29,13 @@ class Desk:
 
     def __init__(self, part: PartFile) -> None:
         self.told: list[Event] = []
-        self.policy = Policy(Plan([FILE], [set()]), [SimOrigin("one", [Mood()])], 1, Patience(60.0, 0.0), lambda: 0.5)
-        self.ledger = Ledger(self.policy, [part], self.told.append, lambda: 0.0)
+        self.policy = Scheduler(
+            SegmentQueue([FILE], [set()]), [SimOrigin("one", [Mood()])], 1, Patience(60.0, 0.0), lambda: 0.5
+        )
+        self.ledger = Transfer(self.policy, [part], self.told.append, lambda: 0.0)
         order = self.ledger.next_order(0, 0.0)
         assert order is not None
-        self.order: Order = order
+        self.order: Attempt = order
 
 
 @pytest.fixture

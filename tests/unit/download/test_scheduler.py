@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.order import SOON, Order
-from fmnist_fetch.download.scheduler import MOMENT, PLENTY, Policy
-from fmnist_fetch.download.segments import Plan
+from fmnist_fetch.download.order import SOON, Attempt
+from fmnist_fetch.download.scheduler import MOMENT, PLENTY, Scheduler
+from fmnist_fetch.download.segments import SegmentQueue
 from fmnist_fetch.errors import WrongBytesError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
@@ -20,17 +20,17 @@ SIZE = 64 * MIB
 ENOUGH = SIZE / MOMENT
 
 
-def policy(*origins: SimOrigin, files: Sequence[DataFile] = (unread("data", SIZE),)) -> Policy:
-    return Policy(Plan(files, [set() for _ in files]), origins, 4, Patience(60.0, 0.0), lambda: 0.5)
+def policy(*origins: SimOrigin, files: Sequence[DataFile] = (unread("data", SIZE),)) -> Scheduler:
+    return Scheduler(SegmentQueue(files, [set() for _ in files]), origins, 4, Patience(60.0, 0.0), lambda: 0.5)
 
 
-def begun(policy: Policy, now: float, worker: int) -> Order:
+def begun(policy: Scheduler, now: float, worker: int) -> Attempt:
     order = policy.next(now, worker)
     assert order is not None
     return order
 
 
-def bring(policy: Policy, order: Order, rate: float, began: float) -> float:
+def bring(policy: Scheduler, order: Attempt, rate: float, began: float) -> float:
     """ORDER brings a MiB at RATE; returns when it was there."""
     now = began
     for _ in range(16):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from fmnist_fetch.download.segments import Plan, Task
+from fmnist_fetch.download.segments import Segment, SegmentQueue
 from fmnist_fetch.manifest.pieces import Span
 from samples import PIECE, make
 
@@ -13,19 +13,19 @@ def everything(_file: int, _piece: int) -> bool:
     return True
 
 
-def plan() -> Plan:
+def plan() -> SegmentQueue:
     """A plan for the images of the usual sample, of which nothing is there."""
     file = make().file()
-    return Plan([file], [set()])
+    return SegmentQueue([file], [set()])
 
 
-def take(whole: Plan, pieces: int) -> Task:
+def take(whole: SegmentQueue, pieces: int) -> Segment:
     task = whole.take(everything, pieces * PIECE)
     assert task is not None
     return task
 
 
-def waiting(whole: Plan) -> list[Span]:
+def waiting(whole: SegmentQueue) -> list[Span]:
     return [task.span for task in whole.todo]
 
 

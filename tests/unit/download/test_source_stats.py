@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from fmnist_fetch.download.source_stats import Standing
+from fmnist_fetch.download.source_stats import SourceStats
 from fmnist_fetch.errors import SourceError
-from fmnist_fetch.sources.base import Origin, Tier
-from fmnist_fetch.sources.http import HttpMirror
+from fmnist_fetch.sources.base import Source, Tier
+from fmnist_fetch.sources.http import HttpSource
 
 
 def waited(failures: int, retry_after: float | None, dice: float) -> float:
     """The seconds for which a mirror is left alone after so many failures in a row."""
-    origin: Origin = HttpMirror("http://mirror.invalid/", Tier.USER)
-    standing = Standing(origin)
+    origin: Source = HttpSource("http://mirror.invalid/", Tier.USER)
+    standing = SourceStats(origin)
     for _ in range(failures):
         error = SourceError("busy", retry_after=retry_after, status=503)
         standing.failed(error, 0, progress=False, now=0.0, dice=lambda: dice)

@@ -13,12 +13,12 @@ import pytest
 
 from faults import Mirror
 from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, ManifestError, SourceError
-from fmnist_fetch.events import Began, Event, Stepped, Unpacked
+from fmnist_fetch.events import DownloadStarted, Event, Message, Unpacked
 from fmnist_fetch.manifest.model import DataFile, Manifest, Payload
 from fmnist_fetch.manifest.pieces import Piece
 from fmnist_fetch.pipeline.prepare import prepare
-from fmnist_fetch.pipeline.status import State, survey
-from fmnist_fetch.sources.discovery import Choice
+from fmnist_fetch.pipeline.status import DatasetStatus, inspect
+from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 from samples import Sample, disk_of, file_of, flipped, gz, idx, images, lay, make, parts, sha256
 
@@ -42,10 +42,10 @@ def repacked(sample: Sample, published: bytes, payload: Payload) -> Sample:
 def test_the_steps_are_told_in_their_order(sample: Sample, root: Path, stick: str) -> None:
     events: list[Event] = []
     sample.fetch(root, stick, events=events)
-    steps = [event for event in events if isinstance(event, Unpacked | Stepped)]
+    steps = [event for event in events if isinstance(event, Unpacked | Message)]
     assert {event.file for event in steps if isinstance(event, Unpacked)} == set(sample.payloads)
-    assert steps[4:] == [Stepped(f"{sample.layout(root).tensors} written")]
-    (began,) = (event for event in events if isinstance(event, Began))
+    assert steps[4:] == [Message(f"{sample.layout(root).tensors} written")]
+    (began,) = (event for event in events if isinstance(event, DownloadStarted))
     assert [name for name, _, _ in began.files] == list(sample.files)
 
 
@@ -69,7 +69,7 @@ def test_a_part_file_that_is_complete_needs_no_source(sample: Sample, root: Path
     lay(sample.layout(root).raw, {name + ".part": data for name, data in sample.files.items()})
     report = sample.fetch(root)
     assert report.received == {}
-    assert survey(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.manifest, sample.layout(root)).complete
     assert parts(sample.layout(root), sample.manifest.files) == {}
 
 
@@ -80,32 +80,32 @@ def test_the_disk_is_looked_at_again_only_where_another_process_was_at_work(
     another, looks = root.with_name("another"), list[bool]()
     sample.fetch(another, stick)
 
-    def look(manifest: Manifest, layout: Layout) -> State:
-        state = survey(manifest, layout)
+    def look(manifest: Manifest, layout: Layout) -> DatasetStatus:
+        state = inspect(manifest, layout)
         looks.append(state.complete)
         if meanwhile:
             shutil.copytree(another, root, dirs_exist_ok=True)
         return state
 
-    monkeypatch.setattr(f"{prepare.__module__}.survey", look)
+    monkeypatch.setattr(f"{prepare.__module__}.inspect", look)
     report = sample.fetch(root, stick)
     assert looks == ([False, True] if meanwhile else [False])
     assert (report.received == {}) == meanwhile
-    assert survey(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.manifest, sample.layout(root)).complete
 
 
 def test_garbage_in_a_part_file_is_replaced(sample: Sample, root: Path, stick: str) -> None:
     lay(sample.layout(root).raw, {name + ".part": data[::-1] + b"more" for name, data in sample.files.items()})
     sample.fetch(root, stick)
-    assert survey(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.manifest, sample.layout(root)).complete
 
 
 def test_an_unpacked_copy_is_adopted(sample: Sample, root: Path, tmp_path: Path) -> None:
     cache = lay(tmp_path / "cache", sample.payloads)
     events: list[Event] = []
     sample.fetch(root, str(cache), events=events)
-    assert survey(sample.manifest, sample.layout(root)).complete
-    assert Stepped("train-images-idx: a right copy was found on this machine") in events
+    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert Message("train-images-idx: a right copy was found on this machine") in events
     assert disk_of(cache) == disk_of(lay(tmp_path / "cache", {})) != {}
 
 
@@ -223,12 +223,12 @@ def test_a_full_disk_is_told_with_the_bytes_needed_and_every_verified_piece_is_k
     with Mirror(sample.files) as mirror:
         sample.fetch(small_disk, mirror.url)
         assert mirror.served < sample.size
-    assert survey(sample.manifest, sample.layout(small_disk)).complete
+    assert inspect(sample.manifest, sample.layout(small_disk)).complete
 
 
 def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
     with pytest.raises(SourceError) as caught:
-        prepare(sample.manifest, sample.layout(root), Choice(offline=True), patience=5)
+        prepare(sample.manifest, sample.layout(root), FetchOptions(offline=True, patience=5))
     # A sentence that announces its reasons must not end there.
     assert not caught.value.message.rstrip().endswith(":")
     assert "--mirror URL or --mirror FOLDER" in caught.value.hint
@@ -237,4 +237,4 @@ def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
 def test_a_dataset_whose_values_are_wide_gets_there_too(root: Path, tmp_path: Path) -> None:
     wide = make(code=0x0D, width=4, shape=(4, 4))
     wide.fetch(root, str(lay(tmp_path / "stick", wide.files)))
-    assert survey(wide.manifest, wide.layout(root)).complete
+    assert inspect(wide.manifest, wide.layout(root)).complete

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fmnist_fetch.events import Attempted, Began, Ended, Verified
+from fmnist_fetch.events import Attempted, DownloadEnded, DownloadStarted, Verified
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.pipeline.report import Report
 
@@ -15,14 +15,14 @@ def attempt(source: str, received: int, *, error: str | None = None, wrong: int 
 
 def test_bytes_are_added_up_by_source_and_failures_counted() -> None:
     report = Report("mine", Path("root"), Path("tensors"))
-    report.note(Began((("x.gz", 100, 20),), pieces=10, good=2))
+    report.note(DownloadStarted((("x.gz", 100, 20),), pieces=10, good=2))
     for event in (
         attempt("one", 100),
         attempt("other", 30, error="hung up"),
         attempt("one", 50, error="wrong bytes", wrong=1),
         attempt("silent", 0, error="said nothing"),
         Verified("x.gz", 10),
-        Ended(),
+        DownloadEnded(),
     ):
         report.note(event)
     assert report.received == {"one": 150, "other": 30}

@@ -15,7 +15,8 @@ from fmnist_fetch.errors import DiskError, SourceError, UsageError
 from fmnist_fetch.events import Event, silent
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
-from fmnist_fetch.sources.discovery import Choice, origins
+from fmnist_fetch.sources.base import FetchOptions
+from fmnist_fetch.sources.discovery import origins
 from samples import Sample, command_line, disk_of, flipped, lay
 
 PLACE = "datasets/sample"
@@ -52,8 +53,8 @@ def other_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def share(sample: Sample, root: Path, *mirrors: str, tool: str = "keras", events: list[Event] | None = None) -> Report:
     listener = silent if events is None else events.append
-    choice = Choice(mirrors, only_mirrors=True)
-    return prepare(sample.manifest, sample.layout(root), choice, patience=3, listener=listener, also=[tool])
+    choice = FetchOptions(mirrors, only_mirrors=True, patience=3)
+    return prepare(sample.manifest, sample.layout(root), choice, listener=listener, also=[tool])
 
 
 def held(folder: Path) -> dict[str, bytes]:
@@ -176,7 +177,8 @@ def test_a_cache_that_was_moved_is_asked_for_copies_too(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     moved = lay(tmp_path / "keras" / PLACE, known.files)
-    assert [place.name for place in origins(known.manifest, known.layout(root), Choice(offline=True))] == [str(moved)]
+    found = origins(known.manifest, known.layout(root), FetchOptions(offline=True))
+    assert [place.name for place in found] == [str(moved)]
 
 
 def test_a_file_in_the_way_of_the_cache_is_told_and_stays(known: Sample, complete: Path, cache: Path) -> None:

@@ -16,9 +16,9 @@ from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DebianPackage
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.pipeline.prepare import prepare
-from fmnist_fetch.pipeline.status import survey
+from fmnist_fetch.pipeline.status import inspect
+from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.sources.debian import DebianArchive, DebianSource
-from fmnist_fetch.sources.discovery import Choice
 from samples import PACKAGE, Sample, all_of, lay
 
 # It takes note of what it was asked, and brings the package that the test has laid ready.
@@ -33,7 +33,7 @@ done
 echo "$*" >> "$FAKE/calls"
 echo "$verb" $name >> "$FAKE/asked"
 case "$FAKE_APT $*" in
-  "works "*|"stale "*"Dir::State::lists="*) ;;
+  "works "*|"stale "*"Dir::DatasetStatus::lists="*) ;;
   "stale "*) echo "E: Unable to locate package $name" >&2; exit 100 ;;
   "hangs "*) echo $$ > "$FAKE/pid"; exec sleep 600 ;;
   *) echo "W: something is odd" >&2; echo "E: Could not resolve 'deb.example'" >&2; exit 100 ;;
@@ -117,7 +117,7 @@ def test_where_the_systems_lists_are_empty_private_ones_are_fetched(
     assert all_of(source, file, Span(0, 5000)) == sample.files[file.name][:5000]
     source.close()
     assert tools.asked == [f"download {PACKAGE.package}", "update", f"download {PACKAGE.package}"]
-    private = f"Dir::State::lists={tmp_path / 'work' / 'lists'}"
+    private = f"Dir::DatasetStatus::lists={tmp_path / 'work' / 'lists'}"
     assert [private in call for call in tools.calls] == [False, True, True]
 
 
@@ -214,21 +214,21 @@ def test_where_no_mirror_can_be_reached_the_package_brings_the_dataset_and_leave
     with refusing() as nobody:
         packaged = sample.changed(debian=PACKAGE, mirrors=(nobody,))
         layout = packaged.layout(root)
-        report = prepare(packaged.manifest, layout, patience=30)
-    assert survey(packaged.manifest, layout).complete
+        report = prepare(packaged.manifest, layout, FetchOptions(patience=30))
+    assert inspect(packaged.manifest, layout).complete
     assert list(report.received) == [f"Debian package {PACKAGE.package}"]
     assert {file.name: layout.published(file).read_bytes() for file in packaged.manifest.files} == sample.files
     assert not layout.work.exists()
 
 
-@pytest.mark.parametrize("choice", [Choice(offline=True), Choice(only_mirrors=True)])
+@pytest.mark.parametrize("choice", [FetchOptions(offline=True), FetchOptions(only_mirrors=True)])
 def test_apt_is_not_called_offline_nor_where_only_mirrors_are_wanted(
-    choice: Choice, tools: Tools, sample: Sample, root: Path
+    choice: FetchOptions, tools: Tools, sample: Sample, root: Path
 ) -> None:
     tools.apt("works")
     packaged = sample.changed(debian=PACKAGE)
     with pytest.raises(SourceError):
-        prepare(packaged.manifest, packaged.layout(root), choice, patience=5)
+        prepare(packaged.manifest, packaged.layout(root), choice._replace(patience=5))
     assert tools.asked == []
 
 
@@ -238,8 +238,8 @@ def test_an_installed_package_is_a_local_copy_and_apt_is_not_called(
     tools.apt("works")
     installed = lay(tmp_path / "usr", sample.donors)
     packaged = sample.changed(debian=DebianPackage(PACKAGE.package, str(installed)))
-    prepare(packaged.manifest, packaged.layout(root), Choice(offline=True))
-    assert survey(packaged.manifest, packaged.layout(root)).complete
+    prepare(packaged.manifest, packaged.layout(root), FetchOptions(offline=True))
+    assert inspect(packaged.manifest, packaged.layout(root)).complete
     # The very files that upstream published: a splice, not only the same payloads.
     assert packaged.layout(root).published(sample.file()).read_bytes() == sample.files[sample.file().name]
     assert tools.asked == []

@@ -8,8 +8,8 @@ import pytest
 
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.model import DebianPackage
-from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.discovery import Choice, origins
+from fmnist_fetch.sources.base import FetchOptions, Tier
+from fmnist_fetch.sources.discovery import origins
 from samples import Sample, lay
 
 ONE, OTHER, USERS = "http://one.example/", "https://other.example/", "https://users.example/x"
@@ -24,7 +24,7 @@ def rich(sample: Sample, tmp_path: Path) -> Sample:
     )
 
 
-def listed(sample: Sample, root: Path, choice: Choice) -> list[tuple[Tier, str]]:
+def listed(sample: Sample, root: Path, choice: FetchOptions) -> list[tuple[Tier, str]]:
     return [(origin.tier, origin.name) for origin in origins(sample.manifest, sample.layout(root), choice)]
 
 
@@ -32,7 +32,7 @@ def test_the_users_come_first_then_local_copies_then_mirrors_then_the_package(
     rich: Sample, root: Path, tmp_path: Path
 ) -> None:
     stick = lay(tmp_path / "stick", rich.files)
-    assert listed(rich, root, Choice((USERS, str(stick)))) == [
+    assert listed(rich, root, FetchOptions((USERS, str(stick)))) == [
         (Tier.USER, USERS),
         (Tier.USER, str(stick)),
         (Tier.LOCAL, str(tmp_path / "cache")),
@@ -50,16 +50,16 @@ def test_tiers_are_in_the_order_of_their_names() -> None:
 def test_the_roots_own_folder_is_not_a_copy_left_by_others(sample: Sample, root: Path) -> None:
     own = lay(sample.layout(root).raw, sample.files)
     rich = sample.changed(local=(str(own), str(own / ".." / "raw")))
-    assert listed(rich, root, Choice()) == []
+    assert listed(rich, root, FetchOptions()) == []
 
 
 def test_only_mirrors_leaves_the_users_alone(rich: Sample, root: Path) -> None:
-    assert listed(rich, root, Choice((USERS,), only_mirrors=True)) == [(Tier.USER, USERS)]
+    assert listed(rich, root, FetchOptions((USERS,), only_mirrors=True)) == [(Tier.USER, USERS)]
 
 
 def test_offline_leaves_folders_alone(rich: Sample, root: Path, tmp_path: Path) -> None:
     stick = lay(tmp_path / "stick", rich.files)
-    assert listed(rich, root, Choice((USERS, str(stick)), offline=True)) == [
+    assert listed(rich, root, FetchOptions((USERS, str(stick)), offline=True)) == [
         (Tier.USER, str(stick)),
         (Tier.LOCAL, str(tmp_path / "cache")),
         (Tier.LOCAL, str(tmp_path / "package")),
@@ -70,12 +70,12 @@ def test_mirrors_of_the_environment_come_after_those_of_the_command(
     sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FMNIST_MIRRORS", f"  {ONE}   {OTHER} ")
-    assert [name for _, name in listed(sample, root, Choice((USERS,)))] == [USERS, ONE, OTHER]
+    assert [name for _, name in listed(sample, root, FetchOptions((USERS,)))] == [USERS, ONE, OTHER]
 
 
 def test_a_folder_of_home_may_be_named(sample: Sample, root: Path) -> None:
     lay(Path.home() / "stick", sample.files)
-    assert listed(sample, root, Choice(("~/stick",))) == [(Tier.USER, str(Path.home() / "stick"))]
+    assert listed(sample, root, FetchOptions(("~/stick",))) == [(Tier.USER, str(Path.home() / "stick"))]
 
 
 @pytest.mark.parametrize("mirror", ["ftp://a.example/", "http://", "gone", "/dev/null", "https://a:x/"])
@@ -83,12 +83,12 @@ def test_a_mirror_that_is_neither_a_url_nor_a_folder_is_a_usage_error(
     mirror: str, rich: Sample, root: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        listed(rich, root, Choice((mirror,)))
+        listed(rich, root, FetchOptions((mirror,)))
     assert caught.value.message == f"the mirror {mirror!r} is neither a URL nor a folder that is there"
     assert "begins with http:// or https://" in caught.value.hint
     assert not (tmp_path / "root").exists()
 
 
 def test_a_secret_in_a_url_is_not_in_its_name(sample: Sample, root: Path) -> None:
-    ((_, name),) = listed(sample, root, Choice(("https://me:secret@a.example/x?token=secret",)))
+    ((_, name),) = listed(sample, root, FetchOptions(("https://me:secret@a.example/x?token=secret",)))
     assert name == "https://***@a.example/x?***"

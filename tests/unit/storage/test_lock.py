@@ -13,7 +13,7 @@ import pytest
 
 from faults import Latency, Mirror
 from fmnist_fetch.errors import DiskError
-from fmnist_fetch.events import Event, Stepped, silent
+from fmnist_fetch.events import Event, Message, silent
 from fmnist_fetch.storage import lock
 from fmnist_fetch.storage.lock import alone
 from samples import Sample, disk_of, environment
@@ -44,7 +44,7 @@ def held(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def sentences(events: list[Event]) -> list[str]:
-    return [event.sentence for event in events if isinstance(event, Stepped)]
+    return [event.sentence for event in events if isinstance(event, Message)]
 
 
 def test_alone_the_lock_is_taken_and_given_back_without_a_word(sample: Sample, root: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_fetch.storage.writeback import STRETCH, Behind
+from fmnist_fetch.storage.writeback import STRETCH, Writeback
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_nothing_is_brought_to_the_disk_before_a_stretch_is_written(tmp_path: Path, synced: list[int]) -> None:
-    with open(tmp_path / "file", "wb") as file, Behind(file) as behind:
+    with open(tmp_path / "file", "wb") as file, Writeback(file) as behind:
         behind.wrote(STRETCH - 1)
     assert synced == []
 
@@ -28,7 +28,7 @@ def test_nothing_is_brought_to_the_disk_before_a_stretch_is_written(tmp_path: Pa
 def test_each_stretch_is_brought_to_the_disk(tmp_path: Path, synced: list[int]) -> None:
     with open(tmp_path / "file", "wb") as file:
         for _ in range(3):
-            with Behind(file) as behind:
+            with Writeback(file) as behind:
                 behind.wrote(STRETCH)
         assert synced == [file.fileno()] * 3
 
@@ -39,7 +39,7 @@ def test_what_the_disk_refuses_is_raised_at_the_end(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "fdatasync", full)
     with open(tmp_path / "file", "wb") as file:
-        behind = Behind(file)
+        behind = Writeback(file)
         behind.wrote(STRETCH)
         with pytest.raises(OSError, match="No space left"):
             behind.close()
@@ -59,7 +59,7 @@ def test_of_a_large_file_what_nobody_reads_any_more_leaves_the_memory(
     tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
 ) -> None:
     with open(tmp_path / "file", "wb") as file:
-        behind = Behind(file)
+        behind = Writeback(file)
         for stretch in range(1, 7):
             behind.spent(STRETCH)
             behind.wrote(STRETCH)
@@ -74,7 +74,7 @@ def test_what_leaves_the_memory_begins_where_the_file_stood(
 ) -> None:
     with open(tmp_path / "file", "wb") as file:
         file.seek(12345)
-        behind = Behind(file)
+        behind = Writeback(file)
         behind.spent(4 * STRETCH)
         behind.wrote(STRETCH)
         behind.close()
@@ -85,7 +85,7 @@ def test_what_somebody_may_still_read_stays_in_memory(
     tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
 ) -> None:
     with open(tmp_path / "file", "wb") as file:
-        behind = Behind(file)
+        behind = Writeback(file)
         for _ in range(6):
             behind.wrote(STRETCH)
             behind.close()

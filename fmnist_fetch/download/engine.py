@@ -5,15 +5,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fmnist_fetch.concurrency import together
+from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.errors import PartFileReplacedError
-from fmnist_fetch.events import Began, Listener, Stepped
+from fmnist_fetch.events import DownloadStarted, Listener, Message
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.sources.base import Origin
+from fmnist_fetch.sources.base import FetchOptions, Source
 from fmnist_fetch.storage.part_file import PartFile
 
 if TYPE_CHECKING:
-    from fmnist_fetch.download.arrivals import Arrival
+    from fmnist_fetch.download.arrivals import IncomingFile
 
 MAX_RIVALS = 5
 
@@ -29,17 +29,17 @@ def beside_rivals(attempt: Callable[[], None]) -> None:
     return attempt()
 
 
-def deliver(
+def download(
     files: Sequence[DataFile],
     folder: Path,
-    found: Sequence[Origin],
-    limits: tuple[int, float],
+    found: Sequence[Source],
+    options: FetchOptions,
     tell: Listener,
-    take: "Callable[[Arrival], None]" = lambda _arrival: None,
+    take: "Callable[[IncomingFile], None]" = lambda _arrival: None,
 ) -> None:
     """Complete FILES in FOLDER from the origins FOUND; TAKE gets each while it arrives.
 
-    LIMITS are the number of connections and the seconds of patience. Raises as `complete` does.
+    Raises as `complete` does.
     """
     if not files:
         return
@@ -49,12 +49,11 @@ def deliver(
     parts = [PartFile(folder / file.name, file) for file in files]
     for part in parts:
         if part.path.exists():
-            tell(Stepped(f"{part.path} is damaged; its good pieces are kept"))
-    good = together([part.scan for part in parts])
+            tell(Message(f"{part.path} is damaged; its good pieces are kept"))
+    good = run_parallel([part.scan for part in parts])
     sizes = tuple(
         (file.name, file.size, sum(file.pieces[index].span.length for index in indices))
         for file, indices in zip(files, good, strict=True)
     )
-    tell(Began(sizes, sum(len(file.pieces) for file in files), sum(map(len, good))))
-    jobs, patience = limits
-    complete(parts, good, found, take, jobs=jobs, patience=patience, listener=tell)
+    tell(DownloadStarted(sizes, sum(len(file.pieces) for file in files), sum(map(len, good))))
+    complete(parts, good, found, take, jobs=options.jobs, patience=options.patience, listener=tell)
