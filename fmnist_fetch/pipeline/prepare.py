@@ -1,6 +1,5 @@
 """One dataset from nothing to tensors: look at the disk, do what is missing, look no further."""
 
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.download.engine import beside_rivals, download
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
-from fmnist_fetch.events import Event, Listener, Message, Unpacked, silent
+from fmnist_fetch.events import Dispatcher, Listener, Message, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, damaged_pieces, inspect
@@ -47,7 +46,7 @@ def prepare(
     began = time.monotonic()
     options = options or FetchOptions()
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
-    tell = _one_at_a_time(report.note, listener)
+    tell = Dispatcher(report.note, listener)
     sweep(layout.raw)
     sweep(layout.processed)
     before = traces(layout)
@@ -66,18 +65,6 @@ def prepare(
         share(manifest, layout, tool, folder, options, tell)
     report.seconds = time.monotonic() - began
     return report
-
-
-def _one_at_a_time(*listeners: Listener) -> Listener:
-    """Tell LISTENERS of events that come from several threads."""
-    lock = threading.Lock()
-
-    def tell(event: Event) -> None:
-        with lock:
-            for listen in listeners:
-                listen(event)
-
-    return tell
 
 
 def _bring(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_verb, size
-from fmnist_fetch.console.output import say
+from fmnist_fetch.console.output import print_line
 from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.storage.layout import Layout
@@ -51,8 +51,8 @@ def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     words = target.words if wheels else "machines with a package index"
     packed = pack.pack(options.out, project, data, wheels, words, options.part_size, tell)
     first, last = packed.paths[0], packed.paths[-1]
-    say(options, f"{first if first == last else f'{first} to {last.name}'}: {packed.size / 1e6:,.1f} MB")
-    say(options, f"  {packed.files} files, {packed.wheels} of them wheels; for {words}")
+    print_line(options, f"{first if first == last else f'{first} to {last.name}'}: {packed.size / 1e6:,.1f} MB")
+    print_line(options, f"  {packed.files} files, {packed.wheels} of them wheels; for {words}")
     join = f"tar xf {first.name}" if first == last else f"cat {options.out.name}.* | tar xf -"
-    say(options, f"  on the lab machine: {join} && cd {pack.TOP} && make data && make train")
+    print_line(options, f"  on the lab machine: {join} && cd {pack.TOP} && make data && make train")
     return {"paths": [str(path) for path in packed.paths], "files": packed.files, "size": packed.size}

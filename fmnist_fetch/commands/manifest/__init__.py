@@ -12,7 +12,7 @@ from fmnist_fetch.commands.arguments import add_verb, size
 from fmnist_fetch.commands.manifest.naming import FileRole
 from fmnist_fetch.console.formatting import counted, table
 from fmnist_fetch.console.formatting import size as sized
-from fmnist_fetch.console.output import give, say
+from fmnist_fetch.console.output import print_line, print_text
 from fmnist_fetch.errors import DiskError, UsageError
 from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.manifest.model import LARGEST_PIECE, PIECE_LENGTH, ROLES
@@ -38,8 +38,8 @@ def add_verbs(verbs: Any) -> None:
         _manifest,
         summary,
         "my-data --url https://example.org/my-data/",
-        "gzip --only 'emnist-letters-*' --url https://example.org/emnist/",
-        "my-data --file train:images=a.idx --file train:labels=b.idx --classes cat,dog --out -",
+        "gzip --only 'emnist-letters-*' --url http://lab:8000/",
+        "my-data --file train:images=a.idx --out -",
     )
     _add_files(verb)
     _add_words(verb)
@@ -102,7 +102,7 @@ def _manifest(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
         tell(Message(f"note: {note}"))
     text = dumps(drafted.manifest)
     if out is None:
-        give(text)
+        print_text(text)
     else:
         _write(out, text)
         _report(options, drafted.files, folder, out)
@@ -171,14 +171,14 @@ def _write(out: Path, text: str) -> None:
 def _report(options: argparse.Namespace, files: "Sequence[IdxFile]", folder: Path, out: Path) -> None:
     rows = [(f"{entry.file.split} {entry.file.role}", entry.header.words, entry.path.name) for entry in files]
     for line in table(rows):
-        say(options, line)
+        print_line(options, line)
     total, pieces = sum(entry.file.size for entry in files), sum(len(entry.file.pieces) for entry in files)
-    say(options, f"{out} is written: {counted(len(files), 'file')}, {sized(total)}, {counted(pieces, 'piece')}.")
+    print_line(options, f"{out} is written: {counted(len(files), 'file')}, {sized(total)}, {counted(pieces, 'piece')}.")
     root = ["--root", options.root] if options.root else []
     fetch = shlex.join(["fmnist-fetch", "fetch", str(out) if out.is_absolute() else f"./{out}", *root])
     if options.url:
-        say(options, f"Next: put the files where --url says, then anybody can: {fetch}")
-    say(options, f"To try it at once: {fetch} --mirror {shlex.quote(str(folder))}")
+        print_line(options, f"Next: put the files where --url says, then anybody can: {fetch}")
+    print_line(options, f"To try it at once: {fetch} --mirror {shlex.quote(str(folder))}")
 
 
 def _text(value: str) -> str:

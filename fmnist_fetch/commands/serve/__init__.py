@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_verb, whole
-from fmnist_fetch.console.output import say
+from fmnist_fetch.console.output import print_line
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import DATASET, find, names
@@ -33,5 +33,5 @@ def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
         raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
     root = root_folder(options.root)
     manifests = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
-    serve(ServedFiles(root, manifests), options.host, options.port, partial(say, options))
+    serve(ServedFiles(root, manifests), options.host, options.port, partial(print_line, options))
     return {"root": str(root)}

@@ -114,6 +114,8 @@ def test_what_is_fetched_so_far_is_told_of_a_file_that_is_not_there_yet(command:
     assert next(line for line in command.verify()[1] if file.name in line).endswith("  not needed: it is unpacked")
     layout.payload(file).unlink()
     assert next(line for line in command.verify()[1] if file.name in line).endswith("  5 of 16 pieces fetched")
+    assert next(line for line in command.verify()[1] if file.name in line).startswith("partial")
+    assert json.loads(command.verify("--json")[1][0])["files"][str(path)] == "partial"
 
 
 def test_verify_of_what_is_not_there_is_1_and_makes_nothing(
@@ -151,7 +153,7 @@ def test_quiet_says_nothing(command: Command) -> None:
 def test_list_is_a_table_of_the_catalogue_and_its_state(root: Path, capsys: Capture) -> None:
     assert run(["list", "--root", str(root)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"The catalogue, and what of it is in {root}"
+    assert lines[0] == f"The catalogue, and the state of its datasets in {root}"
     assert lines[2].split() == ["name", "state", "size", "licence", "home"]
     assert [line.split()[:2] for line in lines[3:-1]] == [[name, "absent"] for name in names()]
     total = sum(file.size for name in names() for file in find(name).files)
