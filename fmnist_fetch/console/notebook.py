@@ -1,5 +1,6 @@
 """The output of a cell during a fetch: redrawn in place, with what every kernel has and without widgets."""
 
+import sys
 from html import escape
 from importlib import import_module
 from typing import Any
@@ -18,6 +19,13 @@ from fmnist_fetch.events import (
 )
 
 DRAW_PERIOD_S = 0.2
+
+
+def in_notebook() -> bool:
+    """Return whether a Jupyter kernel runs this process, which can redraw the output of a cell."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return hasattr(shell, "kernel")
 
 
 class Cell:

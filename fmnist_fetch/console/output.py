@@ -23,7 +23,16 @@ def print_line(options: argparse.Namespace, sentence: str) -> None:
         DiskError: stdout can't be written to.
     """
     if not options.quiet and not options.json:
-        _print(escaped(sentence) + "\n")
+        write_line(sentence)
+
+
+def write_line(sentence: str) -> None:
+    """Print one line on stdout.
+
+    Raises:
+        DiskError: stdout can't be written to.
+    """
+    _print(escaped(sentence) + "\n")
 
 
 def print_text(text: str) -> None:

@@ -5,13 +5,14 @@ A display is bars on a terminal, a line now and then elsewhere, or the output of
 
 import json
 import os
+import sys
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from fmnist_fetch.console.formatting import beginning, counted, escaped, size, waiting
 from fmnist_fetch.console.output import write
@@ -28,9 +29,6 @@ from fmnist_fetch.events import (
     Unpacked,
     Verified,
 )
-
-if TYPE_CHECKING:
-    from fmnist_fetch.console.notebook import Cell
 
 SHORT_WAIT_S = 2.0
 """A shorter wait is not reported: most retries succeed within it."""
@@ -175,8 +173,11 @@ def listener(kind: str, stream: TextIO | None, state: ProgressState | None = Non
 
 
 def _display(kind: str, stream: TextIO | None, state: ProgressState) -> Listener | None:
-    if kind == "auto" and in_notebook():
-        return _cell(state)
+    if kind == "auto" and "IPython" in sys.modules:
+        from fmnist_fetch.console.notebook import Cell, in_notebook
+
+        if in_notebook():
+            return Cell(state)
     if kind == "none" or stream is None:
         return None
     if kind == "bar" or (kind == "auto" and _can_repaint(stream)):
@@ -185,21 +186,6 @@ def _display(kind: str, stream: TextIO | None, state: ProgressState) -> Listener
 
         return Bars(state, stream)
     return Lines(state, stream)
-
-
-def _cell(state: ProgressState) -> "Cell":
-    from fmnist_fetch.console.notebook import Cell
-
-    return Cell(state)
-
-
-def in_notebook() -> bool:
-    """Return whether a Jupyter kernel runs this process, which can redraw the output of a cell."""
-    import sys
-
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return hasattr(shell, "kernel")
 
 
 def _can_repaint(stream: TextIO) -> bool:

@@ -10,7 +10,7 @@ from fmnist_fetch.errors import PartFileReplacedError
 from fmnist_fetch.events import DownloadStarted, Listener, Message
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.storage.part_file import PartFile
+from fmnist_fetch.storage.recorded_file import part_file
 
 if TYPE_CHECKING:
     from fmnist_fetch.download.arrivals import IncomingFile
@@ -46,7 +46,7 @@ def download(
     # Imported where it is needed: most runs find everything in its place.
     from fmnist_fetch.download.workers import complete
 
-    parts = [PartFile(folder / file.name, file) for file in files]
+    parts = [part_file(folder / file.name, file) for file in files]
     for part in parts:
         if part.path.exists():
             tell(Message(f"{part.path} is damaged; its good pieces are kept"))

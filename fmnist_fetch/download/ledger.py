@@ -117,7 +117,7 @@ class Transfer:
         part, good = self.parts[order.task.file], list[int]()
         try:
             for index, piece, givers in whole:
-                if part.put(index, piece):
+                if part.put(index, piece, self._names(givers)):
                     good.append(index)
                 else:
                     error = self._reject(order, index, piece, givers, oddity) or error
@@ -209,6 +209,10 @@ class Transfer:
                     self.listener(Verified(file.name, file.pieces[index].span.length))
                     if awaited := self._awaited.pop((order.task.file, index), None):
                         awaited.set()
+
+    def _names(self, givers: set[int]) -> str:
+        """The sources that gave a piece; what an earlier run held has none."""
+        return ", ".join(sorted(self.policy.origins[giver].name for giver in givers if giver >= 0))
 
     def _reject(
         self, order: Attempt, index: int, piece: bytearray | memoryview, givers: set[int], oddity: str | None

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from faults import Line, Mirror
-from fmnist_fetch.console.notebook import Cell
-from fmnist_fetch.console.progress import ProgressState, in_notebook
+from fmnist_fetch.console.notebook import Cell, in_notebook
+from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.events import (
     Attempted,
     BytesInFlight,
