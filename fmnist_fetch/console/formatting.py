@@ -67,7 +67,7 @@ def beginning(event: DownloadStarted) -> str:
 def waiting(event: NoSourceReady) -> str:
     """Return a sentence on how long the run still waits, what is kept and why it waits."""
     reason = event.reasons[-1] if event.reasons else "no source can serve just now"
-    end = "does not give up" if event.patience == FOREVER else f"gives up in {span_of_time(event.patience)}"
+    end = "as long as it takes" if event.patience == FOREVER else f"gives up in {span_of_time(event.patience)}"
     return f"waiting ({end}), {size(event.safe)} verified so far: {reason}"
 
 

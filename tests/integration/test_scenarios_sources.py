@@ -440,13 +440,13 @@ def test_patience_forever_waits_calmly_and_says_what_for(world: World) -> None:
     with Mirror(world.data.files, [Line(2 * MIB)]) as mirror, start(world, mirror.url, options=forever) as run:
         run.until(lambda: mirror.served >= MIB)
         with mirror.down():
-            run.until(lambda: "waiting, as long as it takes" in run.err)
-            said = run.err.count("waiting,")
+            run.until(lambda: "waiting (as long as it takes)" in run.err)
+            said = run.err.count("waiting (")
         outcome = run.wait()
     assert outcome.code == 0
     assert said <= 2
-    line = next(line for line in outcome.err.splitlines() if line.startswith("waiting,"))
-    assert "are safe" in line
+    line = next(line for line in outcome.err.splitlines() if line.startswith("waiting ("))
+    assert "verified so far" in line
     assert "refuses connections" in line
     world.assert_complete()
 
