@@ -9,6 +9,10 @@ import signal
 import sys
 
 INTERRUPTED = 130
+LARGEST_FREED_BYTES = 30 * 1024 * 1024
+"""The largest block freed so far decides how much freed memory glibc keeps (mallopt(3), M_MMAP_THRESHOLD). Otherwise
+the memory of each buffer returns to the system and comes back with a page fault for each 4 KiB: in a whole `fetch` of
+the four files 13,058 page faults instead of 8,382, and 2 % more processor time (median of 30 runs each, in turns)."""
 GC_THRESHOLD = 100_000
 """Objects made until the garbage collector looks: at its usual pace it would go through every import several times."""
 
@@ -19,6 +23,7 @@ def main() -> None:
         version = ".".join(map(str, sys.version_info[:2]))
         _exit_early(1, f"Python {version} is too old", "Use Python 3.11 or newer: python3.11 -m fmnist_fetch")
     gc.set_threshold(GC_THRESHOLD)
+    bytes(LARGEST_FREED_BYTES)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupted_early)
     from fmnist_fetch import cli
