@@ -96,19 +96,20 @@ def next_command(dataset: str, root: str | None, manifest: "Manifest") -> str:
     return f"fmnist_fetch.load({', '.join(arguments)}) in Python"
 
 
-def fetch_command(dataset: str, root: str | None) -> str:
+def fetch_command(dataset: str, root: str | None, mirror: str | None = None) -> str:
     """Return the command that fetches a dataset and works in the current folder: `make data` in a clone."""
     if in_clone():
-        return _make("data", dataset, root)
+        return _make("data", dataset, root, mirror)
     words = ["fmnist-fetch", "fetch", *([dataset] if dataset != DATASET else [])]
-    return shlex.join(words + (["--root", root] if root else []))
+    words += ["--root", root] if root else []
+    return shlex.join(words + (["--mirror", mirror] if mirror else []))
 
 
-def _make(target: str, dataset: str, root: str | None) -> str:
+def _make(target: str, dataset: str, root: str | None, mirror: str | None = None) -> str:
     words = ["make", target]
     words += [f"DATASET={dataset}"] if dataset != DATASET else []
     words += [f"ROOT={root}"] if root else []
-    return shlex.join(words)
+    return shlex.join(words + ([f"MIRROR={mirror}"] if mirror else []))
 
 
 def _trainable(manifest: "Manifest") -> bool:
