@@ -79,7 +79,7 @@ def test_a_device_that_is_not_there_is_a_usage_error(tiny: Tiny, capsys: pytest.
 
 def test_missing_data_names_the_command_that_brings_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(tmp_path / "data")]) == 1
-    assert "make data" in complaint(capsys)[1]
+    assert complaint(capsys)[1] == f"hint: Run: fmnist-fetch fetch --root {tmp_path / 'data'}"
     assert list(Path().iterdir()) == []
 
 
