@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from fmnist_fetch.console.output import print_error
 from fmnist_fetch.errors import FetchError, UsageError
-from trainer.invocation import is_launched, trainer_command
+from trainer.invocation import install_command, is_launched, trainer_command
 
 VERBS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}  # the module, and the function in it
 INTERRUPTED = 130
@@ -73,8 +73,7 @@ def import_torch() -> None:
     except ModuleNotFoundError as error:
         raise FetchError(
             f"{error.name} is not installed, which the trainer needs",
-            hint="Run: make train (or python -m pip install torch safetensors"
-            " --extra-index-url https://download.pytorch.org/whl/cpu)",
+            hint=f"Run: {install_command()}",
         ) from error
     gc.freeze()
     gc.enable()

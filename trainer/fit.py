@@ -177,13 +177,13 @@ def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGr
 def run_epochs(
     run: Run, model: Model, examples: Examples, test: Examples, pictures: Pictures | None, group: ProcessGroup
 ) -> None:
-    """Train all epochs; after each one print it, save it and draw it. Rank 0 does so for all."""
+    """Train all epochs; after each one save it, print it and draw it. Rank 0 does so for all."""
     history = list(run.history)
     for epoch in train(model, examples, test, run.settings, after=len(history), group=group):
         history.append(epoch)
         if pictures is not None:
-            give(f"{format_epoch(epoch)}\n")
             run.record(model, history)
+            give(f"{format_epoch(epoch)}\n")
             pictures.add(epoch)
     if pictures is not None:
         run.finish(model, device=str(group.device), processes=group.world_size)
