@@ -52,7 +52,9 @@ def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     kit = pack.pack(options.out, project, data, wheels, machine, listen)
     say(options, f"{kit.path}: {size(kit.size)}")
     say(options, f"  {kit.files} files, {kit.wheels} of them wheels; for {machine}")
-    say(options, f"  on the lab machine: tar xf {kit.path.name} && cd {pack.TOP} && make data && make train")
+    unpack = f"tar xf {kit.path.name} && cd {pack.TOP}"
+    commands = "the commands are in LAB.txt there" if " on win" in machine else "make data && make train"
+    say(options, f"  on the lab machine: {unpack}{'; ' if ' on win' in machine else ' && '}{commands}")
     if kit.size > FAT32_MAX_BYTES:
         say(options, f"  a stick with FAT32 holds it in parts only: split -b 2G {kit.path.name} {kit.path.name}.")
     return {"paths": [str(kit.path)], "files": kit.files, "size": kit.size}

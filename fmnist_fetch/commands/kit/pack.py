@@ -30,14 +30,10 @@ REPORT_EVERY_BYTES = 100_000_000
 NOTE_TEXT = """\
 {title}, offline: {commit:.12}, for {machine}
 
-On this machine: {needs}make. No network, no root.
+On this machine: {needs}. No network, no root.
 
-    make data         unpack Fashion-MNIST and verify every byte of it
-    make train        train softmax regression; figures and pictures go to runs/
-    make test         run the tests
-    make help         everything else
-
-Everything is written to this folder: the environment to .venv, the data to data/,
+{commands}
+All files stay in this folder: the environment in .venv, the data in data/,
 or where FMNIST_ROOT says, so that many users can share one copy of it.
 
 What is here, besides the project:
@@ -46,6 +42,19 @@ What is here, besides the project:
     SHA256SUMS    of all files; make checks it before it installs anything,
                   and you can: sha256sum --quiet -c SHA256SUMS
 {remark}"""
+
+MAKE_COMMANDS = """\
+    make data         unpack Fashion-MNIST and verify every byte of it
+    make train        train softmax regression; figures and pictures go to runs/
+    make test         run the tests
+    make help         everything else
+"""
+WINDOWS_COMMANDS = """\
+    py -m fmnist_fetch.environment data --offline
+    .venv\\Scripts\\fmnist-fetch fetch --offline --mirror mirror
+    py -m fmnist_fetch.environment train --offline
+    .venv\\Scripts\\fmnist-train
+"""
 
 
 class Project(NamedTuple):
@@ -144,11 +153,14 @@ def pack(
 def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], machine: str) -> bytes:
     """Return LAB.txt: one screen for whoever finds the kit."""
     total = sum(entry.size for entry in wheels) / 1e6
+    windows = " on win" in machine
+    python = machine.partition(" on ")[0] if wheels else "Python 3.11 or newer"
     text = NOTE_TEXT.format(
         title="Fashion-MNIST",
         commit=project.commit,
         machine=machine,
-        needs=f"{machine.partition(' on ')[0]} with venv, " if wheels else "Python 3.11 or newer with venv, ",
+        needs=f"{python} with venv" + ("" if windows else ", make"),
+        commands=WINDOWS_COMMANDS if windows else MAKE_COMMANDS,
         mirror=f"the data, {len(data)} files, {sum(entry.size for entry in data) / 1e6:.1f} MB",
         wheels=f"{len(wheels) - 1} wheels, {total:.0f} MB" if wheels else "not here: pip asks its index",
         remark="\nThe digests detect damage, not malice: take the kit from someone you trust.\n",
