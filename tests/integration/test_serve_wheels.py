@@ -52,6 +52,7 @@ def url(project: Path, tmp_path: Path) -> Iterator[str]:
         assert process.stdout is not None
         yield process.stdout.readline().rpartition(" ")[2].strip()
         process.terminate()
+        process.communicate()
 
 
 def ask(url: str, span: str = "") -> tuple[int, bytes]:

@@ -208,11 +208,11 @@ def test_a_failure_in_the_middle_leaves_the_earlier_kit_as_it_was(tmp_path: Path
 
 
 def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
-    out = tmp_path / "kit.tar"
-    left = unfinished(out)
-    left.write_bytes(bytes(1000))
+    out = tmp_path / "kits" / "kit.tar"
+    out.parent.mkdir()
+    unfinished(out).write_bytes(bytes(1000))
     write_tar(out, [Entry("one", b"1")], 0, lambda _: None)
-    assert list(tmp_path.iterdir()) == [out]
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_long_steps_are_reported(project: Project, sample: Sample, complete: Path, tmp_path: Path) -> None:
@@ -333,9 +333,7 @@ def test_a_whole_kit_and_a_folder_that_is_no_kit_pass(lab: Path, tmp_path: Path)
     ("target", "said"),
     [("3.99 {machine}", "for Python 3.99, and this is"), ("{python} vax", "for vax, and this machine is")],
 )
-def test_wheels_for_another_machine_are_an_error_before_anything_is_installed(
-    target: str, said: str, lab: Path
-) -> None:
+def test_wheels_for_another_machine_are_an_error_before_any_installation(target: str, said: str, lab: Path) -> None:
     about = target.format(machine=HERE.machine, python=HERE.python).encode() + b"\n"
     (lab / "wheels" / "TARGET").write_bytes(about)
     sums = lab / "SHA256SUMS"

@@ -93,7 +93,7 @@ class ServedFile:
         return len(self.good_pieces) == len(self.file.pieces)
 
     def needs_inspection(self) -> bool:
-        """Return whether a file has changed since the last inspection; a part file often does, and is given a moment."""
+        """Return whether a file has changed since the last inspection; a part file changes often, and gets a moment."""
         for path in (self._path, self._part):
             state, last = _state(path), self._inspections.get(path)
             if (state is None) != (last is None):

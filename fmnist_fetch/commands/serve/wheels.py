@@ -19,13 +19,22 @@ LOCK = "pylock.toml"
 _HEAD = '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" content="1.0">'
 
 
+class ServedWheel(ServedFile):
+    """A wheel in the store, of which there is no folder of its own that would show that it is being downloaded."""
+
+    @property
+    def expected(self) -> bool:
+        """Whether a client should ask again."""
+        return self.arriving
+
+
 class ServedWheels:
     """The wheels of LOCK in the folder STORE, by the paths of their URLs."""
 
     def __init__(self, lock: Lock, store: Path) -> None:
         self._store = store
         self._wheels = {f"/{STORE}/{wheel.name}": wheel for wheel in lock.wheels()}
-        self._files: dict[tuple[str, int], ServedFile] = {}
+        self._files: dict[tuple[str, int], ServedWheel] = {}
 
     @classmethod
     def of_project(cls, project: Path) -> "ServedWheels | None":
@@ -47,7 +56,7 @@ class ServedWheels:
         size = wheel.size or _size(place) or 1
         key = (wheel.name, size)
         if key not in self._files:
-            self._files[key] = ServedFile(self._store, place, _as_data_file(wheel, size))
+            self._files[key] = ServedWheel(self._store, place, _as_data_file(wheel, size))
         file = self._files[key]
         return file if file.exists or file.arriving else None
 
