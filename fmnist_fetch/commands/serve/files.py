@@ -60,6 +60,7 @@ class ServedFile:
         self._folder = folder
         self._path = path
         self._part = path.with_name(f"{path.name}.part")
+        self._served: tuple[Path, ...] = (self._path, self._part)
         self._inspections: dict[Path, _Inspection] = {}
 
     @property
@@ -94,7 +95,7 @@ class ServedFile:
 
     def needs_inspection(self) -> bool:
         """Return whether a file has changed since the last inspection; a part file changes often, and gets a moment."""
-        for path in (self._path, self._part):
+        for path in self._served:
             state, last = _state(path), self._inspections.get(path)
             if (state is None) != (last is None):
                 return True
@@ -110,7 +111,7 @@ class ServedFile:
 
     def inspect(self) -> None:
         """Hash the pieces that may have changed since the last inspection."""
-        for path in (self._path, self._part):
+        for path in self._served:
             try:
                 with self._open(path) as opened:
                     self._inspections[path] = self._inspect(opened, path)
@@ -123,7 +124,7 @@ class ServedFile:
         Returns:
             The open file and the verified part of the span; None where nothing of it is verified.
         """
-        for path in (self._path, self._part):
+        for path in self._served:
             last = self._inspections.get(path)
             stop = self._verified_until(last.good, span) if last else span.start
             if last is None or stop == span.start:

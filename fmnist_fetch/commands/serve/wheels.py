@@ -20,11 +20,15 @@ _HEAD = '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" conte
 
 
 class ServedWheel(ServedFile):
-    """A wheel in the store, of which there is no folder of its own that would show that it is being downloaded."""
+    """A wheel in the store; no piece of it is verified before all of it is here."""
+
+    def __init__(self, folder: Path, path: Path, file: DataFile) -> None:
+        super().__init__(folder, path, file)
+        self._served = (path,)
 
     @property
     def expected(self) -> bool:
-        """Whether a client should ask again."""
+        """Whether a client should ask again; the folder is that of all wheels."""
         return self.arriving
 
 
@@ -45,7 +49,7 @@ class ServedWheels:
         return None
 
     def files(self) -> list[ServedFile]:
-        """Return the wheels that are here."""
+        """Return the wheels that are here; they are verified before they are sent."""
         return [file for path in self._wheels if (file := self.find(path)) and file.exists]
 
     def find(self, path: str) -> ServedFile | None:
