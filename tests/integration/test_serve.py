@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from fmnist_fetch.commands.serve.address import addresses, url
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.manifest.toml import dumps, loads
 from lan_server import Server, until
-from samples import Sample, command_line, disk_of, flipped, lay, make
+from samples import Sample, command_line, disk_of, flipped, lay, make, started
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
 
@@ -269,7 +270,7 @@ def test_the_page_shows_state_digests_and_the_command_to_copy(sample: Sample, ro
     answer = server.ask("/", Host="lab-server:8000")
     text = answer.body.decode()
     assert (answer.status, answer.headers.get_content_type()) == (200, "text/html")
-    assert "make data MIRROR=http://lab-server:8000/<" in text
+    assert "make data DATASET=sample.toml MIRROR=http://lab-server:8000/<" in text
     assert f"{100 * 2000 // sample.file().size} %" in text
     assert all(file.sha256 in text and file.name in text for file in sample.manifest.files)
     assert "href" not in text
@@ -283,7 +284,61 @@ def test_it_prints_its_address_and_the_command_of_a_student(complete: Path, samp
     assert server.first_line.startswith(f"serving {complete}, read-only")
     assert server.process.stdout is not None
     lines = [server.process.stdout.readline().strip() for _ in range(2)]
-    assert lines == [f"sample: complete, {sample.size / 1000:.1f} kB", f"make data MIRROR={server.url}"]
+    assert lines == [
+        f"sample: complete, {sample.size / 1000:.1f} kB",
+        f"make data DATASET=sample.toml MIRROR={server.url}",
+    ]
+
+
+def test_the_manifest_can_be_downloaded(sample: Sample, complete: Path, start: Start) -> None:
+    answer = start(complete).ask("/sample.toml")
+    assert (answer.status, answer.headers.get_content_type()) == (200, "application/toml")
+    assert loads(answer.body, "sample.toml") == sample.manifest
+
+
+def serving(last: str, *words: str) -> tuple[int, list[str], str]:
+    """Run the command serve until it has printed a line with LAST, then interrupt it; the exit code and its output."""
+    with started("serve", "--host", "127.0.0.1", "--port", "0", *words) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not lines or last not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1], process.communicate()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=20)
+    return process.returncode, [*lines, *rest.splitlines()], errors
+
+
+def test_a_root_without_data_says_so_and_how_to_fill_it(root: Path) -> None:
+    code, lines, errors = serving("terminal: ", "--root", str(root))
+    assert (code, errors, lines[-1]) == (0, "", "stopped")
+    said = " ".join(lines)
+    assert f"no data is in {root}" in said
+    assert f'fmnist-fetch fetch --root "{root}"' in said
+    assert not root.exists()
+
+
+def test_datasets_with_a_manifest_under_the_root_or_on_the_command_line_are_served(
+    sample: Sample, complete: Path, tmp_path: Path
+) -> None:
+    sample.write(complete)
+    given = sample.changed(name="given", folder="Given")
+    (tmp_path / "given.toml").write_text(dumps(given.manifest))
+    lay(given.layout(complete).raw, given.files)
+    (complete / "Given" / "broken.toml").write_text("format = 1")
+    words = ("--root", str(complete), str(tmp_path / "given.toml"))
+    code, lines, errors = serving("DATASET=sample.toml", *words)
+    assert (code, errors, lines[-1]) == (0, "", "stopped")
+    assert any(line.startswith("  sample: complete") for line in lines)
+    assert any(line.startswith("  given: complete") for line in lines)
+    assert lines[0].startswith(f"note: {complete / 'Given' / 'broken.toml'} is left out")
+
+
+def test_it_says_once_that_everybody_can_read_where_it_listens_on_all_addresses(root: Path) -> None:
+    _, lines, _ = serving("terminal: ", "--root", str(root), "--host", "0.0.0.0")
+    assert sum("everybody in the network can read this" in line for line in lines) == 1
+    _, lines, _ = serving("terminal: ", "--root", str(root))
+    assert not any("everybody" in line for line in lines)
 
 
 def test_a_port_in_use_is_an_error_of_two_lines(root: Path) -> None:

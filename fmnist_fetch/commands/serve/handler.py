@@ -91,7 +91,12 @@ class RequestHandler:
                     await loop.run_in_executor(self._hashing, file.inspect)
 
     def _find(self, path: str) -> ServedFile | None:
-        return self._files.find(path) or (self._wheels.find(path) if self._wheels else None)
+        if (file := self._files.find(path)) or self._wheels is None:
+            return file
+        # A mirror has wheels below its own URL, which is another one for each dataset.
+        for manifest in self._files.manifests:
+            path = path.removeprefix(self._files.folder(manifest).rstrip("/"))
+        return self._wheels.find(path)
 
     def _text(self, path: str) -> web.Response | None:
         """Return the page of the package index, or the manifest, that has PATH."""

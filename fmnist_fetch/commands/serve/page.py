@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fmnist_fetch.commands.serve.files import ServedFile, ServedFiles
 from fmnist_fetch.commands.serve.page_style import STYLE
 from fmnist_fetch.console.formatting import counted, size
-from fmnist_fetch.manifest.catalog import names
+from fmnist_fetch.manifest.catalog import DATASET, names
 from fmnist_fetch.manifest.model import Manifest
 
 REFRESH_S = 10
@@ -40,7 +40,7 @@ _PAGE = """<!doctype html>
 </html>
 """
 _STEPS = """<section class="card steps">
-<h2>Three steps to a trained model</h2>
+<h2>{title} in three steps</h2>
 <input type="radio" name="system" id="posix"{posix}>
 <label for="posix">Linux, macOS</label>
 <input type="radio" name="system" id="windows"{windows}>
@@ -77,7 +77,7 @@ _DATASET = """<section class="card dataset">
 {rows}
 </tbody>
 </table>
-{command}<details><summary>SHA-256 digests</summary>
+{commands}<details><summary>SHA-256 digests</summary>
 <dl>
 {digests}
 </dl></details>
@@ -128,10 +128,11 @@ def mirror_url(files: ServedFiles, manifest: Manifest, base: str) -> str:
     return base.rstrip("/") + files.folder(manifest)
 
 
-def command_line(files: ServedFiles, manifest: Manifest, base: str) -> str:
-    """Return the command that downloads MANIFEST's files from the server at the URL BASE."""
-    dataset = "" if manifest is files.manifests[0] else f"DATASET={_dataset(manifest)} "
-    return f"make data {dataset}MIRROR={mirror_url(files, manifest, base)}"
+def command_line(files: ServedFiles, manifest: Manifest, base: str, target: str = "data") -> str:
+    """Return the make command for MANIFEST with the server at the URL BASE; TARGET is data or train."""
+    name = _dataset(manifest)
+    dataset = "" if name == DATASET else f"DATASET={name} "
+    return f"make {target} {dataset}MIRROR={mirror_url(files, manifest, base)}"
 
 
 def page(files: ServedFiles, wheels: Sequence[ServedFile], base: str, *, windows: bool = False) -> str:
@@ -145,10 +146,11 @@ def page(files: ServedFiles, wheels: Sequence[ServedFile], base: str, *, windows
     """
     states = {manifest.name: _State.of(files.of(manifest)) for manifest in files.manifests}
     present = [manifest for manifest in files.manifests if states[manifest.name].good]
-    present.sort(key=lambda manifest: states[manifest.name].kind)  # complete before partial
     absent = [manifest for manifest in files.manifests if manifest not in present]
-    body = [_steps(files, base, windows=windows)] if present else [_EMPTY]
-    body += [_dataset_card(files, manifest, base) for manifest in present]
+    present.sort(key=lambda manifest: states[manifest.name].kind)  # complete before partial
+    first = [manifest for manifest in present if manifest is files.manifests[0]] or present[:1]
+    body = [_steps(files, manifest, base, windows=windows) for manifest in first] or [_EMPTY]
+    body += [_dataset_card(files, manifest, base, with_commands=manifest not in first) for manifest in present]
     if wheels:
         total = size(sum(wheel.file.size for wheel in wheels))
         body.append(_WHEELS.format(count=counted(len(wheels), "wheel"), total=total, base=escape(base)))
@@ -160,24 +162,41 @@ def page(files: ServedFiles, wheels: Sequence[ServedFile], base: str, *, windows
     return _PAGE.format(refresh=refresh, style=STYLE, base=escape(base), body="\n".join(body))
 
 
-def _steps(files: ServedFiles, base: str, *, windows: bool) -> str:
-    main = files.manifests[0]
-    mirror = mirror_url(files, main, base)
+def _steps(files: ServedFiles, manifest: Manifest, base: str, *, windows: bool) -> str:
+    mirror = mirror_url(files, manifest, base)
+    download, fetch, train = _commands_of_windows(manifest, mirror)
     checked = (" checked", "") if not windows else ("", " checked")
     return _STEPS.format(
+        title=escape(manifest.title or manifest.name),
         posix=checked[0],
         windows=checked[1],
-        data_posix=_line(command_line(files, main, base)),
-        data_windows=_line(f"py -m fmnist_fetch.environment data --mirror {mirror}")
-        + _line(rf".venv\Scripts\fmnist-fetch fetch --mirror {mirror}"),
-        train_posix=_line(f"make train MIRROR={mirror}"),
-        train_windows=_line(f"py -m fmnist_fetch.environment train --mirror {mirror}")
-        + _line(r".venv\Scripts\fmnist-train"),
+        data_posix=_lines(_manifest_download(manifest, base), command_line(files, manifest, base)),
+        data_windows=_lines(_manifest_download(manifest, base), download, fetch),
+        train_posix=_lines(command_line(files, manifest, base, "train")),
+        train_windows=_lines(download.replace(" data ", " train "), train),
     )
 
 
-def _dataset_card(files: ServedFiles, manifest: Manifest, base: str) -> str:
+def _commands_of_windows(manifest: Manifest, mirror: str) -> tuple[str, str, str]:
+    """Return the commands of a system without make: set up what fetching needs, fetch, train."""
+    name = _dataset(manifest)
+    fetched, trained = ("", "") if name == DATASET else (f" {name}", f" --dataset {name}")
+    return (
+        f"py -m fmnist_fetch.environment data --mirror {mirror}",
+        rf".venv\Scripts\fmnist-fetch fetch{fetched} --mirror {mirror}",
+        rf".venv\Scripts\fmnist-train{trained}",
+    )
+
+
+def _manifest_download(manifest: Manifest, base: str) -> str:
+    """Return the command that downloads the manifest, where the catalogue does not have it."""
+    name = _dataset(manifest)
+    return f"curl -O {base}{name}" if name.endswith(".toml") else ""
+
+
+def _dataset_card(files: ServedFiles, manifest: Manifest, base: str, *, with_commands: bool) -> str:
     served = files.of(manifest)
+    commands = _lines(_manifest_download(manifest, base), command_line(files, manifest, base))
     state = _State.of(served)
     progress = _ARRIVING.format(good=state.good, total=state.total, share=state.share)
     digests = [f"<dt>{escape(file.file.name)}</dt><dd><code>{file.file.sha256}</code></dd>" for file in served]
@@ -187,7 +206,7 @@ def _dataset_card(files: ServedFiles, manifest: Manifest, base: str) -> str:
         state=escape(str(state)),
         progress=progress if state.kind == "partial" else "",
         rows="\n".join(_row(files.folder(manifest), file) for file in served),
-        command="" if manifest is files.manifests[0] else _commands(files, manifest, base),
+        commands=f"<p>In the folder of the project:</p>\n{commands}\n" if with_commands else "",
         digests="\n".join(digests),
     )
 
@@ -199,19 +218,10 @@ def _row(folder: str, file: ServedFile) -> str:
     return f'<tr><td>{link}</td><td class="number">{size(file.file.size)}</td><td>{shown}</td></tr>'
 
 
-def _commands(files: ServedFiles, manifest: Manifest, base: str) -> str:
-    """Return the commands for a dataset that is not the first one; its manifest comes from here, unless it is known."""
-    path = _dataset(manifest)
-    lines = [_line(command_line(files, manifest, base))]
-    if path.endswith(".toml"):
-        lines.insert(0, _line(f"curl -O {base}{path}"))
-    return f"<p>In the folder of the project:</p>\n{''.join(lines)}\n"
-
-
 def _dataset(manifest: Manifest) -> str:
     """Return what DATASET must be: a name of the catalogue, or the file name of the manifest that is served here."""
     return manifest.name if manifest.name in names() else f"{manifest.name}.toml"
 
 
-def _line(command: str) -> str:
-    return f"<pre>{escape(command)}</pre>"
+def _lines(*commands: str) -> str:
+    return "".join(f"<pre>{escape(command)}</pre>" for command in commands if command)

@@ -15,7 +15,7 @@ header { padding: 2rem 0 .5rem }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 }
 header p, footer, .absent, .tip, .steps li p { color: var(--soft) }
 header p { margin: .25rem 0 0; overflow-wrap: anywhere }
-h2 { font-size: 1.25rem; line-height: 1.3; margin: 0 0 .75rem; display: flex; flex-wrap: wrap; gap: .25rem .75rem;
+h2 { font-size: 1.25rem; line-height: 1.3; margin: 0 0 .75rem; display: flex; flex-wrap: wrap; gap: .4rem .75rem;
   align-items: center }
 h3 { font-size: 1rem; margin: 0 }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: 1.25rem;
@@ -53,4 +53,8 @@ dl { margin: .5rem 0 0 }
 dt { font-size: .875rem; overflow-wrap: anywhere }
 dd { margin: 0 0 .5rem; overflow-wrap: anywhere; color: var(--soft) }
 footer { font-size: .875rem; padding-top: .5rem }
+@media (max-width: 30rem) {
+  .card { padding: 1rem }
+  .steps pre { margin-left: -2.75rem }
+}
 """
