@@ -41,4 +41,4 @@ def fetch(
     else:
         show = never_raising(progress)
     options = FetchOptions(tuple(mirrors), offline=offline)
-    return prepare(manifest, Layout(root, manifest), options, listener=show, also=also)
+    return prepare(Layout(root, manifest), options, listener=show, also=also)

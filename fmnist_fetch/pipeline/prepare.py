@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -13,17 +12,17 @@ from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.download.engine import beside_rivals, download
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
 from fmnist_fetch.events import Event, Listener, Message, Unpacked, silent
-from fmnist_fetch.manifest.model import DataFile, Manifest
+from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.report import Report
-from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, damaged_pieces, inspect
+from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
 from fmnist_fetch.sources.discovery import origins
 from fmnist_fetch.sources.folder import Folder
-from fmnist_fetch.storage.atomic import Seal, sweep
+from fmnist_fetch.storage.atomic import sweep
+from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.storage.lock import alone, traces
-from fmnist_fetch.storage.part_file import verifies
 from fmnist_fetch.tensors.decompress import unpack
 from fmnist_fetch.tensors.writer import Assembly
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    manifest: Manifest,
     layout: Layout,
     options: FetchOptions | None = None,
     *,
@@ -45,25 +43,25 @@ def prepare(
     kept then.
     """
     began = time.monotonic()
-    options = options or FetchOptions()
+    options, manifest = options or FetchOptions(), layout.manifest
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
     tell = _one_at_a_time(report.note, listener)
     sweep(layout.raw)
     sweep(layout.processed)
     before = traces(layout)
-    state = inspect(manifest, layout)
+    state = inspect(layout)
     if not state.complete:
         with alone(layout, tell):
             if traces(layout) != before:
                 # Another process has been at work, and may have done it all.
-                state = inspect(manifest, layout)
+                state = inspect(layout)
             if not state.complete:
-                found = origins(manifest, layout, options)
-                states = chain([state], iter(partial(inspect, manifest, layout), None))
-                beside_rivals(lambda: _bring(manifest, layout, next(states), found, options, tell))
+                found = origins(layout, options)
+                states = chain([state], iter(partial(inspect, layout), None))
+                beside_rivals(lambda: _bring(layout, next(states), found, options, tell))
                 _tidy(layout)
     for tool, folder in report.also.items():
-        share(manifest, layout, tool, folder, options, tell)
+        share(layout, tool, folder, options, tell)
     report.seconds = time.monotonic() - began
     return report
 
@@ -81,7 +79,6 @@ def _one_at_a_time(*listeners: Listener) -> Listener:
 
 
 def _bring(
-    manifest: Manifest,
     layout: Layout,
     state: DatasetStatus,
     found: Sequence[Source],
@@ -89,59 +86,60 @@ def _bring(
     tell: Listener,
 ) -> None:
     """Do what STATE lacks: payloads from copies, files from sources, payloads from files, the tensor file."""
-    seals = {
-        entry.file.tensor: Seal(entry.digest)
-        for entry in state.files
-        if entry.payload is Condition.GOOD and entry.digest
+    digests = {
+        entry.file.tensor: entry.digest for entry in state.files if entry.payload is Condition.GOOD and entry.digest
     }
 
     def adopted(entry: FileStatus) -> bool:
-        _check_consistent(manifest, layout, entry)
-        if entry.published is not Condition.ABSENT or not (seal := _adopt(entry.file, found, layout)):
+        _check_consistent(layout, entry)
+        if entry.published is not Condition.ABSENT or not (digest := _adopt(entry.file, found, layout)):
             return False
-        seals[entry.file.tensor] = seal
+        digests[entry.file.tensor] = digest
         tell(Message(f"{entry.file.payload.name}: a right copy was found on this machine"))
         return True
 
-    wanting = [entry.file for entry in state.files if entry.wants_source and not adopted(entry)]
-    _make(manifest, layout, wanting, seals, found, options, tell)
+    wanting = [entry for entry in state.files if entry.wants_source and not adopted(entry)]
+    _make(layout, wanting, digests, found, options, tell)
     tell(Message(f"{layout.tensors} written"))
 
 
 def _make(
-    manifest: Manifest,
     layout: Layout,
-    wanting: Sequence[DataFile],
-    seals: dict[str, Seal],
+    wanting: Sequence[FileStatus],
+    digests: dict[str, str],
     found: Sequence[Source],
     options: FetchOptions,
     tell: Listener,
 ) -> None:
-    """Bring the files WANTING, unpack what has no seal yet, and make the tensor file of all, side by side."""
-    with Assembly(manifest, layout) as assembly:
+    """Bring the files WANTING, unpack what has no digest yet, and make the tensor file of all, side by side."""
+    with Assembly(layout) as assembly:
 
         def take(arrival: "IncomingFile") -> None:
             file = arrival.file
             if not file.packed:
                 if assembly.places(file):
-                    deque(assembly.place(file, arrival.read()), maxlen=0)
-                seals[file.tensor] = Seal(file.sha256, arrival.finish())
-            elif file.tensor not in seals:
-                seals[file.tensor] = unpacked(file, arrival.read())
+                    with assembly.sink(file) as sink:
+                        for data in arrival.read():
+                            sink(data)
+                arrival.finish()
+                digests[file.tensor] = file.sha256
+            elif file.tensor not in digests:
+                digests[file.tensor] = unpacked(file, arrival.read)
 
-        def unpacked(file: DataFile, arriving: Iterator[bytes] | None = None) -> Seal:
-            way = partial(assembly.place, file)
-            seal = unpack(layout.published(file), layout.payload(file), file.payload, arriving, way)
+        def unpacked(file: DataFile, read: Callable[[], Iterator[bytes]] | None = None) -> str:
+            open_sink = partial(assembly.sink, file)
+            digest = unpack(layout.published(file), layout.payload(file), file.payload, read, open_sink)
             tell(Unpacked(file.payload.name))
-            return seal
+            return digest
 
-        download(wanting, layout.raw, found, options, tell, take)
-        packed = {file.tensor: partial(unpacked, file) for file in manifest.files if file.tensor not in seals}
-        seals |= zip(packed, run_parallel(list(packed.values())), strict=True)
-        assembly.complete(seals)
+        known = {entry.file.name: entry.good for entry in wanting}
+        download([entry.file for entry in wanting], layout.raw, found, options, tell, take, known)
+        packed = {file.tensor: partial(unpacked, file) for file in layout.manifest.files if file.tensor not in digests}
+        digests |= zip(packed, run_parallel(list(packed.values())), strict=True)
+        assembly.complete(digests)
 
 
-def _adopt(file: DataFile, found: Sequence[Source], layout: Layout) -> Seal | None:
+def _adopt(file: DataFile, found: Sequence[Source], layout: Layout) -> str | None:
     """Take over the payload from a copy that is unpacked, or packed in another way, if there is one.
 
     Where a place has the file as published, the ordinary way is better: that keeps the published file too.
@@ -163,11 +161,11 @@ def _tidy(layout: Layout) -> None:
         shutil.rmtree(layout.work, ignore_errors=True)
 
 
-def _check_consistent(manifest: Manifest, layout: Layout, entry: FileStatus) -> None:
+def _check_consistent(layout: Layout, entry: FileStatus) -> None:
     """A file that is wrong as a whole but right in every piece contradicts its manifest; raises ManifestError."""
     path, file = layout.published(entry.file), entry.file
-    if entry.published is not Condition.DAMAGED or damaged_pieces(path, file) or path.stat().st_size != file.size:
+    if entry.published is not Condition.DAMAGED or entry.damaged_pieces or path.stat().st_size != file.size:
         return
     # Hashed again: another process may have completed it since ENTRY was made.
     if not verifies(path, file.size, file.sha256):
-        raise ManifestError(manifest.name, [f"{file.name}: its sha256 is not that of its pieces"])
+        raise ManifestError(layout.manifest.name, [f"{file.name}: its sha256 is not that of its pieces"])

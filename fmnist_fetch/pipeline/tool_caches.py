@@ -14,8 +14,8 @@ from fmnist_fetch.sources.base import FetchOptions, Tier
 from fmnist_fetch.sources.discovery import origins
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep, unfinished
+from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.part_file import verifies
 
 
 def caches_of(manifest: Manifest, tools: Sequence[str]) -> dict[str, Path]:
@@ -33,7 +33,6 @@ def caches_of(manifest: Manifest, tools: Sequence[str]) -> dict[str, Path]:
 
 
 def share(
-    manifest: Manifest,
     layout: Layout,
     tool: str,
     folder: Path,
@@ -47,11 +46,12 @@ def share(
     kinds, which say that the dataset itself is complete.
     """
     sweep(folder)
+    manifest = layout.manifest
 
     def complete() -> None:
         wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
         if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
-            found = [Folder(layout.raw, Tier.OWN), *origins(manifest, layout, options)]
+            found = [Folder(layout.raw, Tier.OWN), *origins(layout, options)]
             download(wanting, folder, found, options, tell)
 
     try:

@@ -79,7 +79,7 @@ def wheels(tmp_path: Path) -> list[Path]:
 def packed(
     out: Path, project: Project, sample: Sample, root: Path, wheels: list[Path], part_size: int | None = None
 ) -> Kit:
-    data = mirror(sample.manifest, sample.layout(root))
+    data = mirror(sample.layout(root))
     house = wheelhouse(wheels, HERE) if wheels else []
     return pack(out, project, data, house, HERE.words, part_size, silent)
 
@@ -231,7 +231,7 @@ def test_a_failure_in_the_middle_leaves_the_earlier_kit_as_it_was(tmp_path: Path
 def test_long_steps_are_told(project: Project, sample: Sample, complete: Path, tmp_path: Path) -> None:
     large = lay(tmp_path / "large", {"large-1-py3-none-any.whl": bytes(220_000_000)})
     events: list[Event] = []
-    data = mirror(sample.manifest, sample.layout(complete))
+    data = mirror(sample.layout(complete))
     house = wheelhouse(list(large.iterdir()), HERE)
     pack(tmp_path / "kit.tar", project, data, house, HERE.words, None, events.append)
     told = [event.sentence for event in events if isinstance(event, Message)]

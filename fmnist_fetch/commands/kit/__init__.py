@@ -40,8 +40,7 @@ def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     project = pack.Project.at(CHECKOUT)
     for name in pack.changes(CHECKOUT):
         tell(Message(f"note: {name} is packed as committed, without its later changes"))
-    manifest = find(DATASET)
-    data = pack.mirror(manifest, Layout(options.root, manifest))
+    data = pack.mirror(Layout(options.root, find(DATASET)))
     wheels = []
     if not options.no_wheels:
         paths = bring(choose(project.lock(), target), options.wheels, CHECKOUT, tell)

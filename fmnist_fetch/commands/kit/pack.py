@@ -17,9 +17,8 @@ from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.environment.lock import Lock
 from fmnist_fetch.errors import FetchError, IntegrityError, UsageError
 from fmnist_fetch.events import Listener, Message
-from fmnist_fetch.manifest.model import Manifest
+from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.part_file import verifies
 
 TOP = "fmnist-lab-kit"
 """The one folder that the tar unpacks to."""
@@ -89,11 +88,12 @@ def changes(folder: Path) -> list[str]:
     return [line[3:] for line in lines]
 
 
-def mirror(manifest: Manifest, layout: Layout) -> list[Entry]:
+def mirror(layout: Layout) -> list[Entry]:
     """The files as published, each verified; raises FetchError for what is absent, IntegrityError for what is damaged.
 
     The folder mirror/ then serves `fetch` as any other mirror does.
     """
+    manifest = layout.manifest
     hint = f"Run: fmnist-fetch fetch {manifest.name} --root {layout.root}"
     entries = []
     for file in manifest.files:

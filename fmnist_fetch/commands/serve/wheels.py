@@ -14,8 +14,7 @@ from fmnist_fetch.environment.lock import STORE, Lock, Wheel
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span
-from fmnist_fetch.storage.atomic import Stamp, stamp
-from fmnist_fetch.storage.part_file import verified
+from fmnist_fetch.storage.files import Stamp, stamp, verified
 
 INDEX = "/simple/"
 _HEAD = '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" content="1.0">'

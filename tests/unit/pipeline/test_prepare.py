@@ -14,7 +14,7 @@ import pytest
 from faults import Mirror
 from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, ManifestError, SourceError
 from fmnist_fetch.events import DownloadStarted, Event, Message, Unpacked
-from fmnist_fetch.manifest.model import DataFile, Manifest, Payload
+from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.status import DatasetStatus, inspect
@@ -69,7 +69,7 @@ def test_a_part_file_that_is_complete_needs_no_source(sample: Sample, root: Path
     lay(sample.layout(root).raw, {name + ".part": data for name, data in sample.files.items()})
     report = sample.fetch(root)
     assert report.received == {}
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
     assert parts(sample.layout(root), sample.manifest.files) == {}
 
 
@@ -80,8 +80,8 @@ def test_the_disk_is_looked_at_again_only_where_another_process_was_at_work(
     another, looks = root.with_name("another"), list[bool]()
     sample.fetch(another, stick)
 
-    def look(manifest: Manifest, layout: Layout) -> DatasetStatus:
-        state = inspect(manifest, layout)
+    def look(layout: Layout) -> DatasetStatus:
+        state = inspect(layout)
         looks.append(state.complete)
         if meanwhile:
             shutil.copytree(another, root, dirs_exist_ok=True)
@@ -91,20 +91,20 @@ def test_the_disk_is_looked_at_again_only_where_another_process_was_at_work(
     report = sample.fetch(root, stick)
     assert looks == ([False, True] if meanwhile else [False])
     assert (report.received == {}) == meanwhile
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
 
 
 def test_garbage_in_a_part_file_is_replaced(sample: Sample, root: Path, stick: str) -> None:
     lay(sample.layout(root).raw, {name + ".part": data[::-1] + b"more" for name, data in sample.files.items()})
     sample.fetch(root, stick)
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
 
 
 def test_an_unpacked_copy_is_adopted(sample: Sample, root: Path, tmp_path: Path) -> None:
     cache = lay(tmp_path / "cache", sample.payloads)
     events: list[Event] = []
     sample.fetch(root, str(cache), events=events)
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
     assert Message("train-images-idx: a right copy was found on this machine") in events
     assert disk_of(cache) == disk_of(lay(tmp_path / "cache", {})) != {}
 
@@ -223,12 +223,12 @@ def test_a_full_disk_is_told_with_the_bytes_needed_and_every_verified_piece_is_k
     with Mirror(sample.files) as mirror:
         sample.fetch(small_disk, mirror.url)
         assert mirror.served < sample.size
-    assert inspect(sample.manifest, sample.layout(small_disk)).complete
+    assert inspect(sample.layout(small_disk)).complete
 
 
 def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
     with pytest.raises(SourceError) as caught:
-        prepare(sample.manifest, sample.layout(root), FetchOptions(offline=True, patience=5))
+        prepare(sample.layout(root), FetchOptions(offline=True, patience=5))
     # A sentence that announces its reasons must not end there.
     assert not caught.value.message.rstrip().endswith(":")
     assert "--mirror URL or --mirror FOLDER" in caught.value.hint
@@ -237,4 +237,4 @@ def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
 def test_a_dataset_whose_values_are_wide_gets_there_too(root: Path, tmp_path: Path) -> None:
     wide = make(code=0x0D, width=4, shape=(4, 4))
     wide.fetch(root, str(lay(tmp_path / "stick", wide.files)))
-    assert inspect(wide.manifest, wide.layout(root)).complete
+    assert inspect(wide.layout(root)).complete
