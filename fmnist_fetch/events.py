@@ -75,7 +75,9 @@ class DownloadEnded(NamedTuple):
     """The transfer is over, well or not."""
 
 
-Event = DownloadStarted | Verified | BytesInFlight | Attempted | NoSourceReady | Unpacked | Message | Note | DownloadEnded
+Event = (
+    DownloadStarted | Verified | BytesInFlight | Attempted | NoSourceReady | Unpacked | Message | Note | DownloadEnded
+)
 Listener = Callable[[Event], None]
 
 

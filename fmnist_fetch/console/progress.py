@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from fmnist_fetch.console.formatting import SOON, beginning, counted, size, waiting
 from fmnist_fetch.events import (
@@ -18,6 +18,7 @@ from fmnist_fetch.events import (
     Listener,
     Message,
     NoSourceReady,
+    Note,
     Unpacked,
     Verified,
     silent,

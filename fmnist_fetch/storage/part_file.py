@@ -13,14 +13,15 @@ import errno
 import os
 import re
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from fmnist_fetch.errors import PartFileReplacedError, disk
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.storage.atomic import publish, write_all
+from fmnist_fetch.storage.atomic import ABANDONED_AFTER_S, publish, write_all
 from fmnist_fetch.storage.files import (
     NO_PIECES,
     GoodPieces,
@@ -37,6 +38,7 @@ from fmnist_fetch.storage.writeback import Writeback
 MANY = 128
 MAX_RIVALS = 5
 """How often in a row other processes may replace the part file while it is finished, until that is an error."""
+_PARTIAL_NAME = ".{}.{}.held"
 _PARTIAL = re.compile(r"\.(.+)\.(\d{1,9})\.held")
 
 
@@ -256,7 +258,7 @@ class PartFile:
         return self._open
 
     def _partial_path(self, index: int) -> Path:
-        return self.path.with_name(f".{self.path.name}.{index}.held")
+        return self.path.with_name(_PARTIAL_NAME.format(self.path.name, index))
 
 
 def find_partials(folder: Path) -> dict[str, set[int]]:
@@ -267,3 +269,17 @@ def find_partials(folder: Path) -> dict[str, set[int]]:
             if match := _PARTIAL.fullmatch(path.name):
                 indices.setdefault(match[1], set()).add(int(match[2]))
     return indices
+
+
+def remove_leftovers(folder: Path, names: Collection[str]) -> None:
+    """Remove what lies beside the complete files NAMES in FOLDER: beginnings of pieces, and part files of days ago."""
+    leftovers = find_partials(folder)
+    for name in names:
+        for index in leftovers.get(name, ()):
+            with suppress(OSError):
+                folder.joinpath(_PARTIAL_NAME.format(name, index)).unlink()
+        with suppress(OSError):
+            part = part_path(folder / name)
+            # A living process may be filling it, for which it would only be work to do again.
+            if time.time() - part.lstat().st_mtime > ABANDONED_AFTER_S:
+                part.unlink()

@@ -127,7 +127,7 @@ def stream(
         FormatError: The stream is damaged, or gives other than SIZE bytes.
         DiskError: PACKED can't be read.
     """
-    content = read() if read else _contents(packed)
+    content = read() if read else read_file(packed)
     head = b""
     while len(head) < len(MAGIC) and (more := next(content, b"")):
         head += more
@@ -142,7 +142,8 @@ def stream(
         raise _wrong(packed, f"gives {got:,} bytes, not {size:,}")
 
 
-def _contents(path: Path) -> Iterator[bytes]:
+def read_file(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of the file at PATH in parts. Raises DiskError."""
     with disk(path), open_regular(path) as file:
         while data := file.read(INPUT):
             yield data
