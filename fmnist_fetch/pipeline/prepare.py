@@ -179,6 +179,7 @@ class _Run:
 
 def _reader(incoming: "IncomingFile", path: Path) -> Callable[[], Iterator[bytes]]:
     """Return what yields the bytes of INCOMING: as they come, and out of the complete file at PATH from then on."""
+    reads: Iterator[Callable[[], Iterator[bytes]]]
     reads = chain([incoming.read], repeat(partial(_read_complete, incoming, path)))
     return lambda: next(reads)()
 

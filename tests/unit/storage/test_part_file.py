@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from errno import ENOSPC
+from errno import EINVAL, ENOSPC
 from pathlib import Path
 from threading import Event, Thread
 from typing import BinaryIO
@@ -21,8 +21,8 @@ from fmnist_fetch.manifest.pieces import Piece
 from fmnist_fetch.storage.atomic import write_all
 from fmnist_fetch.storage.files import _fill as fill
 from fmnist_fetch.storage.files import find_good_pieces, stamp, verifies
-from fmnist_fetch.storage.part_file import PartFile
-from samples import disk_of, file_of, flipped, sha256
+from fmnist_fetch.storage.part_file import PartFile, remove_leftovers
+from samples import disk_of, file_of, flipped, lay, sha256
 
 DATA = payload(9500, seed=9)
 FILE = file_of("data", DATA, Payload("data", len(DATA), sha256(DATA)), "train", "images")
@@ -412,3 +412,30 @@ def test_what_the_disk_refuses_to_one_of_many_files_is_not_passed_over(
     monkeypatch.setattr(os, "fdatasync", full)
     with pytest.raises(DiskError, match="full"):
         part.put(0, piece(0))
+
+
+def test_beside_a_complete_file_no_beginnings_and_no_old_part_file_stay(part: PartFile) -> None:
+    lay(part.path.parent, {"data": DATA, ".data.3.held": b"x", ".other.3.held": b"x", "data.part": b"new"})
+    remove_leftovers(part.path.parent, ["data"])
+    assert disk_of(part.path.parent).keys() == {"data", ".other.3.held", "data.part"}
+    os.utime(part.part, (0, 0))
+    remove_leftovers(part.path.parent, ["data"])
+    assert disk_of(part.path.parent).keys() == {"data", ".other.3.held"}
+
+
+def test_a_beginning_longer_than_its_piece_is_not_read(part: PartFile) -> None:
+    part.path.parent.mkdir()
+    with open(part.path.parent / ".data.1.held", "wb") as file:
+        file.truncate(2**40)
+    assert part.load_partials() == {}
+
+
+def test_where_the_system_reads_only_where_a_file_stands_it_is_read_so(
+    part: PartFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "pread", refuse)
+    part.put(0, piece(0))
+    assert part.read(100, 800) == DATA[100:900]
