@@ -55,7 +55,7 @@ def fetch(
     manifest = find(dataset)
     offline = _is_offline() if offline is None else offline
     options = _checked(FetchOptions(_several(mirrors), only_mirrors, offline, jobs, patience, limit_rate))
-    return prepare(manifest, Layout(root, manifest), options, listener=_display(progress), also=_several(also))
+    return prepare(Layout(root, manifest), options, listener=_display(progress), also=_several(also))
 
 
 def verify(dataset: PathLike = DATASET, root: PathLike | None = None) -> DatasetStatus:
@@ -74,7 +74,7 @@ def verify(dataset: PathLike = DATASET, root: PathLike | None = None) -> Dataset
     (True, 'good', ['good', 'good', 'good', 'good'])
     """
     manifest = find(dataset)
-    return inspect(manifest, Layout(root, manifest))
+    return inspect(Layout(root, manifest))
 
 
 def _is_offline() -> bool:

@@ -154,5 +154,6 @@ def disk(path: str | os.PathLike[str], needed: int | None = None) -> Iterator[No
             hint = "Free some space and run the same command again; every verified piece is kept."
         else:
             space = ""
-            hint = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one."
+            other = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one."
+            hint = getattr(exc, "hint", other)
         raise DiskError(f"{os.fspath(path)}: {reason}{space}", hint=hint) from exc

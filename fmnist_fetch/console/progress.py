@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from fmnist_fetch.console.formatting import SOON, beginning, counted, size, waiting
 from fmnist_fetch.events import (
@@ -18,6 +18,7 @@ from fmnist_fetch.events import (
     Listener,
     Message,
     NoSourceReady,
+    Note,
     Unpacked,
     Verified,
     silent,
@@ -146,10 +147,13 @@ class Log:
         path.touch()
 
     def __call__(self, event: Event) -> None:
-        """Write the line of an attempt."""
+        """Write the line of an attempt, or of a note."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if isinstance(event, Note):
+            self._write({"time": moment, "note": event.sentence})
         if isinstance(event, Attempted):
             entry = {
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "time": moment,
                 "source": event.source,
                 "file": event.file,
                 "span": list(event.span),
@@ -159,8 +163,11 @@ class Log:
                 "seconds": round(event.seconds, 3),
                 "verdict": event.error or "good",
             }
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._write(entry)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
 _KINDS: dict[str, Callable[[TextIO], Listener]] = {"bar": _bars, "log": Lines, "none": lambda _: silent}

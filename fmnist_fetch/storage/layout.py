@@ -41,9 +41,10 @@ def is_file(path: Path) -> bool:
 
 
 class Layout:
-    """The paths of one dataset under a root."""
+    """The paths of one dataset under a root, and the manifest that they belong to."""
 
     def __init__(self, root: str | os.PathLike[str] | None, manifest: Manifest) -> None:
+        self.manifest = manifest
         self.root = root_folder(root)
         self.raw = self.root / manifest.folder / "raw"
         # The paths of thousands of files are asked for again and again.

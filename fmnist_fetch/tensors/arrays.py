@@ -11,6 +11,7 @@ from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageEr
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
+from fmnist_fetch.storage.files import open_regular
 from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, is_file, lookup_folders
 from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
 
@@ -29,17 +30,18 @@ def twins(layout: Layout, file: DataFile, digest: str) -> bool:
     try:
         if path.stat().st_size != file.payload.size:
             return False
-        with TensorFile(layout.tensors) as stored, open(path, "rb", buffering=0) as payload:
+        with TensorFile(layout.tensors) as stored, open_regular(path) as payload:
             return stored.digest_of_twin(file.tensor, payload) == digest
     except (OSError, ValueError, KeyError, FormatError):
         return False
 
 
-def sound(manifest: Manifest, layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
+def sound(layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
     """Whether the tensor file is there and every byte of it is what an assembly would write.
 
     The tensors PROVEN, as `twins` of their payloads, are not hashed themselves.
     """
+    manifest = layout.manifest
     try:
         with TensorFile(layout.tensors) as stored:
             mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
