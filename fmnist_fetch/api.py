@@ -68,7 +68,7 @@ def fetch(
     if limit_rate is not None and not limit_rate >= 1:
         raise UsageError(f"limit_rate is {limit_rate!r}, not bytes per second", hint="Leave it out for no limit.")
     with _errors():
-        layout = Layout(root, manifest := find(os.fspath(dataset)))
+        layout = Layout(root, find(dataset))
         notify = listener("auto", sys.stderr) if progress is None else Dispatcher(progress)
         if log is not None:
             with disk(log):
@@ -81,7 +81,7 @@ def fetch(
             patience=patience,
             limit_rate=limit_rate,
         )
-        return prepare(manifest, layout, options, listener=notify, also=_several(also))
+        return prepare(layout, options, listener=notify, also=_several(also))
 
 
 def verify(dataset: StrPath = DATASET, root: StrPath | None = None) -> DatasetStatus:
@@ -103,8 +103,7 @@ def verify(dataset: StrPath = DATASET, root: StrPath | None = None) -> DatasetSt
     (True, 'good', ['good', 'good', 'good', 'good'])
     """
     with _errors():
-        manifest = find(os.fspath(dataset))
-        return inspect(manifest, Layout(root, manifest))
+        return inspect(Layout(root, find(dataset)))
 
 
 @contextmanager

@@ -38,8 +38,8 @@ class FetchError(Exception):
     >>> try:
     ...     fmnist_fetch.load(root="elsewhere")
     ... except fmnist_fetch.FetchError as error:
-    ...     print(error.exit_code, error.hint)
-    1 Run: fmnist-fetch fetch ...
+    ...     print(error.hint)
+    Run: fmnist-fetch fetch --root ...elsewhere
     """
 
     exit_code = 1
@@ -185,7 +185,8 @@ def reason(exc: OSError) -> str:
 
 def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError:
     space = f" ({needed:,} bytes are needed)" if needed and _HINTS.get(exc.errno or 0) is _FREE_SPACE else ""
-    return DiskError(f"{path}: {reason(exc)}{space}", hint=_HINTS.get(exc.errno or 0, _CHOOSE_ROOT))
+    hint = getattr(exc, "hint", None) or _HINTS.get(exc.errno or 0, _CHOOSE_ROOT)
+    return DiskError(f"{path}: {reason(exc)}{space}", hint=hint)
 
 
 def from_exception(exc: Exception) -> FetchError:

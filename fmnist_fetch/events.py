@@ -106,11 +106,23 @@ class Message(NamedTuple):
     sentence: str
 
 
+class Note(NamedTuple):
+    """A fact for the log only.
+
+    Attributes:
+        sentence: A sentence for people.
+    """
+
+    sentence: str
+
+
 class DownloadEnded(NamedTuple):
     """The download is over, successful or not."""
 
 
-Event = DownloadStarted | Verified | BytesInFlight | Attempted | NoSourceReady | Unpacked | Message | DownloadEnded
+Event = (
+    DownloadStarted | Verified | BytesInFlight | Attempted | NoSourceReady | Unpacked | Message | Note | DownloadEnded
+)
 Listener = Callable[[Event], None]
 
 

@@ -65,17 +65,17 @@ def _fetch(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
     # Here, since --help and usage errors need nothing of it.
     from fmnist_fetch.pipeline.prepare import prepare
 
-    layout = Layout(options.root, manifest := find(options.dataset))
+    layout = Layout(options.root, find(options.dataset))
     notify = listener("none" if options.quiet else options.progress, sys.stderr, state)
     if options.log:
         with disk(options.log):
             notify = Dispatcher(notify, Log(options.log))
-    report = prepare(manifest, layout, _fetch_options(options), listener=notify, also=options.also)
-    for line in wrapped(complete(report, manifest, layout)):
+    report = prepare(layout, _fetch_options(options), listener=notify, also=options.also)
+    for line in wrapped(complete(report, layout)):
         print_line(options, line)
     for tool, folder in report.also.items():
         print_line(options, f"For {tool}: {folder}")
-    print_line(options, f"Next: {next_command(options.dataset, options.root, manifest)}")
+    print_line(options, f"Next: {next_command(options.dataset, options.root, layout.manifest)}")
     return _facts(report)
 
 

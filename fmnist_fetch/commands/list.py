@@ -8,10 +8,9 @@ from fmnist_fetch.console.formatting import size, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.manifest.catalog import find, names
-from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.pipeline.status import Condition, inspect
 from fmnist_fetch.storage.layout import Layout, is_file, root_folder
-from fmnist_fetch.storage.part_file import PartFile
+from fmnist_fetch.storage.part_file import part_path
 
 
 def add_verbs(verbs: Any) -> None:
@@ -25,7 +24,7 @@ def _list(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     rows = [("name", "state", "size", "licence", "home")]
     for name in names():
         manifest = find(name)
-        datasets[name] = _word(Layout(options.root, manifest), manifest)
+        datasets[name] = _word(Layout(options.root, manifest))
         sizes[name] = sum(file.size for file in manifest.files)
         rows.append((name, datasets[name], size(sizes[name]), manifest.licence, manifest.homepage))
     complete = list(datasets.values()).count("complete")
@@ -36,12 +35,12 @@ def _list(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     return {"root": str(root), "datasets": datasets}
 
 
-def _word(layout: Layout, manifest: Manifest) -> str:
-    status = inspect(manifest, layout)
+def _word(layout: Layout) -> str:
+    status = inspect(layout)
     conditions = {status.tensors, *(c for entry in status.files for c in (entry.published, entry.payload))}
     if status.complete:
         return "complete"
     if conditions != {Condition.ABSENT}:
         return "incomplete"
-    begun = any(is_file(PartFile(layout.published(file), file).part) for file in manifest.files)
+    begun = any(is_file(part_path(layout.published(file))) for file in layout.manifest.files)
     return "partial" if begun else "absent"

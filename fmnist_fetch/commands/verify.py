@@ -11,10 +11,11 @@ from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import FetchError, IntegrityError
 from fmnist_fetch.manifest.catalog import find
-from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, damaged_pieces, inspect
+from fmnist_fetch.manifest.model import DataFile
+from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
+from fmnist_fetch.storage.files import find_good_pieces
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.part_file import PartFile, scan
+from fmnist_fetch.storage.part_file import part_path
 
 MARGIN = "  "
 DEFAULT_COLUMNS = 80
@@ -50,7 +51,7 @@ def add_verbs(verbs: Any) -> None:
 def _verify(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     manifest = find(options.dataset)
     layout = Layout(options.root, manifest)
-    status = inspect(manifest, layout)
+    status = inspect(layout)
     rows = list(_rows(layout, status))
     print_line(options, f"{manifest.title or manifest.name} in {layout.raw.parent}")
     for line in ("", *_table(rows, layout), *_maps(rows)):
@@ -62,7 +63,7 @@ def _verify(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any
         "damaged_pieces": {str(row.path): row.damaged for row in rows if row.damaged},
     }
     if not status.complete:
-        raise _incomplete(manifest, layout, options, facts)
+        raise _incomplete(layout, options, facts)
     return facts
 
 
@@ -79,12 +80,12 @@ def _published(layout: Layout, entry: FileStatus) -> Row:
     file, path = entry.file, layout.published(entry.file)
     pieces = counted(len(file.pieces), "piece")
     if entry.published is Condition.DAMAGED:
-        damaged = tuple(damaged_pieces(path, file))
+        damaged = entry.damaged_pieces
         return Row(path, entry.published, file.size, f"{len(damaged)} of {pieces} damaged", file, damaged)
     if entry.published is Condition.ABSENT:
         if entry.payload is Condition.GOOD and file.packed:
             return Row(path, entry.published, file.size, "not needed: it is unpacked", file)
-        if good := len(scan(PartFile(path, file).part, file)):
+        if good := len(find_good_pieces(part_path(path), file).indices):
             return Row(path, PARTIAL, file.size, f"{good} of {pieces} fetched", file)
     return Row(path, entry.published, file.size, "", file)
 
@@ -117,13 +118,13 @@ def _maps(rows: list[Row]) -> Iterator[str]:
             yield from ("", row.path.name, f"{MARGIN}{cells}", f"{MARGIN}x damaged, . good; each is {cell}")
 
 
-def _incomplete(manifest: Manifest, layout: Layout, options: argparse.Namespace, facts: dict[str, Any]) -> FetchError:
+def _incomplete(layout: Layout, options: argparse.Namespace, facts: dict[str, Any]) -> FetchError:
     """Return the error for a dataset that is not complete, with facts for programs."""
     hint = f"Run: {fetch_command(options.dataset, options.root)}"
     damaged = list(facts["files"].values()).count(Condition.DAMAGED)
     if damaged:
-        error: FetchError = IntegrityError(f"{manifest.name} is damaged in {damaged} of its files", hint=hint)
+        error: FetchError = IntegrityError(f"{layout.manifest.name} is damaged in {damaged} of its files", hint=hint)
     else:
-        error = FetchError(f"{manifest.name} is not complete under {layout.root}", hint=hint)
+        error = FetchError(f"{layout.manifest.name} is not complete under {layout.root}", hint=hint)
     error.facts = facts
     return error

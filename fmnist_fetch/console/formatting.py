@@ -71,12 +71,12 @@ def waiting(event: NoSourceReady) -> str:
     return f"waiting ({end}), {size(event.safe)} verified so far: {reason}"
 
 
-def complete(report: "Report", manifest: "Manifest", layout: "Layout") -> str:
+def complete(report: "Report", layout: "Layout") -> str:
     """Return one sentence on what a fetch did, and another one on what went wrong meanwhile."""
     seconds = f"{report.seconds:.1f} s" if report.seconds < 60 else span_of_time(report.seconds)
     origin = f": {origin_of_bytes(report.received)}" if report.received else ""
-    text = f"{manifest.title or manifest.name} is complete in {layout.raw.parent}, every byte verified{origin}"
-    text += f" ({seconds})."
+    title = layout.manifest.title or layout.manifest.name
+    text = f"{title} is complete in {layout.raw.parent}, every byte verified{origin} ({seconds})."
     if report.retries:
         text += f" {counted(report.retries, 'failed request')} {_was(report.retries)} retried successfully."
     if wrong := report.wrong_pieces:

@@ -26,6 +26,7 @@ from fmnist_fetch.events import (
     Listener,
     Message,
     NoSourceReady,
+    Note,
     Unpacked,
     Verified,
 )
@@ -287,7 +288,9 @@ class Log:
         path.touch()
 
     def __call__(self, event: Event) -> None:
-        """Append the line of an attempt."""
+        """Append the line of an attempt or of a note."""
+        if isinstance(event, Note):
+            self._append(note=event.sentence)
         if isinstance(event, Attempted):
             self._append(
                 source=event.source,

@@ -36,6 +36,16 @@ def checked_path(text: str | os.PathLike[str]) -> Path:
         raise UsageError(f"the path {path} begins with a home folder that is not known", hint=hint) from None
 
 
+def lookup_folders(root: str | os.PathLike[str] | None) -> list[Path]:
+    """The roots in which a dataset is looked for: ROOT alone if it is named, else FMNIST_ROOT, ./data and ../data.
+
+    The last one is where the book *Dive into Deep Learning* keeps its data.
+    """
+    if root:
+        return [user_path(root)]
+    return list(dict.fromkeys([root_folder(None), Path(DEFAULT_ROOT), Path(os.pardir, DEFAULT_ROOT)]))
+
+
 def user_path(text: str | os.PathLike[str]) -> Path:
     """TEXT as a path, with ~ as the user's home folder; as it is for a user who has none."""
     try:
@@ -53,9 +63,10 @@ def is_file(path: Path) -> bool:
 
 
 class Layout:
-    """The paths of one dataset under a root."""
+    """The paths of one dataset under a root, and the manifest that they belong to."""
 
     def __init__(self, root: str | os.PathLike[str] | None, manifest: Manifest) -> None:
+        self.manifest = manifest
         self.root = root_folder(root)
         self.raw = self.root / manifest.folder / "raw"
         # The paths of thousands of files are asked for again and again.

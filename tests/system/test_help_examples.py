@@ -81,7 +81,7 @@ def test_an_example_works(line: str, here: Path, capsys: Capture, monkeypatch: p
         # The project and its wheels are the business of tests/system/test_kit.py.
         words.append("--no-wheels")
         monkeypatch.setattr(pack.Project, "at", classmethod(lambda cls, _: cls("0" * 40, 0, ())))
-        monkeypatch.setattr(pack, "changes", lambda _: [])
+        monkeypatch.setattr(pack, "uncommitted", lambda _: [])
     if verb == "manifest":
         lay_own(here, line)
     if verb == "verify" and "--root" in words:

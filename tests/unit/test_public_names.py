@@ -142,7 +142,7 @@ def test_the_choices_of_a_call_reach_the_engine(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[FetchOptions] = []
-    monkeypatch.setattr("fmnist_fetch.api.prepare", lambda _manifest, _layout, options, **_: seen.append(options))
+    monkeypatch.setattr("fmnist_fetch.api.prepare", lambda _layout, options, **_: seen.append(options))
     fmnist_fetch.fetch(
         sample.write(tmp_path),
         mirrors="http://a/",
