@@ -216,9 +216,18 @@ def _from_known(exc: Exception) -> FetchError | None:
             "this system allows no more threads",
             hint="Close other programs or raise the limit (ulimit -u), then run the same command again.",
         )
+    if isinstance(exc, FileNotFoundError) and exc.filename is None and not _has_current_folder():
+        return DiskError("the current folder has been deleted", hint="Change to another folder: cd ~")
     if isinstance(exc, OSError) and exc.errno is not None and exc.filename is not None:
         return _disk_error(exc, os.fsdecode(exc.filename) if isinstance(exc.filename, bytes) else str(exc.filename))
     return None
+
+
+def _has_current_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except OSError:
+        return False
 
 
 def _unexpected(exc: Exception) -> FetchError:

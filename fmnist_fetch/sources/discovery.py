@@ -11,7 +11,7 @@ from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import FetchOptions, Source, Tier
 from fmnist_fetch.sources.debian import DebianArchive
 from fmnist_fetch.sources.folder import Folder
-from fmnist_fetch.storage.layout import Layout, user_path
+from fmnist_fetch.storage.layout import Layout, resolved, user_path
 
 
 def origins(layout: Layout, options: FetchOptions) -> list[Source]:
@@ -29,10 +29,10 @@ def origins(layout: Layout, options: FetchOptions) -> list[Source]:
 
 def _copies(layout: Layout) -> Iterator[Folder]:
     """The folders in which other tools leave copies of this dataset."""
-    manifest, own = layout.manifest, layout.raw.resolve()
+    manifest, own = layout.manifest, resolved(layout.raw)
     folders = [cache_folder(tool, place) for tool, place in manifest.caches.items()]
     for folder in (*folders, *map(user_path, manifest.local)):
-        if folder.resolve() != own:
+        if resolved(folder) != own:
             yield Folder(folder, Tier.LOCAL)
     if manifest.debian:
         yield Folder(Path(manifest.debian.folder), Tier.LOCAL, spliced=True)

@@ -54,6 +54,22 @@ def user_path(text: str | os.PathLike[str]) -> Path:
         return Path(text)
 
 
+def absolute(path: Path) -> Path:
+    """Return a path as an absolute one; as it is where the current folder has been deleted."""
+    try:
+        return path.absolute()
+    except OSError:
+        return path
+
+
+def resolved(path: Path) -> Path:
+    """Return a path without symbolic links; as it is where they form a loop or the current folder has been deleted."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
+
+
 def is_file(path: Path) -> bool:
     """Whether PATH is a file that can be seen; a folder that is closed to us has none."""
     try:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -516,7 +517,8 @@ def test_a_dependency_that_is_not_installed_is_named_with_the_way_to_get_it(comm
 def test_a_current_folder_that_is_gone_costs_neither_result_nor_json(command: Command, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    words = f"'{sys.executable}' -m fmnist_fetch fetch '{command.manifest}' --root '{command.root}'"
+    relative = replace(command.sample, manifest=command.sample.manifest._replace(local=("../data/Sample/raw",)))
+    words = f"'{sys.executable}' -m fmnist_fetch fetch '{relative.write(tmp_path)}' --root '{command.root}'"
     script = f"cd '{gone}' && rmdir '{gone}' && {words} --mirror '{command.stick}'"
     for more in ("", " --json"):
         done = subprocess.run(
