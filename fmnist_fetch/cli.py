@@ -61,7 +61,7 @@ def _explained(exc: Exception, options: argparse.Namespace | None) -> FetchError
         with suppress(OSError):
             Log(path).note_failure(exc)
             if error.hint.startswith("This is a bug."):
-                error.hint = f"This is a bug. {path} holds the traceback: report it with that file."
+                error.hint = f"This is a bug. {path} has the traceback: report it with that file."
     return error
 
 

@@ -1,7 +1,7 @@
 """The errors of the package, divided by what the caller can do about them.
 
 This module imports nothing of the package. An error states the facts in `message` and, in `hint`, a command or an
-action that helps. The command line prints both as two lines; the text of the exception holds both as well.
+action that helps. The command line prints both as two lines; the text of the exception has both as well.
 
     FetchError              1   the base class
       UsageError            2   an argument or a setting names something that does not exist
@@ -16,6 +16,7 @@ action that helps. The command line prints both as two lines; the text of the ex
 
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,29 @@ from typing import Any
 
 AGAIN = "Run the same command again."
 CHECK_NETWORK = "Check the network, then run the same command again."
+# Blanks that str.isprintable does not count as printable: the no-break space, and the space of Chinese text.
+_BLANKS = "\u00a0\u3000"
+
+
+def escaped(text: str) -> str:
+    """Return one line of text with all characters escaped that a terminal would obey, such as ESC and newlines.
+
+    Headers of mirrors, titles in manifests and file names are text of strangers.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in _BLANKS else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def escaped_lines(text: str) -> str:
+    """Return text as `escaped` does, but keep the newline before an indented line, as the lists in messages have it.
+
+    So nothing can pass for another `error:` or `hint:` line.
+    """
+    return "\n".join(map(escaped, re.split(r"\n(?=  )", text)))
 
 
 class FetchError(Exception):
@@ -51,11 +75,11 @@ class FetchError(Exception):
         self.facts: dict[str, Any] = {}
 
     def __str__(self) -> str:
-        return f"{self.message}\nhint: {self.hint}"
+        return f"{escaped_lines(self.message)}\nhint: {escaped_lines(self.hint)}"
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython and notebooks show in place of a traceback."""
-        return [f"error: {self.message}", f"hint: {self.hint}"]
+        return [f"error: {escaped_lines(self.message)}", f"hint: {escaped_lines(self.hint)}"]
 
 
 class UsageError(FetchError):
@@ -196,7 +220,7 @@ def from_exception(exc: Exception) -> FetchError:
         exc: The exception; it becomes the cause of the error that is returned.
 
     Returns:
-        The exception itself if it is a FetchError; otherwise an error with the facts that it holds.
+        The exception itself if it is a FetchError; otherwise an error with the facts that it has.
     """
     if isinstance(exc, FetchError):
         return exc
@@ -239,7 +263,7 @@ def _unexpected(exc: Exception) -> FetchError:
     detail = str(exc).partition("\n")[0][:200]
     return FetchError(
         f"unexpected {type(exc).__name__}{place}" + (f": {detail}" if detail else ""),
-        hint="This is a bug. Run the same command with --log FILE, which then holds the traceback, and report it.",
+        hint="This is a bug. Run the same command with --log FILE, which then has the traceback, and report it.",
     )
 
 

@@ -1,7 +1,6 @@
 """Text for people: sizes, times, sentences, tables, maps of damage, and text that is safe on a terminal."""
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -9,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.download.backoff import FOREVER
-from fmnist_fetch.errors import in_clone
+from fmnist_fetch.errors import escaped, in_clone
 from fmnist_fetch.events import DownloadStarted, NoSourceReady
 from fmnist_fetch.manifest.catalog import DATASET
 from fmnist_fetch.storage.layout import root_folder
@@ -22,29 +21,6 @@ if TYPE_CHECKING:
 COLUMN_GAP = "  "
 GOOD, DAMAGED = ".", "x"
 MAX_SOURCES_NAMED = 3
-# Blanks that str.isprintable does not count as printable: the no-break space, and the space of Chinese text.
-_BLANKS = "\u00a0\u3000"
-
-
-def escaped(text: str) -> str:
-    """Return one line of text with all characters escaped that a terminal would obey, such as ESC and newlines.
-
-    Headers of mirrors, titles in manifests and file names are text of strangers.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char in _BLANKS else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
-
-
-def escaped_lines(text: str) -> str:
-    """Return text as `escaped` does, but keep the newline before an indented line, as the lists in messages have it.
-
-    So nothing can pass for another `error:` or `hint:` line.
-    """
-    return "\n".join(map(escaped, re.split(r"\n(?=  )", text)))
 
 
 def encodable(text: str, encoding: str | None) -> str:

@@ -12,8 +12,8 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-from fmnist_fetch.console.formatting import encodable, escaped, escaped_lines
-from fmnist_fetch.errors import DiskError, reason
+from fmnist_fetch.console.formatting import encodable
+from fmnist_fetch.errors import DiskError, escaped, escaped_lines, reason
 
 
 def print_line(options: argparse.Namespace, sentence: str) -> None:

@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from fmnist_fetch.console.formatting import beginning, counted, escaped, size, waiting
+from fmnist_fetch.console.formatting import beginning, counted, size, waiting
 from fmnist_fetch.console.output import write
+from fmnist_fetch.errors import escaped
 from fmnist_fetch.events import (
     Attempted,
     BytesInFlight,

@@ -474,7 +474,7 @@ def test_a_failure_that_nobody_expected_is_two_lines_and_the_log_has_the_traceba
     assert re.fullmatch(r"error: unexpected ZeroDivisionError \(.+, line \d+\): a bug", error)
     assert "--log FILE" in hint
     done = python(FAILING.format("ZeroDivisionError('a bug')"), *words, "--log", str(log))
-    assert done.stderr.splitlines()[1].startswith(f"hint: This is a bug. {log} holds the traceback")
+    assert done.stderr.splitlines()[1].startswith(f"hint: This is a bug. {log} has the traceback")
     assert "Traceback (most recent call last)" in json.loads(log.read_text())["traceback"]
 
 

@@ -122,6 +122,13 @@ def test_the_text_of_an_error_holds_facts_and_hint() -> None:
     assert str(FetchError("the disk is gone", hint="Plug it in.")) == "the disk is gone\nhint: Plug it in."
 
 
+def test_the_text_of_an_error_can_not_forge_a_hint_nor_control_a_terminal() -> None:
+    error = FetchError("2 faults:\n  one\nhint: \x1b[2J", hint="a\x9bb")
+    assert str(error) == "2 faults:\n  one\\nhint: \\x1b[2J\nhint: a\\x9bb"
+    assert error._render_traceback_() == ["error: 2 faults:\n  one\\nhint: \\x1b[2J", "hint: a\\x9bb"]
+    assert error.message == "2 faults:\n  one\nhint: \x1b[2J"
+
+
 def test_an_error_of_ours_is_what_the_last_handler_prints() -> None:
     error = UsageError("x", hint="y")
     assert from_exception(error) is error

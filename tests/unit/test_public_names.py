@@ -31,6 +31,7 @@ PUBLIC = {
     "ManifestError",
     "Message",
     "NoSourceReady",
+    "Note",
     "Report",
     "SourceError",
     "Split",

@@ -24,7 +24,7 @@ class FileRole(NamedTuple):
 
 
 def payload_name(name: str) -> str:
-    """Return the name of what a file holds: its name without .gz, if it has that."""
+    """Return the name of the payload of a file: its name without .gz, if it has that."""
     return name[: -len(_PACKED)] if name.lower().endswith(_PACKED) else name
 
 
