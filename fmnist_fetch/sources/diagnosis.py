@@ -82,7 +82,7 @@ def translate(exc: Exception, name: str) -> SourceError:
     if isinstance(exc, requests.exceptions.SSLError):
         return SourceError(
             f"{name}: its certificate is not trusted ({_reason(text)})",
-            hint="Writeback a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file.",
+            hint="Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file.",
             permanent=True,
         )
     if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):

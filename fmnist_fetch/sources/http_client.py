@@ -19,13 +19,14 @@ class Client:
         self._session.headers.update(HEADERS)
         self._prepared: dict[tuple[str, str], tuple[requests.PreparedRequest, Any]] = {}
 
-    def get(self, url: str, wanted: str, timeout: tuple[float, float]) -> requests.Response:
-        """Ask for the range WANTED of URL; the body is left to be read, and a redirect to be followed.
+    def get(self, url: str, wanted: str | None, timeout: tuple[float, float]) -> requests.Response:
+        """Ask for the range WANTED of URL, or for all of it; read no body, and follow no redirect.
 
         TIMEOUT is that of connecting and that of each read, in seconds. Raises as requests does.
         """
         request, settings = self._prepare(url)
-        request.headers["Range"] = wanted
+        if wanted is not None:
+            request.headers["Range"] = wanted
         return self._session.send(request, timeout=timeout, allow_redirects=False, **settings)
 
     def redirect_target(self, response: requests.Response) -> str | None:
