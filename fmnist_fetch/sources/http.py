@@ -6,18 +6,19 @@ that a server can offer.
 
 import threading
 from contextlib import suppress
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
 from urllib3.exceptions import DecodeError
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
-from fmnist_fetch.sources.diagnosis import LOGIN_PAGE, looks_like_page, translate
+from fmnist_fetch.manifest.pieces import Piece, Span
+from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.diagnosis import LOGIN_PAGE, looks_like_page, redact, translate
 from fmnist_fetch.sources.http_client import Client
 from fmnist_fetch.sources.http_response import PieceCheck, RangeError, RangeResponse, Request, parse_response
+from fmnist_fetch.sources.http_socket import Wire
 
 REDIRECTS = 5
 SERVER_ERRORS = 2
@@ -33,6 +34,7 @@ class HttpSource:
     Attributes:
         serves_ranges: Whether requests with a range are of use; None before that is known.
         verified: Whether a piece has shown that answers hold what they are taken for.
+        suspect: A piece that was wrong in an answer to a range; a whole file shows whether the range was the reason.
         coding_is_label: Whether a content coding without a length is a label only, and nothing must be removed.
     """
 
@@ -44,6 +46,7 @@ class HttpSource:
         self.verified = False
         # Of a .gz file that is by far the more frequent case.
         self.coding_is_label = True
+        self.suspect: Piece | None = None
         self._misses = 0
         self._refuses_whole: set[int | None] = set()
 
@@ -91,11 +94,10 @@ class HttpConnection:
     def __init__(self, mirror: HttpSource) -> None:
         self.status: int | None = None
         self.oddity: str | None = None
-        self.timeout_s = STAGE_TIMEOUT_S
-        self.stages = 0
         self.pending = 0
         self._mirror = mirror
-        self._client = Client()
+        self._wire = Wire()
+        self._client = Client(self._wire)
         self._lock = threading.Lock()
         self._stopped = False
         self._response: requests.Response | None = None
@@ -105,6 +107,20 @@ class HttpConnection:
         self._coded = False
         self._check: PieceCheck | None = None
         self._redirected = self._fresh = self._delivered = self._kept_alive = self._ask_whole = False
+
+    @property
+    def timeout_s(self) -> float:
+        """The limit of each stage in seconds."""
+        return self._wire.timeout_s
+
+    @timeout_s.setter
+    def timeout_s(self, seconds: float) -> None:
+        self._wire.timeout_s = seconds
+
+    @property
+    def stages(self) -> int:
+        """How many stages have ended so far."""
+        return self._wire.stages
 
     def read(self, file: DataFile, span: Span) -> bytes:
         """Return bytes of FILE from span.start on, as many as one receive brings; raise SourceError.
@@ -118,7 +134,7 @@ class HttpConnection:
             while self._span.start < span.start:
                 # What comes before is read and discarded; for those who wait, it is a sign of life.
                 self.pending += len(self._receive(span.start - self._span.start))
-                self.stages += 1
+                self._wire.stages += 1
             data = self._receive(span.stop - self._span.start)
             self._delivered = True
             return data
@@ -128,16 +144,12 @@ class HttpConnection:
             if isinstance(exc, SourceError) or not isinstance(exc, Exception):
                 raise
             # Whatever an answer makes a library raise is this mirror's failure, and ends nothing else.
-            raise translate(exc, self._mirror.name) from exc
+            raise self._translate(exc, self._mirror.url) from exc
 
     def stop(self) -> None:
         """End a read under way by shutting its socket down."""
         self._stopped = True
-        with self._lock:
-            response = self._response
-        if response is not None:
-            with suppress(Exception):
-                response.raw.shutdown()
+        self._wire.stop()
 
     def close(self) -> None:
         """Close the connection."""
@@ -196,7 +208,7 @@ class HttpConnection:
         if not request.ranged:
             return
         if not answer.whole:
-            if answer.certain:
+            if answer.certain and mirror.serves_ranges is not False:
                 mirror.served_range()
         elif mirror.serves_ranges and request.span.start and not mirror.missed_range(None):
             name = request.file.name
@@ -206,29 +218,35 @@ class HttpConnection:
 
     def _first_piece(self, file: DataFile, span: Span, answer: RangeResponse) -> PieceCheck | None:
         """What shows whether ANSWER holds what it is taken for; None where nothing more can be learned."""
-        if answer.certain and (self._mirror.verified or not span.start):
+        mirror = self._mirror
+        if answer.whole and mirror.suspect in file.pieces:
+            return PieceCheck(mirror.suspect)
+        if answer.certain and (mirror.verified or not span.start):
             return None
         pieces = (piece for piece in file.pieces if span.start <= piece.span.start and piece.span.stop <= span.stop)
         first = next(pieces, None)
         return PieceCheck(first) if first else None
 
-    def _learn(self, *, right: bool) -> None:
+    def _learn(self, check: PieceCheck, *, right: bool) -> None:
         """Remember what the first piece of this answer shows; the next answer may have to be read another way."""
         mirror, answer, self._check = self._mirror, self._answer, None
-        if right:
-            mirror.verified = True
-            if not answer.whole:
-                mirror.served_range()
-        elif answer.coded and not answer.certain:
-            mirror.coding_is_label = self._coded
+        if answer.coded and not answer.certain:
+            mirror.coding_is_label = mirror.coding_is_label if right else self._coded
         elif answer.whole:
-            # It is wrong whichever way it is asked for.
-            mirror.verified = True
-            mirror.serves_ranges = None
-        elif self._redirected:
-            self._ask_whole = True
+            if mirror.suspect is not None and not right:
+                # It is wrong whichever way it is asked for.
+                mirror.verified, mirror.serves_ranges = True, None
+            mirror.suspect = None
+        elif right:
+            mirror.verified, mirror.suspect = True, None
+            mirror.served_range()
+        elif answer.certain and mirror.suspect is None:
+            # The piece itself may be wrong there. If the next one is wrong too, ranges are the reason.
+            mirror.suspect = check.piece
         else:
-            mirror.serves_ranges = False
+            mirror.suspect = check.piece
+            self._ask_whole = self._redirected
+            mirror.serves_ranges = mirror.serves_ranges if self._redirected else False
 
     def _learn_from_failure(self, span: Span) -> None:
         """Go back to ranges where a whole file ended before what is missing: it may always end there."""
@@ -244,18 +262,22 @@ class HttpConnection:
             self._redirected = hop > 0
             try:
                 response = self._exchange(url, span)
-                target = self._client.redirect_target(response)
+                target = self._client.redirect_target(url, response)
                 if target is None:
                     self.status = response.status_code
                     return response
                 response.close()
-                url = urljoin(url, target)
+                url = target
             except Exception as exc:
-                error = translate(exc, self._mirror.name)
+                error = self._translate(exc, url)
                 # Where a redirect leads to may be another place in a moment; a login page does such things.
                 error.permanent = error.permanent and hop == 0
                 raise error from exc
         raise SourceError(f"{self._mirror.name} redirects in a circle", hint="Check the address of the mirror.")
+
+    def _translate(self, exc: Exception, url: str) -> SourceError:
+        proxy, bundle = self._client.proxy_of(url), self._client.bundle_of(url)
+        return translate(exc, self._mirror.name, proxy=proxy, bundle=bundle)
 
     def _exchange(self, url: str, span: Span | None) -> requests.Response:
         """One request; once more at once if a connection that was kept alive turns out to be dead.
@@ -266,7 +288,7 @@ class HttpConnection:
         while True:
             kept_alive, self._kept_alive = self._kept_alive, False
             try:
-                return self._client.get(url, wanted, (self.timeout_s, self.timeout_s))
+                return self._client.get(url, wanted)
             except requests.ConnectionError:
                 if not kept_alive or self._stopped:
                     raise
@@ -288,7 +310,7 @@ class HttpConnection:
         if self._fresh:
             self._check_beginning(response, data)
         if self._check is not None and (right := self._check.add(start, data)) is not None:
-            self._learn(right=right)
+            self._learn(self._check, right=right)
         self._span = Span(start + len(data), self._span.stop)
         if not self._span.length:
             self._finish(response)
@@ -324,11 +346,3 @@ class HttpConnection:
         if response is not None:
             with suppress(Exception):
                 response.close()
-
-
-def redact(url: str) -> str:
-    """URL without what may be secret: user, password, and the values of a query."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    netloc = f"***@{host}" if "@" in parts.netloc else host
-    return urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else "", fragment=""))

@@ -71,16 +71,16 @@ class PieceCheck:
 
     def __init__(self, piece: Piece) -> None:
         self.at = piece.span.start
-        self._piece = piece
+        self.piece = piece
         self._hash = hashlib.sha256()
 
     def add(self, start: int, data: bytes) -> bool | None:
         """Take note of DATA from offset START on; return whether the piece is right, or None before its end."""
-        stop = min(start + len(data), self._piece.span.stop)
+        stop = min(start + len(data), self.piece.span.stop)
         if start <= self.at < stop:
             self._hash.update(memoryview(data)[self.at - start : stop - start])
             self.at = stop
-        return self._hash.hexdigest() == self._piece.sha256 if self.at == self._piece.span.stop else None
+        return self._hash.hexdigest() == self.piece.sha256 if self.at == self.piece.span.stop else None
 
 
 class RangeError(SourceError):

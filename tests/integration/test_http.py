@@ -6,12 +6,10 @@ import gzip
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
-import requests
 import responses
 
 from faults import (
@@ -28,7 +26,8 @@ from faults import (
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.http import HttpConnection, HttpSource, redact
+from fmnist_fetch.sources.diagnosis import redact
+from fmnist_fetch.sources.http import HttpConnection, HttpSource
 from samples import Sample, all_of
 
 BASE = "https://mirror.example/mine/"
@@ -346,32 +345,6 @@ def test_a_redirect_to_another_kind_of_address_is_an_error_of_the_source(asked: 
     assert BASE in asked.fails().message
 
 
-@pytest.mark.parametrize(
-    ("failure", "meaning"),
-    [
-        (requests.ConnectionError("Failed to resolve 'mirror.example'"), "its name does not resolve"),
-        (requests.ConnectionError("[Errno 101] Network is unreachable"), "no route to it"),
-        (requests.ConnectionError("[Errno 111] Connection refused"), "refuses connections"),
-        (requests.ConnectionError("[Errno 104] Connection reset by peer"), "reset the connection"),
-        (requests.exceptions.ProxyError("ProxyError: no tunnel"), "can't be reached through the proxy"),
-        (requests.exceptions.ProxyError("Connection refused"), "can't be reached through the proxy"),
-        (requests.ReadTimeout("Read timed out."), "said nothing"),
-        (requests.ConnectTimeout("timed out"), "said nothing"),
-        (requests.exceptions.ChunkedEncodingError("InvalidChunkLength"), "broken framing"),
-        (requests.exceptions.ContentDecodingError("incorrect header check"), "no sound answer (ContentDecodingError)"),
-        (requests.RequestException("something new"), "no sound answer (RequestException)"),
-    ],
-)
-def test_every_failure_of_the_library_is_told_in_the_words_of_the_network(
-    failure: Exception, meaning: str, asked: Asked
-) -> None:
-    asked.answers(200, failure)
-    error = asked.fails()
-    assert meaning in error.message
-    assert error.message.startswith("https://mirror.example/mine/")
-    assert not error.permanent
-
-
 def test_a_mirror_that_refuses_connections_is_told(sample: Sample) -> None:
     with refusing() as url, pytest.raises(SourceError, match=f"{url} refuses connections") as caught:
         HttpSource(url, Tier.USER).open().read(sample.file(), SPAN)
@@ -421,35 +394,35 @@ def test_a_proxy_of_the_environment_is_used(sample: Sample, monkeypatch: pytest.
         assert proxy.served == 3000
 
 
-class Gatekeeper(BaseHTTPRequestHandler):
-    """Lets in who brings the cookie that it gave."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        known = self.headers["Cookie"] == "pass=1"
-        self.send_response(206 if known else 302)
-        if known:
-            self.send_header("Content-Range", "bytes 2000-2003/15416")
-        else:
-            self.send_header("Set-Cookie", "pass=1")
-            self.send_header("Location", self.path)
-        self.send_header("Content-Length", "4" if known else "0")
-        self.end_headers()
-        self.wfile.write(b"good" if known else b"")
-
-    def log_message(self, *args: object) -> None: ...
+def test_no_cookie_is_kept(asked: Asked) -> None:
+    asked.answers(302, b"", Location="/other", Set_Cookie="pass=1; Path=/")
+    stated = f"bytes 2000-4999/{asked.file.size}"
+    asked.answers(206, asked.data[2000:5000], "https://mirror.example/other", Content_Range=stated)
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+    assert "Cookie" not in asked.headers(1)
 
 
-def test_a_cookie_that_comes_with_a_redirect_is_brought_back(sample: Sample) -> None:
-    with HTTPServer(("127.0.0.1", 0), Gatekeeper) as server:
-        Thread(target=server.serve_forever).start()
-        source = HttpSource(f"http://127.0.0.1:{server.server_port}/", Tier.USER).open()
-        try:
-            assert source.read(sample.file(), SPAN) == b"good"
-        finally:
-            source.close()
-            server.shutdown()
+@pytest.mark.parametrize(
+    ("location", "kept"),
+    [
+        ("/other", True),
+        ("https://mirror.example/other", True),
+        ("https://elsewhere.example/other", False),
+        ("http://mirror.example/other", False),
+        ("https://mirror.example:8443/other", False),
+    ],
+)
+def test_a_login_in_the_mirrors_url_is_kept_on_a_redirect_within_its_host_only(
+    location: str, kept: bool, asked: Asked
+) -> None:
+    asked.mirror.url = "https://me:secret@mirror.example/mine/"
+    asked.answers(302, b"", asked.mirror.file_url(asked.file.name), Location=location)
+    stated = f"bytes 2000-4999/{asked.file.size}"
+    target = "https://me:secret@mirror.example/other" if kept else location
+    asked.answers(206, asked.data[2000:5000], target, Content_Range=stated)
+    assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
+    assert asked.headers(0)["Authorization"].startswith("Basic ")
+    assert ("Authorization" in asked.headers(1)) == kept
 
 
 def test_what_a_users_netrc_says_is_told_to_that_server_only(

@@ -171,7 +171,15 @@ LYING: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("name", [*UNUSABLE, *WHOLE, *LYING, *USABLE])
+RUNS = [
+    *("starts elsewhere and says so", "several parts", "no bytes", "416", "400", "403", "404", "202"),
+    *WHOLE,
+    *LYING,
+    *("Content-Range missing", "Content-Range from zero", "aligned"),
+]
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_the_only_mirror_gives_its_files_although_ranges_are_answered_with(tmp_path: Path, name: str) -> None:
     faults = {**UNUSABLE, **WHOLE, **LYING, **USABLE}
     world = World(tmp_path, small())
@@ -186,7 +194,8 @@ def test_the_only_mirror_gives_its_files_although_ranges_are_answered_with(tmp_p
     if name in USABLE:
         assert served <= 1.05 * (small().size - 2 * PIECE)
     else:
-        assert served <= 2.2 * small().size
+        # Two pieces show that ranges are answered with other bytes.
+        assert served <= (3.5 if name in LYING else 2.2) * small().size
 
 
 def test_a_mirror_without_ranges_whose_connections_break_is_asked_for_ranges_again(tmp_path: Path) -> None:
