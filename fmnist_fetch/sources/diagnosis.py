@@ -205,11 +205,11 @@ def _of_proxy(causes: Sequence[BaseException], proxy: str | None) -> _Cause | No
         return _Cause(f": the proxy {shown} is not a usable URL", hint, True)
     if tunnel := next((match for cause in causes if (match := _tunnel_refusal(cause))), None):
         if tunnel[1] == "407":
-            return proxy_login(shown)
+            return _login(shown)
         return _Cause(f": the proxy {shown} gives no connection to it ({tunnel[1]} {tunnel[2]:.60})".replace(" )", ")"))
     if socks and (refusal := next((cause for cause in causes if type(cause).__module__ == "socks"), None)):
         if type(refusal).__name__ == "SOCKS5AuthError":
-            return proxy_login(shown)
+            return _login(shown)
         if not _errnos(causes):
             return _Cause(f": the proxy {shown} gives no connection to it ({_clean(str(refusal))})")
     if not _first(causes, ProxyError) and not socks:
@@ -218,7 +218,13 @@ def _of_proxy(causes: Sequence[BaseException], proxy: str | None) -> _Cause | No
     return _Cause(f" can't be reached through the proxy {shown}, which{what.removeprefix(':')}", hint, permanent)
 
 
-def proxy_login(shown: str) -> _Cause:
+def refused_by_proxy(name: str, proxy: str | None) -> SourceError:
+    """The error of an answer 407 for the mirror NAME, which PROXY gave instead."""
+    what, hint, permanent = _login(redact(proxy) if proxy else "on the way")
+    return SourceError(f"{name}{what}", hint=hint, permanent=permanent, status=407)
+
+
+def _login(shown: str) -> _Cause:
     """The proxy, SHOWN without secrets, wants a login."""
     hint = "Put the login into the proxy's URL: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT."
     return _Cause(f": the proxy {shown} requires a login", hint, True)
@@ -276,7 +282,12 @@ def _of_peer(causes: Sequence[BaseException]) -> _Cause | None:
         return _Cause(" sent an answer with a broken content coding")
     if _first(causes, http.client.HTTPException, urllib3.InvalidHeader, urllib3.HeaderParsingError):
         return _Cause(f" sent no valid HTTP answer ({_words(causes)})")
-    invalid = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, urllib3.LocationValueError)
+    invalid = (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        urllib3.LocationValueError,
+        UnicodeError,
+    )
     if _first(causes, *invalid):
         return _Cause(": not a usable URL", "Check the address of the mirror.", True)
     return None

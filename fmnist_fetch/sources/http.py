@@ -15,7 +15,7 @@ from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Piece, Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.diagnosis import LOGIN_PAGE, looks_like_page, redact, translate
+from fmnist_fetch.sources.diagnosis import LOGIN_PAGE, looks_like_page, redact, refused_by_proxy, translate
 from fmnist_fetch.sources.http_client import Client
 from fmnist_fetch.sources.http_response import PieceCheck, RangeError, RangeResponse, Request, parse_response
 from fmnist_fetch.sources.http_socket import Wire
@@ -263,11 +263,15 @@ class HttpConnection:
             try:
                 response = self._exchange(url, span)
                 target = self._client.redirect_target(url, response)
-                if target is None:
+                if target is None and response.status_code != 407:
                     self.status = response.status_code
                     return response
                 response.close()
+                if target is None:
+                    raise refused_by_proxy(self._mirror.name, self._client.proxy_of(url))
                 url = target
+            except SourceError:
+                raise
             except Exception as exc:
                 error = self._translate(exc, url)
                 # Where a redirect leads to may be another place in a moment; a login page does such things.

@@ -21,6 +21,8 @@ ATTEMPT_DELAY_S = 0.25
 """How long the connection to one address is waited for before the next one is tried too (RFC 8305, section 5)."""
 KEEP_LOOKUP_S = 60.0
 MAX_ADDRESSES = 16
+GLANCE_S = 0.25
+"""How often a wait without a socket looks whether it is still wanted."""
 
 
 class Lookup:
@@ -37,10 +39,13 @@ class Lookup:
         """Whether its result says nothing any more: it is old, or a failure."""
         return self._done.is_set() and (isinstance(self._result, Exception) or now > self._ended + KEEP_LOOKUP_S)
 
-    def wait(self, seconds: float) -> list[Address]:
-        """Return the addresses; raise TimeoutError after SECONDS, and what the look-up raised."""
-        if not self._done.wait(seconds):
-            raise LookupTimeoutError(errno.ETIMEDOUT, "the look-up of the name takes too long", self._host)
+    def wait(self, wire: "Wire") -> list[Address]:
+        """Return the addresses; raise TimeoutError after WIRE's limit, and what the look-up raised."""
+        end = time.monotonic() + wire.timeout_s
+        while not self._done.wait(min(GLANCE_S, max(0.0, end - time.monotonic()))):
+            wire.check()
+            if time.monotonic() >= end:
+                raise LookupTimeoutError(errno.ETIMEDOUT, "the look-up of the name takes too long", self._host)
         if isinstance(self._result, Exception):
             raise self._result
         return self._result
@@ -69,7 +74,7 @@ class Lookups:
         self._lock = threading.Lock()
         self._lookups: dict[tuple[str, int], Lookup] = {}
 
-    def resolve(self, host: str, port: int, timeout_s: float) -> list[Address]:
+    def resolve(self, host: str, port: int, wire: "Wire") -> list[Address]:
         """Return the addresses of HOST; one that is under way already is joined, not started again."""
         with suppress(OSError):
             # An address needs no look-up.
@@ -81,7 +86,7 @@ class Lookups:
                     lookup = self._lookups[host, port] = Lookup(host, port)
                 except RuntimeError as exc:
                     raise NoThreadError(errno.EAGAIN, str(exc)) from exc
-        return lookup.wait(timeout_s)
+        return lookup.wait(wire)
 
 
 def addresses(host: str, port: int, flags: int = 0) -> list[Address]:
@@ -107,10 +112,16 @@ class Wire:
         """Take note of SOCK, which is now in use; raise OSError if nothing is wanted any more."""
         with self._lock:
             self._sock = sock
-            stopped = self._stopped
         self.stages += 1
-        if stopped:
+        try:
+            self.check()
+        except OSError:
             sock.close()
+            raise
+
+    def check(self) -> None:
+        """Raise OSError if nothing is wanted any more."""
+        if self._stopped:
             raise ConnectionAbortedError(errno.ECONNABORTED, "stopped")
 
     def stop(self) -> None:
@@ -134,7 +145,7 @@ def connect(host: str, port: int, wire: Wire, options: Sequence[Sequence[Any]] =
         LookupTimeoutError, socket.gaierror: If the name is not found.
         OSError: What the last address failed with; TimeoutError if none answered.
     """
-    found = LOOKUPS.resolve(host, port, wire.timeout_s)
+    found = LOOKUPS.resolve(host.strip("[]"), port, wire)
     wire.stages += 1
     race = _Race(found, options, wire)
     try:
@@ -165,7 +176,8 @@ class _Race:
                 continue
             until = min(self._ends.values())
             until = min(until, turn) if self._waiting else until
-            for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
+            self._wire.check()
+            for key, _ in self._selector.select(min(max(0.0, until - time.monotonic()), GLANCE_S)):
                 if self._succeeded(key.fileobj):
                     return self._taken(key.fileobj)
             for sock in [sock for sock, end in self._ends.items() if time.monotonic() >= end]:

@@ -19,7 +19,7 @@ from email.utils import formatdate
 from math import ceil
 from random import Random
 
-from dead_ends import UNRESOLVABLE, blackhole, refusing, self_signed
+from dead_ends import UNRESOLVABLE, blackhole, expired, refusing, self_signed
 from mirror import Certificate, Exchange, Mirror
 from nonsense import CONTENT_RANGES, HEADER_LINES, STATUS_LINES
 from occasions import After, AfterServed, AtMost, During, Every, First, On, Randomly, When
@@ -65,6 +65,7 @@ __all__ = [
     "Span",
     "When",
     "blackhole",
+    "expired",
     "payload",
     "refusing",
     "self_signed",
