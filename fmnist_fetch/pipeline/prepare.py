@@ -18,7 +18,7 @@ from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import origins
+from fmnist_fetch.sources.discovery import find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.durability import sync_folder, take_refusals
@@ -80,7 +80,7 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 # Another process has been at work, and may have done it all.
                 state = inspect(layout)
             if not state.complete:
-                run = _Run(layout, origins(layout, options), options, notify)
+                run = _Run(layout, find_sources(layout, options), options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
                 beside_rivals(lambda: run.complete(next(states)))
                 _sync(layout)
