@@ -39,7 +39,7 @@ def sound(layout: Layout, digests: Mapping[str, str], proven: Collection[str] = 
     manifest = layout.manifest
     try:
         with TensorFile(layout.tensors) as stored:
-            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+            mean, std = stored.statistics
             if manifest.mean is not None:
                 mean, std = manifest.mean, manifest.std
             headers = {name: tensor.header for name, tensor in stored.tensors.items()}
@@ -86,7 +86,7 @@ def load(
                 if verify and stored.digest(file.tensor) != digests[role]:
                     raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=_command(dataset, layout))
             arrays = {role: stored.array(file.tensor) for role, file in names.items()}
-            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+            mean, std = stored.statistics
     except OSError as exc:
         problem = "is not there" if isinstance(exc, FileNotFoundError) else f"can't be read: {exc.strerror}"
         raise FetchError(f"{layout.tensors} {problem}", hint=_command(dataset, layout)) from exc
