@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fmnist_fetch.commands.arguments import add_dataset, add_verb
 from fmnist_fetch.console.formatting import counted, damage, size, table, width
 from fmnist_fetch.console.output import say
-from fmnist_fetch.errors import FetchError, IntegrityError
+from fmnist_fetch.errors import DiskError, FetchError, IntegrityError
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile
@@ -63,14 +64,29 @@ def _rows(layout: Layout, state: DatasetStatus) -> Iterator[Row]:
     for entry in state.files:
         yield _published(layout, entry)
         if entry.file.packed:
-            yield Row(layout.payload(entry.file), entry.payload, entry.file.payload.size)
-    path = layout.tensors
-    yield Row(path, state.tensors, path.stat().st_size if path.is_file() else None)
+            path = layout.payload(entry.file)
+            yield Row(path, entry.payload, entry.file.payload.size, _remark(path, entry.payload))
+    length: int | None = None
+    with suppress(OSError):
+        length = layout.tensors.stat().st_size
+    yield Row(layout.tensors, state.tensors, length, _remark(layout.tensors, state.tensors))
+
+
+def _remark(path: Path, condition: Condition) -> str:
+    """What stands in the way of reading the file at PATH."""
+    try:
+        if condition is Condition.REDIRECTED:
+            return f"a link to {path.readlink()}, which is not there"
+        if condition is Condition.UNREADABLE:
+            path.open("rb").close()
+    except OSError as exc:
+        return (exc.strerror or str(exc)).lower()
+    return ""
 
 
 def _published(layout: Layout, entry: FileStatus) -> Row:
     file, path = entry.file, layout.published(entry.file)
-    remark, damaged = "", entry.damaged_pieces
+    remark, damaged = _remark(path, entry.published), entry.damaged_pieces
     if entry.published is Condition.DAMAGED:
         remark = f"{len(damaged)} of {counted(len(file.pieces), 'piece')} damaged"
     if entry.published is Condition.ABSENT:
@@ -115,10 +131,13 @@ def _demand_complete(layout: Layout, state: DatasetStatus, options: argparse.Nam
         return
     root = f" --root {options.root}" if options.root else ""
     hint = f"Run: fmnist-fetch fetch {options.dataset}{root}"
-    damaged = list(facts["files"].values()).count(Condition.DAMAGED)
-    if damaged:
-        error: FetchError = IntegrityError(f"{layout.manifest.name} is damaged in {damaged} of its files", hint=hint)
+    conditions, name = list(facts["files"].values()), layout.manifest.name
+    if damaged := conditions.count(Condition.DAMAGED):
+        error: FetchError = IntegrityError(f"{name} is damaged in {damaged} of its files", hint=hint)
+    elif unreadable := conditions.count(Condition.UNREADABLE):
+        sentence = f"{counted(unreadable, 'file')} of {name} under {layout.root} can't be read"
+        error = DiskError(sentence, hint=f"Make what is in {layout.raw.parent} readable for you, then run this again.")
     else:
-        error = FetchError(f"{layout.manifest.name} is not complete under {layout.root}", hint=hint)
+        error = FetchError(f"{name} is not complete under {layout.root}", hint=hint)
     error.facts = facts
     raise error
