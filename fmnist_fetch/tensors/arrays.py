@@ -3,13 +3,13 @@
 import os
 from collections.abc import Collection, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fmnist_fetch.errors import FetchError, FormatError, IntegrityError
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.storage.files import open_regular
+from fmnist_fetch.storage.files import Stamp, is_settled, open_regular
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fmnist_fetch.tensors.split import Split
+
+
+_verified: set[tuple[Stamp, str, str]] = set()
+"""What this process has verified: the stamp of a tensor file, a tensor in it, and its digest."""
 
 
 def twins(layout: Layout, file: DataFile, digest: str) -> bool:
@@ -58,12 +62,24 @@ def load(
     split: str = "train",
     root: str | os.PathLike[str] | None = None,
     *,
-    verify: bool = True,
+    verify: bool | Literal["always"] = True,
 ) -> "Split":
-    """The images and labels of SPLIT (as the manifest names it) as numpy arrays; opens no socket.
+    """Return the images and labels of a split as numpy arrays; opens no socket.
 
-    VERIFY hashes the split's bytes against the digests that the manifest pins; without it they are only mapped.
-    Raises FetchError where the data is not there, IntegrityError where it is damaged, both with the command to run.
+    The arrays map the tensor file: they take no memory until they are used, writing to them leaves the file as it is,
+    and a later change of the file in place shows in them.
+
+    Args:
+        dataset: A name from the catalogue, or the path of a manifest.
+        split: The split, as the manifest names it.
+        root: The folder with the data; FMNIST_ROOT or ./data if it is None.
+        verify: Hash the bytes of the split and compare them with the digests that the manifest pins. True remembers
+            what was verified until the process ends, as long as the file has the same size, time and inode; "always"
+            hashes at each call; False only maps.
+
+    Raises:
+        FetchError: The data is not there; the hint is the command that brings it.
+        IntegrityError: The data is damaged.
 
     >>> import fmnist_fetch
     >>> test = fmnist_fetch.load(split="test")
@@ -83,7 +99,7 @@ def load(
         with TensorFile(layout.tensors) as stored:
             digests = {role: _pinned(stored, file) for role, file in names.items()}
             for role, file in names.items():
-                if verify and stored.digest(file.tensor) != digests[role]:
+                if verify and not _verifies(stored, file.tensor, digests[role], again=verify == "always"):
                     raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=_command(dataset, layout))
             arrays = {role: stored.array(file.tensor) for role, file in names.items()}
             mean, std = stored.statistics
@@ -93,6 +109,18 @@ def load(
     except (FormatError, KeyError, ValueError) as exc:
         raise IntegrityError(f"{layout.tensors} is damaged: {exc}", hint=_command(dataset, layout)) from exc
     return Split(_images(arrays), _labels(arrays), manifest.classes, mean, std, manifest.name, split, digests)
+
+
+def _verifies(stored: TensorFile, tensor: str, digest: str, *, again: bool) -> bool:
+    """Return whether TENSOR has this DIGEST; hash it only where that is not known yet, or AGAIN."""
+    known = stored.stamp, tensor, digest
+    if known in _verified and not again:
+        return True
+    if stored.digest(tensor) != digest:
+        return False
+    if is_settled(stored.stamp):
+        _verified.add(known)
+    return True
 
 
 def _demand_numpy() -> None:

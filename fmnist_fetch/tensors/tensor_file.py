@@ -11,7 +11,6 @@ a random order, so that the same input would not give the same bytes, and wants 
 import hashlib
 import json
 import math
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TypeGuard
 from fmnist_fetch.errors import FormatError
 from fmnist_fetch.manifest.idx import MOST_DIMENSIONS, IdxHeader
 from fmnist_fetch.manifest.model import Manifest
-from fmnist_fetch.storage.files import open_regular
+from fmnist_fetch.storage.files import open_regular, stamp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +97,8 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self._file = open_regular(path)
         try:
-            self.size = os.fstat(self._file.fileno()).st_size
+            self.stamp = stamp(self._file)
+            self.size = self.stamp.size
             self.preamble = self._read_preamble()
             self.tensors, self.metadata = self._parse()
         except BaseException as exc:
