@@ -30,8 +30,13 @@ MOST_NAMES = 8
 KINDS = ("auto", "bar", "log", "none")
 
 
-def listener(kind: str, stream: TextIO) -> Listener:
-    """The listener for KIND: auto takes bars on a terminal and lines elsewhere. What goes wrong in it is swallowed."""
+def listener(kind: str, stream: TextIO | None) -> Listener:
+    """The listener for KIND: auto takes bars on a terminal and lines elsewhere. What goes wrong in it is swallowed.
+
+    STREAM may be None (pythonw has no stderr), or any object with a method write (IDLE, a logger).
+    """
+    if stream is None:
+        return silent
     if kind == "auto":
         kind = "bar" if _can_paint(stream) else "log"
     return never_raising(_KINDS[kind](stream))
@@ -50,7 +55,9 @@ def never_raising(listen: Listener) -> Listener:
 
 def _can_paint(stream: TextIO) -> bool:
     """Whether STREAM is a terminal on which the cursor can be sent back to what is to be painted over."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb" and os.name != "nt"
+    # IDLE's stream says that it is a terminal; it has no descriptor.
+    is_terminal = hasattr(stream, "isatty") and hasattr(stream, "fileno") and stream.isatty()
+    return is_terminal and os.environ.get("TERM") != "dumb" and os.name != "nt"
 
 
 def _bars(stream: TextIO) -> Listener:

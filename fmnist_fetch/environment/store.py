@@ -4,7 +4,6 @@ They are asked in this order: the user's mirrors; wheels on this machine, found 
 configured for, and for torch the places where its builds without CUDA are.
 """
 
-import os
 import random
 import shutil
 import time
@@ -215,7 +214,7 @@ class Store:
                 size = copy.stat().st_size
                 if wheel.size in (None, size) and verifies(copy, size, wheel.sha256):
                     self.folder.mkdir(parents=True, exist_ok=True)
-                    _link_or_copy(copy, self.path(wheel))
+                    _copy(copy, self.path(wheel))
                     self._verified.add(wheel.name)
                     return True
         return False
@@ -224,14 +223,13 @@ class Store:
         """Download WHEEL from URLS, those that failed before last; return whether it came, raise if FINAL."""
         size = wheel.size or self._sources.size(wheel)
         urls = sorted(urls, key=lambda url: _place(url, wheel) in self._avoided)
-        with disk(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        sources = [standalone.Source(url, wheel.name, size) for url in urls]
+        patience = PATIENCE_S if final else MIRRORS_PATIENCE_S
         self._tell(DownloadStarted(((wheel.name, size, 0),), 1, 0))
-        download = standalone.Download(str(self.path(wheel)), size, urls, self._report)
-        download.patience = PATIENCE_S if final else MIRRORS_PATIENCE_S
         try:
             with disk(self.path(wheel), size):
-                download.run(wheel.sha256, [wheel.sha256], size)
+                path = str(self.path(wheel))
+                standalone.fetch(path, size, wheel.sha256, sources, patience=patience, report=self._report)
             return True
         except standalone.Failure as exc:
             if not final:
@@ -239,9 +237,8 @@ class Store:
             kind = IntegrityError if exc.exit_code == 3 else SourceError
             raise kind(exc.facts, hint=exc.hint) from exc
         finally:
-            failed = [url for url, source in zip(urls, download.sources, strict=True) if source.failures > 0]
+            failed = [url for url, source in zip(urls, sources, strict=True) if source.failures > 0]
             self._avoided.update(_place(url, wheel) for url in failed)
-            download.close()
             self._tell(DownloadEnded())
 
     def _report(self, name: str, done: int, _size: int) -> None:
@@ -259,14 +256,11 @@ def _data_file(wheel: Wheel, size: int) -> DataFile:
     return DataFile(wheel.name, size, wheel.sha256, pieces, "", "", Payload(wheel.name, size, wheel.sha256))
 
 
-def _link_or_copy(copy: Path, path: Path) -> None:
-    """Give COPY, which is verified, the second name PATH, or copy it where that is not possible. Raises OSError."""
+def _copy(source: Path, path: Path) -> None:
+    """Make PATH a copy of SOURCE; no link, which whoever changes one of them in place would spoil. Raises OSError."""
     beside = unfinished(path)
     try:
-        try:
-            os.link(copy.resolve(), beside)
-        except OSError:
-            shutil.copyfile(copy, beside)
+        shutil.copyfile(source, beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -66,7 +66,12 @@ class FileStatus(NamedTuple):
 
 
 class DatasetStatus(NamedTuple):
-    """The conditions of a dataset's files and of its tensor file."""
+    """The conditions of a dataset's files and of its tensor file.
+
+    >>> import fmnist_fetch
+    >>> fmnist_fetch.verify().complete
+    True
+    """
 
     files: tuple[FileStatus, ...]
     tensors: Condition

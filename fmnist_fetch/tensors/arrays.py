@@ -1,16 +1,18 @@
 """From the tensor file to arrays; one chain of digests from the published files to the first batch."""
 
 import os
-from collections.abc import Collection, Mapping
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fmnist_fetch.errors import FetchError, FormatError, IntegrityError
-from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageError
+from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.storage.files import Stamp, is_settled, open_regular
-from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, is_file, lookup_folders
 from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from fmnist_fetch.tensors.split import Split
 
 
+PROJECT = Path(__file__).parents[2]
 _verified: set[tuple[Stamp, str, str]] = set()
 """What this process has verified: the stamp of a tensor file, a tensor in it, and its digest."""
 
@@ -58,7 +61,7 @@ def sound(layout: Layout, digests: Mapping[str, str], proven: Collection[str] = 
 
 
 def load(
-    dataset: str = "fashion-mnist",
+    dataset: str | os.PathLike[str] = "fashion-mnist",
     split: str = "train",
     root: str | os.PathLike[str] | None = None,
     *,
@@ -72,7 +75,7 @@ def load(
     Args:
         dataset: A name from the catalogue, or the path of a manifest.
         split: The split, as the manifest names it.
-        root: The folder with the data; FMNIST_ROOT or ./data if it is None.
+        root: The folder with the data; where it is None, the first of FMNIST_ROOT, ./data and ../data that has it.
         verify: Hash the bytes of the split and compare them with the digests that the manifest pins. True remembers
             what was verified until the process ends, as long as the file has the same size, time and inode; "always"
             hashes at each call; False only maps.
@@ -80,6 +83,7 @@ def load(
     Raises:
         FetchError: The data is not there; the hint is the command that brings it.
         IntegrityError: The data is damaged.
+        UsageError: There is no such dataset or split.
 
     >>> import fmnist_fetch
     >>> test = fmnist_fetch.load(split="test")
@@ -90,25 +94,40 @@ def load(
 
     _demand_numpy()
     manifest = find(dataset)
-    layout = Layout(root, manifest)
-    names = {file.role: file for file in manifest.files if file.split == split}
-    if not names:
-        known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
-        raise FetchError(f"{manifest.name} has no split {split!r}", hint=f"Its splits: {known}.")
+    names = _files_of(manifest, split)
+    layouts = [Layout(folder, manifest) for folder in lookup_folders(root)]
+    layout = next((layout for layout in layouts if is_file(layout.tensors)), layouts[0])
+    command = _command(dataset, layout)
     try:
         with TensorFile(layout.tensors) as stored:
             digests = {role: _pinned(stored, file) for role, file in names.items()}
             for role, file in names.items():
                 if verify and not _verifies(stored, file.tensor, digests[role], again=verify == "always"):
-                    raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=_command(dataset, layout))
+                    raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=command)
             arrays = {role: stored.array(file.tensor) for role, file in names.items()}
             mean, std = stored.statistics
     except OSError as exc:
-        problem = "is not there" if isinstance(exc, FileNotFoundError) else f"can't be read: {exc.strerror}"
-        raise FetchError(f"{layout.tensors} {problem}", hint=_command(dataset, layout)) from exc
+        raise FetchError(_cannot_open([layout, *layouts], exc), hint=command) from exc
     except (FormatError, KeyError, ValueError) as exc:
-        raise IntegrityError(f"{layout.tensors} is damaged: {exc}", hint=_command(dataset, layout)) from exc
+        raise IntegrityError(f"{layout.tensors} is damaged: {getattr(exc, 'message', exc)}", hint=command) from exc
     return Split(_images(arrays), _labels(arrays), manifest.classes, mean, std, manifest.name, split, digests)
+
+
+def _files_of(manifest: Manifest, split: str) -> dict[str, DataFile]:
+    """The files of SPLIT by role. Raises a UsageError if there are none."""
+    names = {file.role: file for file in manifest.files if file.split == split}
+    if not names:
+        known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
+        raise UsageError(f"{manifest.name} has no split {split!r}", hint=f"Its splits: {known}.")
+    return names
+
+
+def _cannot_open(layouts: Sequence[Layout], exc: OSError) -> str:
+    """Say why the tensor file of the first of LAYOUTS can't be opened, and where else there is none."""
+    first, *others = dict.fromkeys(str(layout.tensors.absolute()) for layout in layouts)
+    if not isinstance(exc, FileNotFoundError):
+        return f"{first} can't be read: {exc.strerror or exc}"
+    return f"{first} is not there" + (f", nor is {' or '.join(others)}" if others else "")
 
 
 def _verifies(stored: TensorFile, tensor: str, digest: str, *, again: bool) -> bool:
@@ -144,8 +163,15 @@ def _labels(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
     return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
 
 
-def _command(dataset: str, layout: Layout) -> str:
-    return f"Run: fmnist-fetch fetch {dataset} --root {layout.root} (or make data ROOT={layout.root})"
+def _command(dataset: str | os.PathLike[str], layout: Layout) -> str:
+    """The command that brings the dataset where LOAD looked for it: make's in a clone, else the program's."""
+    name, root = os.fspath(dataset), str(layout.root.absolute())
+    if Path.cwd() == PROJECT and (PROJECT / "Makefile").exists():
+        words = ["make", "data", *([] if name == DATASET else [f"DATASET={name}"])]
+        words += [] if layout.root.absolute() == Path(DEFAULT_ROOT).absolute() else [f"ROOT={root}"]
+    else:
+        words = ["fmnist-fetch", "fetch", *([] if name == DATASET else [name]), "--root", root]
+    return f"Run: {shlex.join(words)}"
 
 
 def _pinned(stored: TensorFile, file: DataFile) -> str:

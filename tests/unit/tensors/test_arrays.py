@@ -10,14 +10,28 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError
+from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError, UsageError
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import Payload
 from fmnist_fetch.tensors.arrays import load, sound
 from fmnist_fetch.tensors.split import Split
 from fmnist_fetch.tensors.tensor_file import TensorFile
 from fmnist_fetch.tensors.writer import idx_header
-from samples import CLASSES, Sample, assemble, disk_of, file_of, flipped, gz, idx, lay, make, python, sha256
+from samples import (
+    CLASSES,
+    HOME_OF_PACKAGE,
+    Sample,
+    assemble,
+    disk_of,
+    file_of,
+    flipped,
+    gz,
+    idx,
+    lay,
+    make,
+    python,
+    sha256,
+)
 
 
 def digests(sample: Sample) -> dict[str, str]:
@@ -287,14 +301,51 @@ def test_data_that_is_not_there_is_told_with_the_command_that_brings_it(root: Pa
         load("fashion-mnist", "train", root)
     path = root / "FashionMNIST" / "processed" / "fashion-mnist.safetensors"
     assert caught.value.message == f"{path} is not there"
-    assert f"fmnist-fetch fetch fashion-mnist --root {root}" in caught.value.hint
-    assert f"make data ROOT={root}" in caught.value.hint
+    assert caught.value.hint == f"Run: fmnist-fetch fetch --root {root}"
+    assert str(caught.value) == f"{caught.value.message}\nhint: {caught.value.hint}"
     assert not root.exists()
+
+
+def test_in_a_clone_that_is_make_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(HOME_OF_PACKAGE)
+    with pytest.raises(FetchError) as caught:
+        load("mnist", "train", root / "a b")
+    assert caught.value.hint == f"Run: make data DATASET=mnist 'ROOT={root / 'a b'}'"
+
+
+@pytest.mark.parametrize("place", ["FMNIST_ROOT", "data", "../data"])
+def test_data_is_looked_for_under_fmnist_root_then_here_then_beside(
+    place: str, sample: Sample, root: Path, tensors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "FMNIST_ROOT":
+        monkeypatch.setenv("FMNIST_ROOT", str(root))
+    else:
+        monkeypatch.setenv("FMNIST_ROOT", "nowhere")
+        Path(place).symlink_to(root)
+    assert tensors.exists()
+    assert len(load(sample.write(root.parent), "train")) == 60
+
+
+def test_data_that_is_nowhere_is_told_with_every_absolute_path_that_was_looked_at() -> None:
+    with pytest.raises(FetchError) as caught:
+        load()
+    here = Path.cwd()
+    within = Path("FashionMNIST", "processed", "fashion-mnist.safetensors")
+    assert caught.value.message == (
+        f"{here / 'data' / within} is not there, nor is {(here / '..' / 'data' / within).absolute()}"
+    )
+    assert caught.value.hint == f"Run: fmnist-fetch fetch --root {here / 'data'}"
+
+
+@pytest.mark.parametrize("dataset", [None, 7, ["mnist"]])
+def test_a_dataset_that_is_neither_a_name_nor_a_path_is_a_usage_error(dataset: object) -> None:
+    with pytest.raises(UsageError, match="a dataset is a name or a path"):
+        load(dataset)  # type: ignore[arg-type]
 
 
 def test_a_split_that_there_is_not_is_told_with_those_there_are(sample: Sample, root: Path, tensors: Path) -> None:
     assert tensors.exists()
-    with pytest.raises(FetchError, match="sample has no split 'validation'") as caught:
+    with pytest.raises(UsageError, match="sample has no split 'validation'") as caught:
         loaded(sample, root, "validation")
     assert caught.value.hint == "Its splits: train, test."
 
