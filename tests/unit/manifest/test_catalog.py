@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,40 @@ def test_a_path_to_a_manifest_is_read_also_from_home(sample: Sample) -> None:
 def test_a_manifest_that_is_not_there_is_told_with_the_path() -> None:
     with pytest.raises(UsageError, match=r"the manifest gone/mine\.toml can't be read: No such file"):
         find("gone/mine.toml")
+
+
+def test_a_manifest_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="can't be read: it is not a file"):
+        find(str(path))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"folder": "fashionmnist", "name": "mine"},
+        {"folder": "Mine"},
+        {"files": find("mnist").files},
+        {"classes": ("a",) * 10},
+        {"mean": 0.5},
+    ],
+)
+def test_a_manifest_that_would_replace_a_dataset_of_the_catalogue_is_refused(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(dumps(find("fashion-mnist")._replace(**changes)))
+    with pytest.raises(UsageError, match=r"takes the place of Fashion-MNIST, which is in the catalogue") as caught:
+        find(str(path))
+    assert '"my-fashion-mnist" and "MyFashionMNIST"' in caught.value.hint
+
+
+def test_a_copy_of_a_manifest_of_the_catalogue_may_have_mirrors_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    own = find("fashion-mnist")._replace(mirrors=("http://lab.example/",), title="Ours")
+    path.write_text(dumps(own))
+    assert find(str(path)) == own
 
 
 # What the upstream projects publish: bytes and SHA-256 of the files, bytes and SHA-256 of what is in them.
