@@ -65,15 +65,15 @@ def closed(client: socket.socket) -> bool:
 
 
 def test_eleven_hundred_idle_connections_keep_nobody_from_being_served(large: Sample, start: Start) -> None:
-    server = start(descriptors=1024)
+    # Here none is closed for its age.
+    code = "from fmnist_fetch.commands.serve import connections as c; c.IDLE_TIMEOUT_S = 1e9"
+    server = start(descriptors=1024, code=code)
     with ExitStack() as stack:
         for _ in range(1100):
             stack.enter_context(server.connect())
         assert server.ask(f"/{IMAGES}").body == large.files[IMAGES]
         assert server.ask("/").status == 200
-    code, errors = server.end()
-    assert (code, errors) == (0, "")
-    assert server.process.stdout is not None
+    assert server.end() == (0, "")
 
 
 def test_accepting_pauses_with_one_line_where_every_connection_is_busy(start: Start) -> None:
@@ -126,6 +126,7 @@ def test_a_client_that_reads_nothing_is_disconnected(start: Start) -> None:
     server = start(code="from fmnist_fetch.commands.serve import handler as h; h.SEND_TIMEOUT_S = 0.5")
     with server.connect() as client:
         client.sendall(request())
+        until(lambda: server.connections() == 1)
         until(lambda: server.connections() == 0)
     assert server.end() == (0, "")
 
