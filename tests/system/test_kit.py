@@ -80,7 +80,7 @@ def wheels(tmp_path: Path) -> list[Path]:
 def packed(
     out: Path, project: Project, sample: Sample, root: Path, wheels: list[Path], machine: str = HERE.description
 ) -> Kit:
-    data = data_entries(sample.manifest, sample.layout(root))
+    data = data_entries(sample.layout(root))
     listed = wheel_entries(wheels, HERE) if wheels else []
     return pack(out, project, data, listed, machine, silent)
 
@@ -218,7 +218,7 @@ def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
 def test_long_steps_are_reported(project: Project, sample: Sample, complete: Path, tmp_path: Path) -> None:
     large = lay(tmp_path / "large", {"large-1-py3-none-any.whl": bytes(220_000_000)})
     events: list[Event] = []
-    data = data_entries(sample.manifest, sample.layout(complete))
+    data = data_entries(sample.layout(complete))
     listed = wheel_entries(list(large.iterdir()), HERE)
     pack(tmp_path / "kit.tar", project, data, listed, HERE.description, events.append)
     reported = [event.sentence for event in events if isinstance(event, Message)]

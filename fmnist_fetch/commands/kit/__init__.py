@@ -42,8 +42,7 @@ def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     project = pack.Project.at(CHECKOUT)
     for name in pack.uncommitted(CHECKOUT):
         listen(Message(f"note: {name} is packed as committed, without its later changes"))
-    manifest = find(DATASET)
-    data = pack.data_entries(manifest, Layout(options.root, manifest))
+    data = pack.data_entries(Layout(options.root, find(DATASET)))
     wheels = []
     if not options.no_wheels:
         paths = fetch_wheels(select_wheels(project.lock(), target), options.wheels, CHECKOUT, listen)

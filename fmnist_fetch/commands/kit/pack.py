@@ -17,9 +17,8 @@ from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.environment.lock import Lock
 from fmnist_fetch.errors import FetchError, IntegrityError, UsageError
 from fmnist_fetch.events import Listener, Message
-from fmnist_fetch.manifest.model import Manifest
+from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.part_file import verifies
 
 TOP = "fmnist-lab-kit"
 """The one folder that the tar unpacks to."""
@@ -98,13 +97,14 @@ def uncommitted(folder: Path) -> list[str]:
     return [line[3:] for line in lines]
 
 
-def data_entries(manifest: Manifest, layout: Layout) -> list[Entry]:
-    """Return the published files of MANIFEST, each verified, for the folder mirror/, which is a mirror for `fetch`.
+def data_entries(layout: Layout) -> list[Entry]:
+    """Return the published files of the dataset, each verified, for the folder mirror/, which is a mirror for `fetch`.
 
     Raises:
         FetchError: A file is absent.
         IntegrityError: A file is damaged.
     """
+    manifest = layout.manifest
     hint = f"Run: fmnist-fetch fetch {manifest.name} --root {layout.root}"
     entries = []
     for file in manifest.files:
