@@ -21,8 +21,8 @@ from fmnist_fetch.manifest.toml import dumps
 
 RETRY_AFTER_S = 1
 """When a client should ask again for a piece that is not here yet; its patience allows many requests."""
-SEND_BYTES = 256 * 1024
-SEND_TIMEOUT_S = 60.0
+SEND_BYTES = 1024 * 1024
+SEND_TIMEOUT_S = 240.0
 """How long a client may take for SEND_BYTES; one that does not read is disconnected."""
 HASHING_THREADS = 2
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -95,7 +95,7 @@ class RequestHandler:
             return file
         # A mirror has wheels below its own URL, which is another one for each dataset.
         for manifest in self._files.manifests:
-            path = path.removeprefix(self._files.folder(manifest).rstrip("/"))
+            path = path.removeprefix(f"/{manifest.folder}/raw")
         return self._wheels.find(path)
 
     def _text(self, path: str) -> web.Response | None:
