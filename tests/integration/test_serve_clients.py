@@ -227,6 +227,17 @@ def test_an_error_that_nobody_foresaw_is_two_lines_and_the_server_goes_on(comple
     assert disk_of(complete) == before
 
 
-def test_limits_carry_sense() -> None:
+def test_a_server_that_cannot_accept_any_more_ends_with_an_error(start: Start) -> None:
+    broken = (
+        "import fmnist_fetch.commands.serve.connections as c\n"
+        "async def fail(self): raise LookupError('no such thing')\n"
+        "c.Connections.close_idle = fail"
+    )
+    server = start(code=broken)
+    errors = server.process.communicate(timeout=20)[1]
+    assert "FetchError: the server stopped: LookupError: no such thing" in errors  # the command line makes two lines
+
+
+def test_slow_clients_are_not_taken_for_dead_ones() -> None:
     assert handler.SEND_BYTES / handler.SEND_TIMEOUT_S < 5_000  # bytes a second: a slow network is no reason to be cut
     assert connections.MIN_IDLE_BEFORE_EVICTION_S < connections.IDLE_TIMEOUT_S
