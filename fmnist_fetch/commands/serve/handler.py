@@ -143,7 +143,7 @@ async def _send_file(request: web.BaseRequest, file: ServedFile) -> web.StreamRe
         response.content_type = "application/gzip" if file.file.packed else "application/octet-stream"
         response.content_length = span.length
         if requested:
-            # A server may send less than was requested for (section 15.3.7): here, what is verified by now.
+            # A server may send less than was requested (section 15.3.7): here, what is verified by now.
             response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{file.file.size}"
         await response.prepare(request)
         if request.method != "HEAD":
