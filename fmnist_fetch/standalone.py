@@ -13,9 +13,8 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence  # Python 3.8 has no other Callable
 from http.client import HTTPException
-from typing import IO, Any
+from typing import IO, Any, Iterator, Sequence
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
@@ -23,7 +22,6 @@ from urllib.request import Request, urlopen
 TIMEOUT_S, PATIENCE_S, MAX_WAIT_S, MIN_RATE_BPS, RATE_WINDOW_S = 10, 120, 30, 4096, 10
 BLOCK = 256 * 1024
 AGAIN = "Check the network and run the same command again; what has arrived is kept."
-Report = Callable[[str, int, int], None]
 
 
 class Failure(Exception):
@@ -41,158 +39,85 @@ class Source:
         base, mark, query = url.partition("?")
         if unquote(base).rpartition("/")[2] != name:
             base = base.rstrip("/") + "/" + quote(name)
-        self.url, self.size, self.name = base + mark + query, size, urlsplit(url).netloc
-        self.body: Any = None
-        self.position = self.failures = self.wrong = 0
-        self.ready, self.window, self.error = 0.0, (0.0, 0), "not tried"
+        self.url, self.size = base + mark + query, size
+        self.host = urlsplit(url).netloc.rpartition("@")[2]
+        self.error, self.ready, self.failures, self.wrong = "not tried", 0.0, 0, 0
         self.usable = self.ranges = True
 
-    def read(self, start: int, stop: int, end: int) -> bytes:
-        """Return bytes from START on, none past STOP; a new request asks for all up to END."""
-        if self.body is None or self.position != start:
-            self.close()
-            self.body = self._request(start, end)
-            self.window = (time.monotonic(), start)
-            while self.position < start:  # The server sends the file from its beginning.
-                self._receive(start - self.position)
-        return self._receive(stop - start)
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self.body is not None:
-            self.body.close()
-        self.body = None
-
-    def _receive(self, most: int) -> bytes:
-        data: bytes = self.body.read1(min(most, BLOCK))
-        if not data:
-            raise OSError(f"ended at byte {self.position} of {self.size}")
-        self.position += len(data)
-        (since, before), now = self.window, time.monotonic()
-        if now - since > RATE_WINDOW_S:
-            self.window = (now, self.position)
-            if self.position - before < MIN_RATE_BPS * RATE_WINDOW_S:
-                self.failures = 1  # Let another source have its turn.
-                raise OSError("is too slow")
-        return data
-
-    def _request(self, start: int, end: int) -> Any:
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes from START to END; raise OSError, HTTPException or ValueError."""
         headers = {"User-Agent": "fmnist-fetch", "Accept-Encoding": "identity"}
         ranged = self.ranges and (start, end) != (0, self.size)
         if ranged:
             headers["Range"] = f"bytes={start}-{end - 1}"
         try:
-            answer = urlopen(Request(self.url, headers=headers), timeout=TIMEOUT_S)
+            answer: Any = urlopen(Request(self.url, headers=headers), timeout=TIMEOUT_S)
         except HTTPError as error:
             if not ranged or error.code not in (400, 403, 405, 416, 501):
                 raise
             answer = error
-        stated = " ".join(answer.headers.get("Content-Range", "").lower().split())
-        partial = answer.status == 206 and stated.startswith(f"bytes {start}-")
-        if answer.status != 200 and not partial:
-            answer.close()
-            if not ranged:
-                raise OSError("does not send the whole file")
-            self.ranges = False  # Ranges save bytes, but the file can do without them.
-            return self._request(start, end)
-        total = stated.rpartition("/")[2] if partial else answer.headers.get("Content-Length", "")
-        page = "text/html" in answer.headers.get("Content-Type", "")
-        if page or (total.isdigit() and int(total) != self.size):
-            answer.close()
-            self.wrong += not page  # The login page of a network may be gone in a minute.
-            raise OSError("sends a web page" if page else f"has {total} bytes, not {self.size}")
-        self.position, self.ranges = (start if partial else 0), (partial or not ranged)
-        return answer
+        with answer:
+            stated = " ".join(answer.headers.get("Content-Range", "").lower().split())
+            partial = answer.status == 206 and stated.startswith(f"bytes {start}-")
+            if partial or answer.status == 200:
+                total = stated.rpartition("/")[2] if partial else answer.headers["Content-Length"]
+                page = "text/html" in answer.headers.get("Content-Type", "")
+                if page and total != str(self.size):
+                    raise OSError("sends a web page")  # A login page may be gone in a minute.
+                if total and total.isdigit() and int(total) != self.size:
+                    self.wrong += 1
+                    raise OSError(f"has {total} bytes, not {self.size}")
+                self.ranges = partial or not ranged
+                yield from self._body(answer, start if partial else 0, start, end)
+                return
+        if not ranged:
+            raise OSError("does not send the whole file")
+        self.ranges = False  # Ranges save bytes, but a file can do without them.
+        yield from self.read(start, end)
 
+    def _body(self, answer: Any, at: int, start: int, end: int) -> Iterator[bytes]:
+        since, before = time.monotonic(), at
+        while at < end:
+            most = min((end if at >= start else start) - at, BLOCK)
+            data = answer.read1(most)
+            if not 0 < len(data) <= most:  # A chunk of a negative size gives more.
+                raise OSError(f"ended at byte {at} of {self.size}")
+            at += len(data)
+            if at > start:
+                yield data
+            if time.monotonic() - since > RATE_WINDOW_S:
+                if at - before < MIN_RATE_BPS * RATE_WINDOW_S:
+                    self.failures = 1  # Let another source have its turn.
+                    raise OSError("is too slow")
+                since, before = time.monotonic(), at
 
-class Download:
-    """One file on its way to PATH, from one source at a time; nothing locks it."""
-
-    def __init__(self, path: str, size: int, urls: Sequence[str], report: Report) -> None:
-        self.path, self.size, self.name, self.report = path, size, os.path.basename(path), report
-        self.sources = [Source(url, self.name, size) for url in urls]
-        self.progress, self.done, self.patience = time.monotonic(), 0, float(PATIENCE_S)
-
-    def run(self, sha256: str, pieces: Sequence[str], step: int) -> None:
-        """Complete the file; PIECES are the SHA-256, or their beginnings, of each STEP bytes."""
-        part = self.path + ".part"
-        if os.path.exists(self.path) and not os.path.exists(part):
-            os.replace(self.path, part)  # The good pieces of a damaged file are kept.
-        open(part, "ab").close()
-        with open(part, "r+b") as out:
-            have, starts = out.seek(0, os.SEEK_END), range(0, self.size, step)
-            good = {at for at in starts if digest(out, at, step).startswith(pieces[at // step])}
-            self.done = sum(min(step, self.size - at) for at in good)
-            for start in starts:
-                if start not in good:
-                    stop = min(start + step, self.size)
-                    end = next((at for at in starts[start // step :] if at in good), self.size)
-                    at = have if start < have < stop else start
-                    self._receive(out, (start, at, stop, end), pieces[start // step])
-            out.truncate(self.size)
-            os.fsync(out.fileno())
-            if digest(out, 0, self.size) != sha256:
-                raise Failure(f"{self.path} has right pieces but a wrong SHA-256", AGAIN, 3)
-        os.replace(part, self.path)
-
-    def close(self) -> None:
-        """Close all connections."""
-        for source in self.sources:
-            source.close()
-
-    def _receive(self, out: IO[bytes], span: tuple[int, int, int, int], sha: str) -> None:
-        start, at, stop, end = span
-        givers: set[Source | None] = {None} if at > start else set()
-        self.done += at - start
-        while at < stop:
-            source = self._choose()
-            try:
-                data = source.read(at, stop, end)
-            except (OSError, HTTPException, ValueError) as error:
-                self._fail(source, error)
-                continue
-            out.seek(at)
-            out.write(data)
-            out.flush()
-            givers.add(source)
-            at, self.done = at + len(data), self.done + len(data)
-            self.progress, source.failures = time.monotonic(), -1
-            self.report(self.name, self.done, self.size)
-            if at == stop and not digest(out, start, stop - start).startswith(sha):
-                source.ranges = False  # They may be from another place of the file.
-                source.wrong += givers == {source}
-                self._fail(source, OSError("sends wrong bytes"))
-                self.done -= stop - start
-                at, givers = start, set()
-
-    def _fail(self, source: Source, error: Exception) -> None:
-        source.close()
-        source.error = str(getattr(error, "reason", None) or error)
-        source.failures += 1
+    def fail(self, error: Exception) -> None:
+        """Note that an attempt ended with ERROR, and when to try again."""
+        self.error = str(getattr(error, "reason", None) or error)
+        self.failures += 1
         code = getattr(error, "code", 0)
         gone = 400 <= code < 500 and code not in (408, 416, 425, 429)
-        source.usable = source.wrong < 2 and not gone
-        asked = ""
-        if isinstance(error, HTTPError):
-            asked = str(error.headers.get("Retry-After"))
-            error.close()
-        wait = random.uniform(0, 2.0 ** min(source.failures, 9) / 4) if source.failures else 0
+        self.usable = self.wrong < 3 and not gone
+        wait = random.uniform(0, 2.0 ** min(self.failures, 9) / 4) if self.failures else 0
+        asked = str((getattr(error, "headers", None) or {}).get("Retry-After"))
         wait = min(int(asked) if asked.isdigit() else wait, MAX_WAIT_S)
-        source.ready = time.monotonic() + wait
+        self.ready = time.monotonic() + wait
+        getattr(error, "close", bool)()
 
-    def _choose(self) -> Source:
-        while True:
-            now = time.monotonic()
-            usable = [source for source in self.sources if source.usable]
-            if not usable or now - self.progress > self.patience:
-                told = "; ".join(f"{source.name}: {source.error}" for source in self.sources)
-                facts = f"could not download {self.name} ({self.done} of {self.size} bytes)"
-                wrong = any(source.wrong for source in self.sources)
-                raise Failure(f"{facts} from {told or 'nowhere'}", AGAIN, 3 if wrong else 4)
-            best = min(usable, key=lambda one: (max(one.ready, now), one.wrong, one.failures))
-            if best.ready <= now:
-                return best
-            time.sleep(min(best.ready - now, 1))
+
+def choose(sources: Sequence[Source], deadline: float, what: str) -> Source:
+    """Wait for the best of SOURCES that is ready, until DEADLINE; raise Failure."""
+    while True:
+        now = time.monotonic()
+        usable = [source for source in sources if source.usable]
+        if not usable or now > deadline:
+            told = "; ".join(f"{one.host}: {one.error}" for one in sources) or "nowhere"
+            code = 3 if any(one.wrong for one in sources) else 4
+            raise Failure(f"could not download {what} from {told}", AGAIN, code)
+        best = min(usable, key=lambda one: (max(one.ready, now), one.wrong, one.failures))
+        if best.ready <= now:
+            return best
+        time.sleep(min(best.ready - now, 1))
 
 
 def digest(file: IO[bytes], start: int, count: int) -> str:
@@ -221,18 +146,63 @@ def show(name: str, done: int, size: int) -> None:
         print(line.ljust(70), end="\n" if done == size else "", file=sys.stderr, flush=True)
 
 
-def fetch(path: str, size: int, sha256: str, urls: Sequence[str], **options: Any) -> None:
-    """Make PATH the file of SIZE bytes with this digest, from URLS of the file or its folder.
-
-    Options: `pieces`, SHA-256 digests of each `step` bytes, or their beginnings; `report`.
-    """
-    if not verifies(path, size, sha256):
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        download = Download(path, size, urls, options.get("report", show))
+def complete(out: IO[bytes], missing: dict[int, str], step: int, size: int, **more: Any) -> None:
+    """Write the MISSING pieces (offset: SHA-256) of STEP bytes to OUT, in their order."""
+    name, report = os.path.basename(out.name)[:-5], more.get("report", show)
+    patience = more.get("patience", PATIENCE_S)
+    at, deadline = out.seek(0, os.SEEK_END), time.monotonic() + patience
+    givers: set[Any] = {"an earlier run"}
+    while missing:
+        start = min(missing)
+        stop = min(start + step, size)
+        end = next((other for other in range(start, size, step) if other not in missing), size)
+        if not start < at < stop:
+            at, givers = start, set()
+        done = size - sum(min(step, size - other) for other in missing) + at - start
+        source = choose(more["sources"], deadline, f"{name} ({done} of {size} bytes)")
         try:
-            download.run(sha256, options.get("pieces") or [sha256], options.get("step") or size)
-        finally:
-            download.close()
+            for data in source.read(at, end):
+                out.seek(at)
+                out.write(data)
+                out.flush()
+                at, done = at + len(data), done + len(data)
+                givers.add(source)
+                source.failures, deadline = -1, time.monotonic() + patience
+                report(name, done, size)
+                while start < end and at >= stop:
+                    if not digest(out, start, stop - start).startswith(missing[start]):
+                        source.wrong += givers == {source}
+                        # They may be from another place of the file.
+                        source.ranges = source.ranges and source.wrong < 2
+                        raise OSError("sends wrong bytes")
+                    del missing[start]
+                    start, stop, givers = stop, min(stop + step, size), {source}
+        except (OSError, HTTPException, ValueError) as error:
+            source.fail(error)
+
+
+def fetch(path: str, size: int, sha256: str, sources: Sequence[Source], **options: Any) -> None:
+    """Make PATH the file of SIZE bytes with this digest; nothing locks it.
+
+    Options: `pieces`, the SHA-256 of each `step` bytes, or their beginnings; `report`; `patience`.
+    """
+    if verifies(path, size, sha256):
+        return
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    part = path + ".part"
+    if os.path.exists(path) and not os.path.exists(part):
+        os.replace(path, part)  # The good pieces of a damaged file are kept.
+    open(part, "ab").close()
+    with open(part, "r+b") as out:
+        step, pieces = options.pop("step", 0) or size, options.pop("pieces", ()) or [sha256]
+        listed = [(at, pieces[at // step]) for at in range(0, size, step)]
+        missing = {at: sha for at, sha in listed if not digest(out, at, step).startswith(sha)}
+        complete(out, missing, step, size, sources=sources, **options)
+        out.truncate(size)
+        os.fsync(out.fileno())
+        if digest(out, 0, size) != sha256:
+            raise Failure(f"{path} has right pieces but a wrong SHA-256", AGAIN, 3)
+    os.replace(part, path)
 
 
 def unpack(path: str, size: int, sha256: str) -> None:
@@ -252,16 +222,15 @@ def main(folder: str, mirrors: Sequence[str], files: Sequence[Sequence[Any]]) ->
     try:
         for name, size, sha256, step, pieces, unpacked_size, unpacked_sha256 in files:
             path = os.path.join(folder, name)
-            fetch(path, size, sha256, mirrors, pieces=pieces.split(), step=step)
+            sources = [Source(url, name, size) for url in mirrors]
+            fetch(path, size, sha256, sources, step=step, pieces=pieces.split())
             if name.endswith(".gz"):
                 unpack(path, unpacked_size, unpacked_sha256)
         print(f"{os.path.abspath(folder)} is complete and verified")
         return 0
-    except Failure as error:
-        failure = error
-    except OSError as error:
-        failure = Failure(str(error), "Free some space or name another folder.", 5)
-    except KeyboardInterrupt:
-        failure = Failure("interrupted", AGAIN, 130)
-    print(f"\n{failure}", file=sys.stderr)
-    return failure.exit_code
+    except (Failure, OSError, KeyboardInterrupt) as error:
+        disk = Failure(str(error), "Free some space, or name another folder.", 5)
+        stopped = disk if isinstance(error, OSError) else Failure("interrupted", AGAIN, 130)
+        failure = error if isinstance(error, Failure) else stopped
+        print(f"\n{failure}", file=sys.stderr)
+        return failure.exit_code

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
-from urllib.request import HTTPSHandler, Request, build_opener, install_opener, url2pathname, urlopen
+from urllib.request import BaseHandler, HTTPSHandler, Request, build_opener, install_opener, url2pathname, urlopen
 
 PYPI = "https://pypi.org/simple"
 TIMEOUT_S = 10
@@ -50,26 +50,24 @@ class Configuration(NamedTuple):
         return cls(tuple(dict.fromkeys(urls)), tuple(links), said.get("cert"), said.get("proxy"))
 
     def apply(self) -> None:
-        """Let urllib and requests use the CA bundle and the proxy, where the environment does not name others."""
+        """Let urllib and requests use the CA bundle, the proxy, and passwords in URLs.
+
+        What the environment names for them goes before the configuration of pip.
+        """
         if self.certificates and not os.environ.get("REQUESTS_CA_BUNDLE"):
             os.environ["REQUESTS_CA_BUNDLE"] = self.certificates
         if self.proxy:
             for name in ("http_proxy", "https_proxy"):
                 os.environ.setdefault(name, self.proxy)
+        handlers: list[BaseHandler] = [_SecretHandler()]
         if bundle := os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
             import ssl
 
             with suppress(OSError):
                 folder = Path(bundle).is_dir()
-                context = ssl.create_default_context(
-                    cafile=None if folder else bundle, capath=bundle if folder else None
-                )
-                install_opener(build_opener(HTTPSHandler(context=context)))
-
-    def folders(self) -> list[Path]:
-        """Return the folders on this machine that may hold wheels."""
-        found = (local_path(link) for link in self.links)
-        return [path for path in found if path is not None]
+                paths = {"capath": bundle} if folder else {"cafile": bundle}
+                handlers.append(HTTPSHandler(context=ssl.create_default_context(ssl.Purpose.SERVER_AUTH, **paths)))
+        install_opener(build_opener(*handlers))
 
     def pages(self, package: str) -> list["Page"]:
         """Return the pages that may link wheels of PACKAGE: those of the indexes, and pages of links."""
@@ -141,14 +139,25 @@ class Page:
         self._text = bytes(body) if len(body) > len(before) else self._text
 
 
+class _SecretHandler(BaseHandler):
+    """Sends the user and the password in a URL as a header, to the server of that URL only."""
+
+    handler_order = 100
+
+    def http_request(self, request: Request) -> Request:
+        url, authorization = split_secret(request.full_url)
+        if authorization:
+            request.full_url = url
+            request.add_unredirected_header("Authorization", authorization)
+        return request
+
+    https_request = http_request
+
+
 def ask(url: str, headers: Mapping[str, str]) -> Any:
-    """Return the answer to a request for URL, which may have a user and a password; raise OSError."""
-    plain, authorization = split_secret(url)
-    request = Request(plain, headers={"User-Agent": "fmnist-fetch", **headers})
-    if authorization:
-        request.add_unredirected_header("Authorization", authorization)
+    """Return the answer to a request for URL; raise OSError."""
     try:
-        return urlopen(request, timeout=TIMEOUT_S)
+        return urlopen(Request(url, headers={"User-Agent": "fmnist-fetch", **headers}), timeout=TIMEOUT_S)
     except HTTPError as exc:
         exc.close()
         raise

@@ -224,14 +224,13 @@ class Store:
         """Download WHEEL from URLS, those that failed before last; return whether it came, raise if FINAL."""
         size = wheel.size or self._sources.size(wheel)
         urls = sorted(urls, key=lambda url: _place(url, wheel) in self._avoided)
-        with disk(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        sources = [standalone.Source(url, wheel.name, size) for url in urls]
+        patience = PATIENCE_S if final else MIRRORS_PATIENCE_S
         self._tell(DownloadStarted(((wheel.name, size, 0),), 1, 0))
-        download = standalone.Download(str(self.path(wheel)), size, urls, self._report)
-        download.patience = PATIENCE_S if final else MIRRORS_PATIENCE_S
         try:
             with disk(self.path(wheel), size):
-                download.run(wheel.sha256, [wheel.sha256], size)
+                path = str(self.path(wheel))
+                standalone.fetch(path, size, wheel.sha256, sources, patience=patience, report=self._report)
             return True
         except standalone.Failure as exc:
             if not final:
@@ -239,9 +238,8 @@ class Store:
             kind = IntegrityError if exc.exit_code == 3 else SourceError
             raise kind(exc.facts, hint=exc.hint) from exc
         finally:
-            failed = [url for url, source in zip(urls, download.sources, strict=True) if source.failures > 0]
+            failed = [url for url, source in zip(urls, sources, strict=True) if source.failures > 0]
             self._avoided.update(_place(url, wheel) for url in failed)
-            download.close()
             self._tell(DownloadEnded())
 
     def _report(self, name: str, done: int, _size: int) -> None:

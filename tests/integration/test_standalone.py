@@ -6,6 +6,7 @@ import ast
 import gzip
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from faults import (
     payload,
 )
 from fmnist_fetch import standalone
-from fmnist_fetch.standalone import Failure, fetch
+from fmnist_fetch.standalone import Failure, Source, fetch
 
 STEP = 64 * KIB
 DATA = payload(MIB + 12_345)
@@ -55,7 +56,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def get(path: Path, mirrors: Sequence[Mirror], *, pieces: Sequence[str] = ()) -> None:
-    fetch(str(path), len(DATA), SHA256, [mirror.url for mirror in mirrors], pieces=pieces, step=STEP if pieces else 0)
+    sources = [Source(mirror.url, NAME, len(DATA)) for mirror in mirrors]
+    fetch(str(path), len(DATA), SHA256, sources, pieces=pieces, step=STEP if pieces else 0)
 
 
 @pytest.mark.parametrize("pieces", [(), PIECES], ids=["whole", "pieces"])
@@ -121,7 +123,8 @@ def test_a_mirror_with_another_file_of_that_name_gives_way_to_the_next(path: Pat
 
 def test_a_dead_mirror_costs_one_attempt(path: Path) -> None:
     with Mirror({}) as empty, Mirror({NAME: DATA}) as mirror:
-        fetch(str(path), len(DATA), SHA256, ["http://127.0.0.1:9/", empty.url, mirror.url + NAME.replace("+", "%2B")])
+        urls = ["http://127.0.0.1:9/", empty.url, mirror.url + NAME.replace("+", "%2B")]
+        fetch(str(path), len(DATA), SHA256, [Source(url, NAME, len(DATA)) for url in urls])
         assert len(empty.journal) == 1
     assert path.read_bytes() == DATA
 
@@ -143,13 +146,18 @@ def test_a_network_that_stays_away_ends_in_two_lines_and_keeps_what_came(path: P
     assert path.with_name(NAME + ".part").stat().st_size >= 64 * KIB
 
 
-def test_a_killed_run_loses_nothing_that_had_arrived(path: Path) -> None:
+@pytest.mark.parametrize("version", ["", "3.8", "3.9", "3.10", "3.12", "3.13", "3.14"])
+def test_a_killed_run_loses_nothing_that_had_arrived(path: Path, version: str) -> None:
+    interpreter = shutil.which(f"python{version}") if version else sys.executable
+    if not interpreter or subprocess.run([interpreter, "-c", "0"], check=False, capture_output=True).returncode:
+        pytest.skip(f"there is no Python {version}")
     code = (
-        "import sys; from standalone import fetch; fetch(sys.argv[1], int(sys.argv[2]), *sys.argv[3:4], sys.argv[4:])"
+        "import sys; from standalone import Source, fetch; path, size, sha256, url = sys.argv[1:]\n"
+        f"fetch(path, int(size), sha256, [Source(url, {NAME!r}, int(size))])"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(standalone.__file__).parent)}
     with Mirror({NAME: DATA}, [First(1, StallAfter(600 * KIB))]) as mirror:
-        words = [sys.executable, "-c", code, str(path), str(len(DATA)), SHA256, mirror.url]
+        words = [interpreter, "-c", code, str(path), str(len(DATA)), SHA256, mirror.url]
         with subprocess.Popen(words, env=environment) as run:
             part = path.with_name(NAME + ".part")
             wait_until(lambda: part.exists() and part.stat().st_size == 600 * KIB)

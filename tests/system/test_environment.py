@@ -6,16 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from base64 import urlsafe_b64encode
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 
-from faults import KIB, MIB, CutAfter, Mirror, payload
+from faults import KIB, MIB, CutAfter, Line, Mirror, payload
 from fmnist_fetch.environment.lock import Wheel
 from index import index_files
 from samples import HOME_OF_PACKAGE, Sample, lay
@@ -102,6 +104,37 @@ def test_it_sets_itself_up_from_an_index_that_cuts_every_connection(clone: Path,
     assert run(clone, "-m", "fmnist_fetch", "--version").strip()
     say_version = subprocess.run([clone / ".venv/bin/say-version"], capture_output=True, text=True, check=True)
     assert say_version.stdout == "2.5\n"
+
+
+def test_it_gets_there_by_repetition_alone_when_it_is_killed_again_and_again(
+    clone: Path, index: dict[str, bytes]
+) -> None:
+    with Mirror(index, [Line(3e6)]) as mirror:
+        environment = {**CLEAN, "HOME": str(clone.parent), "PIP_INDEX_URL": mirror.url + "simple/"}
+        command = [sys.executable, "-m", "fmnist_fetch.environment", "data"]
+        code, runs = None, 0
+        while code is None:
+            before, runs = mirror.served, runs + 1
+            with subprocess.Popen(command, cwd=clone, env=environment, stderr=subprocess.DEVNULL) as process:
+                while (code := process.poll()) is None and mirror.served < before + 600 * KIB:
+                    time.sleep(0.01)
+                process.kill()
+        assert (code, runs > 4) == (0, True)
+        wanted = sum(len(content) for name, content in index.items() if "small" not in name)
+        assert mirror.served <= 1.1 * wanted
+    assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
+
+
+def test_it_waits_for_an_index_that_comes_and_goes(clone: Path, index: dict[str, bytes]) -> None:
+    with Mirror(index, [Line(4e6)]) as mirror, ThreadPoolExecutor() as pool:
+        done = pool.submit(set_up, clone, "data", PIP_INDEX_URL=mirror.url + "simple/")
+        while not done.done():
+            time.sleep(0.6)
+            with mirror.down():
+                time.sleep(0.2)
+        assert done.result().returncode == 0, done.result().stderr
+        wanted = sum(len(content) for name, content in index.items() if "small" not in name)
+        assert mirror.served <= 1.1 * wanted
 
 
 def test_the_project_is_installed_as_a_path_with_its_commands_and_metadata(

@@ -118,6 +118,7 @@ def test_an_index_on_this_machine_gives_paths(tmp_path: Path) -> None:
 
 def test_user_and_password_travel_in_a_header_and_only_to_their_server() -> None:
     assert split_secret("https://me:a%40b@host/simple/") == ("https://host/simple/", "Basic bWU6YUBi")
+    Configuration((), (), None, None).apply()
     text = b"<a href='a.whl'>a</a><a href='https://elsewhere/a.whl'>a</a>"
     with Mirror({"simple/thing/": text}) as mirror:
         secret = mirror.url.replace("://", "://me:word@")
