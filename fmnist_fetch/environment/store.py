@@ -4,7 +4,6 @@ They are asked in this order: the user's mirrors; wheels on this machine, found 
 configured for, and for torch the places where its builds without CUDA are.
 """
 
-import os
 import random
 import shutil
 import time
@@ -215,7 +214,7 @@ class Store:
                 size = copy.stat().st_size
                 if wheel.size in (None, size) and verifies(copy, size, wheel.sha256):
                     self.folder.mkdir(parents=True, exist_ok=True)
-                    _link_or_copy(copy, self.path(wheel))
+                    _copy(copy, self.path(wheel))
                     self._verified.add(wheel.name)
                     return True
         return False
@@ -257,14 +256,11 @@ def _data_file(wheel: Wheel, size: int) -> DataFile:
     return DataFile(wheel.name, size, wheel.sha256, pieces, "", "", Payload(wheel.name, size, wheel.sha256))
 
 
-def _link_or_copy(copy: Path, path: Path) -> None:
-    """Give COPY, which is verified, the second name PATH, or copy it where that is not possible. Raises OSError."""
+def _copy(source: Path, path: Path) -> None:
+    """Make PATH a copy of SOURCE; no link, which whoever changes one of them in place would spoil. Raises OSError."""
     beside = unfinished(path)
     try:
-        try:
-            os.link(copy.resolve(), beside)
-        except OSError:
-            shutil.copyfile(copy, beside)
+        shutil.copyfile(source, beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
