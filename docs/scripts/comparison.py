@@ -1,6 +1,7 @@
-"""Measure the facts of the README's table "Why": python docs/scripts/comparison.py (needs wget, pooch, torchvision, make data).
+"""Measure the facts of the README's table "Why": python docs/scripts/comparison.py.
 
-Every peer downloads Fashion-MNIST from mirrors on this machine that count what they send.
+Needs wget, pooch, torchvision, and the data. Every peer downloads Fashion-MNIST from mirrors on this machine that count
+what they send.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from faults import Line, Mirror, Replaced, SayNothing, payload  # noqa: E402
-
 from fmnist_fetch.manifest.catalog import find  # noqa: E402
 
 FILES = find("fashion-mnist").files
@@ -83,7 +83,7 @@ def run(command: list[str], limit: float = 60) -> int:
 
 
 def right(folder: Path) -> str:
-    """What is in FOLDER: how many of the files, as published or unpacked, have the right bytes, and how many have not."""
+    """How many files in FOLDER, as published or unpacked, have the right bytes, and how many have not."""
     good = bad = 0
     digests = {file.name: file.sha256 for file in FILES} | {file.payload.name: file.payload.sha256 for file in FILES}
     for path in folder.rglob("*ubyte*"):

@@ -48,8 +48,8 @@ def page() -> str:
     """Return the text of the page."""
     parts = [
         "# All error messages",
-        f"Generated from the source by `{COMMAND}`. `{GAP}` stands for a name, a number or a reason. The frequent ones are explained in "
-        "[Troubleshooting](troubleshooting.md).",
+        f"Generated from the source by `{COMMAND}`. `{GAP}` stands for a name, a number or a reason. "
+        "The frequent ones are explained in [Troubleshooting](troubleshooting.md).",
         "The reasons why a source failed are printed below the error of a fetch, one line for each source.",
     ]
     found = entries()

@@ -25,7 +25,7 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Any, **_others: Any) -> str:
     """Let links that leave docs/ lead to the copies in the site."""
     uri = PurePosixPath(page.file.src_uri)
     source = uri.relative_to(PLACE) if uri.parts[0] == PLACE else PurePosixPath("docs") / uri
@@ -74,7 +74,7 @@ def _targets(page: PurePosixPath) -> set[str]:
 
 
 def _inside(page: PurePosixPath, link: str) -> str | None:
-    """The file of the repository that LINK in PAGE leads to, a package's `__init__.py` for its folder; None for others."""
+    """The file of the repository that LINK in PAGE leads to (of a package: `__init__.py`), or None."""
     if ":" in link or link.startswith(("/", "#")):
         return None
     target = normpath((page.parent / link).as_posix())
