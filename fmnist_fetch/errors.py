@@ -26,14 +26,15 @@ CHECK_NETWORK = "Check the network, then run the same command again."
 class FetchError(Exception):
     """Any foreseeable failure: a message of facts, a hint to act on, and the exit code of the process.
 
-    `facts` is what programs may want to know beside the message; --json tells it.
+    `facts` is what programs may want to know beside the message; --json tells it. The text of the exception holds both
+    message and hint, so that a traceback shows what to do.
 
     >>> import fmnist_fetch
     >>> try:
     ...     fmnist_fetch.load(root="elsewhere")
     ... except fmnist_fetch.FetchError as error:
-    ...     print(f"{error.message}; {error.hint}")
-    elsewhere/FashionMNIST/processed/fashion-mnist.safetensors is not there; Run: fmnist-fetch fetch ...
+    ...     print(error.hint)
+    Run: fmnist-fetch fetch --root ...elsewhere
     """
 
     exit_code = 1
@@ -43,6 +44,9 @@ class FetchError(Exception):
         self.message = message
         self.hint = hint
         self.facts: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}"
 
     def _render_traceback_(self) -> list[str]:
         """What IPython and notebooks show: the two lines, and no traceback for what could be foreseen."""
@@ -150,5 +154,6 @@ def disk(path: str | os.PathLike[str], needed: int | None = None) -> Iterator[No
             hint = "Free some space and run the same command again; every verified piece is kept."
         else:
             space = ""
-            hint = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one."
+            other = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one."
+            hint = getattr(exc, "hint", other)
         raise DiskError(f"{os.fspath(path)}: {reason}{space}", hint=hint) from exc

@@ -65,11 +65,19 @@ class Message(NamedTuple):
     sentence: str
 
 
+class Note(NamedTuple):
+    """A fact for the log, which is of no use on a screen."""
+
+    sentence: str
+
+
 class DownloadEnded(NamedTuple):
     """The transfer is over, well or not."""
 
 
-Event = DownloadStarted | Verified | BytesInFlight | Attempted | NoSourceReady | Unpacked | Message | DownloadEnded
+Event = (
+    DownloadStarted | Verified | BytesInFlight | Attempted | NoSourceReady | Unpacked | Message | Note | DownloadEnded
+)
 Listener = Callable[[Event], None]
 
 

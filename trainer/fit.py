@@ -3,6 +3,7 @@
 Imports torch, so __main__.py imports this module late, after it has read the command line.
 """
 
+import re
 from argparse import Namespace
 from dataclasses import asdict, fields
 from typing import Any
@@ -42,14 +43,15 @@ class LostProcessError(FetchError):
         done = len(run.history) if run else 0
         again = train_command(asdict(run.settings), run.folder, options.root, more=switches(options)) if run else "it"
         super().__init__(
-            f"another process of this training ended or does not answer, after epoch {done}: {first_line(error)}",
+            f"another process of this training ended or does not answer, after epoch {done}: {first_sentence(error)}",
             hint=f"Look at its messages, then run the same torchrun command again, or in one process: {again}",
         )
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of a message that may have many."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def first_sentence(error: Exception) -> str:
+    """Return what a message of torch.distributed says first, without the place in its source."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\[/\S+\] ", "", line).partition(". ")[0]
 
 
 def fit(options: Namespace) -> None:
@@ -175,13 +177,13 @@ def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGr
 def run_epochs(
     run: Run, model: Model, examples: Examples, test: Examples, pictures: Pictures | None, group: ProcessGroup
 ) -> None:
-    """Train all epochs; after each one print it, save it and draw it. Rank 0 does so for all."""
+    """Train all epochs; after each one save it, print it and draw it. Rank 0 does so for all."""
     history = list(run.history)
     for epoch in train(model, examples, test, run.settings, after=len(history), group=group):
         history.append(epoch)
         if pictures is not None:
-            give(f"{format_epoch(epoch)}\n")
             run.record(model, history)
+            give(f"{format_epoch(epoch)}\n")
             pictures.add(epoch)
     if pictures is not None:
         run.finish(model, device=str(group.device), processes=group.world_size)

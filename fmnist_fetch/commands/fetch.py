@@ -72,8 +72,8 @@ def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
         for listen in listeners:
             listen(event)
 
-    report = prepare(manifest, layout, chosen, listener=tell, also=options.also)
-    say(options, wrapped(ending(report, manifest, layout)))
+    report = prepare(layout, chosen, listener=tell, also=options.also)
+    say(options, wrapped(ending(report, layout)))
     for tool, folder in report.also.items():
         say(options, f"For {tool}: {folder}")
     say(options, f"Next: {next_command(options.dataset, options.root, manifest)}")

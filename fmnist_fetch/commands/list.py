@@ -23,7 +23,7 @@ def _list(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     rows = [("name", "state", "size", "licence", "home")]
     for name in names():
         manifest = find(name)
-        datasets[name] = _word(inspect(manifest, Layout(options.root, manifest)))
+        datasets[name] = _word(inspect(Layout(options.root, manifest)))
         sizes[name] = sum(file.size for file in manifest.files)
         rows.append((name, datasets[name], size(sizes[name]), manifest.licence, manifest.homepage))
     complete = list(datasets.values()).count("complete")

@@ -11,10 +11,11 @@ from fmnist_fetch.console.output import say
 from fmnist_fetch.errors import FetchError, IntegrityError
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import find
-from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, damaged_pieces, inspect
-from fmnist_fetch.storage.layout import Layout, root_folder
-from fmnist_fetch.storage.part_file import PartFile, scan
+from fmnist_fetch.manifest.model import DataFile
+from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
+from fmnist_fetch.storage.files import find_good_pieces
+from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.storage.part_file import part_path
 
 MARGIN = "  "
 USUAL = 80
@@ -43,7 +44,7 @@ def add_verbs(verbs: Any) -> None:
 def _verify(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     manifest = find(options.dataset)
     layout = Layout(options.root, manifest)
-    state = inspect(manifest, layout)
+    state = inspect(layout)
     rows = list(_rows(layout, state))
     say(options, f"{manifest.title or manifest.name} in {layout.raw.parent}\n")
     for line in (*_table(rows, layout), *_maps(rows)):
@@ -54,7 +55,7 @@ def _verify(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
         "files": {str(row.path): row.condition for row in rows},
         "damaged_pieces": {str(row.path): row.damaged for row in rows if row.damaged},
     }
-    _demand_complete(manifest, state, options, facts)
+    _demand_complete(layout, state, options, facts)
     return facts
 
 
@@ -69,14 +70,13 @@ def _rows(layout: Layout, state: DatasetStatus) -> Iterator[Row]:
 
 def _published(layout: Layout, entry: FileStatus) -> Row:
     file, path = entry.file, layout.published(entry.file)
-    remark, damaged = "", tuple[int, ...]()
+    remark, damaged = "", entry.damaged_pieces
     if entry.published is Condition.DAMAGED:
-        damaged = tuple(damaged_pieces(path, file))
         remark = f"{len(damaged)} of {counted(len(file.pieces), 'piece')} damaged"
     if entry.published is Condition.ABSENT:
         if entry.payload is Condition.GOOD and file.packed:
             remark = "not needed: it is unpacked"
-        elif good := len(scan(PartFile(path, file).part, file)):
+        elif good := len(find_good_pieces(part_path(path), file).indices):
             remark = f"{good} of {counted(len(file.pieces), 'piece')} fetched"
     return Row(path, entry.published, file.size, remark, file, damaged)
 
@@ -109,9 +109,7 @@ def _maps(rows: list[Row]) -> Iterator[str]:
             yield f"\n{row.path.name}\n{MARGIN}{cells}\n{MARGIN}x damaged, . good; each is {cell}"
 
 
-def _demand_complete(
-    manifest: Manifest, state: DatasetStatus, options: argparse.Namespace, facts: dict[str, Any]
-) -> None:
+def _demand_complete(layout: Layout, state: DatasetStatus, options: argparse.Namespace, facts: dict[str, Any]) -> None:
     """Raise what is the matter, with FACTS for programs, unless the dataset is complete."""
     if state.complete:
         return
@@ -119,8 +117,8 @@ def _demand_complete(
     hint = f"Run: fmnist-fetch fetch {options.dataset}{root}"
     damaged = list(facts["files"].values()).count(Condition.DAMAGED)
     if damaged:
-        error: FetchError = IntegrityError(f"{manifest.name} is damaged in {damaged} of its files", hint=hint)
+        error: FetchError = IntegrityError(f"{layout.manifest.name} is damaged in {damaged} of its files", hint=hint)
     else:
-        error = FetchError(f"{manifest.name} is not complete under {root_folder(options.root)}", hint=hint)
+        error = FetchError(f"{layout.manifest.name} is not complete under {layout.root}", hint=hint)
     error.facts = facts
     raise error

@@ -11,10 +11,10 @@ from fmnist_fetch.storage.layout import Layout, root_folder
 PROJECT = Path(__file__).parents[2]
 
 
-def ending(report: Report, manifest: Manifest, layout: Layout) -> str:
+def ending(report: Report, layout: Layout) -> str:
     """One sentence on what was done, another one on what went wrong underway."""
     seconds = f"{report.seconds:.1f} s" if report.seconds < 60 else span_of_time(report.seconds)
-    name, folder = manifest.title or manifest.name, layout.raw.parent
+    name, folder = layout.manifest.title or layout.manifest.name, layout.raw.parent
     text = f"{name} is complete in {folder}, every byte verified{_came(report)} ({seconds})."
     if report.retries:
         text += f" {counted(report.retries, 'attempt')} failed and {_was(report.retries)} made up for"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from fmnist_fetch.console.formatting import SOON, beginning, counted, size, waiting
 from fmnist_fetch.events import (
@@ -18,6 +18,7 @@ from fmnist_fetch.events import (
     Listener,
     Message,
     NoSourceReady,
+    Note,
     Unpacked,
     Verified,
     silent,
@@ -29,8 +30,13 @@ MOST_NAMES = 8
 KINDS = ("auto", "bar", "log", "none")
 
 
-def listener(kind: str, stream: TextIO) -> Listener:
-    """The listener for KIND: auto takes bars on a terminal and lines elsewhere. What goes wrong in it is swallowed."""
+def listener(kind: str, stream: TextIO | None) -> Listener:
+    """The listener for KIND: auto takes bars on a terminal and lines elsewhere. What goes wrong in it is swallowed.
+
+    STREAM may be None (pythonw has no stderr), or any object with a method write (IDLE, a logger).
+    """
+    if stream is None:
+        return silent
     if kind == "auto":
         kind = "bar" if _can_paint(stream) else "log"
     return never_raising(_KINDS[kind](stream))
@@ -49,7 +55,9 @@ def never_raising(listen: Listener) -> Listener:
 
 def _can_paint(stream: TextIO) -> bool:
     """Whether STREAM is a terminal on which the cursor can be sent back to what is to be painted over."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb" and os.name != "nt"
+    # IDLE's stream says that it is a terminal; it has no descriptor.
+    is_terminal = hasattr(stream, "isatty") and hasattr(stream, "fileno") and stream.isatty()
+    return is_terminal and os.environ.get("TERM") != "dumb" and os.name != "nt"
 
 
 def _bars(stream: TextIO) -> Listener:
@@ -139,10 +147,13 @@ class Log:
         path.touch()
 
     def __call__(self, event: Event) -> None:
-        """Write the line of an attempt."""
+        """Write the line of an attempt, or of a note."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if isinstance(event, Note):
+            self._write({"time": moment, "note": event.sentence})
         if isinstance(event, Attempted):
             entry = {
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "time": moment,
                 "source": event.source,
                 "file": event.file,
                 "span": list(event.span),
@@ -152,8 +163,11 @@ class Log:
                 "seconds": round(event.seconds, 3),
                 "verdict": event.error or "good",
             }
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._write(entry)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
 _KINDS: dict[str, Callable[[TextIO], Listener]] = {"bar": _bars, "log": Lines, "none": lambda _: silent}

@@ -1,5 +1,6 @@
 """The datasets that are known by name, and the way from a name or a path to a manifest."""
 
+import os
 from pathlib import Path
 
 from fmnist_fetch.errors import UsageError
@@ -19,11 +20,17 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(_SUFFIX) for entry in _FOLDER.iterdir() if entry.name.endswith(_SUFFIX))
 
 
-def find(dataset: str) -> Manifest:
+def find(dataset: str | os.PathLike[str]) -> Manifest:
     """The manifest of DATASET: a name from the catalogue, or a path that ends in .toml.
 
     Raises UsageError for an unknown name or a file that can't be read, ManifestError for the faults in it.
     """
+    if not isinstance(dataset, str | os.PathLike):
+        raise UsageError(
+            f"a dataset is a name or a path, not {dataset!r}",
+            hint=f"Known: {', '.join(names())}; or give the path of a manifest (FILE.toml).",
+        )
+    dataset = os.fspath(dataset)
     if dataset.endswith(_SUFFIX):
         try:
             return loads(Path(dataset).expanduser().read_bytes(), dataset)

@@ -14,11 +14,12 @@ from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import Layout, user_path
 
 
-def origins(manifest: Manifest, layout: Layout, options: FetchOptions) -> list[Source]:
+def origins(layout: Layout, options: FetchOptions) -> list[Source]:
     """The origins to ask, in order; raises UsageError for a mirror that is neither a URL nor a folder."""
+    manifest = layout.manifest
     found: list[Source] = list(_chosen(manifest, options))
     if not options.only_mirrors:
-        found += _copies(manifest, layout)
+        found += _copies(layout)
         if not options.offline:
             found += [_http(url, Tier.MIRROR) for url in manifest.mirrors]
             if manifest.debian:
@@ -26,9 +27,9 @@ def origins(manifest: Manifest, layout: Layout, options: FetchOptions) -> list[S
     return [origin for origin in found if not isinstance(origin, Folder) or any(map(origin.candidates, manifest.files))]
 
 
-def _copies(manifest: Manifest, layout: Layout) -> Iterator[Folder]:
+def _copies(layout: Layout) -> Iterator[Folder]:
     """The folders in which other tools leave copies of this dataset."""
-    own = layout.raw.resolve()
+    manifest, own = layout.manifest, layout.raw.resolve()
     folders = [cache_folder(tool, place) for tool, place in manifest.caches.items()]
     for folder in (*folders, *map(user_path, manifest.local)):
         if folder.resolve() != own:

@@ -14,6 +14,16 @@ def root_folder(root: str | os.PathLike[str] | None) -> Path:
     return user_path(root or os.environ.get("FMNIST_ROOT") or DEFAULT_ROOT)
 
 
+def lookup_folders(root: str | os.PathLike[str] | None) -> list[Path]:
+    """The roots in which a dataset is looked for: ROOT alone if it is named, else FMNIST_ROOT, ./data and ../data.
+
+    The last one is where the book *Dive into Deep Learning* keeps its data.
+    """
+    if root:
+        return [user_path(root)]
+    return list(dict.fromkeys([root_folder(None), Path(DEFAULT_ROOT), Path(os.pardir, DEFAULT_ROOT)]))
+
+
 def user_path(text: str | os.PathLike[str]) -> Path:
     """TEXT as a path, with ~ as the user's home folder; as it is for a user who has none."""
     try:
@@ -31,9 +41,10 @@ def is_file(path: Path) -> bool:
 
 
 class Layout:
-    """The paths of one dataset under a root."""
+    """The paths of one dataset under a root, and the manifest that they belong to."""
 
     def __init__(self, root: str | os.PathLike[str] | None, manifest: Manifest) -> None:
+        self.manifest = manifest
         self.root = root_folder(root)
         self.raw = self.root / manifest.folder / "raw"
         # The paths of thousands of files are asked for again and again.

@@ -1,15 +1,18 @@
 """From the tensor file to arrays; one chain of digests from the published files to the first batch."""
 
 import os
-from collections.abc import Collection, Mapping
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmnist_fetch.errors import FetchError, FormatError, IntegrityError
-from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageError
+from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.storage.files import open_regular
+from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, is_file, lookup_folders
 from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
 
 if TYPE_CHECKING:
@@ -18,23 +21,27 @@ if TYPE_CHECKING:
     from fmnist_fetch.tensors.split import Split
 
 
+PROJECT = Path(__file__).parents[2]
+
+
 def twins(layout: Layout, file: DataFile, digest: str) -> bool:
     """Whether FILE's payload has this DIGEST and its tensor is made of the same bytes: both are proven at once then."""
     path = layout.payload(file)
     try:
         if path.stat().st_size != file.payload.size:
             return False
-        with TensorFile(layout.tensors) as stored, open(path, "rb", buffering=0) as payload:
+        with TensorFile(layout.tensors) as stored, open_regular(path) as payload:
             return stored.digest_of_twin(file.tensor, payload) == digest
     except (OSError, ValueError, KeyError, FormatError):
         return False
 
 
-def sound(manifest: Manifest, layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
+def sound(layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
     """Whether the tensor file is there and every byte of it is what an assembly would write.
 
     The tensors PROVEN, as `twins` of their payloads, are not hashed themselves.
     """
+    manifest = layout.manifest
     try:
         with TensorFile(layout.tensors) as stored:
             mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
@@ -52,7 +59,7 @@ def sound(manifest: Manifest, layout: Layout, digests: Mapping[str, str], proven
 
 
 def load(
-    dataset: str = "fashion-mnist",
+    dataset: str | os.PathLike[str] = "fashion-mnist",
     split: str = "train",
     root: str | os.PathLike[str] | None = None,
     *,
@@ -60,8 +67,9 @@ def load(
 ) -> "Split":
     """The images and labels of SPLIT (as the manifest names it) as numpy arrays; opens no socket.
 
+    ROOT is where the data is; without it, it is looked for under FMNIST_ROOT, ./data and ../data, in this order.
     VERIFY hashes the split's bytes against the digests that the manifest pins; without it they are only mapped.
-    Raises FetchError where the data is not there, IntegrityError where it is damaged, both with the command to run.
+    Raises FetchError where the data is not there, IntegrityError where it is damaged, UsageError for unknown names.
 
     >>> import fmnist_fetch
     >>> test = fmnist_fetch.load(split="test")
@@ -72,25 +80,40 @@ def load(
 
     _demand_numpy()
     manifest = find(dataset)
-    layout = Layout(root, manifest)
-    names = {file.role: file for file in manifest.files if file.split == split}
-    if not names:
-        known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
-        raise FetchError(f"{manifest.name} has no split {split!r}", hint=f"Its splits: {known}.")
+    names = _files_of(manifest, split)
+    layouts = [Layout(folder, manifest) for folder in lookup_folders(root)]
+    layout = next((layout for layout in layouts if is_file(layout.tensors)), layouts[0])
+    command = _command(dataset, layout)
     try:
         with TensorFile(layout.tensors) as stored:
             digests = {role: _pinned(stored, file) for role, file in names.items()}
             for role, file in names.items():
                 if verify and stored.digest(file.tensor) != digests[role]:
-                    raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=_command(dataset, layout))
+                    raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=command)
             arrays = {role: stored.array(file.tensor) for role, file in names.items()}
             mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
     except OSError as exc:
-        problem = "is not there" if isinstance(exc, FileNotFoundError) else f"can't be read: {exc.strerror}"
-        raise FetchError(f"{layout.tensors} {problem}", hint=_command(dataset, layout)) from exc
+        raise FetchError(_cannot_open([layout, *layouts], exc), hint=command) from exc
     except (FormatError, KeyError, ValueError) as exc:
-        raise IntegrityError(f"{layout.tensors} is damaged: {exc}", hint=_command(dataset, layout)) from exc
+        raise IntegrityError(f"{layout.tensors} is damaged: {getattr(exc, 'message', exc)}", hint=command) from exc
     return Split(_images(arrays), _labels(arrays), manifest.classes, mean, std, manifest.name, split, digests)
+
+
+def _files_of(manifest: Manifest, split: str) -> dict[str, DataFile]:
+    """The files of SPLIT by role. Raises a UsageError if there are none."""
+    names = {file.role: file for file in manifest.files if file.split == split}
+    if not names:
+        known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
+        raise UsageError(f"{manifest.name} has no split {split!r}", hint=f"Its splits: {known}.")
+    return names
+
+
+def _cannot_open(layouts: Sequence[Layout], exc: OSError) -> str:
+    """Say why the tensor file of the first of LAYOUTS can't be opened, and where else there is none."""
+    first, *others = dict.fromkeys(str(layout.tensors.absolute()) for layout in layouts)
+    if not isinstance(exc, FileNotFoundError):
+        return f"{first} can't be read: {exc.strerror}"
+    return f"{first} is not there" + (f", nor is {' or '.join(others)}" if others else "")
 
 
 def _demand_numpy() -> None:
@@ -114,8 +137,15 @@ def _labels(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
     return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
 
 
-def _command(dataset: str, layout: Layout) -> str:
-    return f"Run: fmnist-fetch fetch {dataset} --root {layout.root} (or make data ROOT={layout.root})"
+def _command(dataset: str | os.PathLike[str], layout: Layout) -> str:
+    """The command that brings the dataset where LOAD looked for it: make's in a clone, else the program's."""
+    name, root = os.fspath(dataset), str(layout.root.absolute())
+    if Path.cwd() == PROJECT and (PROJECT / "Makefile").exists():
+        words = ["make", "data", *([] if name == DATASET else [f"DATASET={name}"])]
+        words += [] if layout.root.absolute() == Path(DEFAULT_ROOT).absolute() else [f"ROOT={root}"]
+    else:
+        words = ["fmnist-fetch", "fetch", *([] if name == DATASET else [name]), "--root", root]
+    return f"Run: {shlex.join(words)}"
 
 
 def _pinned(stored: TensorFile, file: DataFile) -> str:

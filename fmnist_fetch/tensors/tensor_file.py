@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 from fmnist_fetch.errors import FormatError
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import Manifest
+from fmnist_fetch.storage.files import open_regular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +84,7 @@ class TensorFile:
     """A tensor file opened for reading; raises OSError, and FormatError where it is none."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by __exit__
+        self._file = open_regular(path)
         try:
             self.size = os.fstat(self._file.fileno()).st_size
             self.preamble = self._read_preamble()

@@ -13,7 +13,7 @@ from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, disk
 from fmnist_fetch.manifest.idx import LONGEST_HEADER, TYPES, IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span
-from fmnist_fetch.storage.part_file import verifies
+from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.tensors.decompress import MAGIC, stream
 
 # What numpy holds in every version that this package runs with.

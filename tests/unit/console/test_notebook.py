@@ -73,8 +73,8 @@ def test_a_notebook_shows_one_bar_then_arrays_and_errors_in_two_lines(
     assert failed.kinds == ["display_data", "error"]
     assert [line.split(":")[0] for line in failed.outputs[1]["traceback"]] == ["error", "hint"]
     assert lacking.outputs[0]["traceback"] == [
-        "error: elsewhere/Small/processed/small.safetensors is not there",
-        f"hint: Run: fmnist-fetch fetch {manifest} --root elsewhere (or make data ROOT=elsewhere)",
+        f"error: {world.folder}/elsewhere/Small/processed/small.safetensors is not there",
+        f"hint: Run: fmnist-fetch fetch {manifest} --root {world.folder}/elsewhere",
     ]
     assert modules.outputs[0]["text"] == "False False\n"
 

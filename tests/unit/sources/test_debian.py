@@ -214,8 +214,8 @@ def test_where_no_mirror_can_be_reached_the_package_brings_the_dataset_and_leave
     with refusing() as nobody:
         packaged = sample.changed(debian=PACKAGE, mirrors=(nobody,))
         layout = packaged.layout(root)
-        report = prepare(packaged.manifest, layout, FetchOptions(patience=30))
-    assert inspect(packaged.manifest, layout).complete
+        report = prepare(layout, FetchOptions(patience=30))
+    assert inspect(layout).complete
     assert list(report.received) == [f"Debian package {PACKAGE.package}"]
     assert {file.name: layout.published(file).read_bytes() for file in packaged.manifest.files} == sample.files
     assert not layout.work.exists()
@@ -228,7 +228,7 @@ def test_apt_is_not_called_offline_nor_where_only_mirrors_are_wanted(
     tools.apt("works")
     packaged = sample.changed(debian=PACKAGE)
     with pytest.raises(SourceError):
-        prepare(packaged.manifest, packaged.layout(root), choice._replace(patience=5))
+        prepare(packaged.layout(root), choice._replace(patience=5))
     assert tools.asked == []
 
 
@@ -238,8 +238,8 @@ def test_an_installed_package_is_a_local_copy_and_apt_is_not_called(
     tools.apt("works")
     installed = lay(tmp_path / "usr", sample.donors)
     packaged = sample.changed(debian=DebianPackage(PACKAGE.package, str(installed)))
-    prepare(packaged.manifest, packaged.layout(root), FetchOptions(offline=True))
-    assert inspect(packaged.manifest, packaged.layout(root)).complete
+    prepare(packaged.layout(root), FetchOptions(offline=True))
+    assert inspect(packaged.layout(root)).complete
     # The very files that upstream published: a splice, not only the same payloads.
     assert packaged.layout(root).published(sample.file()).read_bytes() == sample.files[sample.file().name]
     assert tools.asked == []

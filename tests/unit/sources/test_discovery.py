@@ -25,7 +25,7 @@ def rich(sample: Sample, tmp_path: Path) -> Sample:
 
 
 def listed(sample: Sample, root: Path, choice: FetchOptions) -> list[tuple[Tier, str]]:
-    return [(origin.tier, origin.name) for origin in origins(sample.manifest, sample.layout(root), choice)]
+    return [(origin.tier, origin.name) for origin in origins(sample.layout(root), choice)]
 
 
 def test_the_users_come_first_then_local_copies_then_mirrors_then_the_package(
