@@ -218,7 +218,7 @@ def test_an_unknown_dataset_is_2_with_the_nearest_and_the_known_ones(verb: str, 
     assert run([verb, "fashon-mnist"]) == 2
     assert capsys.readouterr().err == (
         "error: there is no dataset called 'fashon-mnist'\n"
-        "hint: Did you mean fashion-mnist? Known: fashion-mnist, kmnist, mnist; "
+        "hint: Did you mean fashion-mnist? Known: fashion-mnist, kmnist, mnist, qmnist; "
         "or give the path of a manifest (FILE.toml).\n"
     )
 
