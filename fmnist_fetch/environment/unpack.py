@@ -1,7 +1,7 @@
 """Unpack verified wheels: `installer` decides where each file goes, and this module makes it fast.
 
-It inflates with isal where that is installed. The digests for RECORD are those of the wheel, which its own digest covers,
-so no file is hashed again. Only imported when `installer` can be.
+It inflates with isal where that is installed. The digests for RECORD are those of the wheel, which its own digest
+covers, so no file is hashed again. Only imported when `installer` can be.
 """
 
 import io
@@ -19,7 +19,7 @@ from installer.records import RecordEntry, parse_record_file
 from installer.sources import WheelContentElement, WheelFile
 from installer.utils import Scheme, get_launcher_kind, make_file_executable
 
-from fmnist_fetch.tensors.decompress import inflate
+from fmnist_fetch.tensors.decompress import DECODERS
 
 BLOCK = 128 * 1024
 LOCAL_HEADER = 30
@@ -58,7 +58,8 @@ class _Wheel(WheelFile):
             if item.filename.startswith(self.data_dir) or not row[1]:
                 yield row, io.BytesIO(self._zipfile.read(item)), executable
             else:
-                yield row, cast(BinaryIO, _Member(_parts(self._zipfile, item), RecordEntry.from_elements(*row))), executable
+                member = _Member(_parts(self._zipfile, item), RecordEntry.from_elements(*row))
+                yield row, cast(BinaryIO, member), executable
 
 
 class _Destination(SchemeDictionaryDestination):
@@ -91,7 +92,7 @@ def _parts(archive: ZipFile, item: ZipInfo) -> Iterator[bytes]:
     header = file.read(LOCAL_HEADER)
     file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
     left, size = item.compress_size, 0
-    inflating = inflate.decompressobj(-zlib.MAX_WBITS) if item.compress_type == ZIP_DEFLATED else None
+    inflating = DECODERS[0].decompressobj(-zlib.MAX_WBITS) if item.compress_type == ZIP_DEFLATED else None
     while left and (packed := file.read(min(left, BLOCK))):
         left -= len(packed)
         data = inflating.decompress(packed) if inflating else packed
