@@ -37,7 +37,7 @@ def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
     return results
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
+def prefetch(items: Iterable[T]) -> Iterator[T]:
     """ITEMS, made in a thread of its own while the caller is at work on earlier ones; raises what that raises."""
     made: Queue[T | BaseException | None] = Queue(MOST)
     given_up = threading.Event()
@@ -52,7 +52,7 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
         except BaseException as exc:
             made.put(exc)
 
-    threading.Thread(target=make, name="fmnist-ahead", daemon=True).start()
+    threading.Thread(target=make, name="fmnist-prefetch", daemon=True).start()
     try:
         while (item := made.get()) is not None:
             if isinstance(item, BaseException):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from fmnist_fetch.download.ledger import Transfer
 from fmnist_fetch.errors import FormatError, IntegrityError, SourceError
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.storage.atomic import Stamp
+from fmnist_fetch.storage.files import Stamp
 
 TAKERS = 4
 STEP = 256 * 1024

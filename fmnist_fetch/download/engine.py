@@ -1,8 +1,11 @@
 """Files to a folder: what lies there already is counted in, the rest is brought."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
@@ -10,6 +13,7 @@ from fmnist_fetch.errors import PartFileReplacedError
 from fmnist_fetch.events import DownloadStarted, Listener, Message
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.sources.base import FetchOptions, Source
+from fmnist_fetch.storage.files import NO_PIECES, GoodPieces
 from fmnist_fetch.storage.recorded_file import part_file
 
 if TYPE_CHECKING:
@@ -36,8 +40,11 @@ def download(
     options: FetchOptions,
     tell: Listener,
     take: "Callable[[IncomingFile], None]" = lambda _arrival: None,
+    known: Mapping[str, GoodPieces] = MappingProxyType({}),
 ) -> None:
     """Complete FILES in FOLDER from the origins FOUND; TAKE gets each while it arrives.
+
+    KNOWN are the good pieces of damaged files in FOLDER, by name, where they have been hashed already.
 
     Raises as `complete` does.
     """
@@ -48,9 +55,9 @@ def download(
 
     parts = [part_file(folder / file.name, file) for file in files]
     for part in parts:
-        if part.path.exists():
+        if os.path.exists(part.path):  # noqa: PTH110 - a folder that is closed to us has none
             tell(Message(f"{part.path} is damaged; its good pieces are kept"))
-    good = run_parallel([part.scan for part in parts])
+    good = run_parallel([partial(part.scan, known.get(part.file.name, NO_PIECES)) for part in parts])
     sizes = tuple(
         (file.name, file.size, sum(file.pieces[index].span.length for index in indices))
         for file, indices in zip(files, good, strict=True)

@@ -121,7 +121,7 @@ class Transfer:
                     good.append(index)
                 else:
                     error = self._reject(order, index, piece, givers, oddity) or error
-                part.let_go(index)
+                part.discard_partial(index)
         finally:
             # All at once: who waits for them is woken once, and not in the middle of this.
             if good:
@@ -186,7 +186,7 @@ class Transfer:
         with self.changed:
             self.dropped = True
             for task in self.policy.plan.held():
-                self.parts[task.file].hold(self.policy.plan.index(task), task.held, task.stored)
+                self.parts[task.file].save_partial(self.policy.plan.index(task), task.held, task.stored)
         for part in self.parts:
             part.close()
 
@@ -234,7 +234,7 @@ class Transfer:
                 if order.over or len(held) < stored + WORTH_HOLDING:
                     return
                 task.stored = len(held)
-            self.parts[task.file].hold(index, held, stored)
+            self.parts[task.file].save_partial(index, held, stored)
 
     def _tell(self, order: Attempt, error: SourceError | None, asked: Span, status: int | None) -> None:
         self.listener(

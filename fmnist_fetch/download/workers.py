@@ -19,7 +19,7 @@ from fmnist_fetch.download.segments import SegmentQueue
 from fmnist_fetch.errors import FetchError, SourceError
 from fmnist_fetch.events import DownloadEnded, Listener, Message
 from fmnist_fetch.sources.base import Connection, Source, Tier
-from fmnist_fetch.storage.part_file import PartFile, lying
+from fmnist_fetch.storage.part_file import PartFile, find_partials
 
 GRACE = 0.3
 TICK = 0.25
@@ -42,8 +42,8 @@ def complete(
     Raises SourceError when PATIENCE seconds went by without a new good piece, IntegrityError when no source has the
     right bytes, DiskError, and what TAKE raises. Everything verified is kept then; what is complete is taken first.
     """
-    beginnings = {folder: lying(folder) for folder in {part.path.parent for part in parts}}
-    held = [part.held(beginnings[part.path.parent].get(part.path.name, ())) for part in parts]
+    beginnings = {folder: find_partials(folder) for folder in {part.path.parent for part in parts}}
+    held = [part.load_partials(beginnings[part.path.parent].get(part.path.name, ())) for part in parts]
     plan = SegmentQueue([part.file for part in parts], good, held)
     policy = Scheduler(plan, origins, jobs, Patience(patience, clock()), random.random)
     ledger = Transfer(policy, parts, listener, clock)

@@ -24,7 +24,7 @@ from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, L
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
 from fmnist_fetch.storage.atomic import unfinished
-from fmnist_fetch.storage.part_file import verifies
+from fmnist_fetch.storage.files import verifies
 
 if TYPE_CHECKING:
     from fmnist_fetch.sources.base import Source

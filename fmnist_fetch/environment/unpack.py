@@ -20,7 +20,7 @@ from installer.records import RecordEntry, parse_record_file
 from installer.sources import WheelContentElement, WheelFile
 from installer.utils import Scheme, get_launcher_kind, make_file_executable
 
-from fmnist_fetch.tensors.decompress import inflate
+from fmnist_fetch.tensors.decompress import DECODERS
 
 BLOCK = 128 * 1024
 LOCAL_HEADER = 30
@@ -104,7 +104,7 @@ def _parts(archive: ZipFile, item: ZipInfo) -> Iterator[bytes]:
     header = file.read(LOCAL_HEADER)
     file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
     left, size = item.compress_size, 0
-    inflating = inflate.decompressobj(-zlib.MAX_WBITS) if item.compress_type == ZIP_DEFLATED else None
+    inflating = DECODERS[0].decompressobj(-zlib.MAX_WBITS) if item.compress_type == ZIP_DEFLATED else None
     while left and (packed := file.read(min(left, BLOCK))):
         left -= len(packed)
         data = inflating.decompress(packed) if inflating else packed
