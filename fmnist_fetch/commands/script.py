@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_dataset, add_verb
-from fmnist_fetch.console.output import give
+from fmnist_fetch.console.output import print_text
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.script import script
@@ -20,5 +20,5 @@ def _script(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     manifest = find(options.dataset)
     text = script(manifest)
     if not options.json:
-        give(text)
+        print_text(text)
     return {"dataset": manifest.name, "script": text}

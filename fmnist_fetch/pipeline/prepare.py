@@ -1,7 +1,6 @@
 """One dataset from nothing to tensors: look at the disk, do what is missing, and nothing else."""
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.download.engine import beside_rivals, download
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, disk
-from fmnist_fetch.events import Event, Listener, Message, Note, Unpacked, silent
+from fmnist_fetch.events import Dispatcher, Listener, Message, Note, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import origins
+from fmnist_fetch.sources.discovery import find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.durability import sync_folder, take_refusals
@@ -58,7 +57,7 @@ def prepare(
     began = time.monotonic()
     manifest = layout.manifest
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
-    notify = _one_at_a_time(report.note, listener)
+    notify = Dispatcher(report.note, listener)
     try:
         _complete(layout, options or FetchOptions(), notify)
         for tool, folder in report.also.items():
@@ -81,24 +80,12 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 # Another process has been at work, and may have done it all.
                 state = inspect(layout)
             if not state.complete:
-                run = _Run(layout, origins(layout, options), options, notify)
+                run = _Run(layout, find_sources(layout, options), options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
                 beside_rivals(lambda: run.complete(next(states)))
                 _sync(layout)
                 _remove_unpacked_package(layout)
     remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])
-
-
-def _one_at_a_time(*listeners: Listener) -> Listener:
-    """Pass events, which come from several threads, to LISTENERS one after the other."""
-    lock = threading.Lock()
-
-    def notify(event: Event) -> None:
-        with lock:
-            for listen in listeners:
-                listen(event)
-
-    return notify
 
 
 class _Run:
@@ -190,10 +177,10 @@ def _read_complete(incoming: "IncomingFile", path: Path) -> Iterator[bytes]:
 
 
 def _sync(layout: Layout) -> None:
-    """Bring the names of what was written to the disk, once for each folder."""
-    for folder in (layout.raw, layout.processed, layout.raw.parent, layout.root):
-        with disk(folder):
-            sync_folder(folder)
+    """Bring the names of what was written to the disk, once for each folder; side by side they share the wait."""
+    folders = (layout.raw, layout.processed, layout.raw.parent, layout.root)
+    with disk(layout.root):
+        run_parallel([partial(sync_folder, folder) for folder in folders])
 
 
 def _remove_unpacked_package(layout: Layout) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,40 @@ def test_a_manifest_that_is_not_there_is_told_with_the_path() -> None:
         find("gone/mine.toml")
 
 
+def test_a_manifest_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="can't be read: it is not a file"):
+        find(str(path))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"folder": "fashionmnist", "name": "mine"},
+        {"folder": "Mine"},
+        {"files": find("mnist").files},
+        {"classes": ("a",) * 10},
+        {"mean": 0.5},
+    ],
+)
+def test_a_manifest_that_would_replace_a_dataset_of_the_catalogue_is_refused(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(dumps(find("fashion-mnist")._replace(**changes)))
+    with pytest.raises(UsageError, match=r"takes the place of Fashion-MNIST, which is in the catalogue") as caught:
+        find(str(path))
+    assert '"my-fashion-mnist" and "MyFashionMNIST"' in caught.value.hint
+
+
+def test_a_copy_of_a_manifest_of_the_catalogue_may_have_mirrors_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    own = find("fashion-mnist")._replace(mirrors=("http://lab.example/",), title="Ours")
+    path.write_text(dumps(own))
+    assert find(str(path)) == own
+
+
 # What the upstream projects publish: bytes and SHA-256 of the files, bytes and SHA-256 of what is in them.
 FASHION = {
     "train-images-idx3-ubyte": (
@@ -92,7 +127,7 @@ OTHERS = {
     },
 }
 # Public copies agree in the payloads of MNIST; nobody has published those of KMNIST.
-PAYLOADS = {
+PAYLOADS: dict[str, dict[str, str | None]] = {
     "mnist": {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
