@@ -62,9 +62,7 @@ def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
 
     manifest = find(options.dataset)
     layout = Layout(options.root, manifest)
-    chosen = FetchOptions(
-        tuple(options.mirror), options.only_mirrors, options.offline, options.jobs, options.patience
-    )
+    chosen = FetchOptions(tuple(options.mirror), options.only_mirrors, options.offline, options.jobs, options.patience)
     listeners = [kept, listener("none" if options.quiet else options.progress, sys.stderr)]
     if options.log:
         with disk(options.log):
@@ -74,9 +72,7 @@ def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
         for listen in listeners:
             listen(event)
 
-    report = prepare(
-        manifest, layout, chosen, listener=tell, also=options.also
-    )
+    report = prepare(manifest, layout, chosen, listener=tell, also=options.also)
     say(options, wrapped(ending(report, manifest, layout)))
     for tool, folder in report.also.items():
         say(options, f"For {tool}: {folder}")

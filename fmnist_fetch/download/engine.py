@@ -1,4 +1,4 @@
-"""Files to a folder: what lies there already is counted in, the rest is brought."""
+"""The entrance: complete files in a folder from what is there and, for the rest, from sources."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,16 +10,17 @@ from fmnist_fetch.errors import PartFileReplacedError
 from fmnist_fetch.events import DownloadStarted, Listener, Message
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.storage.part_file import PartFile
+from fmnist_fetch.storage.part_file import PartFile, lying
 
 if TYPE_CHECKING:
-    from fmnist_fetch.download.arrivals import IncomingFile
+    from fmnist_fetch.download.consumers import IncomingFile
+    from fmnist_fetch.download.segments import FileDownload
 
 MAX_RIVALS = 5
 
 
-def beside_rivals(attempt: Callable[[], None]) -> None:
-    """Call ATTEMPT, and again where another process replaces the part files under it: it looks anew at what is there.
+def retry_when_replaced(attempt: Callable[[], None]) -> None:
+    """Call ATTEMPT, again where another process replaces the part files: ATTEMPT looks anew at what is there.
 
     Raises what ATTEMPT raises; PartFileReplacedError only the fifth time.
     """
@@ -32,28 +33,47 @@ def beside_rivals(attempt: Callable[[], None]) -> None:
 def download(
     files: Sequence[DataFile],
     folder: Path,
-    found: Sequence[Source],
+    sources: Sequence[Source],
     options: FetchOptions,
-    tell: Listener,
-    take: "Callable[[IncomingFile], None]" = lambda _arrival: None,
+    listener: Listener,
+    consume: "Callable[[IncomingFile], None]" = lambda _incoming: None,
 ) -> None:
-    """Complete FILES in FOLDER from the origins FOUND; TAKE gets each while it arrives.
+    """Complete files in a folder; what is there already and verifies is kept.
 
-    Raises as `complete` does.
+    Args:
+        files: What to complete.
+        folder: Where; it is made if need be.
+        sources: Whom to ask, in any order: their tiers count.
+        options: `jobs` and `patience` count here.
+        listener: Receives the events, from any thread.
+        consume: Gets each file while it arrives, in a thread of its own.
+
+    Raises:
+        FetchError: As `workers.complete` does.
     """
     if not files:
         return
     # Imported where it is needed: most runs find everything in its place.
     from fmnist_fetch.download.workers import complete
 
+    downloads = _open(files, folder, listener)
+    sizes = tuple((file.name, file.size, file.bytes_good) for file in downloads)
+    total = sum(len(file.pieces) for file in downloads)
+    listener(DownloadStarted(sizes, total, sum(len(file.good) for file in downloads)))
+    complete(downloads, sources, options, listener, consume)
+
+
+def _open(files: Sequence[DataFile], folder: Path, listener: Listener) -> "list[FileDownload]":
+    """Return FILES with what is in FOLDER already: good pieces, and the beginnings of others."""
+    from fmnist_fetch.download.segments import FileDownload
+
     parts = [PartFile(folder / file.name, file) for file in files]
     for part in parts:
         if part.path.exists():
-            tell(Message(f"{part.path} is damaged; its good pieces are kept"))
+            listener(Message(f"{part.path} is damaged; its good pieces are kept"))
     good = run_parallel([part.scan for part in parts])
-    sizes = tuple(
-        (file.name, file.size, sum(file.pieces[index].span.length for index in indices))
-        for file, indices in zip(files, good, strict=True)
-    )
-    tell(DownloadStarted(sizes, sum(len(file.pieces) for file in files), sum(map(len, good))))
-    complete(parts, good, found, take, jobs=options.jobs, patience=options.patience, listener=tell)
+    partials = lying(folder)
+    return [
+        FileDownload(part, pieces, part.held(partials.get(part.path.name, ())))
+        for part, pieces in zip(parts, good, strict=True)
+    ]

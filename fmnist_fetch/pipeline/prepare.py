@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
-from fmnist_fetch.download.engine import beside_rivals, download
+from fmnist_fetch.download.engine import download, retry_when_replaced
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
 from fmnist_fetch.events import Event, Listener, Message, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile, Manifest
@@ -28,7 +28,7 @@ from fmnist_fetch.tensors.decompress import unpack
 from fmnist_fetch.tensors.writer import Assembly
 
 if TYPE_CHECKING:
-    from fmnist_fetch.download.arrivals import IncomingFile
+    from fmnist_fetch.download.consumers import IncomingFile
 
 
 def prepare(
@@ -60,7 +60,7 @@ def prepare(
             if not state.complete:
                 found = origins(manifest, layout, options)
                 states = chain([state], iter(partial(inspect, manifest, layout), None))
-                beside_rivals(lambda: _bring(manifest, layout, next(states), found, options, tell))
+                retry_when_replaced(lambda: _bring(manifest, layout, next(states), found, options, tell))
                 _tidy(layout)
     for tool, folder in report.also.items():
         share(manifest, layout, tool, folder, options, tell)

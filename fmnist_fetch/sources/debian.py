@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile, DebianPackage
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
 from fmnist_fetch.sources.folder import Folder
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class DebianSource:
 
     status: int | None = None
     oddity: str | None = None
+    timeout_s = STAGE_TIMEOUT_S
+    stages = 0
 
     def __init__(self, archive: DebianArchive) -> None:
         self._archive = archive

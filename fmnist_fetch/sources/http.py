@@ -14,13 +14,11 @@ from urllib3.exceptions import HTTPError
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
 from fmnist_fetch.sources.diagnosis import LOGIN_PAGE, looks_like_page, translate
 from fmnist_fetch.sources.http_client import Client
 from fmnist_fetch.sources.http_response import judge
 
-CONNECT_TIMEOUT = 5.0
-READ_TIMEOUT = 5.0
 REDIRECTS = 5
 _MOST = 1024 * 1024
 """Bytes that one receive takes at most: each costs the worker the same, and all others who wait for the interpreter."""
@@ -61,6 +59,8 @@ class HttpConnection:
     def __init__(self, mirror: HttpSource) -> None:
         self.status: int | None = None
         self.oddity: str | None = None
+        self.timeout_s = STAGE_TIMEOUT_S
+        self.stages = 0
         self._mirror = mirror
         self._client = Client()
         self._lock = threading.Lock()
@@ -162,7 +162,7 @@ class HttpConnection:
         while True:
             kept_alive, self._kept_alive = self._kept_alive, False
             try:
-                return self._client.get(url, wanted, (CONNECT_TIMEOUT, READ_TIMEOUT))
+                return self._client.get(url, wanted, (self.timeout_s, self.timeout_s))
             except requests.ConnectionError:
                 if not kept_alive or self._stopped:
                     raise

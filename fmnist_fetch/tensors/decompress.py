@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
-from fmnist_fetch.concurrency import ahead
+from fmnist_fetch.concurrency import prefetch
 from fmnist_fetch.errors import FormatError, IntegrityError, disk
 from fmnist_fetch.manifest.model import Payload
 from fmnist_fetch.storage.atomic import Seal, stamp, write_atomically
@@ -49,7 +49,7 @@ def unpack(
     """
     digest = hashlib.sha256()
     with write_atomically(target, payload.size) as out, Writeback(out) as behind:
-        for data in by_way_of(ahead(stream(packed, payload.size, arriving))):
+        for data in by_way_of(prefetch(stream(packed, payload.size, arriving))):
             digest.update(data)
             behind.write(data)
         sha256 = digest.hexdigest()

@@ -1,4 +1,4 @@
-"""alongside: work on several cores."""
+"""Work on several cores."""
 
 import threading
 import time
@@ -7,14 +7,14 @@ from functools import partial
 
 import pytest
 
-from fmnist_fetch.concurrency import ahead, cores, run_parallel
+from fmnist_fetch.concurrency import cores, prefetch, run_parallel
 
 
 def test_results_come_in_the_order_of_their_jobs() -> None:
     assert run_parallel([partial(pow, number, 2) for number in range(50)]) == [number * number for number in range(50)]
 
 
-def test_nothing_to_do_is_done() -> None:
+def test_without_jobs_there_are_no_results() -> None:
     assert run_parallel([]) == []
 
 
@@ -35,8 +35,8 @@ def test_what_a_job_raises_is_raised_and_its_threads_are_gone(number: int) -> No
     assert threading.active_count() == before
 
 
-def test_what_is_made_ahead_comes_in_order_and_whole() -> None:
-    assert list(ahead(iter(range(1000)))) == list(range(1000))
+def test_prefetched_items_come_in_order_and_complete() -> None:
+    assert list(prefetch(iter(range(1000)))) == list(range(1000))
 
 
 def test_the_next_is_made_while_the_caller_is_at_work_on_one() -> None:
@@ -47,7 +47,7 @@ def test_the_next_is_made_while_the_caller_is_at_work_on_one() -> None:
         made.set()
         yield 2
 
-    for number in ahead(items()):
+    for number in prefetch(items()):
         assert number == 2 or made.wait(30)
 
 
@@ -56,7 +56,7 @@ def test_what_making_raises_is_raised_after_what_was_made_before() -> None:
         yield from (1, 2)
         raise ValueError("no third one")
 
-    coming = ahead(items())
+    coming = prefetch(items())
     assert [next(coming), next(coming)] == [1, 2]
     with pytest.raises(ValueError, match="no third one"):
         next(coming)
@@ -71,7 +71,7 @@ def test_no_more_is_made_for_a_caller_who_has_given_up() -> None:
             yield number
 
     before = threading.active_count()
-    for number in ahead(items()):
+    for number in prefetch(items()):
         if number == 3:
             break
     deadline = time.monotonic() + 30

@@ -177,8 +177,9 @@ def test_a_cache_that_was_moved_is_asked_for_copies_too(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     moved = lay(tmp_path / "keras" / PLACE, known.files)
-    found = origins(known.manifest, known.layout(root), FetchOptions(offline=True))
-    assert [place.name for place in found] == [str(moved)]
+    assert [place.name for place in origins(known.manifest, known.layout(root), FetchOptions(offline=True))] == [
+        str(moved)
+    ]
 
 
 def test_a_file_in_the_way_of_the_cache_is_told_and_stays(known: Sample, complete: Path, cache: Path) -> None:
