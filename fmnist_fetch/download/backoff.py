@@ -33,6 +33,10 @@ class Patience:
         """Note a new good piece."""
         self._since = now
 
+    def extend(self, seconds: float) -> None:
+        """Note SECONDS that do not count, because no source is to blame for them."""
+        self._since += seconds
+
     @property
     def ends(self) -> float:
         """The time at which patience runs out."""

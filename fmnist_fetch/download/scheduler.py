@@ -10,6 +10,8 @@ Pure: the time and the random numbers are passed in.
 - A refusal while other connections to the same source deliver: fewer connections, not a failure.
 - Wrong bytes: that piece from others first, from this source last. The same wrong bytes five times: never again.
 - More connections to a source only while those that it has are neither done in a moment nor as fast as the disk.
+- A silent source is left soon where another one can serve. Where none can, it gets the time that a stage of its
+  connection may take, and twice as much the next time. Time that the own disk takes is not counted.
 - Patience is measured in progress: every new good piece resets it.
 """
 
@@ -20,9 +22,12 @@ from fmnist_fetch.download.backoff import Patience, full_jitter
 from fmnist_fetch.download.segments import Accepts, FileDownload, Givers, Segment, SegmentQueue
 from fmnist_fetch.download.source_stats import RATE_AFTER_S, STEAL_AFTER_S, SUFFICIENT_BYTES, Attempt, SourceStats
 from fmnist_fetch.errors import AGAIN, CHECK_NETWORK, FetchError, IntegrityError, SourceError, WrongBytesError
-from fmnist_fetch.sources.base import Source, Tier
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Source, Tier
 
 STALL_TIMEOUT_S = 6.0
+"""How long a source may send nothing while another one could serve."""
+STALL_GRACE_S = 1.0
+"""How much longer than a stage may take a connection may need to end it itself; after that, its worker is stuck."""
 MIN_RATE_BPS = 4 * 1024
 RATE_WINDOW_S = 5.0
 PACKAGE_AFTER_FAILURES = 2
@@ -70,11 +75,12 @@ class Scheduler:
 
     def note_received(self, attempt: Attempt, count: int, now: float) -> SourceError | None:
         """Note COUNT bytes. Return why to leave the source: it is very slow, and another one could serve."""
-        attempt.note_received(count, now)
         stats = attempt.stats
+        stats.note_wait(now - attempt.last_progress)
+        attempt.note_received(count, now)
         stats.last_worker, stats.flow_bps = attempt.worker, attempt.flow_bps(now) or stats.flow_bps
         rate_bps = attempt.window_rate_bps(now, RATE_WINDOW_S)
-        if rate_bps is not None and rate_bps < MIN_RATE_BPS and self._has_alternative(attempt, now):
+        if rate_bps is not None and rate_bps < MIN_RATE_BPS and self._alternatives(attempt, now):
             return SourceError(f"{stats.name} is too slow: {rate_bps:.0f} bytes/s")
         return None
 
@@ -108,6 +114,8 @@ class Scheduler:
         received_enough = attempt.received >= SUFFICIENT_BYTES and not isinstance(error, WrongBytesError)
         progress = bool(attempt.kept) or received_enough
         stats = attempt.stats
+        if now - attempt.last_progress >= 0.9 * attempt.timeout_s:
+            stats.note_timeout(attempt.timeout_s, self.patience.seconds)
         if not (attempt.received or error.permanent or error.retry_after) and self._serves_others(attempt):
             stats.note_refusal(now + full_jitter(1, self._random))
         else:
@@ -137,12 +145,14 @@ class Scheduler:
             self._end(attempt, now)
 
     def stalled(self, now: float) -> list[Attempt]:
-        """Return the attempts that received nothing for too long; a package takes its time before its first byte."""
-        return [
-            attempt
-            for attempt in self.attempts
-            if now - attempt.last_received > STALL_TIMEOUT_S and attempt.stats.source.tier is not Tier.PACKAGE
-        ]
+        """Return the attempts that received nothing for too long."""
+        return [attempt for attempt in self.attempts if self._is_stalled(attempt, now)]
+
+    def tick(self, now: float, elapsed_s: float) -> None:
+        """Note that ELAPSED_S seconds passed; what an attempt spent storing does not count as a lack of progress."""
+        before = now - elapsed_s
+        if any(attempt.storing_since is not None and attempt.storing_since <= before for attempt in self.attempts):
+            self.patience.extend(elapsed_s)
 
     def next_look(self, now: float) -> float:
         """Return when an idle worker asks again at the latest, if nothing happens before."""
@@ -203,14 +213,27 @@ class Scheduler:
 
         return accepts
 
-    def _has_alternative(self, attempt: Attempt, now: float) -> bool:
-        """Return whether another source could serve the segment of ATTEMPT."""
+    def _is_stalled(self, attempt: Attempt, now: float) -> bool:
+        """Return whether ATTEMPT received nothing for too long; a package takes its time before its first byte."""
+        if attempt.stats.source.tier is Tier.PACKAGE or attempt.storing_since is not None:
+            return False
+        if now - attempt.last_progress > attempt.timeout_s + STALL_GRACE_S:
+            return True
+        return now - attempt.last_received > STALL_TIMEOUT_S and self._has_working_alternative(attempt, now)
+
+    def _has_working_alternative(self, attempt: Attempt, now: float) -> bool:
+        """Return whether another source, whose last attempt did not fail, could serve the segment of ATTEMPT."""
+        return any(not stats.failures for stats in self._alternatives(attempt, now))
+
+    def _alternatives(self, attempt: Attempt, now: float) -> list[SourceStats]:
+        """Return the other sources that could serve the segment of ATTEMPT."""
         file, piece = attempt.segment.file, attempt.segment.index
-        return any(
-            stats is not attempt.stats and stats.has_capacity and self._accepts(stats)(file, piece)
+        return [
+            stats
             for tier in self._tiers
             for stats in self._ready(tier, now)
-        )
+            if stats is not attempt.stats and stats.has_capacity and self._accepts(stats)(file, piece)
+        ]
 
     def _segment(self, stats: SourceStats, now: float) -> Segment | None:
         """Return what the source is to serve; what it sent wrong before comes last.
@@ -283,7 +306,9 @@ class Scheduler:
         if (segment.file, segment.index) in self._suspect and segment.givers - {stats.source}:
             segment.discard()
         stats.workers += 1
-        attempt = Attempt(stats, segment, worker, now)
+        attempt = Attempt(stats, segment, worker, now, stats.timeout_s)
+        if self._has_working_alternative(attempt, now):
+            attempt.timeout_s = STAGE_TIMEOUT_S
         self.attempts.append(attempt)
         return attempt
 

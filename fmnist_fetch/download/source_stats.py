@@ -10,7 +10,7 @@ from math import inf
 from fmnist_fetch.download.backoff import full_jitter
 from fmnist_fetch.download.segments import FileDownload, Segment
 from fmnist_fetch.errors import SourceError
-from fmnist_fetch.sources.base import Source, Tier
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Source, Tier
 
 SUFFICIENT_BYTES = 16 * 1024
 """An attempt that received as many made progress, even if no piece is whole."""
@@ -20,6 +20,9 @@ RETRY_MARGIN_S = 6.0
 MAX_SAME_WRONG = 5
 """How often a mirror may send the same wrong bytes for a piece until it is no longer asked for it."""
 CAPACITY_STEP = 1 / 16
+MAX_STAGE_TIMEOUT_S = 120.0
+SLOW_MARGIN = 1.5
+"""The time-out for a source that was slow, over the longest time after which its bytes came."""
 STEAL_AFTER_S = 1.0
 FLOW_BYTES = 512 * 1024
 RATE_AFTER_S = 0.05
@@ -38,6 +41,8 @@ class SourceStats:
         last_worker: The worker that received from it last.
         rate_bps: The rate of the last attempt over one connection.
         flow_bps: The same without the wait for the first byte.
+        timeout_s: What each stage of a connection to it may take.
+        longest_wait_s: The longest time after which bytes did come.
         refused_files: The files that it will never serve.
         wrong_digests: For each piece that it sent wrong, how often with which digest.
     """
@@ -51,6 +56,8 @@ class SourceStats:
         self.last_worker: int | None = None
         self.rate_bps: float | None = None
         self.flow_bps: float | None = None
+        self.timeout_s = STAGE_TIMEOUT_S
+        self.longest_wait_s = 0.0
         self.refused_files: set[FileDownload] = set()
         self.wrong_digests: dict[tuple[FileDownload, int], Counter[str]] = {}
 
@@ -93,6 +100,15 @@ class SourceStats:
     def note_wrong(self, file: FileDownload, piece: int, digest: str) -> None:
         """Note that it sent this piece with DIGEST, which is not the manifest's."""
         self.wrong_digests.setdefault((file, piece), Counter())[digest] += 1
+
+    def note_wait(self, wait_s: float) -> None:
+        """Note that bytes came after WAIT_S seconds; it gets that time from now on, and no more than it needs."""
+        self.longest_wait_s = max(self.longest_wait_s, wait_s)
+        self.timeout_s = max(STAGE_TIMEOUT_S, min(SLOW_MARGIN * self.longest_wait_s, MAX_STAGE_TIMEOUT_S))
+
+    def note_timeout(self, timeout_s: float, patience_s: float) -> None:
+        """Note that TIMEOUT_S seconds were too few; the next attempt gets twice as many, but not more than patience."""
+        self.timeout_s = max(self.timeout_s, min(2 * timeout_s, MAX_STAGE_TIMEOUT_S, patience_s))
 
     def note_success(self) -> None:
         """Note that an attempt succeeded; it may serve more connections than it did."""
@@ -152,30 +168,48 @@ class Attempt:
         asked: The span that was requested when it began.
         worker: The number of the worker.
         began: When it began.
-        last_received: When the last bytes came, or when it began.
+        timeout_s: What each stage of its connection may take.
+        last_received: When the last bytes came and were stored, or when it began.
+        last_progress: The same, or when the last stage of its connection ended.
+        storing_since: When it began to store what it received; None while it receives.
         received: Bytes received.
         kept: Pieces of them that were good and new.
         wrong: Pieces of them that were wrong.
         over: Whether it ended, for its worker or for the scheduler, which no longer waits for it.
     """
 
-    def __init__(self, stats: SourceStats, segment: Segment, worker: int, now: float) -> None:
+    def __init__(self, stats: SourceStats, segment: Segment, worker: int, now: float, timeout_s: float) -> None:
         self.stats = stats
         self.segment = segment
         self.asked = segment.span
         self.worker = worker
-        self.began = self.last_received = now
+        self.timeout_s = timeout_s
+        self.began = self.last_received = self.last_progress = now
+        self.storing_since: float | None = None
         self.received = self.kept = self.wrong = 0
         self.over = False
         self.piece_began: float | None = None
+        self._stages: int | None = None
         self._rate_window = (now, 0)
         self._first: tuple[float, int] | None = None
 
     def note_received(self, count: int, now: float) -> None:
         """Note that COUNT bytes have come."""
         self.received += count
-        self.last_received = now
+        self.last_received = self.last_progress = self.storing_since = now
         self._first = self._first or (now, count)
+
+    def note_stored(self, now: float) -> None:
+        """Note that what was received is stored: only from now on is the source waited for."""
+        if self.storing_since is not None:
+            self.last_received = self.last_progress = now
+            self.storing_since = None
+
+    def note_stages(self, stages: int, now: float) -> None:
+        """Note how many stages of its connection have ended so far: one more is progress."""
+        if self._stages not in (None, stages):
+            self.last_progress = now
+        self._stages = stages
 
     def window_rate_bps(self, now: float, window_s: float) -> float | None:
         """Return the rate of the last WINDOW_S seconds; None until a window is full, which begins the next one."""

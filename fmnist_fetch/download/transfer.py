@@ -8,7 +8,7 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fmnist_fetch.download.backoff import Patience
 from fmnist_fetch.download.scheduler import Scheduler
@@ -23,6 +23,28 @@ from fmnist_fetch.sources.diagnosis import wrong_bytes
 SAVE_PARTIAL_AFTER_S = 0.01
 SAVE_PARTIAL_BYTES = 8 * 1024
 REPORT_EVERY_S = 0.2
+MAX_PAUSE_S = 2.0
+
+
+class RunningClock:
+    """The seconds in which the process ran, out of CLOCK's.
+
+    It is read several times a second. Where it was not for MAX_PAUSE_S, the process was stopped, suspended or starved
+    of the processor, and no source is to blame for that time. Not for several threads at once.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._stopped_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        now = self._clock()
+        if now - self._last > MAX_PAUSE_S:
+            self._stopped_s += now - self._last
+        self._last = now
+        return now - self._stopped_s
 
 
 class Transfer:
@@ -50,10 +72,10 @@ class Transfer:
     ) -> None:
         self.files = tuple(files)
         self.listener = listener
-        patience = Patience(options.patience, clock())
+        self._clock = RunningClock(clock)
+        patience = Patience(options.patience, self._clock())
         self.scheduler = Scheduler(SegmentQueue(files), sources, options.jobs, patience, random)
         self._queue = self.scheduler.queue
-        self._clock = clock
         self._lock = threading.RLock()
         self._changed, self._news = threading.Condition(self._lock), threading.Condition(self._lock)
         self._has_news = self._closed = self._finished = False
@@ -61,7 +83,7 @@ class Transfer:
         self._awaited: dict[tuple[FileDownload, int], threading.Event] = {}
         self._lost: set[Attempt] = set()
         self._pending = 0
-        self._reported_at = clock()
+        self._reported_at = self._looked_at = self._clock()
 
     # --- for workers
 
@@ -84,6 +106,7 @@ class Transfer:
     def remaining(self, attempt: Attempt) -> Span | None:
         """Return what ATTEMPT is still to receive; None where there is nothing."""
         with self._lock:
+            attempt.note_stored(self._clock())
             wanted = not (self._closed or attempt.over) and attempt.segment.position < attempt.segment.stop
             return attempt.segment.span if wanted else None
 
@@ -144,6 +167,8 @@ class Transfer:
             if self._failure is not None:
                 raise self._failure
             scheduler, now = self.scheduler, self._clock()
+            scheduler.tick(now, now - self._looked_at)
+            self._looked_at = now
             if not self._queue.complete:
                 if scheduler.patience.exhausted(now) or scheduler.is_hopeless():
                     raise scheduler.final_error()
@@ -170,9 +195,16 @@ class Transfer:
                 self._changed.notify_all()
             return len(stalled)
 
-    def note_pending(self, pending: int) -> None:
-        """Note PENDING bytes that connections receive but nobody can read yet: more of them are progress too."""
+    def note_activity(self, stages: Mapping[Attempt, int], pending: int) -> None:
+        """Note what happens while connections wait for bytes.
+
+        Args:
+            stages: How many stages have ended so far, for each attempt that reads.
+            pending: The bytes that connections received but nobody can read yet: more of them are progress too.
+        """
         with self._lock:
+            for attempt, count in stages.items():
+                attempt.note_stages(count, self._clock())
             if pending > self._pending:
                 self.scheduler.patience.progress(self._clock())
             self._pending = pending

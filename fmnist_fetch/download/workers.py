@@ -67,6 +67,7 @@ class WorkerPool:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._connections: list[Connection] = []
+        self._reading: dict[Attempt, Connection] = {}
         self._announced = False
 
     def add_worker(self) -> None:
@@ -79,7 +80,10 @@ class WorkerPool:
 
     def look_after(self) -> None:
         """Replace the workers that are stuck, and note what is on its way."""
-        self._transfer.note_pending(sum(connection.pending for connection in self._open_connections()))
+        with self._lock:
+            reading = dict(self._reading)
+        stages = {attempt: connection.stages for attempt, connection in reading.items()}
+        self._transfer.note_activity(stages, sum(connection.pending for connection in self._open_connections()))
         for _ in range(self._transfer.drop_stalled()):
             self.add_worker()
 
@@ -134,6 +138,9 @@ class WorkerPool:
         """Receive the attempt's segment, or as much as comes; return whether this worker still counts."""
         file, reached = attempt.segment.file.data_file, attempt.asked.start
         error: SourceError | None = None
+        connection.timeout_s = attempt.timeout_s
+        with self._lock:
+            self._reading[attempt] = connection
         try:
             while (span := self._transfer.remaining(attempt)) is not None:
                 data = connection.read(file, span)
@@ -141,6 +148,9 @@ class WorkerPool:
                 self._transfer.receive(attempt, span.start, data, connection.oddity)
         except SourceError as exc:
             error = exc
+        finally:
+            with self._lock:
+                del self._reading[attempt]
         if error is not None or reached < attempt.asked.stop:
             # What is left of an answer must not go on filling buffers.
             connection.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Attempted, Verified
-from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
 from fmnist_fetch.storage.part_file import PartFile
 from simulation import PIECE, TICK, Kind, Mood, SimSource, World
 
@@ -46,7 +47,7 @@ def sources(last: st.SearchStrategy[Mood], before: st.SearchStrategy[Mood]) -> s
 any_mood = moods(KINDS)
 any_source = sources(any_mood, any_mood)
 # A source that is right in the end, at a pace that is no crawl, whatever it did before.
-right_mood = st.builds(Mood, rate=st.sampled_from([20_000.0, 1e6]), latency=st.sampled_from([0.0, 0.3]))
+right_mood = st.builds(Mood, rate=st.sampled_from([20_000.0, 1e6]), latency=st.sampled_from([0.0, 0.3, 8.0, 25.0]))
 right_source = sources(right_mood, moods(PASSING))
 some_sizes = st.lists(st.integers(1, 8 * PIECE), min_size=1, max_size=3)
 EAGER = Mood("error", latency=3.0, retry_after=0.0)
@@ -153,6 +154,54 @@ def test_a_stuck_worker_is_replaced_and_its_work_done_by_others() -> None:
     assert error is None
     assert sum("sent nothing" in (event.error or "") for event in attempts(world)) >= 2
     assert world.workers > 2
+
+
+@pytest.mark.parametrize("latency", [6.5, 8.0, 30.0])
+def test_a_first_byte_that_comes_late_is_waited_for_where_nobody_else_can_serve(latency: float) -> None:
+    world, error = run([3 * PIECE], [SimSource("cold storage", [Mood(latency=latency)])], jobs=1, patience=120.0)
+    assert error is None
+    # What it took once it gets at once the next time.
+    failed = [event for event in attempts(world) if event.error]
+    assert [event.received for event in failed] == [0] * len(failed)
+    assert len(failed) <= 3
+
+
+def test_a_source_that_was_slow_once_gets_that_time_at_once_for_every_other_file() -> None:
+    world, error = run([PIECE] * 6, [SimSource("cold storage", [Mood(latency=8.0)])], jobs=1, patience=120.0)
+    assert error is None
+    assert sum(event.error is not None for event in attempts(world)) == 1
+
+
+def test_a_source_that_falls_silent_now_and_then_is_given_up_as_soon_every_time() -> None:
+    moods = [Mood(cut=100), Mood("silence"), Mood()] * 4
+    world, error = run([PIECE] * 12, [SimSource("falls silent", moods)], jobs=1, patience=120.0)
+    assert error is None
+    assert {event.seconds for event in attempts(world) if event.error and not event.received} == {STAGE_TIMEOUT_S}
+
+
+def test_a_slow_source_is_left_as_soon_as_ever_where_another_one_can_serve() -> None:
+    slow = SimSource("slow", [Mood(latency=30.0)], connections=1)
+    world, error = run([30 * PIECE], [slow, SimSource("right", [Mood(rate=2 * PIECE)], connections=1)], patience=120.0)
+    assert error is None
+    assert all(event.seconds <= STAGE_TIMEOUT_S + 0.1 for event in attempts(world) if event.source == "slow")
+
+
+def test_time_in_which_the_process_was_stopped_is_nobodys_silence() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), [30 * PIECE], [SimSource("right", [Mood(rate=2 * PIECE)])], patience=20.0)
+        world.stops = [(1003.0, 3600.0), (1004.0, 15.0)]
+        assert world.run() is None
+    assert world.now > 1000 + 3615
+    assert [event.error for event in attempts(world) if event.error] == []
+
+
+def test_time_in_which_the_disk_was_waited_for_is_nobodys_silence() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), [8 * PIECE], [SimSource("right", [Mood()])], jobs=1, patience=20.0)
+        world.disk_s = 45.0
+        assert world.run() is None
+    assert world.now > 1000 + 2 * 45
+    assert [event.error for event in attempts(world) if event.error] == []
 
 
 def test_a_source_that_crawls_is_left_when_another_one_can_serve() -> None:

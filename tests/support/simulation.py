@@ -27,7 +27,6 @@ from worlds import sha256
 
 PIECE = 4096
 TICK = 0.5
-READ_TIMEOUT = 5.0
 Kind = Literal["serve", "error", "gone", "silence", "stuck", "noise", "same noise"]
 
 
@@ -69,19 +68,19 @@ class Answer:
 
     mood: Mood
     random: Random
+    timeout: float
     given: int = 0
 
     def wait(self, span: Span) -> float:
         """Seconds until the next receive is over."""
-        first = self.mood.latency if not self.given else 0.0
-        if self.mood.kind == "silence":
-            return READ_TIMEOUT
-        return first + self._count(span) / self.mood.rate
+        return min(self._needed(span), self.timeout)
 
     def read(self, right: bytes, span: Span) -> bytes:
         """One receive; raises SourceError."""
         count = self._count(span)
-        if self.mood.kind in ("error", "silence") or (self.mood.kind != "gone" and not count):
+        if self._needed(span) > self.timeout:
+            raise SourceError("timed out")
+        if self.mood.kind == "error" or (self.mood.kind != "gone" and not count):
             raise SourceError("it broke", retry_after=self.mood.retry_after)
         if self.mood.kind == "gone":
             raise SourceError("404", permanent=True)
@@ -92,6 +91,12 @@ class Answer:
         if self.mood.kind == "same noise":
             return bytes(byte ^ 0x55 for byte in data)
         return data
+
+    def _needed(self, span: Span) -> float:
+        if self.mood.kind == "silence":
+            return float("inf")
+        first = self.mood.latency if not self.given else 0.0
+        return first + self._count(span) / self.mood.rate
 
     def _count(self, span: Span) -> int:
         left = span.length if self.mood.cut is None else self.mood.cut - self.given
@@ -111,6 +116,10 @@ class World:
     seed: int = 0
     good: list[set[int]] | None = None
     partials: list[dict[int, bytes]] | None = None
+    stops: list[tuple[float, float]] = field(default_factory=list)
+    """When the process is stopped, and for how many seconds."""
+    disk_s: float = 0.0
+    """How long the disk takes for each receive."""
     now: float = 1000.0
     last_progress: float = 1000.0
     events: list[Event] = field(default_factory=list)
@@ -219,6 +228,8 @@ class World:
             return
         moment, _, steps = heapq.heappop(self.steps)
         self.now = max(self.now, moment)
+        if self.stops and self.now >= self.stops[0][0]:
+            self.now += self.stops.pop(0)[1]
         before = self.queue.bytes_missing
         wait = next(steps, None)
         if self.queue.bytes_missing < before:
@@ -232,7 +243,7 @@ class World:
         source, number = attempt.stats.source, self.files.index(attempt.segment.file)
         assert isinstance(source, SimSource)
         mood = Mood("gone") if number in source.lacks else source.mood()
-        answer = Answer(mood, self.random)
+        answer = Answer(mood, self.random, attempt.timeout_s)
         error: SourceError | None = None
         if answer.mood.kind == "stuck":
             return
@@ -240,6 +251,8 @@ class World:
             while (span := self.transfer.remaining(attempt)) is not None:
                 yield answer.wait(span)
                 self.transfer.receive(attempt, span.start, answer.read(self.contents[number], span))
+                if self.disk_s:
+                    yield self.disk_s
         except SourceError as exc:
             error = exc
         if self.transfer.end(attempt, error, None):

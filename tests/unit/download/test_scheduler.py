@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.scheduler import ENOUGH_BPS, ENOUGH_S, Scheduler
+from fmnist_fetch.download.scheduler import ENOUGH_BPS, ENOUGH_S, STALL_GRACE_S, Scheduler
 from fmnist_fetch.download.segments import FileDownload, SegmentQueue
 from fmnist_fetch.download.source_stats import RATE_AFTER_S, Attempt
 from fmnist_fetch.errors import WrongBytesError
@@ -124,6 +124,17 @@ def test_small_files_get_company_also_behind_a_large_one_that_came_fast() -> Non
     ours.note_done(first, now + seconds)
     begin(ours, now + seconds, 0)
     begin(ours, now + seconds, 1)
+
+
+def test_each_stage_of_a_connection_has_its_own_time() -> None:
+    # Two addresses do not answer, the third one does.
+    ours = scheduler(SimSource("one", [Mood()]))
+    attempt = begin(ours, 0.0, 0)
+    for stages in range(3):
+        attempt.note_stages(stages, stages * attempt.timeout_s)
+        assert ours.stalled(stages * attempt.timeout_s + attempt.timeout_s) == []
+    assert ours.stalled(3 * attempt.timeout_s + STALL_GRACE_S) == []
+    assert ours.stalled(3 * attempt.timeout_s + 2 * STALL_GRACE_S) == [attempt]
 
 
 def test_a_mirror_is_asked_for_what_it_gave_wrong_only_when_nothing_else_is_left() -> None:
