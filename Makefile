@@ -3,8 +3,9 @@
 ROOT     ?= $(or $(FMNIST_ROOT),data)
 DATASET  ?= fashion-mnist
 MIRROR   ?=
-EPOCHS   ?= 10
+EPOCHS   ?=
 RUN      ?= runs/$(basename $(notdir $(DATASET)))
+TRAIN    ?=
 KIT      ?=
 SERVE    ?=
 T        ?=
@@ -15,46 +16,44 @@ BENCH    ?= $(VENV)-bench
 QUICK    ?=
 ONLY     ?=
 
-# On Linux the default build of torch brings several GB of CUDA; the CPU build is all that the trainer needs.
-ifeq ($(shell uname -s),Linux)
-TORCH       ?= torch==2.13.0+cpu
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-else
-TORCH       ?= torch==2.13.0
-TORCH_INDEX ?=
-endif
-
 bin      := $(VENV)/bin
 python   := $(bin)/python
-pip      := $(python) -m pip --disable-pip-version-check --quiet
-# In an unpacked kit, wheels/ and mirror/ lie beside this file: pip installs from there, and no socket is opened.
-wheels   := $(wildcard wheels)
-intact   := $(if $(wheels),$(PYTHON) -I fmnist_fetch/commands/kit/check.py)
-install  := $(if $(wheels),$(intact) wheels/ && )$(pip) install $(if $(wheels),--no-index --find-links wheels )
-mirrors  := $(or $(MIRROR),$(wildcard mirror))
-fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(foreach mirror,$(mirrors),--mirror "$(mirror)") \
-              $(if $(wheels),$(if $(MIRROR),,--offline))
+# In an unpacked kit, wheels/ and mirror/ are beside this file, and no socket is opened.
+kit      := $(wildcard wheels/TARGET)
+mirrors  := $(foreach mirror,$(or $(MIRROR),$(wildcard mirror)),--mirror "$(mirror)")
+offline  := $(if $(kit),$(if $(MIRROR),,--offline))
+fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(mirrors) $(offline)
+intact   := $(if $(kit),$(PYTHON) -I fmnist_fetch/commands/kit/check.py wheels/ && )
+setup    := $(intact)$(PYTHON) -m fmnist_fetch.environment --venv "$(VENV)" $(mirrors) $(offline)
+there     = { command -v '$(PYTHON)' >/dev/null || { echo "error: there is no $(PYTHON)" >&2; \
+              echo "hint: install Python 3.11 or newer, or name it: make PYTHON=python3.12" >&2; exit 1; }; }
+# Other packages than those of the environment are none of its business.
+unexport PYTHONPATH PYTHONHOME
 # T names parts of tests/: folders (unit/download) or files (system/test_kit.py), separated by blanks.
 absent   = $(error there is no tests/$(1); T takes folders and files of tests/, such as unit/download)
 tests    = $(foreach part,$(T),$(or $(wildcard tests/$(part)),$(call absent,$(part))))
 pytest   = -m pytest --numprocesses $(WORKERS) --dist worksteal $(tests) $(PYTEST)
 
 .DEFAULT_GOAL := help
-.PHONY: help data verify train test coverage bench lint hooks kit kit-check serve dist clean
+.PHONY: help data verify train notebook test coverage bench lint lock hooks kit kit-check serve dist clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: ROOT=$(ROOT)  DATASET=$(DATASET)  MIRROR=(URL or folder)  EPOCHS=$(EPOCHS)  RUN=$(RUN)  PYTHON=$(PYTHON)"
+	@echo "  Variables: ROOT=$(ROOT)  DATASET=$(DATASET)  MIRROR=(URL or folder)  EPOCHS=$(or $(EPOCHS),10)  RUN=$(RUN)  PYTHON=$(PYTHON)"
 
-data: $(VENV)/data  ## fetch Fashion-MNIST to ROOT; run again, it verifies and repairs
-	@$(fetch)
+data: $(VENV)/fetch  ## fetch Fashion-MNIST to ROOT; run again, it verifies and repairs
+	@$(fetch) && { test $(VENV)/data -nt pylock.toml || $(setup) data; }
 
-verify: $(VENV)/data  ## hash everything under ROOT, repair nothing
+verify: $(VENV)/fetch  ## hash everything under ROOT, repair nothing
 	@$(python) -m fmnist_fetch verify $(DATASET) --root "$(ROOT)"
 
-train: $(VENV)/train  ## train softmax regression on what `make data` brought; needs no network
-	@$(python) -m trainer --root "$(ROOT)" --dataset $(DATASET) --epochs $(EPOCHS) --out "$(RUN)"
+train: $(VENV)/train  ## train softmax regression, offline; goes on with an interrupted run (options: TRAIN)
+	@$(python) -m trainer --root "$(ROOT)" --out "$(RUN)" $(if $(filter-out fashion-mnist,$(DATASET)),--dataset "$(DATASET)") \
+	  $(if $(EPOCHS),--epochs $(EPOCHS)) $(TRAIN)
+
+notebook: $(VENV)/notebook  ## open examples/softmax.ipynb in Jupyter
+	@FMNIST_ROOT="$(if $(filter /%,$(ROOT)),,$(CURDIR)/)$(ROOT)" $(bin)/jupyter lab examples/softmax.ipynb
 
 test: $(VENV)/test  ## run the tests, which need no network (a part: T=unit/download; options for pytest: PYTEST)
 	$(python) $(pytest)
@@ -74,12 +73,14 @@ lint: $(VENV)/dev  ## ruff, mypy (strict), and the rules of who imports whom
 	$(bin)/mypy
 	$(bin)/lint-imports --no-cache
 
+lock: $(VENV)/dev  ## resolve the requirements of pyproject.toml anew, to pylock.toml
+	@PATH="$(abspath $(bin)):$$PATH" $(python) -m fmnist_fetch.environment lock
+
 hooks: $(VENV)/dev  ## let git check what is committed, as `make lint` does
 	$(bin)/pre-commit install
 
 kit: data $(VENV)/kit  ## pack project, data and wheels for machines without a network (options: KIT)
-	@$(python) -m fmnist_fetch kit dist/fmnist-lab-kit.tar --root "$(ROOT)" \
-	  --torch '$(TORCH)' --torch-index '$(TORCH_INDEX)' $(KIT)
+	@$(python) -m fmnist_fetch kit dist/fmnist-lab-kit.tar --root "$(ROOT)" $(KIT)
 
 kit-check: kit  ## unpack the kit in a Debian without a network, and run everything there (root, debootstrap)
 	@tests/kit-check.sh dist/fmnist-lab-kit.tar
@@ -90,47 +91,17 @@ serve: $(VENV)/serve  ## share ROOT with the local network, read-only (options: 
 dist: $(VENV)/dev  ## build the wheel and the source distribution that are published
 	$(python) -m build --outdir dist
 
-clean:  ## remove the environment and what tools left; the data stays
-	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+clean:  ## remove the environment and what tools left; data, wheels and kits stay
+	rm -rf $(VENV) $(BENCH) build dist/*.whl dist/*.tar.gz *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(python):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: $(PYTHON) is too old or not there; Python 3.11 or newer is needed" >&2; \
-	  echo "hint: name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@$(intact)
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "error: $(PYTHON) could not make the virtual environment $(VENV)" >&2; \
-	  echo "hint: on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+# The file that the set-up leaves tells what it was made from, so an interrupted one is made up for the next time.
+$(addprefix $(VENV)/,fetch data notebook test serve kit dev): $(VENV)/%: pylock.toml pyproject.toml
+	@$(there) && $(setup) $*
 
-# A stamp is touched only after its installation succeeded, so an interrupted one is made up for the next time.
-$(VENV)/data: pyproject.toml | $(python)
-	$(install) --editable '.[load]'
-	@touch $@
-
-# torch by itself first: a wheel that is on this machine already, else from the index of its CPU builds.
-$(VENV)/torch: | $(python)
-ifneq ($(wheels),)
-	$(install) --no-deps torch
-else
-	@$(pip) install --no-deps --no-index '$(TORCH)' 2>/dev/null || \
-	$(pip) install --no-deps $(addprefix --extra-index-url ,$(TORCH_INDEX)) '$(TORCH)' || { \
-	  echo "error: $(TORCH) could not be installed" >&2; \
-	  echo "hint: run the command again, or name another build: make $(MAKECMDGOALS) TORCH=torch==2.13.0" >&2; exit 1; }
-endif
-	@touch $@
-
-$(VENV)/train: pyproject.toml $(VENV)/torch
-	$(install) --editable '.[train]'
-	@touch $@
-
-$(VENV)/test: pyproject.toml $(VENV)/torch
-	$(install) --editable '.[load,train,serve,kit,completion,test]'
-	@touch $@
-
-$(VENV)/dev: pyproject.toml $(VENV)/torch
-	$(install) --editable '.[dev]'
-	@touch $@
+$(VENV)/train: pylock.toml pyproject.toml
+	@$(there) && $(setup) train --root "$(ROOT)" --dataset "$(DATASET)"
 
 # An environment of their own for the peers, with the same torch; and programs, where root and apt can bring them.
 $(BENCH)/ready: pyproject.toml tests/benchmarks/requirements.txt tests/benchmarks/programs
@@ -138,12 +109,4 @@ $(BENCH)/ready: pyproject.toml tests/benchmarks/requirements.txt tests/benchmark
 	grep -v '^torchvision' tests/benchmarks/requirements.txt | $(BENCH)/bin/pip install --quiet --requirement /dev/stdin
 	$(BENCH)/bin/pip install --quiet --no-deps $$(grep '^torchvision' tests/benchmarks/requirements.txt)
 	@sh tests/benchmarks/programs
-	@touch $@
-
-$(VENV)/kit: pyproject.toml | $(python)
-	$(install) --editable '.[kit]'
-	@touch $@
-
-$(VENV)/serve: pyproject.toml | $(python)
-	$(install) --editable '.[serve]'
 	@touch $@

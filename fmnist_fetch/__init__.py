@@ -80,5 +80,5 @@ def __getattr__(name: str) -> "Any":
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":  # in quotes: an old Python reads this to say that it is too old
     return sorted({*globals(), *__all__})

@@ -9,9 +9,10 @@
 The command is `python -m trainer`, or fmnist-train.
 
 Read in this order: softmax.py (the mathematics), data.py (from the tensor file to batches), train.py (the loop),
-checkpoint.py (what outlives a power cut), run.py (what a run leaves behind), plots.py (the pictures), ranks.py (more
-than one process), job.py and query.py (the verbs), __main__.py (the command line); pictures.py and screen.py are small
-helpers. d2l.py holds the helpers of the book *Dive into Deep Learning* under the names that the book gives them.
+checkpoint.py (one file that survives a power cut), run_dir.py (what a run writes), plots.py and pictures.py (its
+pictures), distributed.py (several processes), fit.py, evaluate.py and predict.py (the verbs), __main__.py (the command
+line). picture_file.py reads the user's own pictures, invocation.py writes the commands in hints. d2l/ holds the helpers
+of the book *Dive into Deep Learning* under the names that the book gives them.
 """
 
 import importlib
@@ -20,18 +21,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trainer import d2l
     from trainer.data import load_data_fashion_mnist
+    from trainer.pictures import show_predictions
     from trainer.plots import Curves
     from trainer.softmax import Model
     from trainer.train import Epoch, Settings
+    from trainer.train import train as train_epochs
 
-__all__ = ["Curves", "Epoch", "Model", "Settings", "d2l", "load_data_fashion_mnist"]
+__all__ = [
+    "Curves",
+    "Epoch",
+    "Model",
+    "Settings",
+    "d2l",
+    "load_data_fashion_mnist",
+    "show_predictions",
+    "train_epochs",
+]
 
-_ROOMS = {
-    "Curves": "plots",
-    "Epoch": "train",
-    "Model": "softmax",
-    "Settings": "train",
-    "load_data_fashion_mnist": "data",
+# Where each name is; `train` is the name of a module already.
+_HOMES = {
+    "Curves": ("plots", "Curves"),
+    "Epoch": ("train", "Epoch"),
+    "Model": ("softmax", "Model"),
+    "Settings": ("train", "Settings"),
+    "load_data_fashion_mnist": ("data", "load_data_fashion_mnist"),
+    "show_predictions": ("pictures", "show_predictions"),
+    "train_epochs": ("train", "train"),
 }
 
 
@@ -40,9 +55,10 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for, so that `import trainer` costs no torch."""
+    """Import a public name when it is first used, so that `import trainer` does not load torch."""
     if name == "d2l":
         return importlib.import_module("trainer.d2l")
-    if name not in _ROOMS:
+    if name not in _HOMES:
         raise AttributeError(f"module 'trainer' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"trainer.{_ROOMS[name]}"), name)
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(f"trainer.{module}"), attribute)

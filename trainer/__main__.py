@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from fmnist_fetch.console.output import print_error
 from fmnist_fetch.errors import FetchError, UsageError
-from trainer.screen import complain
+from trainer.invocation import is_launched, trainer_command
 
-VERBS = ("train", "evaluate", "predict")
+VERBS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}  # the module, and the function in it
 INTERRUPTED = 130
 
 
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise a UsageError."""
-        raise UsageError(message, hint=f"Run: {self.prog} --help")
+        raise UsageError(message, hint=f"Run: {trainer_command('--help')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,25 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         import_torch()
         verb(options.verb)(options)
     except FetchError as error:
-        # Of many processes one speaks; what befell the others follows from what befell it.
-        if os.environ.get("RANK", "0") == "0":
-            complain(error)
+        # Of several processes only the first reports: the errors of the others follow from its own.
+        if not is_launched() or os.environ["RANK"] == "0":
+            print_error(error.message, error.hint)
         return error.exit_code
     except KeyboardInterrupt:
-        complain(FetchError("interrupted before the first epoch", hint="Run the same command again."))
+        print_error("interrupted before the first epoch", "Run the same command again.")
         return INTERRUPTED
     return 0
 
 
 def verb(name: str) -> Callable[[argparse.Namespace], None]:
     """Import what a verb needs, and nothing else."""
-    if name == "train":
-        from trainer.job import train_and_record
-
-        return train_and_record
-    from trainer import query
-
-    return query.evaluate_run if name == "evaluate" else query.predict_with_run
+    module = importlib.import_module(f"trainer.{VERBS[name]}")
+    run: Callable[[argparse.Namespace], None] = getattr(module, VERBS[name])
+    return run
 
 
 def import_torch() -> None:
@@ -100,7 +97,9 @@ def parser() -> Parser:
     ):
         train.add_argument(flag, type=kind, metavar="N", help=text)
     train.add_argument("--out", type=Path, metavar="FOLDER", help="the run (runs/fashion-mnist)")
-    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run")
+    train.add_argument(
+        "--resume", action="store_true", help="continue from the checkpoint, also a finished run with more epochs"
+    )
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     train.add_argument("--live", action="store_true", help="also draw the curves in a window")
     train.add_argument("--no-pictures", dest="pictures", action="store_false", help="draw nothing")
@@ -109,6 +108,8 @@ def parser() -> Parser:
     for finished in (evaluate, predict):
         finished.add_argument("run", type=Path, metavar="RUN", help="the run folder")
     predict.add_argument("items", nargs="*", metavar="INDEX|IMAGE", help="test image or picture")
+    predict.add_argument("--resize", action="store_true", help="scale pictures of any size, and make colours grey")
+    predict.add_argument("--invert", action="store_true", help="turn dark on bright into bright on dark")
     predict.add_argument("--top", type=positive, default=3, metavar="K", help="labels to print (3)")
     for each in (train, evaluate, predict):
         each.add_argument("--root", type=Path, help="where the data is (FMNIST_ROOT, or ./data)")

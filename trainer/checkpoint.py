@@ -1,8 +1,8 @@
-"""What outlives a power cut: parameters and their story in one safetensors file, written whole or not at all.
+"""What survives a power cut: parameters and their metadata in one safetensors file, written whole or not at all.
 
-No pickle: a safetensors file is a length, a JSON header and the bytes of the tensors, so opening a stranger's run
-executes nothing. The story (settings, history, data digests) is JSON in the header, in the same file as the parameters:
-two files could be torn apart between two renames.
+No pickle: a safetensors file is a length, a JSON header and the bytes of the tensors, so opening the run of a stranger
+executes nothing. The metadata (settings, history, data digests) is JSON in the same file as the parameters: a crash
+between two renames could leave two files that do not belong together.
 """
 
 import json
@@ -16,20 +16,21 @@ from safetensors.torch import save
 
 from fmnist_fetch.errors import DiskError, FetchError, FormatError, disk
 from fmnist_fetch.storage.atomic import write_all, write_atomically
+from trainer.invocation import train_command
 from trainer.softmax import Model
 
 # One key only: safetensors writes several in random order, and the same run must give the same bytes.
-STORY = "trainer"
+METADATA_KEY = "trainer"
 
 
 @contextmanager
 def run_disk(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with the disk in this block into a DiskError that tells how to move the run."""
+    """Turn the OSErrors of the block into a DiskError that names the option for another run folder."""
     try:
         with disk(path):
             yield
     except DiskError as error:
-        hint = "Make room or mend the permissions there, or choose another folder with --out FOLDER."
+        hint = "Free some space or fix the permissions there, or name another run folder: --out FOLDER (RUN=FOLDER)."
         raise DiskError(error.message, hint=hint) from error
 
 
@@ -42,33 +43,31 @@ def replace_file(path: Path, content: bytes) -> None:
         write_all(file, content)
 
 
-def save_model(path: Path, model: Model, story: dict[str, Any]) -> None:
-    """Write the parameters with their story; the same parameters and story give the same bytes."""
+def save_model(path: Path, model: Model, metadata: dict[str, Any]) -> None:
+    """Write the parameters with their metadata; equal parameters and metadata give equal bytes."""
     tensors = {"weight": model.weight.cpu(), "bias": model.bias.cpu()}
-    replace_file(path, save(tensors, {STORY: json.dumps(story, sort_keys=True)}))
+    replace_file(path, save(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)}))
 
 
-def load_model(path: Path) -> tuple[Model, dict[str, Any]]:
-    """Read what save_model wrote. Raises FormatError if it isn't that, FetchError if it isn't there."""
+def load_model(path: Path, root: Path | None = None) -> tuple[Model, dict[str, Any]]:
+    """Read what save_model wrote; ROOT is where the data is, for the hints.
+
+    Raises:
+        FetchError: the file is not there.
+        FormatError: it is not a model.
+    """
     if not path.exists():
-        raise FetchError(
-            f"there is no {path.name} in {path.parent}",
-            hint=f"Train first, or finish the run: python -m trainer --resume --out {path.parent}",
-        )
+        command = train_command({}, path.parent, root, more=["--resume"])
+        raise FetchError(f"there is no {path.name} in {path.parent}", hint=f"Train first, or finish the run: {command}")
+    hint = f"Train again: {train_command({}, path.parent, root)}"
     try:
         with run_disk(path), safe_open(path, framework="pt") as file:
-            # Copied to where torch puts its own tensors. In the file they stand where the story's length put them, and
-            # where memory is not aligned to 16 bytes, a matrix product adds in another order, to other last bits.
+            # Copied into memory that torch aligns. In the file the tensors begin after metadata of any length, and
+            # where memory is not aligned to 16 bytes a matrix product adds in another order, to other last bits.
             model = Model(file.get_tensor("weight").clone(), file.get_tensor("bias").clone())
-            story: dict[str, Any] = json.loads(file.metadata()[STORY])
+            metadata: dict[str, Any] = json.loads(file.metadata()[METADATA_KEY])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(
-            f"{path} is not a model of this trainer: {error}",
-            hint=f"Train again: python -m trainer --out {path.parent}",
-        ) from error
+        raise FormatError(f"{path} is not a model of this trainer: {error}", hint=hint) from error
     if model.weight.ndim != 2 or model.bias.shape != model.weight.shape[:1]:
-        raise FormatError(
-            f"{path} holds a weight {tuple(model.weight.shape)} that doesn't fit its bias",
-            hint=f"Train again: python -m trainer --out {path.parent}",
-        )
-    return model, story
+        raise FormatError(f"{path} holds a weight {tuple(model.weight.shape)} that does not fit its bias", hint=hint)
+    return model, metadata

@@ -25,11 +25,13 @@ class Examples:
     labels: Tensor
 
     @classmethod
-    def of(cls, split: Split, device: torch.device | str = "cpu") -> "Examples":
-        """Share a split's memory with torch; other devices than the CPU get a copy, still uint8.
+    def of(cls, split: "Split | Examples", device: torch.device | str = "cpu") -> "Examples":
+        """Share the memory of a split with torch; other devices than the CPU get a copy, still uint8.
 
         Raises a FormatError unless the split holds grey images of one byte a pixel with labels of known classes.
         """
+        if isinstance(split, Examples):
+            return cls(split.images.to(device), split.labels.to(device))
         images, labels = split.images, split.labels
         grey = images.ndim == 3 and images.dtype == "uint8"
         if not grey or not labels.shape == images.shape[:1] > (0,) or labels.dtype != "int64":
@@ -79,6 +81,39 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @dataclass(frozen=True)
+class ImageDataset:
+    """Examples one by one, as the datasets of torchvision give them: X (1, height, width) float32 in [0, 1], and y.
+
+    torch.utils.data.DataLoader takes it as it is, with worker processes too. `data` and `targets` are the images
+    (N, 28, 28) uint8 and the labels (N,) int64 as they are stored.
+    """
+
+    examples: Examples
+    size: tuple[int, int] | None = None
+
+    @property
+    def data(self) -> Tensor:
+        """All images."""
+        return self.examples.images
+
+    @property
+    def targets(self) -> Tensor:
+        """All labels."""
+        return self.examples.labels
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return one example. Raises an IndexError beyond the last one."""
+        image = self.examples.images[index][None]  # (1, 28, 28) uint8
+        if self.size is not None:
+            image = resized(image, self.size)
+        return to_pixels(image), int(self.examples.labels[index])
+
+
+@dataclass(frozen=True)
 class Batches:
     """Batches to iterate over as often as wanted, as the book's DataLoader gives them.
 
@@ -90,6 +125,11 @@ class Batches:
     batch_size: int
     shuffle: bool
     size: tuple[int, int] | None = None
+
+    @property
+    def dataset(self) -> ImageDataset:
+        """The examples one by one."""
+        return ImageDataset(self.examples, self.size)
 
     def __len__(self) -> int:
         """Count the batches of one pass, the short last one included."""

@@ -1,45 +1,125 @@
-"""A reader's own picture, as the images of the data set are: grey, 28 x 28, one byte a pixel."""
+"""The pictures of a run: drawn while it trains and at its end, into its folder."""
 
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fmnist_fetch.errors import FetchError, FormatError, UsageError
+from fmnist_fetch.tensors.split import Split
+from trainer import plots
+from trainer.data import Examples
+from trainer.invocation import train_command
+from trainer.plots import Curves
+from trainer.run_dir import CONFUSION, CURVES, PREDICTIONS, Run
+from trainer.softmax import Model
+from trainer.train import Epoch, score_images
 
-HINT = "Save it as an 8-bit grey PNG of {1} x {0} pixels, a bright thing on a black ground."
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PREDICTION_COUNT = 16
+DRAWING_INTERVAL = 10.0
+"""The least time between two drawings of the curves, in times of the drawing itself."""
 
 
-def read_picture(path: Path, height: int = 28, width: int = 28) -> Tensor:
-    """Read a picture file: -> (1, height, width) uint8.
+def show_predictions(model: Model, test: Split, path: Path | None = None) -> None:
+    """Show the first test images under their true and their predicted labels: in the cell of a notebook, or in PATH.
 
-    A coloured file is taken if all its pixels are grey and opaque. Raises a UsageError if there is no such file, a
-    FormatError if it is no picture, of another size, or in colour.
+    >>> from pathlib import Path
+    >>> import fmnist_fetch, trainer
+    >>> trainer.show_predictions(trainer.Model.fresh(seed=0), fmnist_fetch.load(split="test"), Path("predictions.png"))
     """
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise FetchError(
-            "Pillow is not installed, which reads pictures", hint="Run: python -m pip install pillow"
-        ) from error
-    if not path.is_file():
-        raise UsageError(
-            f"{path} is neither a picture file nor the index of a test image",
-            hint="Name a file, or an index from 0: python -m trainer predict RUN 0 1",
-        )
-    try:
-        with Image.open(path) as picture:  # reads the header only: a huge picture costs nothing
-            if picture.size == (width, height) and not picture.mode.startswith(("I", "F")):
-                return _grey(path, np.asarray(picture.convert("RGBA")))
-            what = f"is {picture.width} x {picture.height} pixels, mode {picture.mode}"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        what = f"is not a picture that can be read ({type(error).__name__})"
-    raise FormatError(f"{path} {what}", hint=HINT.format(height, width))
+    examples = Examples.of(test)
+    predicted = score_images(model, examples.images[:PREDICTION_COUNT]).argmax(dim=1)  # (n,)
+    plots.Display(prediction_figure(examples, predicted, test.classes), path).show()
 
 
-def _grey(path: Path, colours: np.ndarray) -> Tensor:
-    red, green, blue, opacity = np.moveaxis(colours, 2, 0)  # (28, 28, 4) -> 4 of (28, 28)
-    if (red != green).any() or (red != blue).any() or (opacity != 255).any():
-        raise FormatError(f"{path} has colours or transparent pixels", hint=HINT.format(*red.shape))
-    return torch.from_numpy(red.copy())[None]  # (1, 28, 28)
+def prediction_figure(test: Examples, predicted: Tensor, classes: Sequence[str]) -> "Figure":
+    """Draw the first test images with the labels PREDICTED, (N,) int64 or only as many as are drawn."""
+    true, guessed = (
+        [classes[label] for label in labels[:PREDICTION_COUNT].tolist()] for labels in (test.labels, predicted)
+    )
+    return plots.predictions(test.images[:PREDICTION_COUNT].cpu().numpy(), true, guessed)
+
+
+class Pictures:
+    """The pictures of a run. Whatever goes wrong with one is a note: a picture must not cost a training.
+
+    The curves are redrawn only where that takes a small share of the time since the last drawing: epochs of a tenth of
+    a second would otherwise spend a third of their time on it.
+    """
+
+    def __init__(self, run: Run, options: Namespace) -> None:
+        self._run = run
+        self._options = options
+        self._curves: Curves | None = None
+        self._enabled = options.pictures
+        self._pending: list[Epoch] = []
+        self._drawn_at, self._drawing_s = time.monotonic(), 0.0
+        self._draw(CURVES, self._open)
+
+    def add(self, epoch: Epoch) -> None:
+        """Take EPOCH, and draw the curves if it is time to."""
+        self._pending.append(epoch)
+        due = time.monotonic() - self._drawn_at > DRAWING_INTERVAL * self._drawing_s
+        if due or self._options.live:
+            self.flush()
+
+    def flush(self) -> None:
+        """Draw the curves up to the last epoch."""
+        if self._curves and self._pending:
+            started, curves, epochs = time.monotonic(), self._curves, self._pending
+            self._pending = []
+            self._draw(CURVES, lambda: curves.add(*epochs))
+            self._drawn_at = time.monotonic()
+            self._drawing_s = self._drawn_at - started
+
+    def finish(self, model: Model, test: Examples) -> None:
+        """Draw what the trained model makes of the test images: predictions.png and confusion.png."""
+        self.flush()
+        if self._enabled:
+            predicted = score_images(model, test.images).argmax(dim=1)  # (N,)
+            self._draw(PREDICTIONS, lambda: self._predictions(predicted, test))
+            self._draw(CONFUSION, lambda: self._confusion(predicted, test))
+
+    def wait_for_window(self) -> None:
+        """Keep the window of --live open until it is closed, if somebody is at the terminal."""
+        if self._curves:
+            self._draw(CURVES, self._curves.linger)
+
+    def _open(self) -> None:
+        run = self._run
+        title = f"Softmax regression on {Path(run.settings.dataset).stem}"
+        path = run.folder / CURVES
+        self._curves = Curves(path, epochs=run.settings.epochs, live=self._options.live, title=title)
+        if run.history:
+            self._curves.add(*run.history)
+
+    def _predictions(self, predicted: Tensor, test: Examples) -> None:
+        plots.save(self._run.folder / PREDICTIONS, prediction_figure(test, predicted, self._run.classes))
+
+    def _confusion(self, predicted: Tensor, test: Examples) -> None:
+        classes = self._run.classes
+        counts = torch.bincount(test.labels * len(classes) + predicted, minlength=len(classes) ** 2)  # (100,)
+        table = counts.view(len(classes), len(classes)).cpu().numpy()  # (10, 10), a row for each true class
+        plots.save(self._run.folder / CONFUSION, plots.confusion(table, classes))
+
+    def _draw(self, name: str, draw: Callable[[], None]) -> None:
+        if not self._enabled:
+            return
+        try:
+            draw()
+        except Exception as error:
+            self._enabled = False
+            note = f"{name} could not be drawn ({type(error).__name__}: {error}); the training is not affected"
+            again = train_command({}, self._run.folder, self._options.root, more=["--resume"])
+            hint = f"Draw the pictures when that is fixed: {again}"
+            if isinstance(error, ModuleNotFoundError):
+                note = f"{error.name} is not installed, so this run draws no pictures"
+                hint = f"Run: {sys.executable} -m pip install {error.name}"
+            print(f"note: {note}\nhint: {hint}", file=sys.stderr, flush=True)

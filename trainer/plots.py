@@ -6,9 +6,11 @@ a script without a screen gets the same files as a laptop. Only `--live` opens a
 
 import importlib
 import io
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +18,22 @@ from trainer.checkpoint import replace_file
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from trainer.train import Epoch
 
-LINES = (
-    ("train_loss", "train loss", "-", "tab:blue"),
-    ("train_accuracy", "train acc", "--", "tab:purple"),
-    ("test_accuracy", "test acc", "-.", "tab:green"),
-)
+# Colours that colour-blind readers tell apart (Okabe and Ito), and line styles for print in grey.
+BLUE, ORANGE = "#0072B2", "#D55E00"
+LOSS_LINES = (("train_loss", "train", "-", BLUE),)
+ACCURACY_LINES = (("train_accuracy", "train", "-", BLUE), ("test_accuracy", "test", "--", ORANGE))
+LOG_SCALE_FROM = 20.0
+"""A loss is drawn on a logarithmic axis when its largest value is so many times its smallest."""
+FILE_DPI = 150
+"""Dots per inch of the files: curves.png is 720 pixels wide, and legible when shown at 480."""
+LABEL_DISTANCE = 0.08
+"""The least distance between two labels beside lines, as a share of the height of the axes."""
 
 
 class Display:
@@ -61,7 +69,7 @@ class Display:
 
 
 class Curves:
-    """The three curves of the book, redrawn with every epoch: x epoch, y from 0.3 to 0.9.
+    """The curves of a training, redrawn with every epoch: the loss above, both accuracies below.
 
     They are drawn into the PNG file PATH, into the cell of a notebook, and with `live` into a window that never stops
     the training. Where there is no screen for the window, a note says so.
@@ -74,46 +82,76 @@ class Curves:
     True
     """
 
-    def __init__(self, path: Path | None = None, *, epochs: int = 10, live: bool = False) -> None:
+    def __init__(
+        self, path: Path | None = None, *, epochs: int = 10, live: bool = False, title: str = "Softmax regression"
+    ) -> None:
         if live and not has_screen():
             note = "there is no screen for --live; the curves are in the run folder all the same"
             print(f"note: {note}", file=sys.stderr)
             live = False
         self.epochs = epochs
+        self.title = title
         self.history: list[Epoch] = []
-        self.figure = new_figure(4.8, 3.6, window=live)
+        self.figure = new_figure(4.8, 4.8, window=live)
         self._display = Display(self.figure, path, window=live)
 
     def add(self, *epochs: "Epoch") -> None:
-        """Append epochs and redraw once. Raises a DiskError if the file can't be written."""
+        """Append epochs and redraw once. Raises a DiskError if the file cannot be written."""
         self.history += epochs
-        self._draw(self.figure)
+        self._draw()
         self._display.show()
 
     def linger(self) -> None:
-        """Leave a window open until it is closed, if somebody sits at the terminal."""
+        """Leave a window open until it is closed, if somebody is at the terminal."""
         if self._display.window and sys.stdin.isatty():
             print("close the window to end", flush=True)
             with suppress(KeyboardInterrupt):
                 importlib.import_module("matplotlib.pyplot").show(block=True)
 
-    def _draw(self, figure: "Figure") -> None:
+    def _draw(self) -> None:
+        self.figure.clear()
+        self.figure.suptitle(self.title, x=0.49, y=0.975, fontsize=12)
+        loss = self.figure.add_axes((0.14, 0.54, 0.64, 0.37))
+        accuracy = self.figure.add_axes((0.14, 0.11, 0.64, 0.37), sharex=loss)
+        self._draw_lines(loss, LOSS_LINES, (0.3, 0.9))
+        self._draw_lines(accuracy, ACCURACY_LINES, (0.7, 0.9))
+        loss.set_ylabel("loss (nats)")
+        loss.tick_params(labelbottom=False)
+        accuracy.set(xlabel="epoch", ylabel="accuracy")
+
+    def _draw_lines(
+        self, axes: "Axes", lines: Sequence[tuple[str, str, str, str]], limits: tuple[float, float]
+    ) -> None:
+        """Draw LINES into AXES, each with its name and last value beside it; LIMITS grow if a value is beyond."""
         from matplotlib.ticker import MaxNLocator
 
-        figure.clear()
-        axes = figure.add_axes((0.11, 0.14, 0.86, 0.82))
         numbers = [epoch.number for epoch in self.history]
-        values: list[float] = []
-        for attribute, label, style, colour in LINES:
-            line = [getattr(epoch, attribute) for epoch in self.history]
-            mark = "o" if len(line) == 1 else None  # a line of one point would not be seen
-            axes.plot(numbers, line, style, color=colour, label=label, marker=mark)
-            values += line
-        axes.set(xlabel="epoch", xlim=(1, max([self.epochs, *numbers, 2])))
-        axes.set(ylim=(min([0.3, *values]), max([0.9, *values])))
+        ends, values = [], []
+        for attribute, name, style, colour in lines:
+            line = [float(getattr(epoch, attribute)) for epoch in self.history]
+            mark = "o" if len(line) == 1 else None  # a line of one point would be invisible
+            axes.plot(numbers, line, style, color=colour, label=name, marker=mark, linewidth=2, clip_on=False)
+            values += [value for value in line if math.isfinite(value)]
+            ends += [(line[-1], f"{name} {line[-1]:.3g}" if line[-1] > 1 else f"{name} {line[-1]:.3f}", colour)]
+        low, high = min([limits[0], *values]), max([limits[1], *values])
+        if values and max(values) > LOG_SCALE_FROM * max(min(values), limits[0]):
+            axes.set_yscale("log")
+            low, high = 0.8 * min(values), 1.25 * max(values)
+        axes.set(xlim=(1, max([self.epochs, *numbers, 2])), ylim=(low, high))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        axes.legend(loc="center right", framealpha=0.9)
+        axes.spines[["top", "right"]].set_visible(False)
+        label_ends(axes, ends)
+
+
+def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
+    """Write a label to the right of AXES at the height of each value, moved apart where they would touch."""
+    to_share = axes.transData + axes.transAxes.inverted()
+    height = -math.inf
+    for value, text, colour in sorted(ends):
+        share = to_share.transform((1, value))[1] if math.isfinite(value) else 1
+        height = max(min(share, 1), height + LABEL_DISTANCE)
+        axes.text(1.03, height, text, transform=axes.transAxes, color=colour, va="center", fontsize=10)
 
 
 def new_figure(width: float, height: float, *, window: bool = False) -> "Figure":
@@ -133,12 +171,25 @@ def new_figure(width: float, height: float, *, window: bool = False) -> "Figure"
 
 
 def has_screen() -> bool:
-    """Tell whether matplotlib finds a screen and a toolkit to open windows with."""
+    """Return whether matplotlib finds a screen and a toolkit to open windows with."""
     from matplotlib import pyplot
     from matplotlib.backends.registry import BackendFilter, backend_registry
 
     windowed: list[str] = backend_registry.list_builtin(BackendFilter.INTERACTIVE)
-    return pyplot.get_backend().lower() in windowed
+    name = pyplot.get_backend().lower()
+    return name in windowed and can_load(name)
+
+
+@cache
+def can_load(backend: str) -> bool:
+    """Return whether the backend works here: one that is named in the settings may have no toolkit or no screen."""
+    from matplotlib import pyplot
+
+    try:
+        pyplot.switch_backend(backend)
+    except ImportError:
+        return False
+    return True
 
 
 def png(figure: "Figure", dpi: float | None = None) -> bytes:
@@ -150,14 +201,12 @@ def png(figure: "Figure", dpi: float | None = None) -> bytes:
 
 def save(path: Path, figure: "Figure") -> None:
     """Write a figure as a PNG file, in one step. Raises a DiskError."""
-    replace_file(path, png(figure))
+    replace_file(path, png(figure, FILE_DPI))
 
 
 def in_notebook() -> bool:
-    """Tell whether a Jupyter kernel runs this code, which can redraw a cell's output."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and hasattr(shell, "kernel")
+    """Return whether a Jupyter kernel runs this process; asked only where IPython is loaded."""
+    return "IPython" in sys.modules and bool(importlib.import_module("fmnist_fetch.console.notebook").in_notebook())
 
 
 def predictions(
@@ -168,14 +217,21 @@ def predictions(
     A wrong prediction is marked by more than colour: a frame, and a cross before the label.
     """
     rows = -(-len(images) // columns)
-    figure = new_figure(1.25 * columns, 1.75 * rows)
-    figure.subplots_adjust(0.01, 0.02, 0.99, 0.88, wspace=0.1, hspace=0.4)
+    columns = min(columns, len(images))
+    width, height = max(1.25 * columns, 5.0), 1.75 * rows + 0.55
+    figure = new_figure(width, height)
+    correct = sum(a == b for a, b in zip(true, predicted, strict=True))
+    heading = (
+        f"above: the true label   below: the prediction, \u2717 if it is wrong   ({correct} of {len(true)} correct)"
+    )
+    figure.text(0.5, 1 - 0.22 / height, heading, ha="center", va="center", fontsize=10 if columns > 6 else 8)
+    figure.subplots_adjust(0.01, 0.02, 0.99, 1 - 0.9 / height, wspace=0.1, hspace=0.42)
     for index, image in enumerate(images):
         axes = figure.add_subplot(rows, columns, index + 1, xticks=[], yticks=[])
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         right = true[index] == predicted[index]
         label = predicted[index] if right else f"\u2717 {predicted[index]}"
-        colour = "black" if right else "tab:red"
+        colour = "black" if right else ORANGE
         axes.set_title(f"{true[index]}\n{label}", fontsize=10, color=colour)
         axes.spines[:].set(color=colour, linewidth=0.8 if right else 3)
     return figure
@@ -199,5 +255,5 @@ def confusion(counts: "NDArray[np.int64]", classes: Sequence[str]) -> "Figure":
                     column, row, str(counts[row, column]),
                     ha="center", va="center", fontsize=8, color=colour,
                 )  # fmt: skip
-    axes.set_title(f"{counts.trace() / counts.sum():.2%} of {counts.sum():,} test images right")
+    axes.set_title(f"{counts.trace() / counts.sum():.2%} of {counts.sum():,} test images correct")
     return figure

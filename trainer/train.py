@@ -1,6 +1,6 @@
 """The loop: epochs of stochastic gradient descent, as a generator that the caller drives.
 
-Rule of this room: it neither prints nor writes nor draws. Whoever iterates does, after each epoch, or stops.
+This module neither prints nor writes nor draws. The caller does so after each epoch, or stops.
 """
 
 import math
@@ -8,34 +8,31 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fmnist_fetch.errors import FetchError
+from fmnist_fetch.tensors.split import Split
 from trainer.data import Examples, flatten
-from trainer.ranks import ALONE, Team
-from trainer.softmax import Model, gradient, hits, log_softmax, logits, losses
+from trainer.distributed import SINGLE_PROCESS, ProcessGroup
+from trainer.softmax import Model, gradient, is_correct, log_softmax, logits, losses
 
-# A step multiplies (10, 784) by (784, 256): too little for many threads to share, and a fixed number gives
-# the same bits on machines with few and with many cores.
+# A step multiplies (10, 784) by (784, 256): too little work for many threads. A fixed number gives the same bits on
+# machines with few and with many cores.
 THREADS = 2
-TEST_BATCH = 1024
+TEST_BATCH_SIZE = 1024
 """Images scored at a time; with 1,000 a test takes a third longer."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run's numbers depend on; the defaults are the book's job.
+    """What the numbers of a run depend on; the defaults are those of the book.
 
-    >>> from trainer import Model, Settings
-    >>> from trainer.data import Examples
-    >>> from trainer.train import train
-    >>> from fmnist_fetch import load
-    >>> examples, test = (Examples.of(load(split=name)) for name in ("train", "test"))
-    >>> for epoch in train(Model.fresh(seed=0), examples, test, Settings(epochs=1)):
-    ...     print(epoch.number, epoch.test_accuracy > 0.7)
-    1 True
+    >>> from trainer import Settings
+    >>> Settings(seed=5).epochs, Settings(seed=5).batch_size
+    (10, 256)
     """
 
     dataset: str = "fashion-mnist"
@@ -48,7 +45,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's numbers: loss (nats) and accuracy gathered while training, then the test's accuracy.
+    """The numbers of one epoch: loss (nats) and accuracy while training, then the accuracy on the test images.
 
     >>> from trainer import Epoch
     >>> Epoch(number=1, train_loss=0.78, train_accuracy=0.75, test_accuracy=0.77, seconds=0.2).test_accuracy
@@ -65,79 +62,111 @@ class Epoch:
 @torch.inference_mode()
 def train(
     model: Model,
-    examples: Examples,
-    test: Examples,
+    examples: Examples | Split,
+    test: Examples | Split,
     settings: Settings,
     *,
     after: int = 0,
-    team: Team = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Epoch]:
-    """Train MODEL in place from the epoch that follows AFTER, and yield each epoch's numbers when it ends.
+    """Train MODEL in place from the epoch that follows AFTER, and yield the numbers of each epoch when it ends.
 
-    With a TEAM every process takes its share of every batch, and the shares add up to the same step. Raises a
-    FetchError when the loss is no longer a number.
+    In a GROUP every process takes its shard of every batch, and the shards add up to the same step.
+
+    Raises:
+        FetchError: the loss is not a finite number any more.
+        FormatError: EXAMPLES or TEST are not grey images of one byte a pixel with labels.
+
+    >>> import fmnist_fetch, trainer
+    >>> images, test = (fmnist_fetch.load(split=name) for name in ("train", "test"))
+    >>> settings = trainer.Settings(epochs=1)
+    >>> for epoch in trainer.train_epochs(trainer.Model.fresh(seed=0), images, test, settings):
+    ...     print(epoch.number, epoch.test_accuracy > 0.7)
+    1 True
     """
+    examples, test = (Examples.of(data, group.device) for data in (examples, test))
     orders = islice(shuffles(len(examples), settings.seed), after, settings.epochs)
     for number, order in enumerate(orders, start=after + 1):
-        started = time.perf_counter()
-        batches = order.split(settings.batch_size)
-        shares = [team.share(rows) for rows in batches]
-        mine, sizes = torch.cat(shares), list(map(len, shares))  # (N,)
-        labels = examples.labels[mine]  # (N,)
-        # Kept batch by batch and counted once: to read numbers out of each would stop the device 470 times an epoch.
-        kept = torch.empty(len(mine), len(model.bias), device=team.device)  # (N, 10)
-        for whole, rows, truth, place in zip(batches, shares, labels.split(sizes), kept.split(sizes), strict=True):
-            pixels = flatten(examples.images.index_select(0, rows))  # (n, 28, 28) uint8 -> (n, 784) float32
+        epoch = EpochRecord(number, order.split(settings.batch_size), examples.labels, group, len(model.bias))
+        for batch in epoch.batches():
+            pixels = flatten(examples.images.index_select(0, batch.rows))  # (n, 28, 28) uint8 -> (n, 784) float32
             log_probabilities = log_softmax(logits(model.weight, model.bias, pixels))  # (n, 10)
-            step = gradient(log_probabilities, truth, pixels)  # (10, 784), (10,)
-            team.average(step, len(rows), len(whole))
-            for parameter, slope in zip((model.weight, model.bias), step, strict=True):
-                parameter.sub_(slope, alpha=settings.learning_rate)
-            place.copy_(log_probabilities)
-        tally = torch.stack((losses(kept, labels), hits(kept, labels)))  # (2, N)
-        loss, right = team.total(tally)
-        yield Epoch(
-            number,
-            finite(loss / len(examples), number),
-            right / len(examples),
-            evaluate(model, test),
-            round(time.perf_counter() - started, 4),
-        )
+            slopes = gradient(log_probabilities, batch.labels, pixels)  # (10, 784), (10,)
+            group.average_gradients(slopes, len(batch.rows), batch.size)
+            model.step(slopes, settings.learning_rate)
+            batch.kept.copy_(log_probabilities)
+        yield epoch.finish(measure_accuracy(model, test))
+
+
+class Batch(NamedTuple):
+    """The shard of one batch for this process, and the place where its log-probabilities are kept."""
+
+    rows: Tensor  # (n,) int64
+    labels: Tensor  # (n,) int64
+    kept: Tensor  # (n, 10) float32
+    size: int
+    """Rows of the whole batch, in all processes together."""
+
+
+class EpochRecord:
+    """The book-keeping of one epoch: its batches, and the numbers that they add up to.
+
+    The log-probabilities of all batches are kept and counted once at the end: reading a loss and an accuracy out of
+    each of 235 batches would stop the device 470 times an epoch.
+    """
+
+    def __init__(
+        self, number: int, batches: tuple[Tensor, ...], labels: Tensor, group: ProcessGroup, classes: int
+    ) -> None:
+        self._started = time.perf_counter()
+        self._number, self._group = number, group
+        self._sizes = [len(rows) for rows in batches]
+        self._shards = [group.shard(rows) for rows in batches]
+        self._labels = labels[torch.cat(self._shards)]  # (N,)
+        self._kept = torch.empty(len(self._labels), classes, device=group.device)  # (N, 10)
+
+    def batches(self) -> Iterator[Batch]:
+        """Iterate over the batches in their order."""
+        lengths = [len(rows) for rows in self._shards]
+        columns = self._shards, self._labels.split(lengths), self._kept.split(lengths), self._sizes
+        return map(Batch, *columns)
+
+    def finish(self, test_accuracy: float) -> Epoch:
+        """Return the numbers of the epoch. Raises a FetchError if the loss is inf or nan."""
+        counts = torch.stack((losses(self._kept, self._labels), is_correct(self._kept, self._labels)))  # (2, N)
+        loss, correct = (total / sum(self._sizes) for total in self._group.sum_columns(counts))
+        if not math.isfinite(loss):
+            raise FetchError(
+                f"the training loss of epoch {self._number} is {loss}: the steps were too long",
+                hint="Train with a smaller --learning-rate; the book uses 0.1.",
+            )
+        return Epoch(self._number, loss, correct, test_accuracy, round(time.perf_counter() - self._started, 4))
 
 
 def shuffles(count: int, seed: int) -> Iterator[Tensor]:
-    """Give the orders in which the epochs visit the training images: (count,) int64 permutations without end.
+    """Yield the orders in which the epochs visit the training images: (count,) int64 permutations without end.
 
-    All from one generator, so epoch k's order depends on the seed and on k alone: a resumed run draws the orders of the
-    epochs behind it once more and needs no generator's state, and every process of a team draws the same ones.
+    All come from one generator, so the order of epoch k depends on the seed and on k alone: a resumed run draws the
+    orders of the finished epochs again and needs no generator state, and every process of a group draws the same ones.
     """
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     while True:
-        yield torch.randperm(count, generator=dice)
+        yield torch.randperm(count, generator=generator)
 
 
-def scores_of(model: Model, images: Tensor) -> Tensor:
-    """Score any number of images, some at a time: (N, 28, 28) uint8 -> (N, 10)."""
-    return torch.cat([logits(model.weight, model.bias, flatten(some)) for some in images.split(TEST_BATCH)])
+def score_images(model: Model, images: Tensor) -> Tensor:
+    """Score any number of images, in batches: (N, 28, 28) uint8 -> (N, 10)."""
+    batches = images.split(TEST_BATCH_SIZE)
+    return torch.cat([logits(model.weight, model.bias, flatten(batch)) for batch in batches])
 
 
-def evaluate(model: Model, test: Examples) -> float:
-    """Give the share of TEST that the model labels rightly."""
-    return int(hits(scores_of(model, test.images), test.labels).sum()) / len(test)
+def measure_accuracy(model: Model, test: Examples) -> float:
+    """Return the share of TEST that the model labels correctly."""
+    return int(is_correct(score_images(model, test.images), test.labels).sum()) / len(test)
 
 
-def finite(loss: float, epoch: int) -> float:
-    """Give the loss back; raises a FetchError if it is inf or nan."""
-    if math.isfinite(loss):
-        return loss
-    raise FetchError(
-        f"the training loss of epoch {epoch} is {loss}: the steps were too long",
-        hint="Train with a smaller --learning-rate; the book's is 0.1.",
-    )
-
-
-def closing_check(history: list[Epoch]) -> str | None:
-    """Hold the book's closing bounds against the last epoch; tell what misses them, None if nothing does.
+def missed_bounds(history: list[Epoch]) -> str | None:
+    """Compare the last epoch with the bounds at the end of the book's chapter; None if it keeps all of them.
 
     Meant for Fashion-MNIST from 5 epochs on: after 4 even a healthy run misses the bound on the loss by 0.001.
     """

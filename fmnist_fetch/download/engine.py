@@ -10,7 +10,8 @@ from fmnist_fetch.errors import PartFileReplacedError
 from fmnist_fetch.events import DownloadStarted, Listener, Message
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.storage.part_file import PartFile, lying
+from fmnist_fetch.storage.part_file import lying
+from fmnist_fetch.storage.recorded_file import part_file
 
 if TYPE_CHECKING:
     from fmnist_fetch.download.consumers import IncomingFile
@@ -67,7 +68,7 @@ def _open(files: Sequence[DataFile], folder: Path, listener: Listener) -> "list[
     """Return FILES with what is in FOLDER already: good pieces, and the beginnings of others."""
     from fmnist_fetch.download.segments import FileDownload
 
-    parts = [PartFile(folder / file.name, file) for file in files]
+    parts = [part_file(folder / file.name, file) for file in files]
     for part in parts:
         if part.path.exists():
             listener(Message(f"{part.path} is damaged; its good pieces are kept"))

@@ -282,7 +282,7 @@ class Transfer:
         error = None
         try:
             for index, piece, givers in whole:
-                if part.put(index, piece):
+                if part.put(index, piece, _names(givers)):
                     good.append(index)
                 else:
                     error = self._reject(attempt, index, piece, givers, oddity) or error
@@ -354,3 +354,8 @@ class Transfer:
                 error=error.message if error else None,
             )
         )
+
+
+def _names(givers: Givers) -> str:
+    """Return the names of the sources that sent a piece; an earlier run has none."""
+    return ", ".join(sorted(giver.name for giver in givers if giver is not None))

@@ -51,21 +51,33 @@ class PartFile:
         Of a file that has its final name already, and is damaged, the good pieces are taken over. A short file or a
         read error makes a piece missing; neither is an error.
         """
-        with suppress(OSError), self._lock:
-            self._good = set()
-            self._open = self._open or Writeback(_open_existing(self.part))
-            self._good = good_pieces(self._open.file, self.file)
+        self._look()
         scan(self.path, self.file, lambda index, data: index in self._good or self.put(index, data))
         self._close_if_many()
         return set(self._good)
 
-    def put(self, index: int, data: bytes | bytearray | memoryview) -> bool:
+    def _look(self) -> None:
+        """Open the part file, if there is one, and find its good pieces."""
+        with suppress(OSError), self._lock:
+            self._good = set()
+            self._open = self._open or Writeback(_open_existing(self.part))
+            self._good = self._good_in(self._open.file)
+
+    def _good_in(self, stored: BinaryIO) -> set[int]:
+        return good_pieces(stored, self.file)
+
+    def put(self, index: int, data: bytes | bytearray | memoryview, source: str = "") -> bool:  # noqa: ARG002
         """Keep DATA as piece INDEX if its digest is right; tell whether it was.
 
+        SOURCE, where it came from, matters where a piece has no digest of its own.
         Raises DiskError, and PartFileReplacedError where the pieces that were good are not in this file any more.
         """
         if not _is_right(self.file, index, data):
             return False
+        self._write(index, data)
+        return True
+
+    def _write(self, index: int, data: bytes | bytearray | memoryview) -> None:
         with self._lock, disk(self.part, self.file.size):
             behind = self._opened()
             behind.file.seek(self.file.pieces[index].span.start)
@@ -73,7 +85,6 @@ class PartFile:
             behind.wrote(len(data))
             self._good.add(index)
         self._close_if_many()
-        return True
 
     def read(self, start: int, count: int) -> bytes:
         """COUNT bytes from START on, out of good pieces, in order and before `finish`. Raises as `put` does.
@@ -195,7 +206,7 @@ class PartFile:
                 if self._good:
                     raise PartFileReplacedError(self.part) from exc
                 raise
-            if self._good and stamp(file) != self._closed_with and not self._good <= good_pieces(file, self.file):
+            if self._good and stamp(file) != self._closed_with and not self._good <= self._good_in(file):
                 file.close()
                 raise PartFileReplacedError(self.part)
             self._open = Writeback(file)

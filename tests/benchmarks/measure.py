@@ -147,7 +147,9 @@ def put_away(folder: Path) -> None:
         for path in folder.rglob("*"):
             if path.is_file() and not path.is_symlink():
                 with suppress(OSError):
-                    os.truncate(path, 0)
+                    # A file with another name somewhere else is not ours to empty: git clone links its objects.
+                    if path.stat().st_nlink == 1:
+                        os.truncate(path, 0)
         spent(folder).mkdir(exist_ok=True)
         folder.rename(tempfile.mkdtemp(dir=spent(folder)))
 

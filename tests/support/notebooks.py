@@ -44,7 +44,11 @@ def run_notebook(sources: Sequence[str], folder: Path, **variables: str) -> list
 
 
 def code_of(notebook: Path) -> list[str]:
-    """The sources of the code cells of a notebook on the disk, which must be stored without outputs."""
-    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
-    assert [(cell["outputs"], cell["execution_count"]) for cell in cells] == [([], None)] * len(cells)
-    return ["".join(cell["source"]) for cell in cells]
+    """Return the sources of the code cells of a notebook on the disk."""
+    return ["".join(cell["source"]) for cell in stored_cells(notebook) if cell["cell_type"] == "code"]
+
+
+def stored_cells(notebook: Path) -> list[dict[str, Any]]:
+    """Return the cells of a notebook as they are on the disk, with the outputs that were stored."""
+    cells: list[dict[str, Any]] = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return cells

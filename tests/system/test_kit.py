@@ -8,13 +8,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from fmnist_fetch.commands.kit import check
-from fmnist_fetch.commands.kit.pack import EXTRAS, TOP, Kit, Project, changes, mirror, pack, wheelhouse
+from fmnist_fetch.commands.kit.pack import TOP, Kit, Project, changes, mirror, pack, wheelhouse
 from fmnist_fetch.commands.kit.tarball import Entry, write_tar
 from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, UsageError
@@ -239,18 +238,14 @@ def test_long_steps_are_told(project: Project, sample: Sample, complete: Path, t
     assert [sentence.partition(" ")[0] for sentence in told] == ["hashing", "packing:", "packing:"]
 
 
-def test_what_pip_must_find_is_read_from_the_project_and_torch_is_the_one_that_is_meant(project: Project) -> None:
-    everything = ["builder>=1", "one>=2", "torch>=2", "torch-extras", "plots", "tester"]
-    assert project.requirements() == everything
-    everything.remove("torch>=2")
-    assert project.requirements("torch==2.13.0+cpu") == [*everything, "torch==2.13.0+cpu"]
-
-
-def test_the_extras_that_make_installs_are_those_that_a_kit_brings() -> None:
-    text = (HOME_OF_PACKAGE / "Makefile").read_text(encoding="utf-8")
-    extras = tomllib.loads((HOME_OF_PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert set(EXTRAS) <= extras["optional-dependencies"].keys()
-    assert f"--editable '.[{','.join(EXTRAS)}]'" in text
+def test_the_lock_is_the_committed_one(checkout: Path) -> None:
+    with pytest.raises(UsageError, match=r"no pylock\.toml"):
+        Project.at(checkout).lock()
+    shutil.copy(HOME_OF_PACKAGE / "pylock.toml", checkout)
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message", "Lock")
+    (checkout / "pylock.toml").write_text("not committed")
+    assert Project.at(checkout).lock().tool("packaging")
 
 
 # What an unpacked kit says of itself.
@@ -333,7 +328,7 @@ def test_wheels_for_another_machine_are_told_before_pip_fails_on_them(target: st
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_make_installs_nothing_from_a_damaged_kit(lab: Path) -> None:
-    for name in ("Makefile", "fmnist_fetch/commands/kit/check.py"):
+    for name in ("Makefile", "pylock.toml", "fmnist_fetch/commands/kit/check.py"):
         (lab / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(HOME_OF_PACKAGE / name, lab / name)
     sums = lab / "SHA256SUMS"

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fmnist_fetch import __version__
+from fmnist_fetch.environment.setup import TOOLS
 from samples import HOME_OF_PACKAGE
 
 PACKAGES = ("fmnist_fetch", "trainer")
@@ -184,8 +185,8 @@ def names(requirements: list[str]) -> set[str]:
 def test_what_is_imported_is_what_is_required() -> None:
     own, extras = names(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
     optional = names([text for extra in ("load", "serve", "kit", "completion") for text in extras[extra]])
-    # A notebook brings IPython itself.
-    assert third_party("fmnist_fetch") - own - optional - {"IPython"} == set()
+    # A notebook brings IPython itself, and the set-up what it installs with.
+    assert third_party("fmnist_fetch") - own - optional - {"IPython"} == set(TOOLS) - {"packaging"}
     # isal is taken where it is there; the safetensors library is for whoever opens the tensor file with it.
     assert own - third_party("fmnist_fetch") == {"isal", "safetensors"}
     assert third_party("trainer") - own - names(extras["train"]) - {"IPython", "PIL", "matplotlib_inline"} == set()
@@ -194,7 +195,8 @@ def test_what_is_imported_is_what_is_required() -> None:
 def test_the_extra_dev_is_all_the_others_and_more() -> None:
     extras = PROJECT["optional-dependencies"]
     (others,) = (text for text in extras["dev"] if text.startswith("fmnist-fetch["))
-    assert set(others.partition("[")[2].rstrip("]").split(",")) == set(extras) - {"dev"}
+    # The notebook is tested by a kernel alone, without Jupyter's server and pages.
+    assert set(others.partition("[")[2].rstrip("]").split(",")) == set(extras) - {"dev", "notebook"}
 
 
 # The Makefile

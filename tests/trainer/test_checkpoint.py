@@ -1,4 +1,4 @@
-"""What outlives a power cut: written whole, read only if it is right, and without pickle."""
+"""What survives a power cut: written whole, read only if it is right, and without pickle."""
 
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def test_a_strangers_safetensors_file_is_refused(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there_is_an_error_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(FetchError) as caught:
         load_model(tmp_path / "model.safetensors")
-    assert "python -m trainer" in caught.value.hint
+    assert "-m trainer --out" in caught.value.hint
 
 
 def test_a_reader_who_opened_the_old_file_keeps_it_whole(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The trainer in a notebook: curves that are redrawn in place, and the example that is shipped."""
 
+import ast
 import struct
 from base64 import b64decode
 from pathlib import Path
@@ -10,19 +11,17 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed: run make train first")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: run make train first")
 
-from notebooks import code_of, run_notebook
+from notebooks import code_of, run_notebook, stored_cells
 from tinydata import REPOSITORY, Tiny
 
 TRAINING = """
-from fmnist_fetch import load
-from trainer import Curves, Model, Settings
-from trainer.data import Examples
-from trainer.train import train
+import fmnist_fetch
+import trainer
 
-settings = Settings(epochs=2)
-examples, test = (Examples.of(load({!r}, split, root={!r})) for split in ("train", "test"))
-curves = Curves(epochs=settings.epochs)
-for epoch in train(Model.fresh(settings.seed), examples, test, settings):
+settings = trainer.Settings(epochs=2)
+train, test = (fmnist_fetch.load({!r}, split, root={!r}) for split in ("train", "test"))
+curves = trainer.Curves(epochs=settings.epochs)
+for epoch in trainer.train_epochs(trainer.Model.fresh(settings.seed), train, test, settings):
     curves.add(epoch)
 print(epoch.number)
 """
@@ -41,20 +40,38 @@ def test_two_epochs_are_one_picture_that_is_redrawn_once(tiny: Tiny, tmp_path: P
     assert sorted(cell.kinds) == ["display_data", "stream"]
     assert cell.redrawn == 1
     picture = next(output for output in cell.outputs if output["output_type"] == "display_data")
-    assert size_of(picture) == (960, 720)
-    assert picture["metadata"]["image/png"] == {"width": 480, "height": 360}
+    assert size_of(picture) == (960, 960)
+    assert picture["metadata"]["image/png"] == {"width": 480, "height": 480}
+
+
+EXAMPLE = REPOSITORY / "examples" / "softmax.ipynb"
 
 
 def test_the_example_runs_as_it_stands(real_root: Path, tmp_path: Path) -> None:
-    sources = code_of(REPOSITORY / "examples" / "softmax.ipynb")
     # One thread: two on a machine whose cores are taken wait for each other more than they work.
-    cells = run_notebook(sources, tmp_path, FMNIST_ROOT=str(real_root), OMP_NUM_THREADS="1")
-    fetch, look, train, predict, book = cells
-    assert [cell.kinds for cell in (fetch, look)] == [[], ["execute_result"]]
+    cells = run_notebook(code_of(EXAMPLE), tmp_path, FMNIST_ROOT=str(real_root), OMP_NUM_THREADS="1")
+    colab, fetch, look, train, predict, book = cells
+    assert [cell.kinds for cell in (colab, fetch, look)] == [[], [], ["execute_result"]]
     assert look.outputs[0]["data"]["text/html"].count("<img") == 10
     assert sorted(train.kinds) == ["display_data", "stream"]
     assert train.redrawn == 9
-    (told,) = [output["text"] for output in train.outputs if output["output_type"] == "stream"]
-    assert 0.82 < float(told.removeprefix("test accuracy ")) < 0.84
+    (printed,) = [output["text"] for output in train.outputs if output["output_type"] == "stream"]
+    assert 0.82 < float(printed.removeprefix("test accuracy ")) < 0.84
     assert (predict.kinds, book.kinds) == (["display_data"], ["display_data", "display_data"])
     assert book.redrawn == 2
+
+
+def test_the_example_is_stored_as_it_was_run_with_no_trace_of_a_machine() -> None:
+    code = [cell for cell in stored_cells(EXAMPLE) if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    kinds = [[output["output_type"] for output in cell["outputs"]] for cell in code]
+    assert [len(outputs) for outputs in kinds] == [0, 0, 1, 2, 1, 2]
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert not [trace for trace in ("/home/", "/Users/", "/tmp/", "/root", "Traceback") if trace in text]
+
+
+def test_the_example_imports_two_names_and_says_first_how_to_open_it() -> None:
+    source = "\n".join(code for code in code_of(EXAMPLE) if "%pip" not in code)
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [name.name for node in imports for name in node.names] == ["fmnist_fetch", "trainer"]
+    assert "`make notebook`" in "".join(stored_cells(EXAMPLE)[0]["source"])

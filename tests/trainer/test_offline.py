@@ -14,6 +14,7 @@ from tinydata import Tiny, environment  # noqa: E402
 # What the tensor reader needs. Everything else of the fetcher stays out of a training.
 PARTS = {
     "": ("datasets", "errors"),
+    ".console": ("output",),
     ".manifest": ("caches", "catalog", "idx", "model", "pieces", "toml", "validation"),
     ".storage": ("atomic", "layout"),
     ".tensors": ("arrays", "split", "tensor_file"),

@@ -1,9 +1,11 @@
 """The pictures: right, never in the way, and not missed where matplotlib is."""
 
+import math
 import os
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -11,40 +13,68 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: run make train first")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: run make train first")
 
+import matplotlib as mpl  # noqa: E402
 import numpy as np  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
 
 from tinydata import Command, Tiny, environment  # noqa: E402
-from trainer import Curves, Epoch, plots  # noqa: E402
+from trainer import Curves, Epoch, Settings, plots  # noqa: E402
+from trainer.pictures import Pictures  # noqa: E402
+from trainer.run_dir import Run  # noqa: E402
 
 HISTORY = [Epoch(number, 0.9 / number, 0.5 + number / 20, 0.6, 0.1) for number in range(1, 6)]
 
 
-def lines(figure: Figure) -> dict[str, tuple[list[float], list[float]]]:
-    """The lines of a figure's first axes by their labels."""
+def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    """The lines of AXES by their labels."""
     return {
         str(line.get_label()): (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
-        for line in figure.axes[0].lines
+        for line in axes.lines
     }
 
 
-def test_the_three_curves_of_the_book_show_every_epoch(tmp_path: Path) -> None:
-    curves = Curves(tmp_path / "curves.png")
+def test_loss_and_accuracy_have_axes_of_their_own_and_show_every_epoch(tmp_path: Path) -> None:
+    curves = Curves(tmp_path / "curves.png", title="Softmax regression on tiny")
     for epoch in HISTORY:
         curves.add(epoch)
-    drawn = lines(curves.figure)
-    assert list(drawn) == ["train loss", "train acc", "test acc"]
-    assert drawn["train loss"] == ([1, 2, 3, 4, 5], [epoch.train_loss for epoch in HISTORY])
-    assert curves.figure.axes[0].get_ylim() == pytest.approx((0.9 / 5, 0.9))
+    loss, accuracy = curves.figure.axes
+    assert lines(loss) == {"train": ([1, 2, 3, 4, 5], [epoch.train_loss for epoch in HISTORY])}
+    assert list(lines(accuracy)) == ["train", "test"]
+    assert lines(accuracy)["test"] == ([1, 2, 3, 4, 5], [0.6] * 5)
+    assert curves.figure.get_suptitle() == "Softmax regression on tiny"
+    assert (loss.get_ylabel(), accuracy.get_ylabel(), accuracy.get_xlabel()) == ("loss (nats)", "accuracy", "epoch")
+    assert len({line.get_linestyle() for line in accuracy.lines}) == 2
 
 
-def test_the_axes_are_the_books_unless_a_value_lies_beyond(tmp_path: Path) -> None:
+def test_the_name_and_the_last_value_of_a_line_are_beside_its_end_and_never_touch(tmp_path: Path) -> None:
+    curves = Curves(tmp_path / "curves.png")
+    curves.add(Epoch(1, 0.78, 0.801, 0.8, 0.1))
+    loss, accuracy = curves.figure.axes
+    assert [text.get_text() for text in loss.texts] == ["train 0.780"]
+    lower, upper = accuracy.texts
+    assert [text.get_text() for text in (lower, upper)] == ["test 0.800", "train 0.801"]
+    assert upper.get_position()[1] - lower.get_position()[1] == pytest.approx(plots.LABEL_DISTANCE)
+
+
+def test_the_axes_are_fixed_unless_a_value_is_beyond(tmp_path: Path) -> None:
     curves = Curves(tmp_path / "curves.png", epochs=10)
     curves.add(Epoch(1, 0.78, 0.75, 0.78, 0.1))
-    assert curves.figure.axes[0].get_xlim() == (1, 10)
-    assert curves.figure.axes[0].get_ylim() == (0.3, 0.9)
+    loss, accuracy = curves.figure.axes
+    assert loss.get_xlim() == accuracy.get_xlim() == (1, 10)
+    assert (loss.get_ylim(), accuracy.get_ylim()) == ((0.3, 0.9), (0.7, 0.9))
     curves.add(Epoch(2, 2.3, 0.1, 0.1, 0.1))
-    assert curves.figure.axes[0].get_ylim() == (0.1, 2.3)
+    loss, accuracy = curves.figure.axes
+    assert (loss.get_ylim(), accuracy.get_ylim()) == ((0.3, 2.3), (0.1, 0.9))
+
+
+@pytest.mark.parametrize("values", [[1e3, 1e12, 1e30], [0.7, 500.0, 9.0], [0.7, math.inf], [math.nan]])
+def test_a_loss_that_diverges_is_drawn_all_the_same(values: list[float], tmp_path: Path) -> None:
+    curves = Curves(tmp_path / "curves.png")
+    for number, value in enumerate(values, start=1):
+        curves.add(Epoch(number, value, 0.1, 0.1, 0.1))
+    scale = curves.figure.axes[0].get_yscale()
+    assert scale == ("log" if math.isfinite(values[-1]) else "linear")
+    assert (tmp_path / "curves.png").exists()
 
 
 def test_the_file_is_redrawn_after_each_epoch_and_never_half_written(tmp_path: Path) -> None:
@@ -62,9 +92,12 @@ def test_the_file_is_redrawn_after_each_epoch_and_never_half_written(tmp_path: P
 def test_predictions_stand_under_the_true_labels_and_wrong_ones_are_marked() -> None:
     images = np.zeros((3, 28, 28), np.uint8)
     figure = plots.predictions(images, ["bag", "coat", "shirt"], ["bag", "shirt", "shirt"])
+    assert [text.get_text() for text in figure.texts] == [
+        "above: the true label   below: the prediction, \u2717 if it is wrong   (2 of 3 correct)"
+    ]
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["bag\nbag", "coat\n\u2717 shirt", "shirt\nshirt"]
-    assert [axes.title.get_color() for axes in figure.axes] == ["black", "tab:red", "black"]
+    assert [axes.title.get_color() for axes in figure.axes] == ["black", plots.ORANGE, "black"]
 
 
 def test_the_confusion_has_a_row_for_each_true_class_and_the_share_of_right_ones() -> None:
@@ -72,7 +105,7 @@ def test_the_confusion_has_a_row_for_each_true_class_and_the_share_of_right_ones
     axes = figure.axes[0]
     assert {text.get_position(): text.get_text() for text in axes.texts} == {(0, 0): "3", (1, 0): "1", (1, 1): "4"}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
-    assert axes.get_title() == "87.50% of 8 test images right"
+    assert axes.get_title() == "87.50% of 8 test images correct"
 
 
 def test_a_missing_matplotlib_costs_the_pictures_and_not_the_training(
@@ -86,10 +119,49 @@ def test_a_missing_matplotlib_costs_the_pictures_and_not_the_training(
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "note: matplotlib is not installed, so this run draws no pictures",
-        "hint: Run: python -m pip install matplotlib",
+        f"hint: Run: {sys.executable} -m pip install matplotlib",
     ]
     assert (tmp_path / "run" / "summary.json").exists()
     assert list((tmp_path / "run").glob("*.png")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("figure", "raise ImportError('matplotlib_inline is broken')"),
+        ("ticker", "raise ValueError('bad')"),
+        ("backends/__init__", "1 / 0"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_a_note_beside_a_finished_run(
+    tiny: Tiny, tmp_path: Path, command: Command, module: str, line: str
+) -> None:
+    broken = tmp_path / "path" / "matplotlib"
+    (broken / module).parent.mkdir(parents=True)
+    (broken / "__init__.py").write_text(f"__path__.append({str(Path(mpl.__file__).parent)!r})\n")
+    (broken / f"{module}.py").write_text(line)
+    path = os.pathsep.join([str(broken.parent), environment()["PYTHONPATH"]])
+    out = tmp_path / "run"
+    done = command(*tiny.options, "--out", out, "--epochs", 2, PYTHONPATH=path)
+    assert done.returncode == 0
+    note, hint = done.stderr.splitlines()
+    assert note.startswith("note: curves.png could not be drawn (")
+    assert hint.startswith("hint: Draw the pictures when that is fixed: ")
+    assert {"model.safetensors", "summary.json", "metrics.jsonl"} <= {path.name for path in out.iterdir()}
+    drawn = subprocess.run(hint.rpartition(": ")[2], shell=True, env=environment(), capture_output=True, text=True)
+    assert drawn.returncode == 0, drawn.stderr
+    assert (out / "curves.png").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--live"]])
+def test_a_backend_that_does_not_exist_costs_no_training(
+    tiny: Tiny, tmp_path: Path, command: Command, more: list[str]
+) -> None:
+    backend = "module://no_such_package.backend"
+    done = command(*tiny.options, "--out", tmp_path / "run", "--epochs", 2, *more, MPLBACKEND=backend)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert (tmp_path / "run" / "curves.png").exists() or "note: " in done.stderr
 
 
 def test_live_without_a_screen_says_so_and_draws_the_file(tiny: Tiny, tmp_path: Path, command: Command) -> None:
@@ -97,6 +169,22 @@ def test_live_without_a_screen_says_so_and_draws_the_file(tiny: Tiny, tmp_path: 
     assert done.returncode == 0
     assert "no screen for --live" in done.stderr
     assert (tmp_path / "run" / "curves.png").exists()
+
+
+def test_short_epochs_are_not_slowed_down_by_drawing_each_and_the_last_is_always_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(Curves, "add", lambda _, *epochs: drawn.append(len(epochs)))
+    run = Run(tmp_path, Settings())
+    pictures = Pictures(run, Namespace(pictures=True, live=False, root=None))
+    pictures.add(HISTORY[0])
+    monkeypatch.setattr(pictures, "_drawing_s", 3600.0)
+    for epoch in HISTORY[1:]:
+        pictures.add(epoch)
+    assert drawn == [1]
+    pictures.flush()
+    assert drawn == [1, 4]
 
 
 @pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="xvfb-run is not installed: apt install xvfb")

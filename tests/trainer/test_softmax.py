@@ -20,11 +20,11 @@ from trainer.softmax import (  # noqa: E402
     accuracy,
     cross_entropy,
     gradient,
-    hits,
+    is_correct,
     log_softmax,
     logits,
     losses,
-    top,
+    top_k,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -33,9 +33,9 @@ scales = st.sampled_from([0.01, 1.0, 30.0, 1e4])
 
 def batch(seed: int, scale: float, rows: int = 7) -> tuple[Tensor, Tensor, Tensor]:
     """Random scores (rows, 10), labels (rows,) and pixels (rows, 784)."""
-    dice = torch.Generator().manual_seed(seed)
-    scores = torch.randn((rows, 10), generator=dice) * scale
-    return scores, torch.randint(0, 10, (rows,), generator=dice), torch.rand((rows, 784), generator=dice)
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn((rows, 10), generator=generator) * scale
+    return scores, torch.randint(0, 10, (rows,), generator=generator), torch.rand((rows, 784), generator=generator)
 
 
 @given(seeds, scales)
@@ -104,7 +104,7 @@ def test_the_worked_example_of_the_book() -> None:
     assert picked.tolist() == pytest.approx([2.3026, 0.6931], abs=1e-4)
     assert float(cross_entropy(probabilities.log(), labels)) == pytest.approx((2.3026 + 0.6931) / 2, abs=1e-4)
     assert float(accuracy(probabilities, labels)) == 0.5
-    assert hits(probabilities, labels).tolist() == [False, True]
+    assert is_correct(probabilities, labels).tolist() == [False, True]
 
 
 @given(seeds)
@@ -137,7 +137,7 @@ def test_the_first_loss_of_a_model_that_knows_nothing_is_the_logarithm_of_ten() 
 
 
 def test_the_likeliest_labels_come_with_their_probabilities_best_first() -> None:
-    chances, labels = top(torch.tensor([[0.1, 0.6, 0.3]]).log(), 2)
+    chances, labels = top_k(torch.tensor([[0.1, 0.6, 0.3]]).log(), 2)
     assert labels.tolist() == [[1, 2]]
     assert chances[0].tolist() == pytest.approx([0.6, 0.3])
 

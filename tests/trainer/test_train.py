@@ -13,7 +13,7 @@ from fmnist_fetch.tensors.arrays import load  # noqa: E402
 from tinydata import Tiny  # noqa: E402
 from trainer.data import Examples  # noqa: E402
 from trainer.softmax import Model  # noqa: E402
-from trainer.train import Epoch, Settings, closing_check, evaluate, shuffles, train  # noqa: E402
+from trainer.train import Epoch, Settings, measure_accuracy, missed_bounds, shuffles, train  # noqa: E402
 
 # From the reference runs, seeds 0 to 4: loss, training accuracy, test accuracy, each from and to. Other random numbers
 # than theirs move the values; by how much was measured on seeds 5 to 20, which this test does not use.
@@ -43,7 +43,7 @@ def test_training_learns(data: tuple[Examples, Examples]) -> None:
     assert [epoch.number for epoch in history] == list(range(1, 9))
     assert history[-1].train_loss < history[0].train_loss / 2
     assert history[-1].test_accuracy > 0.9
-    assert evaluate(model, data[1]) == history[-1].test_accuracy
+    assert measure_accuracy(model, data[1]) == history[-1].test_accuracy
 
 
 def test_the_same_seed_gives_the_same_numbers_and_weights_to_the_last_bit(data: tuple[Examples, Examples]) -> None:
@@ -84,7 +84,7 @@ def test_the_numbers_are_gathered_while_training_each_batch_before_its_own_step(
 ) -> None:
     model = Model.fresh(0)
     whole = Settings(epochs=1, batch_size=600)
-    before = evaluate(model, data[0])
+    before = measure_accuracy(model, data[0])
     epoch = next(train(model, *data, whole))
     assert epoch.train_accuracy == pytest.approx(before)
     assert epoch.train_loss == pytest.approx(2.3026, abs=0.15)
@@ -95,20 +95,20 @@ def test_steps_that_are_too_long_end_in_an_error_and_not_in_nan(data: tuple[Exam
         run(data, Settings(epochs=5, learning_rate=1e38))
 
 
-def test_the_closing_check_holds_the_bounds_from_five_epochs_on() -> None:
+def test_the_missed_bounds_holds_the_bounds_from_five_epochs_on() -> None:
     fair = [Epoch(number, 0.49, 0.83, 0.82, 0.1) for number in range(1, 6)]
-    assert closing_check(fair) is None
-    assert closing_check([replace(fair[0], train_loss=0.9)] * 4) is None
-    assert "0.5000, not below 0.5" in str(closing_check([*fair[:4], replace(fair[4], train_loss=0.5)]))
-    assert "training accuracy is 0.7000" in str(closing_check([*fair[:4], replace(fair[4], train_accuracy=0.7)]))
-    assert "test accuracy is 0.1000" in str(closing_check([*fair[:4], replace(fair[4], test_accuracy=0.1)]))
+    assert missed_bounds(fair) is None
+    assert missed_bounds([replace(fair[0], train_loss=0.9)] * 4) is None
+    assert "0.5000, not below 0.5" in str(missed_bounds([*fair[:4], replace(fair[4], train_loss=0.5)]))
+    assert "training accuracy is 0.7000" in str(missed_bounds([*fair[:4], replace(fair[4], train_accuracy=0.7)]))
+    assert "test accuracy is 0.1000" in str(missed_bounds([*fair[:4], replace(fair[4], test_accuracy=0.1)]))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_real_data_gives_the_numbers_of_the_reference_runs(real_root: Path, seed: int) -> None:
     data = tuple(Examples.of(load(split=name, root=real_root)) for name in ("train", "test"))
     _, history = run((data[0], data[1]), Settings(seed=seed))
-    assert closing_check(history) is None
+    assert missed_bounds(history) is None
     for number, bounds in BANDS.items():
         epoch = history[number - 1]
         values = (epoch.train_loss, epoch.train_accuracy, epoch.test_accuracy)

@@ -43,12 +43,12 @@ class Tiny:
 
 def make_tiny(folder: Path, name: str = "tiny", seed: int = 5) -> Tiny:
     """Write the dataset's tensor file and the manifest that pins it."""
-    dice = np.random.default_rng(seed)
-    templates = dice.integers(0, 200, (10, 28, 28))
+    generator = np.random.default_rng(seed)
+    templates = generator.integers(0, 200, (10, 28, 28))
     arrays = {}
     for split, count in (("train", 600), ("test", 200)):
-        labels = dice.integers(0, 10, count).astype(np.uint8)
-        noise = dice.integers(-55, 56, (count, 28, 28))
+        labels = generator.integers(0, 10, count).astype(np.uint8)
+        noise = generator.integers(-55, 56, (count, 28, 28))
         arrays[split, "images"] = (templates[labels] + noise).clip(0, 255).astype(np.uint8)
         arrays[split, "labels"] = labels
     manifest_path = folder / f"{name}.toml"

@@ -7,9 +7,12 @@ from typing import Any
 
 from fmnist_fetch.commands.arguments import add_verb, size
 from fmnist_fetch.console.output import say
+from fmnist_fetch.environment.lock import STORE
 from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.storage.layout import Layout
+
+CHECKOUT = Path(__file__).parents[3]
 
 
 def add_verbs(verbs: Any) -> None:
@@ -22,32 +25,27 @@ def add_verbs(verbs: Any) -> None:
     kit.add_argument("--no-wheels", action="store_true", help="pack no wheels, for labs with a package index")
     kit.add_argument("--part-size", type=size(1), metavar="2G", help="cut the tar into parts, which cat joins")
     kit.add_argument(
-        "--wheels", type=Path, default=Path("dist/wheels"), metavar="FOLDER", help="keep wheels in FOLDER (dist/wheels)"
+        "--wheels", type=Path, default=CHECKOUT / STORE, metavar="FOLDER", help="keep wheels in FOLDER (wheels)"
     )
-    kit.add_argument("--torch", metavar="WHICH", help="the build of torch, such as torch==2.13.0+cpu")
-    kit.add_argument("--torch-index", default="", metavar="URL", help="the index that has this build")
 
 
 def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     from fmnist_fetch.commands.kit import pack
     from fmnist_fetch.commands.kit.target import Target
-    from fmnist_fetch.commands.kit.wheels import Store, demand_tools
+    from fmnist_fetch.commands.kit.wheels import bring, choose
     from fmnist_fetch.console.progress import listener
 
     tell = listener("none" if options.quiet else options.progress, sys.stderr)
     target = Target.parse(options.python, options.platform)
-    checkout = Path(__file__).parents[3]
-    project = pack.Project.at(checkout)
-    for name in pack.changes(checkout):
+    project = pack.Project.at(CHECKOUT)
+    for name in pack.changes(CHECKOUT):
         tell(Message(f"note: {name} is packed as committed, without its later changes"))
     manifest = find(DATASET)
     data = pack.mirror(manifest, Layout(options.root, manifest))
     wheels = []
     if not options.no_wheels:
-        demand_tools()
-        seen = sys.stderr.isatty() and options.progress != "none" and not options.quiet
-        store = Store(options.wheels, target, tell, torch_index=options.torch_index, verbose=seen)
-        wheels = pack.wheelhouse(store.bring(project.requirements(options.torch)), target)
+        paths = bring(choose(project.lock(), target), options.wheels, CHECKOUT, tell)
+        wheels = pack.wheelhouse(paths, target)
     words = target.words if wheels else "machines with a package index"
     packed = pack.pack(options.out, project, data, wheels, words, options.part_size, tell)
     first, last = packed.paths[0], packed.paths[-1]

@@ -4,18 +4,17 @@ Unpacked, `make data && make train` find wheels/ and mirror/ beside the Makefile
 """
 
 import io
-import re
 import subprocess
 import tarfile
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fmnist_fetch.commands.kit.check import MIRROR, SUMS, TARGET, WHEELS
 from fmnist_fetch.commands.kit.tarball import Entry, write_tar
 from fmnist_fetch.commands.kit.target import Target
+from fmnist_fetch.environment.lock import Lock
 from fmnist_fetch.errors import FetchError, IntegrityError, UsageError
 from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.manifest.model import Manifest
@@ -24,12 +23,9 @@ from fmnist_fetch.storage.part_file import verifies
 
 TOP = "fmnist-lab-kit"
 """The one folder that the tar unpacks to."""
-EXTRAS = ("load", "train", "serve", "kit", "completion", "test")
-"""What `make data`, `make train` and `make test` need beyond the package's own dependencies."""
+LOCK = "pylock.toml"
 NOTE = "LAB.txt"
 EVERY = 100_000_000
-
-_TORCH = re.compile(r"torch\b(?!-)")
 
 LAB = """\
 {title}, offline: {commit:.12}, for {words}
@@ -70,20 +66,12 @@ class Project(NamedTuple):
                     entries.append(Entry(member.name, file.read(), bool(member.mode & 0o100)))
         return cls(commit, int(moment), tuple(entries))
 
-    def requirements(self, torch: str | None = None) -> list[str]:
-        """What pip must find offline to install the project with EXTRAS: its dependencies, and how it is built.
-
-        TORCH is the build of torch that is meant, where pyproject.toml leaves that open.
-        """
-        text = next(entry.content for entry in self.entries if entry.name == "pyproject.toml")
-        assert isinstance(text, bytes)
-        table: dict[str, Any] = tomllib.loads(text.decode())
-        extras = table["project"].get("optional-dependencies", {})
-        wanted = [*table["build-system"]["requires"], *table["project"]["dependencies"]]
-        wanted += [text for extra in EXTRAS for text in extras.get(extra, [])]
-        if torch:
-            wanted = [text for text in wanted if not _TORCH.match(text)] + [torch]
-        return wanted
+    def lock(self) -> Lock:
+        """Return the lock as it is committed; raise UsageError where there is none."""
+        for entry in self.entries:
+            if entry.name == LOCK and isinstance(entry.content, bytes):
+                return Lock(entry.content)
+        raise UsageError(f"the project has no {LOCK}", hint="Run: make lock, and commit it; or --no-wheels.")
 
 
 class Kit(NamedTuple):

@@ -3,10 +3,13 @@
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from fmnist_fetch.errors import UsageError
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
 
 _PYTHON = re.compile(r"3\.\d{1,2}")
 _PLATFORM = re.compile(r"(manylinux_2_(\d+)|manylinux2014|musllinux_1_\d+|linux|macosx_\d+_\d+|win)_([a-z0-9_]+)")
@@ -45,26 +48,31 @@ class Target(NamedTuple):
         match = _PLATFORM.fullmatch(self.platform or "")
         return match[3] if match else platform.machine().lower()
 
-    def flags(self) -> list[str]:
-        """What pip is to be told of it; nothing for the machine and the Python that it runs on."""
-        flags = [word for tag in dict.fromkeys(self._tags()) for word in ("--platform", tag)]
-        if flags or self.python != "{}.{}".format(*sys.version_info):
-            flags += ["--python-version", self.python, "--implementation", "cp"]
-        return flags
+    def tags(self) -> "list[Tag] | None":
+        """Return the tags of the wheels that run there, the best first; None stands for this machine's own."""
+        if self.platform is None and self.python == "{}.{}".format(*sys.version_info):
+            return None
+        from packaging.tags import compatible_tags, cpython_tags
 
-    def wanted(self, requirements: Iterable[str], extras: Iterable[str] = ()) -> Iterator[str]:
-        """Those of REQUIREMENTS that this machine has, without their markers; EXTRAS are those that were asked for."""
-        from packaging.requirements import Requirement
+        version = (3, int(self.python.partition(".")[2]))
+        platforms = list(dict.fromkeys(self._platforms())) or None
+        interpreter = f"cp3{version[1]}"
+        own = cpython_tags(version, platforms=platforms)
+        return [*own, *compatible_tags(version, interpreter=interpreter, platforms=platforms)]
 
-        environments = [{**self._markers(), "extra": extra} for extra in ("", *extras)]
-        for text in requirements:
-            requirement = Requirement(text)
-            marker, requirement.marker = requirement.marker, None
-            if marker is None or any(marker.evaluate(environment) for environment in environments):
-                yield str(requirement)
+    def markers(self) -> Mapping[str, str]:
+        """Return the values that markers have there, as far as they differ from this machine's."""
+        markers = {"python_version": self.python, "python_full_version": f"{self.python}.0"}
+        if self.python == "{}.{}".format(*sys.version_info):
+            markers = {}
+        if match := _PLATFORM.fullmatch(self.platform or ""):
+            system, name, title = _SYSTEMS.get(match[1].partition("_")[0], ("linux", "posix", "Linux"))
+            machine = "AMD64" if match[3] == "amd64" else match[3]
+            markers |= {"sys_platform": system, "os_name": name, "platform_system": title, "platform_machine": machine}
+        return markers
 
-    def _tags(self) -> Iterator[str]:
-        """The platform, and the older ones that run there too, which pip does not know of by itself."""
+    def _platforms(self) -> Iterator[str]:
+        """Yield the platform, and the older ones whose wheels run there too."""
         match = _PLATFORM.fullmatch(self.platform or "")
         if not match:
             return
@@ -73,15 +81,11 @@ class Target(NamedTuple):
             for minor in range(int(match[2]), _OLDEST_GLIBC - 1, -1):
                 yield from (f"{name}_{match[3]}" for name in (f"manylinux_2_{minor}", _LEGACY.get(minor)) if name)
             yield f"linux_{match[3]}"
+        elif match[1].startswith("musllinux"):
+            newest = int(match[1].rpartition("_")[2])
+            yield from (f"musllinux_1_{minor}_{match[3]}" for minor in range(newest, 0, -1))
+        elif match[1].startswith("macosx"):
+            from packaging.tags import mac_platforms
 
-    def _markers(self) -> Mapping[str, str]:
-        from packaging.markers import default_environment
-
-        markers = {key: str(value) for key, value in default_environment().items()}
-        if self.python != markers["python_version"]:
-            markers |= {"python_version": self.python, "python_full_version": f"{self.python}.0"}
-        if match := _PLATFORM.fullmatch(self.platform or ""):
-            system, name, title = _SYSTEMS.get(match[1].partition("_")[0], ("linux", "posix", "Linux"))
-            machine = "AMD64" if match[3] == "amd64" else match[3]
-            markers |= {"sys_platform": system, "os_name": name, "platform_system": title, "platform_machine": machine}
-        return markers
+            major, minor = map(int, match[1].split("_")[1:])
+            yield from mac_platforms((major, minor), match[3])

@@ -2,6 +2,7 @@
 
 import argparse
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_verb, whole
@@ -28,10 +29,12 @@ def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     try:
         from fmnist_fetch.commands.serve.files import ServedFiles
         from fmnist_fetch.commands.serve.server import serve
+        from fmnist_fetch.commands.serve.wheels import WheelShelf
     except ModuleNotFoundError as exc:
         hint = "Run: make serve, or pip install 'fmnist-fetch[serve]'"
         raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
     root = root_folder(options.root)
     manifests = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
-    serve(ServedFiles(root, manifests), options.host, options.port, partial(say, options))
+    wheels = WheelShelf.of_project(Path(__file__).parents[3])
+    serve(ServedFiles(root, manifests), options.host, options.port, partial(say, options), wheels)
     return {"root": str(root)}

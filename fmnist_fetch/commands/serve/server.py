@@ -15,6 +15,7 @@ from aiohttp import web
 from fmnist_fetch.commands.serve.address import addresses, url
 from fmnist_fetch.commands.serve.files import Item, ServedFiles
 from fmnist_fetch.commands.serve.page import line, page, state_of
+from fmnist_fetch.commands.serve.wheels import ServedWheel, WheelShelf
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.pieces import Span
 
@@ -26,12 +27,14 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 
 
-def serve(shelf: ServedFiles, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Serve SHELF at HOST and PORT (0: any that is free) until SIGINT or SIGTERM; SAY the addresses.
+def serve(
+    shelf: ServedFiles, host: str, port: int, say: Callable[[str], None], wheels: WheelShelf | None = None
+) -> None:
+    """Serve SHELF, and WHEELS, at HOST and PORT (0: any that is free) until SIGINT or SIGTERM; SAY the addresses.
 
     Raises UsageError where it can't serve there.
     """
-    asyncio.run(_serve(shelf, host, port, say))
+    asyncio.run(_serve(Counter(shelf, "", wheels), shelf, host, port, say))
 
 
 class UnsatisfiableError(ValueError):
@@ -61,8 +64,9 @@ def span_asked(header: str | None, size: int) -> Span | None:
 class Counter:
     """Where requests are answered."""
 
-    def __init__(self, shelf: ServedFiles, base: str) -> None:
+    def __init__(self, shelf: ServedFiles, base: str, wheels: WheelShelf | None = None) -> None:
         self._shelf = shelf
+        self._wheels = wheels
         self.base = base
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -74,13 +78,17 @@ class Counter:
             text = await asyncio.to_thread(page, self._shelf, base)
             policy = "default-src 'none'; style-src 'unsafe-inline'"
             return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": policy})
-        item = self._shelf.find(request.path)
+        item: Item | ServedWheel | None = self._shelf.find(request.path)
+        if item is None and self._wheels is not None:
+            if (index := await asyncio.to_thread(self._wheels.page, request.path)) is not None:
+                return web.Response(text=index, content_type="text/html")
+            item = self._wheels.find(request.path)
         if item is None:
             return web.Response(status=404, text="not in the catalogue\n")
         return await _give(request, item)
 
 
-async def _give(request: web.Request, item: Item) -> web.StreamResponse:
+async def _give(request: web.Request, item: Item | ServedWheel) -> web.StreamResponse:
     """ITEM, or the span of it that was asked for, as far as it is verified."""
     etag = f'"{item.file.sha256}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
@@ -116,7 +124,7 @@ async def _give(request: web.Request, item: Item) -> web.StreamResponse:
         return response
 
 
-def _not_yet(item: Item) -> web.Response:
+def _not_yet(item: Item | ServedWheel) -> web.Response:
     if not item.under_way:
         return web.Response(status=404, text="not here\n")
     return web.Response(status=503, text="not here yet\n", headers={"Retry-After": str(RETRY_AFTER)})
@@ -127,8 +135,7 @@ def _names(header: str | None, etag: str) -> bool:
     return header is not None and (header.strip() == "*" or etag in re.findall(r'"[^"]*"', header))
 
 
-async def _serve(shelf: ServedFiles, host: str, port: int, say: Callable[[str], None]) -> None:
-    counter = Counter(shelf, "")
+async def _serve(counter: Counter, shelf: ServedFiles, host: str, port: int, say: Callable[[str], None]) -> None:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", counter.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=PARTING)

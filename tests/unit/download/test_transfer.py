@@ -55,7 +55,8 @@ def test_what_was_written_counts_where_the_next_piece_of_the_same_receive_can_no
 ) -> None:
     desk, put = Desk(part), part.put
 
-    def full(index: int, data: bytes | bytearray | memoryview) -> bool:
+    def full(index: int, data: bytes | bytearray | memoryview, source: str) -> bool:
+        assert source == "one"
         if index == 2:
             raise DiskError("the disk is full", hint="Free some space.")
         return put(index, data)

@@ -24,6 +24,19 @@ def numbers(run: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
+def typed(line: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command that a hint names, as a shell takes it."""
+    return subprocess.run(line, shell=True, env=environment(), capture_output=True, text=True, check=False)
+
+
+def interrupt(tiny: Tiny, out: Path, *more: str) -> int:
+    """Train and send Ctrl-C; return how many epochs are safe."""
+    with start_and_signal(tiny, out, signal.SIGINT, *more) as process:
+        _, complaint = process.communicate()
+    assert process.returncode == 130, complaint
+    return len(numbers(out))
+
+
 def start_and_signal(tiny: Tiny, out: Path, number: int, *more: str) -> "subprocess.Popen[str]":
     """Train, and send a signal as soon as three epochs are on the disk."""
     words = [sys.executable, "-m", "trainer", *tiny.options, "--out", str(out), "--no-pictures", *more]
@@ -69,17 +82,19 @@ def test_a_run_that_was_killed_and_resumed_ends_as_one_that_was_not(
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(
-    tiny: Tiny, whole: Path, tmp_path: Path, command: Command, number: signal.Signals
+    tiny: Tiny, whole: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    out = tmp_path / "run"
+    out = tmp_path / "a run"
     with start_and_signal(tiny, out, number) as process:
         _, complaint = process.communicate()
     assert process.returncode == 130
     error, hint = complaint.splitlines()
     assert error.startswith("error: interrupted after epoch ")
     assert error.endswith(f" of {MANY}; the checkpoint is kept")
-    assert hint == f"hint: Go on with: python -m trainer --resume --out {out} --root {tiny.root}"
-    assert command(*hint.split()[7:], "--no-pictures").returncode == 0
+    assert hint.startswith("hint: Continue with: ")
+    done = typed(hint.removeprefix("hint: Continue with: "))
+    assert done.returncode == 0, done.stderr
+    assert "continuing the run" in done.stdout
     assert numbers(out) == numbers(whole)
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
@@ -139,7 +154,7 @@ def test_a_resumed_run_keeps_its_settings_and_refuses_others(tiny: Tiny, tmp_pat
     before = listing(out)
     refused = command(*options, "--resume", "--seed", 6)
     assert refused.returncode == 2
-    assert f"error: {out} was begun with seed 5, not 6" in refused.stderr
+    assert f"error: {out} holds a run (epoch 2 of 2) with seed 5, not 6" in refused.stderr
     assert listing(out) == before
 
 
@@ -174,18 +189,24 @@ def test_a_run_is_not_resumed_on_other_data(own_tiny: Tiny, tmp_path: Path, comm
     assert listing(out) == before
 
 
-def test_a_new_run_takes_the_place_of_an_old_one_and_leaves_strangers_files(
+def test_a_finished_run_is_kept_beside_the_new_one_and_strangers_files_stay(
     tiny: Tiny, tmp_path: Path, command: Command
 ) -> None:
     out = tmp_path / "run"
     options = [*tiny.options, "--out", out, "--no-pictures"]
     assert command(*options, "--epochs", 3).returncode == 0
-    (out / "notes.txt").write_text("mine")
     (out / "curves.png").write_bytes(b"of the old run")
+    finished = listing(out)
+    (out / "notes.txt").write_text("mine")
     (out / ".checkpoint.safetensors.0123456789ab.tmp").write_bytes(b"of one that was killed")
-    assert command(*options, "--epochs", 1).returncode == 0
-    assert len(numbers(out)) == 1
+    for number in (2, 3):
+        done = command(*options, "--epochs", 1)
+        assert done.returncode == 0, done.stderr
+        assert f"the earlier run in {out} is kept in {out}-{number}" in done.stdout
+        assert len(numbers(out)) == 1
     assert (out / "notes.txt").read_text() == "mine"
+    assert listing(tmp_path / "run-2") == finished
+    assert command("evaluate", tmp_path / "run-2", "--root", tiny.root).returncode == 0
     assert listing(out).keys() == {
         "notes.txt",
         "metrics.jsonl",
@@ -193,3 +214,101 @@ def test_a_new_run_takes_the_place_of_an_old_one_and_leaves_strangers_files(
         "model.safetensors",
         "checkpoint.safetensors",
     }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+def test_the_same_command_continues_an_interrupted_run_and_says_so(
+    tiny: Tiny, whole: Path, tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "run"
+    done = interrupt(tiny, out)
+    again = command(*tiny.options, "--out", out, "--epochs", MANY, "--no-pictures")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith(f"continuing the run in {out} after epoch {done} of {MANY}\n")
+    assert numbers(out) == numbers(whole)
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+def test_a_command_that_names_no_epochs_takes_those_of_the_interrupted_run_and_another_number_is_said(
+    tiny: Tiny, tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "run"
+    done = interrupt(tiny, out)
+    options = [*tiny.options, "--out", out, "--no-pictures"]
+    fewer = command(*options, "--epochs", done + 2)
+    assert fewer.stdout.startswith(
+        f"continuing the run in {out} after epoch {done} of {done + 2} (it was started for {MANY})\n"
+    )
+    assert len(numbers(out)) == done + 2
+    assert command(*options, "--epochs", 5, "--out", tmp_path / "fresh").returncode == 0
+    assert numbers(tmp_path / "fresh")[: min(5, done)] == numbers(out)[: min(5, done)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+def test_a_command_with_other_settings_says_what_differs_and_how_to_begin_beside_it(
+    tiny: Tiny, whole: Path, tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "the run"
+    done = interrupt(tiny, out)
+    before = listing(tmp_path)
+    refused = command(*tiny.options, "--out", out, "--epochs", 2, "--seed", 9, "--no-pictures")
+    assert refused.returncode == 2
+    error, hint = refused.stderr.splitlines()
+    assert error == (
+        f"error: {out} holds a run (epoch {done} of {MANY}) with seed 0, not 9; {done} epochs done, more than 2"
+    )
+    assert listing(tmp_path) == before
+    beside, onward = hint.removeprefix("hint: Start another run beside it: ").split(" - or continue it: ")
+    started = typed(beside)
+    assert started.returncode == 0, started.stderr
+    assert len(numbers(tmp_path / "the run-2")) == 2
+    assert len(numbers(out)) == done
+    assert typed(onward).returncode == 0
+    assert numbers(out) == numbers(whole)
+
+
+def test_a_damaged_checkpoint_is_kept_aside_and_the_training_begins_anew(
+    tiny: Tiny, tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "checkpoint.safetensors").write_bytes(b"half a file")
+    done = command(*tiny.options, "--out", out, "--epochs", 1, "--no-pictures")
+    assert done.returncode == 0
+    assert f"kept in {out}-2" in done.stdout
+    assert listing(tmp_path / "run-2") == {"checkpoint.safetensors": b"half a file"}
+
+
+def test_a_run_without_a_finished_epoch_leaves_nothing_to_keep(tiny: Tiny, tmp_path: Path, command: Command) -> None:
+    out = tmp_path / "run"
+    assert command(*tiny.options, "--out", out, "--epochs", 1, "--learning-rate", 1e38).returncode == 1
+    assert numbers(out) == []
+    assert command(*tiny.options, "--out", out, "--epochs", 1, "--no-pictures").returncode == 0
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name.startswith("run")] == ["run"]
+
+
+def test_a_setting_aside_that_is_interrupted_can_be_finished_from_the_checkpoint(
+    tiny: Tiny, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer.run_dir import set_aside
+
+    out = tmp_path / "run"
+    options = [*tiny.options, "--out", out, "--no-pictures", "--epochs", 2]
+    assert command(*options).returncode == 0
+    finished = listing(out)
+    rename = Path.rename
+    left = iter(range(2))
+
+    def fail_later(path: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_later)
+    with pytest.raises(KeyboardInterrupt):
+        set_aside(out)
+    done = command(*options)
+    assert done.returncode == 0, done.stderr
+    assert "continuing the run" in done.stdout
+    assert (out / "model.safetensors").read_bytes() == finished["model.safetensors"]

@@ -1,0 +1,24 @@
+"""Set up the environment: `python -m fmnist_fetch.environment data|train|test|serve|kit|dev`.
+
+This module is read by any Python 3, so that an old one can say that it is too old.
+"""
+
+import sys
+
+OLDEST = (3, 11)
+
+
+def main() -> int:
+    """Do what the command line asks for; return the exit code."""
+    if sys.version_info < OLDEST:
+        found = "{}.{}".format(*sys.version_info[:2])
+        print(f"error: Python 3.11 or newer is needed, and {sys.executable} is {found}", file=sys.stderr)
+        print("hint: name another one: make data PYTHON=python3.12", file=sys.stderr)
+        return 1
+    from fmnist_fetch.environment.command import run
+
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

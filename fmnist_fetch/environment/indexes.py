@@ -1,0 +1,250 @@
+"""Where wheels may be: what pip and uv are configured for, and the links of a package's page (PEP 503, PEP 691)."""
+
+import configparser
+import json
+import os
+import re
+import sys
+import zlib
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from html import unescape
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.request import BaseHandler, HTTPSHandler, Request, build_opener, install_opener, url2pathname, urlopen
+
+PYPI = "https://pypi.org/simple"
+TIMEOUT_S = 10
+_ACCEPT = "application/vnd.pypi.simple.v1+html, text/html;q=0.9, application/vnd.pypi.simple.v1+json;q=0.5"
+_LINK = re.compile(rb"""href\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
+
+
+class Configuration(NamedTuple):
+    """What pip and uv are told: the indexes in their order, folders or pages of links, a CA bundle, a proxy."""
+
+    indexes: tuple[str, ...]
+    links: tuple[str, ...]
+    certificates: str | None
+    proxy: str | None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> "Configuration":
+        """Read the configuration files of pip, and the environment variables of pip and uv."""
+        said = _pip_files(environment)
+        said |= {key[4:].lower().replace("_", "-"): value for key, value in environment.items() if key[:4] == "PIP_"}
+        uv = [environment.get(name, "") for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")]
+        more = [
+            said.get("extra-index-url", ""),
+            *(environment.get(name, "") for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL")),
+        ]
+        offline = said.get("no-index", "").lower() in ("1", "true", "yes", "on")
+        indexes = [] if offline else [said.get("index-url") or uv[0] or uv[1] or PYPI, *" ".join(more).split()]
+        links = f"{said.get('find-links', '')} {environment.get('UV_FIND_LINKS', '').replace(',', ' ')}".split()
+        # An index of uv may have a name: NAME=URL.
+        urls = [re.sub(r"^[\w-]+=(?=\w+://)", "", index) for index in indexes]
+        return cls(tuple(dict.fromkeys(urls)), tuple(links), said.get("cert"), said.get("proxy"))
+
+    def apply(self) -> None:
+        """Let urllib and requests use the CA bundle, the proxy, and passwords in URLs.
+
+        What the environment names for them goes before the configuration of pip.
+        """
+        if self.certificates and not os.environ.get("REQUESTS_CA_BUNDLE"):
+            os.environ["REQUESTS_CA_BUNDLE"] = self.certificates
+        if self.proxy:
+            for name in ("http_proxy", "https_proxy"):
+                os.environ.setdefault(name, self.proxy)
+        handlers: list[BaseHandler] = [_SecretHandler()]
+        if bundle := os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
+            import ssl
+
+            with suppress(OSError):
+                folder = Path(bundle).is_dir()
+                paths = {"capath": bundle} if folder else {"cafile": bundle}
+                handlers.append(HTTPSHandler(context=ssl.create_default_context(ssl.Purpose.SERVER_AUTH, **paths)))
+        install_opener(build_opener(*handlers))
+
+    def pages(self, package: str) -> list["Page"]:
+        """Return the pages that may link wheels of PACKAGE: those of the indexes, and pages of links."""
+        urls = [f"{index.rstrip('/')}/{package}/" for index in self.indexes]
+        return [page(url) for url in (*urls, *(link for link in self.links if is_url(link)))]
+
+
+class Page:
+    """A page of links at URL. What has come of it stays when the connection breaks, and is used."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.local = local_path(url)
+        self._base = url
+        self._text = b""
+        self._complete = False
+        self._tried = False
+
+    def links(self, name: str, sha256: str) -> list[str]:
+        """Return the links to the file NAME; one that states another digest is none.
+
+        Raises:
+            OSError: The page did not arrive, or a part of it without such a link. Another call goes on with the rest.
+        """
+        if not self._complete and not self._matches(name, sha256):
+            self._read()
+        found = self._matches(name, sha256)
+        if not found and not self._complete:
+            raise OSError(f"{self.url} breaks off")
+        return found
+
+    def _matches(self, name: str, sha256: str) -> list[str]:
+        found = []
+        for link in _hrefs(self._text):
+            url, _, fragment = urljoin(self._base, link).partition("#")
+            stated = re.search(r"sha256=([0-9a-f]{64})", fragment)
+            if unquote(urlsplit(url).path).rpartition("/")[2] == name and (stated is None or stated[1] == sha256):
+                found.append(_with_secret(url, self.url))
+        return found
+
+    def _read(self) -> None:
+        """Make one attempt: packed first, since pages are long; what breaks off then is resumed by ranges."""
+        if self.local is not None:
+            path = self.local / "index.html" if self.local.is_dir() else self.local
+            self._base, self._text, self._complete = path.absolute().as_uri(), path.read_bytes(), True
+            return
+        headers = {"Accept": _ACCEPT}
+        if not self._tried:
+            headers["Accept-Encoding"] = "gzip"
+        elif self._text:
+            headers["Range"] = f"bytes={len(self._text)}-"
+        with ask(self.url, headers) as answer:
+            self._base = answer.geturl()
+            stated = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+            before = self._text[: int(stated[1]) if answer.status == 206 and stated else 0]
+            packed = zlib.decompressobj(31) if answer.headers.get("Content-Encoding") == "gzip" else None
+            self._tried = True
+            self._receive(answer, before, packed)
+
+    def _receive(self, answer: Any, before: bytes, packed: Any) -> None:
+        length, count, body = answer.headers.get("Content-Length"), 0, bytearray(before)
+        try:
+            while data := answer.read1(65536):
+                count += len(data)
+                body += packed.decompress(data) if packed else data
+            self._complete = length is None or count == int(length)
+        except (OSError, ValueError, HTTPException, zlib.error):
+            pass  # What has come is of use.
+        self._text = bytes(body) if len(body) > len(before) else self._text
+
+
+class _SecretHandler(BaseHandler):
+    """Sends the user and the password in a URL as a header, to the server of that URL only."""
+
+    handler_order = 100
+
+    def http_request(self, request: Request) -> Request:
+        url, authorization = split_secret(request.full_url)
+        if authorization:
+            request.full_url = url
+            request.add_unredirected_header("Authorization", authorization)
+        return request
+
+    https_request = http_request
+
+
+def ask(url: str, headers: Mapping[str, str]) -> Any:
+    """Return the answer to a request for URL; raise OSError."""
+    try:
+        return urlopen(Request(url, headers={"User-Agent": "fmnist-fetch", **headers}), timeout=TIMEOUT_S)
+    except HTTPError as exc:
+        exc.close()
+        raise
+
+
+@cache
+def page(url: str) -> Page:
+    """Return the page at URL; the same object for the same URL."""
+    return Page(url)
+
+
+def is_url(place: str) -> bool:
+    """Return whether PLACE is an HTTP URL."""
+    return place.startswith(("http://", "https://"))
+
+
+def local_path(place: str) -> Path | None:
+    """Return the path that PLACE, a path or a file: URL, names; None for other URLs."""
+    parts = urlsplit(place)
+    if parts.scheme == "file":
+        return Path(url2pathname(unquote(parts.path)))
+    return None if is_url(place) else Path(place).expanduser()
+
+
+def _pip_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of pip's configuration files, the later files and sections over the earlier ones."""
+    said: dict[str, str] = {}
+    for path in _pip_paths(environment):
+        parser = configparser.RawConfigParser()
+        with suppress(OSError, configparser.Error, UnicodeDecodeError):
+            parser.read(path, encoding="utf-8")
+            for section in ("global", "download", "install"):
+                if parser.has_section(section):
+                    said |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+    return said
+
+
+def _pip_paths(environment: Mapping[str, str]) -> Iterator[Path]:
+    """Yield where pip looks for its configuration: the machine's, the user's, the interpreter's, the named file.
+
+    The null device, named, stands for no file at all.
+    """
+    if environment.get("PIP_CONFIG_FILE") == os.devnull:
+        return
+    home = Path("~").expanduser()
+    if os.name == "nt":
+        yield Path(environment.get("PROGRAMDATA", "C:/ProgramData"), "pip", "pip.ini")
+        yield home / "pip" / "pip.ini"
+        yield Path(environment.get("APPDATA", str(home)), "pip", "pip.ini")
+        yield Path(sys.prefix, "pip.ini")
+    else:
+        if sys.platform == "darwin":
+            yield Path("/Library/Application Support/pip/pip.conf")
+        for folder in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"):
+            yield Path(folder, "pip", "pip.conf")
+        yield Path("/etc/pip.conf")
+        yield home / ".pip" / "pip.conf"
+        yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "pip", "pip.conf")
+        if sys.platform == "darwin":
+            yield home / "Library" / "Application Support" / "pip" / "pip.conf"
+        yield Path(sys.prefix, "pip.conf")
+    if named := environment.get("PIP_CONFIG_FILE"):
+        yield Path(named)
+
+
+def _with_secret(url: str, page: str) -> str:
+    """Return URL with the user and password of PAGE, if it is on the same server."""
+    ours, theirs = urlsplit(url), urlsplit(page)
+    secret, _, host = theirs.netloc.rpartition("@")
+    if secret and ours.netloc == host:
+        return urlunsplit(ours._replace(netloc=theirs.netloc))
+    return url
+
+
+def _hrefs(text: bytes) -> Iterator[str]:
+    with suppress(ValueError):
+        table: Any = json.loads(text)
+        for entry in table["files"]:
+            yield f"{entry['url']}#sha256={entry.get('hashes', {}).get('sha256', '')}"
+        return
+    for match in _LINK.finditer(text):
+        yield unescape(match[1].decode(errors="replace"))
+
+
+def split_secret(url: str) -> tuple[str, str]:
+    """Return URL without its user and password, and the header that carries them, "" where there are none."""
+    parts = urlsplit(url)
+    secret, _, host = parts.netloc.rpartition("@")
+    header = "Basic " + b64encode(unquote(secret).encode()).decode() if secret else ""
+    return urlunsplit(parts._replace(netloc=host)), header

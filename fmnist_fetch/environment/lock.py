@@ -1,0 +1,105 @@
+"""pylock.toml (PEP 751): which wheels each set-up needs on this machine, or on another one."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fmnist_fetch.errors import disk
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
+
+STORE = "wheels"
+
+
+class Group(NamedTuple):
+    """What a set-up consists of: extras of the project, and packages besides its dependencies.
+
+    `without` begins the names of dependencies that it does without.
+    """
+
+    extras: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ("pip",)
+    without: tuple[str, ...] = ()
+
+
+GROUPS = {
+    "": Group(packages=("packaging>=26.1", "installer"), without=("safetensors",)),
+    "data": Group(("load",)),
+    "train": Group(("train",)),
+    "notebook": Group(("train", "notebook")),
+    "test": Group(("load", "train", "serve", "kit", "completion", "test")),
+    "serve": Group(("serve",)),
+    "kit": Group(("kit",)),
+    "dev": Group(("dev",)),
+}
+"""The set-ups, as dependency groups of the lock; the nameless one is what fetching needs, and part of every other."""
+DEFAULT_GROUPS = ("data", "train")
+"""What pip and uv install where no group is named."""
+
+
+class Wheel(NamedTuple):
+    """A wheel of the lock; `size` is None where nobody knows it."""
+
+    package: str
+    version: str
+    name: str
+    size: int | None
+    sha256: str
+
+
+class Lock:
+    """A lock file of these bytes. `select` needs the package `packaging`, which `tool` finds without it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._table: dict[str, Any] = tomllib.loads(data.decode())
+
+    @classmethod
+    def read(cls, path: Path) -> "Lock":
+        """Read the lock file at PATH; raise DiskError."""
+        with disk(path):
+            return cls(path.read_bytes())
+
+    def tool(self, package: str) -> Wheel:
+        """Return the wheel of PACKAGE, of which there is one for all machines."""
+        row = next(row for row in self._table["packages"] if row["name"] == package)
+        return next(wheel for wheel in _wheels(row) if wheel.name.endswith("-py3-none-any.whl"))
+
+    def wheels(self) -> Iterator[Wheel]:
+        """Yield every wheel, for whichever machine."""
+        for row in self._table["packages"]:
+            yield from _wheels(row)
+
+    def select(
+        self,
+        group: str,
+        environment: Mapping[str, str] | None = None,
+        tags: Sequence["Tag"] | None = None,
+    ) -> list[Wheel]:
+        """Return the wheels of GROUP for this machine, or for the one that ENVIRONMENT and TAGS describe.
+
+        Raises:
+            LookupError: There is no wheel of a package for that machine.
+        """
+        from packaging.markers import default_environment
+        from packaging.pylock import PackageWheel, Pylock, PylockSelectError
+
+        lock = Pylock.from_dict(self._table)
+        groups = [group] if group else []
+        known = {(wheel.package, wheel.name): wheel for wheel in self.wheels()}
+        try:
+            chosen = lock.select(
+                environment={**default_environment(), **environment} if environment else None,  # type: ignore[arg-type]
+                tags=tags,
+                dependency_groups=groups,
+            )
+            return [known[package.name, wheel.filename] for package, wheel in chosen if isinstance(wheel, PackageWheel)]
+        except PylockSelectError as exc:
+            raise LookupError(str(exc)) from exc
+
+
+def _wheels(row: Mapping[str, Any]) -> Iterator[Wheel]:
+    for wheel in row["wheels"]:
+        name = wheel["path"].rpartition("/")[2]
+        yield Wheel(row["name"], row["version"], name, wheel.get("size"), wheel["hashes"]["sha256"])

@@ -1,0 +1,204 @@
+"""Make pylock.toml anew: uv resolves for all systems, wheels become paths into the store, and torch's are added.
+
+Run as `make lock`; it needs uv, packaging and a package index.
+"""
+
+import re
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fmnist_fetch.environment.lock import DEFAULT_GROUPS, GROUPS, STORE
+
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+TORCH = Path(__file__).with_name("torch.toml")
+HEADER = """\
+# The packages that this project needs, as wheels with their digests (PEP 751). Written by `make lock`; do not edit.
+# It names no host: the paths are those of the store, which `python -m fmnist_fetch.environment` fills.
+"""
+
+_PLATFORMS = re.compile(r"any|win_amd64|(many|musl)?linux\w*_(x86_64|aarch64)|macosx_\d+_\d+_(arm64|universal2)")
+_ENVIRONMENTS = (
+    {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"},
+    {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "aarch64"},
+    {"sys_platform": "darwin", "os_name": "posix", "platform_system": "Darwin", "platform_machine": "arm64"},
+    {"sys_platform": "win32", "os_name": "nt", "platform_system": "Windows", "platform_machine": "AMD64"},
+)
+_AT_LEAST_311 = re.compile(r"python_full_version >= '3\.11'(?: and |$)")
+_CUDA = re.compile(r"nvidia-|cuda-|triton$")
+
+
+class Pinned(NamedTuple):
+    """A package as uv resolved it: its name and version, the marker, and the rows of its wheels."""
+
+    name: str
+    version: str
+    marker: str
+    wheels: tuple[Mapping[str, Any], ...]
+
+
+def relock(project: Path) -> str:
+    """Return the text of pylock.toml for the requirements in PROJECT's pyproject.toml."""
+    table = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    torch = tomllib.loads(TORCH.read_text(encoding="utf-8"))
+    requirements = {group: list(_requirements(table, group)) for group in GROUPS}
+    limits = [f"torch=={torch['version']}"]
+    everything = _resolve({text for group in requirements.values() for text in group}, limits)
+    limits = [f"{one.name}=={one.version}" + (f" ; {one.marker}" if one.marker else "") for one in everything]
+    wanted: dict[tuple[str, str], dict[str, str]] = {}
+    for group, texts in requirements.items():
+        for one in _resolve(texts, limits):
+            wanted.setdefault((one.name, one.version), {})[group] = one.marker
+    packages = [one._replace(marker=_marker(wanted[one.name, one.version])) for one in everything]
+    return HEADER + "\n".join(_document(table["requires-python"], _with_torch(packages, torch)))
+
+
+def _requirements(table: Mapping[str, Any], group: str) -> Iterator[str]:
+    """Yield the requirements of GROUP; an extra that names extras of this project is resolved."""
+    extras = table["optional-dependencies"]
+    yield from GROUPS[group].packages
+    for text in [*table["dependencies"], *(text for extra in GROUPS[group].extras for text in extras[extra])]:
+        if text.startswith(table["name"] + "["):
+            for extra in text.partition("[")[2].partition("]")[0].split(","):
+                yield from extras[extra.strip()]
+        elif group or not text.startswith(GROUPS[group].without):
+            yield text
+
+
+def _resolve(requirements: Iterable[str], limits: Sequence[str]) -> list[Pinned]:
+    """Let uv resolve REQUIREMENTS for all systems; packages that only CUDA needs are left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        constraints, out = Path(folder, "limits.txt"), Path(folder, "pylock.toml")
+        constraints.write_text("\n".join(limits), encoding="utf-8")
+        command = ["uv", "pip", "compile", "-", "--quiet", "--universal", "--python-version", PYTHONS[0]]
+        command += ["--constraint", str(constraints), "--format", "pylock.toml", "--output-file", str(out)]
+        text = "\n".join(sorted(requirements))
+        subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
+        rows = tomllib.loads(out.read_text(encoding="utf-8"))["packages"]
+    return [
+        Pinned(row["name"], row["version"], _AT_LEAST_311.sub("", row.get("marker", "")), tuple(row["wheels"]))
+        for row in rows
+        if not _CUDA.match(row["name"]) and _pythons(row.get("marker"))
+    ]
+
+
+def _marker(groups: Mapping[str, str]) -> str:
+    """Return the marker of a package that is needed in GROUPS, each with a marker of its own."""
+    if "" in groups:
+        groups = {"": groups[""]}
+    by_marker: dict[str, list[str]] = {}
+    for group, marker in groups.items():
+        by_marker.setdefault(marker, []).append(group)
+    terms = []
+    for marker, names in by_marker.items():
+        choice = " or ".join(f"'{name}' in dependency_groups" for name in names if name)
+        both = [f"({choice})" if " or " in choice else choice, f"({marker})" if " or " in marker else marker]
+        terms.append(" and ".join(part for part in both if part))
+    return " or ".join(f"({term})" for term in terms) if len(terms) > 1 else terms[0]
+
+
+def _pythons(marker: str | None) -> list[tuple[str, Mapping[str, str]]]:
+    """Return the versions of Python and the systems that MARKER admits, of those that the lock is for."""
+    from packaging.markers import Marker
+
+    found: list[tuple[str, Mapping[str, str]]] = []
+    for python in PYTHONS:
+        for system in _ENVIRONMENTS:
+            environment = {
+                **system,
+                "python_version": python,
+                "python_full_version": f"{python}.0",
+                "implementation_name": "cpython",
+                "platform_python_implementation": "CPython",
+            }
+            if not marker or Marker(marker).evaluate(environment):
+                found.append((python, system))
+    return found
+
+
+def _with_torch(packages: Sequence[Pinned], torch: Mapping[str, Any]) -> Iterator[tuple[Pinned, list[str]]]:
+    """Yield each package with the rows of its wheels; torch as two, since its build for macOS has another version."""
+    for one in packages:
+        if one.name != "torch":
+            rows = [(_file_name(row["url"]), row.get("size"), row["hashes"]["sha256"]) for row in one.wheels]
+            markers = _pythons(_without_groups(one.marker))
+            yield one, [_wheel(*row) for row in sorted(rows) if _fits(row[0], {python for python, _ in markers})]
+            continue
+        for suffix, test in (("", "=="), ("+cpu", "!=")):
+            version = torch["version"] + suffix
+            marker = f"sys_platform {test} 'darwin' and ({one.marker})"
+            rows = [(name, row.get("size"), row["sha256"]) for name, row in torch["wheels"].items()]
+            yield (
+                Pinned("torch", version, marker, ()),
+                [_wheel(*row) for row in rows if row[0].startswith(f"torch-{version}-")],
+            )
+
+
+def _simplified(marker: str) -> str:
+    """Return MARKER without redundant parentheses, in single quotes."""
+    from packaging.markers import Marker
+
+    return str(Marker(marker)).replace('"', "'")
+
+
+def _without_groups(marker: str) -> str:
+    """Return MARKER with every test for a group replaced by one that holds."""
+    return re.sub(r"'[a-z]+' in dependency_groups", "python_version >= '3'", marker)
+
+
+def _file_name(url: str) -> str:
+    from urllib.parse import unquote, urlsplit
+
+    return unquote(urlsplit(url).path).rpartition("/")[2]
+
+
+def _fits(name: str, pythons: Iterable[str]) -> bool:
+    """Return whether the wheel NAME is for one of PYTHONS, with the global lock, on a system that the lock is for."""
+    from packaging.utils import parse_wheel_filename
+
+    versions = [int(python.partition(".")[2]) for python in pythons]
+    return any(
+        _PLATFORMS.fullmatch(tag.platform) and _interpreter_fits(tag.interpreter, tag.abi, versions)
+        for tag in parse_wheel_filename(name)[3]
+    )
+
+
+def _interpreter_fits(interpreter: str, abi: str, minors: Sequence[int]) -> bool:
+    if abi == "none" and re.fullmatch(r"py3|py2\.py3", interpreter):
+        return True
+    match = re.fullmatch(r"(?:cp|py)3(\d+)", interpreter)
+    if not match:
+        return False
+    minor = int(match[1])
+    if abi == "abi3" or (abi == "none" and interpreter.startswith("py")):
+        return any(minor <= other for other in minors)
+    return minor in minors and abi in (f"cp3{minor}", "none")
+
+
+def _wheel(name: str, size: int | None, sha256: str) -> str:
+    stated = "" if size is None else f"size = {size}, "
+    return f'    {{ path = "{STORE}/{name}", {stated}hashes = {{ sha256 = "{sha256}" }} }},'
+
+
+def _document(requires_python: str, packages: Iterable[tuple[Pinned, Sequence[str]]]) -> Iterator[str]:
+    quoted = ", ".join(f'"{group}"' for group in GROUPS if group)
+    yield 'lock-version = "1.0"'
+    yield f'requires-python = "{requires_python}"'
+    yield f"dependency-groups = [{quoted}]"
+    yield "default-groups = [{}]".format(", ".join(f'"{group}"' for group in DEFAULT_GROUPS))
+    yield 'created-by = "fmnist_fetch.environment"'
+    for one, rows in packages:
+        if not rows:
+            raise ValueError(f"{one.name} {one.version} has no wheel for these systems")
+        yield "\n[[packages]]"
+        yield f'name = "{one.name}"'
+        yield f'version = "{one.version}"'
+        if one.marker:
+            yield f'marker = "{_simplified(one.marker)}"'
+        yield "wheels = ["
+        yield from rows
+        yield "]"
+    yield ""

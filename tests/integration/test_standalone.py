@@ -1,0 +1,195 @@
+"""The client of one file: it gets through what a single connection can get through, and never accepts wrong bytes."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from faults import (
+    KIB,
+    MIB,
+    AfterServed,
+    CloseEach,
+    CutAfter,
+    Fault,
+    First,
+    FlipByte,
+    HangUp,
+    IgnoreRange,
+    LoginPage,
+    Mirror,
+    OtherSpan,
+    StallAfter,
+    Status,
+    payload,
+)
+from fmnist_fetch import standalone
+from fmnist_fetch.standalone import Failure, Source, fetch
+
+STEP = 64 * KIB
+DATA = payload(MIB + 12_345)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+PIECES = [hashlib.sha256(DATA[at : at + STEP]).hexdigest()[:12] for at in range(0, len(DATA), STEP)]
+NAME = "thing-1.0+cpu.whl"
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standalone, "PATIENCE_S", 6)
+    monkeypatch.setattr(standalone, "TIMEOUT_S", 0.5)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store" / NAME
+
+
+def get(path: Path, mirrors: Sequence[Mirror], *, pieces: Sequence[str] = ()) -> None:
+    sources = [Source(mirror.url, NAME, len(DATA)) for mirror in mirrors]
+    fetch(str(path), len(DATA), SHA256, sources, pieces=pieces, step=STEP if pieces else 0)
+
+
+@pytest.mark.parametrize("pieces", [(), PIECES], ids=["whole", "pieces"])
+@pytest.mark.parametrize(
+    "fault",
+    [CutAfter(64 * KIB), CutAfter(100_000, reset=True), CloseEach(), First(3, HangUp()), First(2, LoginPage()),
+     First(2, Status(503)), First(1, StallAfter(70 * KIB))],
+    ids=str,
+)  # fmt: skip
+def test_a_file_arrives_whole_and_almost_no_byte_of_it_twice(path: Path, fault: Fault, pieces: list[str]) -> None:
+    with Mirror({NAME: DATA}, [fault]) as mirror:
+        get(path, [mirror], pieces=pieces)
+        assert path.read_bytes() == DATA
+        assert mirror.served <= 1.05 * len(DATA)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("answer", [IgnoreRange(), OtherSpan(100, 100), Status(416), Status(400), Status(501)], ids=str)
+def test_a_server_that_answers_ranges_wrongly_is_asked_for_the_whole(path: Path, answer: Fault) -> None:
+    path.parent.mkdir()
+    path.with_name(NAME + ".part").write_bytes(DATA[:STEP])
+    with Mirror({NAME: DATA}, [First(1, answer)]) as mirror:
+        get(path, [mirror])
+        assert "range" not in mirror.journal[-1].headers or isinstance(answer, IgnoreRange)
+    assert path.read_bytes() == DATA
+
+
+def test_what_lies_there_is_not_requested_again(path: Path) -> None:
+    path.parent.mkdir()
+    path.with_name(NAME + ".part").write_bytes(DATA[:700_000])
+    with Mirror({NAME: DATA}) as mirror:
+        get(path, [mirror])
+        assert [line.span for line in mirror.journal] == [(700_000, len(DATA))]
+        get(path, [mirror])
+        assert len(mirror.journal) == 1
+    assert path.read_bytes() == DATA
+
+
+def test_a_wrong_beginning_left_by_an_earlier_run_is_replaced(path: Path) -> None:
+    path.parent.mkdir()
+    path.with_name(NAME + ".part").write_bytes(bytes(500_000))
+    with Mirror({NAME: DATA}) as mirror:
+        get(path, [mirror])
+    assert path.read_bytes() == DATA
+
+
+def test_only_the_damaged_piece_of_a_file_is_downloaded(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(DATA[: 3 * STEP] + bytes(10) + DATA[3 * STEP + 10 :])
+    with Mirror({NAME: DATA}) as mirror:
+        get(path, [mirror], pieces=PIECES)
+        assert mirror.asked == [(3 * STEP, 4 * STEP)]
+    assert path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("pieces", [(), PIECES], ids=["whole", "pieces"])
+def test_a_mirror_with_another_file_of_that_name_gives_way_to_the_next(path: Path, pieces: list[str]) -> None:
+    wrong = {NAME: payload(len(DATA), seed=2)}
+    with Mirror(wrong) as first, Mirror({NAME: DATA[:1000]}) as second, Mirror({NAME: DATA}) as third:
+        get(path, [first, second, third], pieces=pieces)
+    assert path.read_bytes() == DATA
+
+
+def test_a_dead_mirror_costs_one_attempt(path: Path) -> None:
+    with Mirror({}) as empty, Mirror({NAME: DATA}) as mirror:
+        urls = ["http://127.0.0.1:9/", empty.url, mirror.url + NAME.replace("+", "%2B")]
+        fetch(str(path), len(DATA), SHA256, [Source(url, NAME, len(DATA)) for url in urls])
+        assert len(empty.journal) == 1
+    assert path.read_bytes() == DATA
+
+
+def test_wrong_bytes_everywhere_end_in_two_lines_and_no_file(path: Path) -> None:
+    with Mirror({NAME: DATA}, [FlipByte(900_000)]) as mirror, pytest.raises(Failure) as failure:
+        get(path, [mirror])
+    assert failure.value.exit_code == 3
+    assert [line.partition(":")[0] for line in str(failure.value).splitlines()] == ["error", "hint"]
+    assert not path.exists()
+
+
+def test_a_network_that_stays_away_ends_in_two_lines_and_keeps_what_came(path: Path) -> None:
+    with Mirror({NAME: DATA}, [CutAfter(64 * KIB)]) as mirror:
+        mirror.faults.append(AfterServed(64 * KIB, Status(503)))
+        with pytest.raises(Failure, match="could not download") as failure:
+            get(path, [mirror])
+    assert failure.value.exit_code == 4
+    assert path.with_name(NAME + ".part").stat().st_size >= 64 * KIB
+
+
+@pytest.mark.parametrize("version", ["", "3.8", "3.9", "3.10", "3.12", "3.13", "3.14"])
+def test_a_killed_run_loses_nothing_that_had_arrived(path: Path, version: str) -> None:
+    interpreter = shutil.which(f"python{version}") if version else sys.executable
+    if not interpreter or subprocess.run([interpreter, "-c", "0"], check=False, capture_output=True).returncode:
+        pytest.skip(f"there is no Python {version}")
+    code = (
+        "import sys; from standalone import Source, fetch; path, size, sha256, url = sys.argv[1:]\n"
+        f"fetch(path, int(size), sha256, [Source(url, {NAME!r}, int(size))])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(standalone.__file__).parent)}
+    with Mirror({NAME: DATA}, [First(1, StallAfter(600 * KIB))]) as mirror:
+        words = [interpreter, "-c", code, str(path), str(len(DATA)), SHA256, mirror.url]
+        with subprocess.Popen(words, env=environment) as run:
+            part = path.with_name(NAME + ".part")
+            wait_until(lambda: part.exists() and part.stat().st_size == 600 * KIB)
+            run.send_signal(signal.SIGKILL)
+        subprocess.run(words, env=environment, check=True)
+        assert mirror.served == len(DATA)
+    assert path.read_bytes() == DATA
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_it_unpacks_and_returns_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = gzip.compress(DATA, mtime=0)
+    sha256 = hashlib.sha256(packed).hexdigest()
+    row = ("thing.gz", len(packed), sha256, len(packed), sha256[:12], len(DATA), SHA256)
+    with Mirror({"thing.gz": packed}) as mirror:
+        assert standalone.main(str(tmp_path), [mirror.url], [row]) == 0
+    assert (tmp_path / "thing").read_bytes() == DATA
+    assert standalone.main(str(tmp_path), [], [("absent", *row[1:])]) == 4
+    assert capsys.readouterr().err.strip().startswith("error: could not download absent")
+
+
+def test_it_imports_nothing_but_the_standard_library_and_is_fit_to_be_pasted() -> None:
+    source = Path(standalone.__file__).read_text(encoding="ascii")
+    assert max(map(len, source.splitlines())) <= 100
+    tree = ast.parse(source, feature_version=(3, 8))
+    for node in ast.walk(tree):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        assert all(name.partition(".")[0] in sys.stdlib_module_names for name in names)

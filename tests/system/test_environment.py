@@ -1,0 +1,298 @@
+"""A fresh clone sets itself up: from a package index that breaks, in surroundings that are in its way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+import zipfile
+from base64 import urlsafe_b64encode
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+
+from faults import KIB, MIB, CutAfter, Line, Mirror, payload
+from fmnist_fetch.environment.lock import Wheel
+from index import index_files
+from samples import HOME_OF_PACKAGE, Sample, lay
+from wheels import MadeWheel, lock_text, make_wheel
+
+FIRST = ("packaging", "installer", "requests", "urllib3", "certifi", "idna", "charset-normalizer", "tqdm", "filelock")
+MORE = [make_wheel("large-thing", "2.5", ballast=payload(3 * MIB, seed=2), command="say-version"), make_wheel("small")]
+# A set-up has nothing of the tests' own machine: neither packages nor settings.
+CLEAN = {"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, "LANG": "C.UTF-8"}
+
+
+def repacked(package: str, folder: Path) -> MadeWheel:
+    """The installed PACKAGE as a wheel."""
+    try:
+        installed = distribution(package)
+    except PackageNotFoundError:
+        pytest.skip(f"{package} is not installed: run make test first")
+    name = f"{package.replace('-', '_')}-{installed.version}-py3-none-any.whl"
+    path, lines = folder / name, []
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in installed.files or ():
+            where, skipped = Path(str(file.locate())), {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
+            if ".." in file.parts or "__pycache__" in file.parts or file.name in skipped or not where.is_file():
+                continue
+            data = where.read_bytes()
+            archive.writestr(zipfile.ZipInfo(file.as_posix()), data)
+            digest = urlsafe_b64encode(sha256(data).digest()).rstrip(b"=").decode()
+            lines.append(f"{file.as_posix()},sha256={digest},{len(data)}")
+        about = next(file.parts[0] for file in installed.files or () if file.parts[0].endswith(".dist-info"))
+        archive.writestr(zipfile.ZipInfo(f"{about}/RECORD"), "\n".join([*lines, f"{about}/RECORD,,", ""]))
+    content = path.read_bytes()
+    path.unlink()
+    wheel = Wheel(package, installed.version, name, len(content), sha256(content).hexdigest())
+    return MadeWheel(wheel, content)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> list[MadeWheel]:
+    """What the engine needs, as wheels."""
+    folder = tmp_path_factory.mktemp("repacked")
+    return [repacked(package, folder) for package in FIRST]
+
+
+@pytest.fixture
+def clone(first: list[MadeWheel], tmp_path: Path) -> Path:
+    """The project as a fresh clone, with a lock of few packages."""
+    folder = tmp_path / "apart" / "clone"
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("fmnist_fetch", "trainer"):
+        shutil.copytree(HOME_OF_PACKAGE / name, folder / name, ignore=ignored)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(HOME_OF_PACKAGE / name, folder / name)
+    (folder / "pylock.toml").write_text(lock_text({"": first, "data": MORE[:1], "train": MORE}))
+    return folder
+
+
+@pytest.fixture
+def index(first: list[MadeWheel]) -> dict[str, bytes]:
+    return index_files({made.wheel.name: made.content for made in (*first, *MORE)})
+
+
+def set_up(clone: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fmnist_fetch.environment", *words]
+    environment = {**CLEAN, "HOME": str(clone.parent), **variables}
+    return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def run(clone: Path, *words: str) -> str:
+    python = clone / ".venv" / "bin" / "python"
+    done = subprocess.run([python, *words], cwd="/", env=CLEAN, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_it_sets_itself_up_from_an_index_that_cuts_every_connection(clone: Path, index: dict[str, bytes]) -> None:
+    with Mirror(index, [CutAfter(64 * KIB)]) as mirror:
+        done = set_up(clone, "data", PIP_INDEX_URL=mirror.url + "simple/")
+        assert done.returncode == 0, done.stderr
+        wanted = sum(len(content) for name, content in index.items() if "small" not in name)
+        assert mirror.served <= 1.1 * wanted
+        again = set_up(clone, "data")
+        assert (again.returncode, again.stderr) == (0, "")
+    assert "downloading 1 package, 3.1 MB" in done.stderr
+    assert run(clone, "-c", "import large_thing, requests; large_thing.main()") == "2.5\n"
+    assert run(clone, "-m", "fmnist_fetch", "--version").strip()
+    say_version = subprocess.run([clone / ".venv/bin/say-version"], capture_output=True, text=True, check=True)
+    assert say_version.stdout == "2.5\n"
+
+
+def test_it_gets_there_by_repetition_alone_when_it_is_killed_again_and_again(
+    clone: Path, index: dict[str, bytes]
+) -> None:
+    with Mirror(index, [Line(3e6)]) as mirror:
+        environment = {**CLEAN, "HOME": str(clone.parent), "PIP_INDEX_URL": mirror.url + "simple/"}
+        command = [sys.executable, "-m", "fmnist_fetch.environment", "data"]
+        code, runs = None, 0
+        while code is None:
+            before, runs = mirror.served, runs + 1
+            with subprocess.Popen(command, cwd=clone, env=environment, stderr=subprocess.DEVNULL) as process:
+                while (code := process.poll()) is None and mirror.served < before + 600 * KIB:
+                    time.sleep(0.01)
+                process.kill()
+        assert (code, runs > 4) == (0, True)
+        wanted = sum(len(content) for name, content in index.items() if "small" not in name)
+        assert mirror.served <= 1.1 * wanted
+    assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
+
+
+def test_it_waits_for_an_index_that_comes_and_goes(clone: Path, index: dict[str, bytes]) -> None:
+    with Mirror(index, [Line(4e6)]) as mirror, ThreadPoolExecutor() as pool:
+        done = pool.submit(set_up, clone, "data", PIP_INDEX_URL=mirror.url + "simple/")
+        while not done.done():
+            time.sleep(0.6)
+            with mirror.down():
+                time.sleep(0.2)
+        assert done.result().returncode == 0, done.result().stderr
+        wanted = sum(len(content) for name, content in index.items() if "small" not in name)
+        assert mirror.served <= 1.1 * wanted
+
+
+def test_the_project_is_installed_as_a_path_with_its_commands_and_metadata(
+    clone: Path, index: dict[str, bytes]
+) -> None:
+    with Mirror(index) as mirror:
+        assert set_up(clone, "fetch", PIP_INDEX_URL=mirror.url + "simple/").returncode == 0
+    names = tomllib.loads((clone / "pyproject.toml").read_text())["project"]["scripts"]
+    code = "from importlib.metadata import distribution as d; print(*(e.name for e in d('fmnist-fetch').entry_points))"
+    assert sorted(run(clone, "-c", code).split()) == sorted(names)
+    assert all((clone / ".venv" / "bin" / name).exists() for name in names)
+    assert run(clone, "-c", "import fmnist_fetch; print(fmnist_fetch.__file__)").startswith(str(clone))
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PIP_USER": "1"},
+        {"PIP_TARGET": "/nowhere"},
+        {"PYTHONPATH": "{stray}"},
+        {"PYTHONHOME": ""},
+        {"CONDA_PREFIX": "/opt/conda", "CONDA_DEFAULT_ENV": "base"},
+        {"VIRTUAL_ENV": "/another"},
+    ],
+    ids=str,
+)
+def test_settings_for_other_environments_do_not_break_it(
+    clone: Path, index: dict[str, bytes], tmp_path: Path, variables: dict[str, str]
+) -> None:
+    stray = lay(tmp_path / "stray", {"requests.py": b"raise SystemExit('stray')", "packaging.py": b"import nothing"})
+    variables = {name: value.format(stray=stray) for name, value in variables.items()}
+    with Mirror(index) as mirror:
+        done = set_up(clone, "data", PIP_INDEX_URL=mirror.url + "simple/", **variables)
+    assert done.returncode == 0, done.stderr
+    assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
+
+
+def test_another_lock_is_followed_and_what_is_right_is_left_alone(
+    clone: Path, index: dict[str, bytes], first: list[MadeWheel]
+) -> None:
+    newer = make_wheel("large-thing", "3.0")
+    with Mirror(index) as mirror:
+        assert set_up(clone, "train", PIP_INDEX_URL=mirror.url + "simple/").returncode == 0
+        (clone / "pylock.toml").write_text(lock_text({"": first, "data": [newer], "train": [newer, MORE[1]]}))
+        mirror.files |= index_files({newer.wheel.name: newer.content})
+        asked = len(mirror.journal)
+        assert set_up(clone, "train", PIP_INDEX_URL=mirror.url + "simple/").returncode == 0
+        assert {line.name for line in mirror.journal[asked:]} == {"simple/large-thing/", "files/" + newer.wheel.name}
+    assert run(clone, "-c", "import large_thing, small; large_thing.main()") == "3.0\n"
+    site = next((clone / ".venv").glob("lib/python*/site-packages"))
+    assert {path.name for path in site.glob("large_thing*")} == {"large_thing", "large_thing-3.0.dist-info"}
+    assert not (site / "large_thing" / "ballast").exists()
+
+
+def test_an_interrupted_installation_is_made_up_for(clone: Path, index: dict[str, bytes]) -> None:
+    with Mirror(index) as mirror:
+        url = mirror.url + "simple/"
+        assert set_up(clone, "data", PIP_INDEX_URL=url).returncode == 0
+        # As a kill in the middle leaves it: files, but no record, and no stamp.
+        site = next((clone / ".venv").glob("lib/python*/site-packages"))
+        (site / "large_thing-2.5.dist-info" / "RECORD").unlink()
+        (site / "large_thing" / "__init__.py").write_text("half")
+        (clone / ".venv" / "data").unlink()
+        assert set_up(clone, "data", PIP_INDEX_URL=url).returncode == 0
+    assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
+
+
+def test_without_data_training_is_not_set_up(clone: Path) -> None:
+    done = set_up(clone, "train", "--root", "nowhere")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: nowhere/FashionMNIST/processed/fashion-mnist.safetensors is not there",
+        "hint: Run: make data (or fmnist-fetch fetch)",
+    ]
+    assert not (clone / ".venv").exists()
+
+
+def test_no_space_is_told_with_what_is_needed_before_anything_large_is_fetched(
+    clone: Path, index: dict[str, bytes]
+) -> None:
+    patch = "import shutil; shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6)\n"
+    (clone / "fmnist_fetch" / "environment" / "__init__.py").write_text(patch)
+    with Mirror(index) as mirror:
+        done = set_up(clone, "data", PIP_INDEX_URL=mirror.url + "simple/")
+        assert "files/" + MORE[0].wheel.name not in {line.name for line in mirror.journal}
+    assert done.returncode == 5
+    error, hint = done.stderr.splitlines()
+    assert "has 1 MB free, and 16 MB are needed" in error
+    assert hint.startswith("hint: Free 15 MB")
+
+
+def test_a_python_without_venv_is_named_in_two_lines(clone: Path) -> None:
+    (clone / "venv.py").write_text("raise ImportError('no venv')")
+    done = set_up(clone, "data")
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()
+    assert error.endswith("has no module venv")
+    assert "apt install python3-venv" in hint
+
+
+def test_offline_and_with_nothing_here_it_says_what_is_missing(clone: Path) -> None:
+    done = set_up(clone, "data", "--offline")
+    assert done.returncode == 4
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
+
+
+make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+
+
+def made(clone: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = (
+        ["make", *words, f"PYTHON={sys.executable}"]
+        if not any("PYTHON=" in word for word in words)
+        else ["make", *words]
+    )
+    environment = {**CLEAN, "HOME": str(clone.parent), **variables}
+    return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+@make
+def test_make_data_brings_the_data_before_the_rest(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
+    manifest = sample.write(clone)
+    stick = lay(clone / "stick", sample.files)
+    with Mirror(index) as mirror:
+        words = ("data", f"DATASET={manifest}", f"MIRROR={stick}")
+        done = made(clone, *words, PIP_INDEX_URL=mirror.url + "simple/")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.index("verified") < done.stderr.index("downloading 1 package")
+        again = made(clone, *words)
+    assert again.returncode == 0
+    assert "package" not in again.stderr
+
+
+@make
+def test_make_says_in_two_lines_that_there_is_no_such_python(clone: Path) -> None:
+    done = made(clone, "data", "PYTHON=python3.99")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[:2] == [
+        "error: there is no python3.99",
+        "hint: install Python 3.11 or newer, or name it: make PYTHON=python3.12",
+    ]
+
+
+@make
+def test_make_train_without_data_says_so_first(clone: Path) -> None:
+    done = made(clone, "train")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].endswith("fashion-mnist.safetensors is not there")
+    assert not (clone / ".venv").exists()
+
+
+@make
+def test_make_clean_keeps_data_wheels_and_kits(clone: Path) -> None:
+    kept = {"data/x": b"1", "wheels/y.whl": b"2", "dist/fmnist-lab-kit.tar": b"3"}
+    for name, data in {**kept, ".venv/pyvenv.cfg": b"", "dist/z.whl": b"4"}.items():
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).write_bytes(data)
+    assert made(clone, "clean").returncode == 0
+    assert {name: (clone / name).read_bytes() for name in kept} == kept
+    assert not (clone / ".venv").exists()
+    assert not (clone / "dist" / "z.whl").exists()

@@ -1,0 +1,223 @@
+"""The helpers of the book *Dive into Deep Learning* under the names that the book gives them.
+
+For code that was written along the book: where it says `from d2l import torch as d2l`, write `from trainer import d2l`.
+zh.py holds the Chinese edition (PyTorch, chapters 2.4 to 3.7); oo_design.py and en.py hold the classes of the English
+edition 1.0 (chapters 3.2 to 3.5 and 4.2 to 4.5). Names, parameters and results are the book's; two things differ. The
+data comes from the verified tensor file, without downloads or worker processes. And pictures appear outside a notebook
+too: in a window that does not stop the program, or, without a screen, in PNG files in the working folder.
+
+    >>> from trainer import d2l
+    >>> train_iter, test_iter = d2l.load_data_fashion_mnist(batch_size=256)
+    >>> X, y = next(iter(test_iter))
+    >>> X.shape, d2l.get_fashion_mnist_labels(y[:3])
+    (torch.Size([256, 1, 28, 28]), ['ankle boot', 'pullover', 'trouser'])
+"""
+
+import collections
+import importlib
+import inspect
+import math
+import os
+import random
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 (the book's own name)
+from torch.utils import data
+
+from trainer.d2l.drawing import plot, pyplot, set_axes, set_figsize, show_images, use_svg_display
+from trainer.d2l.en import (
+    SGD,
+    Classifier,
+    FashionMNIST,
+    LinearRegression,
+    LinearRegressionScratch,
+    SoftmaxRegression,
+    SyntheticRegressionData,
+)
+from trainer.d2l.oo_design import DataModule, HyperParameters, Module, ProgressBoard, Trainer, add_to_class
+from trainer.d2l.ops import (
+    abs,
+    arange,
+    argmax,
+    astype,
+    batch_matmul,
+    concat,
+    cos,
+    cosh,
+    cpu,
+    exp,
+    expand_dims,
+    eye,
+    float32,
+    gpu,
+    int32,
+    int64,
+    linspace,
+    log,
+    matmul,
+    meshgrid,
+    nn_Module,
+    normal,
+    num_gpus,
+    numpy,
+    ones,
+    ones_like,
+    rand,
+    randn,
+    reduce_mean,
+    reduce_sum,
+    repeat,
+    reshape,
+    sigmoid,
+    sin,
+    sinh,
+    size,
+    stack,
+    swapaxes,
+    tanh,
+    tensor,
+    to,
+    transpose,
+    try_all_gpus,
+    try_gpu,
+    zeros,
+    zeros_like,
+)
+from trainer.d2l.zh import (
+    Accumulator,
+    Animator,
+    Timer,
+    accuracy,
+    evaluate_accuracy,
+    evaluate_loss,
+    get_dataloader_workers,
+    get_fashion_mnist_labels,
+    linreg,
+    load_array,
+    predict_ch3,
+    sgd,
+    squared_loss,
+    synthetic_data,
+    train_ch3,
+    train_epoch_ch3,
+)
+from trainer.data import load_data_fashion_mnist
+
+__all__ = [
+    "SGD",
+    "Accumulator",
+    "Animator",
+    "Classifier",
+    "DataModule",
+    "F",
+    "FashionMNIST",
+    "HyperParameters",
+    "LinearRegression",
+    "LinearRegressionScratch",
+    "Module",
+    "ProgressBoard",
+    "SoftmaxRegression",
+    "SyntheticRegressionData",
+    "Timer",
+    "Trainer",
+    "abs",
+    "accuracy",
+    "add_to_class",
+    "arange",
+    "argmax",
+    "astype",
+    "batch_matmul",
+    "collections",
+    "concat",
+    "cos",
+    "cosh",
+    "cpu",
+    "data",
+    "evaluate_accuracy",
+    "evaluate_loss",
+    "exp",
+    "expand_dims",
+    "eye",
+    "float32",
+    "get_dataloader_workers",
+    "get_fashion_mnist_labels",
+    "gpu",
+    "inspect",
+    "int32",
+    "int64",
+    "linreg",
+    "linspace",
+    "load_array",
+    "load_data_fashion_mnist",
+    "log",
+    "math",
+    "matmul",
+    "meshgrid",
+    "nn",
+    "nn_Module",
+    "normal",
+    "np",
+    "num_gpus",
+    "numpy",
+    "ones",
+    "ones_like",
+    "os",
+    "plot",
+    "predict_ch3",
+    "pyplot",
+    "rand",
+    "randn",
+    "random",
+    "reduce_mean",
+    "reduce_sum",
+    "repeat",
+    "reshape",
+    "set_axes",
+    "set_figsize",
+    "sgd",
+    "show_images",
+    "sigmoid",
+    "sin",
+    "sinh",
+    "size",
+    "squared_loss",
+    "stack",
+    "swapaxes",
+    "synthetic_data",
+    "sys",
+    "tanh",
+    "tensor",
+    "time",
+    "to",
+    "torch",
+    "train_ch3",
+    "train_epoch_ch3",
+    "transpose",
+    "try_all_gpus",
+    "try_gpu",
+    "use_svg_display",
+    "zeros",
+    "zeros_like",
+]
+
+# Modules that the book's d2l passes on, loaded when they are asked for: they take time, or may not be installed.
+_LATER = {
+    "display": "IPython.display",
+    "backend_inline": "matplotlib_inline.backend_inline",
+    "torchvision": "torchvision",
+    "transforms": "torchvision.transforms",
+    "pd": "pandas",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plt":
+        return pyplot()
+    if name in _LATER:
+        return importlib.import_module(_LATER[name])
+    raise AttributeError(f"module 'trainer.d2l' has no attribute {name!r}")

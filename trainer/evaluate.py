@@ -1,0 +1,47 @@
+"""The verb evaluate: how good is a finished run on the test images, and is its summary true."""
+
+from argparse import Namespace
+
+import torch
+
+from fmnist_fetch.console.output import give
+from fmnist_fetch.errors import FormatError
+from fmnist_fetch.tensors.arrays import load
+from trainer.data import Examples
+from trainer.run_dir import Run, open_finished
+from trainer.softmax import Model, accuracy, cross_entropy
+from trainer.train import score_images
+
+
+def evaluate(options: Namespace) -> None:
+    """Test the model of a run again, and compare the result with the summary of the run.
+
+    Raises:
+        IntegrityError: model, data or accuracy are not those of summary.json.
+    """
+    run, model = open_finished(options.run, options.root)
+    torch.set_num_threads(run.settings.threads)
+    split = load(run.settings.dataset, "test", options.root)
+    test = Examples.of(split)
+    check_shapes(run, model, test)
+    scores = score_images(model, test.images)  # (N, 10)
+    overall = float(accuracy(scores, test.labels))
+    loss = float(cross_entropy(scores, test.labels))
+    give(f"test loss {loss:.4f}   test acc {overall:.4f}   {len(test):,} images\n")
+    for label, name in enumerate(run.classes):
+        members = test.labels == label  # (N,) bool
+        if members.any():
+            give(f"  {name:12} {float(accuracy(scores[members], test.labels[members])):.4f}\n")
+    digests = {f"test_{role}": digest for role, digest in split.digests.items()}
+    run.check_summary(overall, digests)
+    give(f"{run.folder}: model, data and accuracy are as summary.json says\n")
+
+
+def check_shapes(run: Run, model: Model, test: Examples) -> None:
+    """Raise a FormatError if the model is for images of another size or for another number of classes."""
+    pixels = test.images[0].numel()
+    if model.weight.shape != (len(run.classes), pixels):
+        raise FormatError(
+            f"the model in {run.folder} has weights {tuple(model.weight.shape)}, the images {pixels} pixels",
+            hint="Name the run that was trained on this dataset.",
+        )

@@ -1,0 +1,224 @@
+"""The verb train: one run from the command to the run folder.
+
+Imports torch, so __main__.py imports this module late, after it has read the command line.
+"""
+
+from argparse import Namespace
+from dataclasses import asdict, fields
+from typing import Any
+
+import torch
+
+from fmnist_fetch.console.output import give
+from fmnist_fetch.errors import FetchError, FormatError, UsageError
+from fmnist_fetch.tensors.arrays import load
+from fmnist_fetch.tensors.split import Split
+from trainer.data import Examples
+from trainer.distributed import ProcessGroup, init_process_group
+from trainer.invocation import default_folder, switches, train_command
+from trainer.pictures import Pictures
+from trainer.run_dir import (
+    CURVES,
+    Run,
+    differences,
+    free_folder,
+    open_checkpoint,
+    set_aside,
+)
+from trainer.softmax import Model
+from trainer.train import Epoch, Settings, missed_bounds, train
+
+
+class InterruptedRunError(FetchError):
+    """Ctrl-C or SIGTERM arrived while training."""
+
+    exit_code = 130
+
+
+class LostProcessError(FetchError):
+    """Another process of the group ended or stopped answering."""
+
+    def __init__(self, run: Run | None, options: Namespace, error: RuntimeError) -> None:
+        done = len(run.history) if run else 0
+        again = train_command(asdict(run.settings), run.folder, options.root, more=switches(options)) if run else "it"
+        super().__init__(
+            f"another process of this training ended or does not answer, after epoch {done}: {first_line(error)}",
+            hint=f"Look at its messages, then run the same torchrun command again, or in one process: {again}",
+        )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a message that may have many."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def fit(options: Namespace) -> None:
+    """Train as the command says, and write a run folder.
+
+    Raises:
+        FetchError: something foreseeable went wrong; also if the run misses the bounds of the book.
+    """
+    group = init_process_group(options.device)
+    run: Run | None = None
+    pictures: Pictures | None = None
+    try:
+        run, saved = open_run(options, group)
+        # Several processes share the cores among themselves; more threads in each would compete for them.
+        torch.set_num_threads(run.settings.threads if group.world_size == 1 else 1)
+        splits = [load(run.settings.dataset, name, options.root) for name in ("train", "test")]
+        model = prepare(run, saved, splits, group)
+        pictures = Pictures(run, options) if group.is_first else None
+        examples, test = (Examples.of(split, group.device) for split in splits)
+        run_epochs(run, model, examples, test, pictures, group)
+    except KeyboardInterrupt:
+        if pictures is not None:
+            pictures.flush()
+        raise interrupted(run, options) from None
+    except RuntimeError as error:
+        if group.world_size == 1:
+            raise
+        raise LostProcessError(run, options, error) from error
+    finally:
+        group.destroy()
+    if pictures is not None:
+        report(run, splits[0].dataset)
+        pictures.wait_for_window()
+
+
+def open_run(options: Namespace, group: ProcessGroup) -> tuple[Run, Model | None]:
+    """Decide what to train: a new run, or what is left of an interrupted one. Rank 0 decides for all."""
+    given = given_settings(options)
+    folder = options.out or default_folder(given.get("dataset"))
+    run, model = Run(folder, Settings(**given)), None
+    if group.is_first:
+        run, model = (resume if options.resume else continue_or_start)(run, given, options)
+    shared = group.broadcast_json({"settings": asdict(run.settings), "history": [asdict(e) for e in run.history]})
+    run.settings = Settings(**shared["settings"])
+    run.history = [Epoch(**epoch) for epoch in shared["history"]]
+    return run, model
+
+
+def given_settings(options: Namespace) -> dict[str, Any]:
+    """Return the settings that the command names."""
+    named = {field.name: getattr(options, field.name) for field in fields(Settings)}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def resume(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Model | None]:
+    """Open the run in the folder with --resume: what the command does not name is as it was.
+
+    Raises a UsageError if the command names other settings, a FormatError for a damaged checkpoint.
+    """
+    found = open_checkpoint(new.folder)
+    if found is None:
+        give(f"there is no checkpoint in {new.folder} yet: beginning with epoch 1\n")
+        return new, None
+    return accept(*found, given, options)
+
+
+def continue_or_start(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Model | None]:
+    """Continue an interrupted run of the same settings, else start a new one.
+
+    Raises a UsageError if the folder holds an interrupted run of other settings.
+    """
+    try:
+        found = open_checkpoint(new.folder)
+    except FormatError:  # nothing can be continued; `prepare` moves it out of the way
+        return new, None
+    if found is None or not found[0].history or found[0].is_finished:
+        return new, None
+    wanted = {name: value for name, value in asdict(new.settings).items() if name != "epochs" or name in given}
+    return accept(*found, wanted, options)
+
+
+def accept(run: Run, model: Model, wanted: dict[str, Any], options: Namespace) -> tuple[Run, Model]:
+    """Continue RUN with the epochs WANTED. Raises a UsageError if it has other settings than those."""
+    begun_with = run.settings.epochs
+    unlike = differences(run, wanted)
+    if unlike:
+        raise UsageError(
+            f"{run.folder} holds a run (epoch {len(run.history)} of {begun_with}) with {'; '.join(unlike)}",
+            hint=_choices(run, options),
+        )
+    epochs = wanted.get("epochs", begun_with)
+    run.settings = Settings(**{**asdict(run.settings), "epochs": epochs})
+    changed = f" (it was started for {begun_with})" if epochs != begun_with else ""
+    give(f"continuing the run in {run.folder} after epoch {len(run.history)} of {epochs}{changed}\n")
+    return run, model
+
+
+def _choices(run: Run, options: Namespace) -> str:
+    """Name the command that trains with the settings of OPTIONS beside RUN, and the one that continues RUN."""
+    words = switches(options)
+    wanted = {**asdict(Settings()), **given_settings(options)}
+    beside = train_command(wanted, free_folder(run.folder), options.root, more=words)
+    onward = train_command({}, run.folder, options.root, more=["--resume", *words])
+    return f"Start another run beside it: {beside} - or continue it: {onward}"
+
+
+def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGroup) -> Model:
+    """Give every process the model to start from, and prepare the folder."""
+    digests = {f"{s.name}_{role}": digest for s in splits for role, digest in s.digests.items()}
+    if saved is not None:
+        run.check_data(digests)
+    run.digests, run.classes = digests, splits[0].classes
+    model = saved or Model.fresh(run.settings.seed, len(run.classes), splits[0].images[0].size)
+    if group.is_first:
+        if saved is None and (aside := set_aside(run.folder)):
+            give(f"the earlier run in {run.folder} is kept in {aside}\n")
+        run.begin(model)
+    model = Model(model.weight.to(group.device), model.bias.to(group.device))
+    group.broadcast(model.weight, model.bias)
+    return model
+
+
+def run_epochs(
+    run: Run, model: Model, examples: Examples, test: Examples, pictures: Pictures | None, group: ProcessGroup
+) -> None:
+    """Train all epochs; after each one print it, save it and draw it. Rank 0 does so for all."""
+    history = list(run.history)
+    for epoch in train(model, examples, test, run.settings, after=len(history), group=group):
+        history.append(epoch)
+        if pictures is not None:
+            give(f"{format_epoch(epoch)}\n")
+            run.record(model, history)
+            pictures.add(epoch)
+    if pictures is not None:
+        run.finish(model, device=str(group.device), processes=group.world_size)
+        pictures.finish(model, test)
+
+
+def format_epoch(epoch: Epoch) -> str:
+    """Return one line about an epoch."""
+    return (
+        f"epoch {epoch.number:2}   train loss {epoch.train_loss:.4f}"
+        f"   train acc {epoch.train_accuracy:.4f}   test acc {epoch.test_accuracy:.4f}"
+    )
+
+
+def interrupted(run: Run | None, options: Namespace) -> InterruptedRunError:
+    """Return the error that says what is safe on the disk, and the command that continues from there."""
+    if run is None or not run.history:
+        return InterruptedRunError("interrupted before the first epoch", hint="Run the same command again.")
+    words = switches(options)
+    if run.is_finished and len(run.history) == run.settings.epochs:
+        again = train_command({}, run.folder, options.root, more=["--resume", *words])
+        message = f"interrupted while drawing pictures; the trained model is in {run.folder}"
+        return InterruptedRunError(message, hint=f"Draw the pictures again: {again}")
+    return InterruptedRunError(
+        f"interrupted after epoch {len(run.history)} of {run.settings.epochs}; the checkpoint is kept",
+        hint=f"Continue with: {train_command(asdict(run.settings), run.folder, options.root, more=words)}",
+    )
+
+
+def report(run: Run, dataset: str) -> None:
+    """Print where the run is. Raises a FetchError if it misses the bounds that the book has for Fashion-MNIST."""
+    give(f"the run is in {run.folder}\n")
+    misses = missed_bounds(run.history) if dataset == Settings.dataset else None
+    if misses:
+        raise FetchError(
+            f"after {len(run.history)} epochs {misses}",
+            hint=f"Look at {run.folder / CURVES}: a loss that still falls needs more --epochs, one that"
+            f" jumps a smaller --learning-rate; the book uses --learning-rate {Settings.learning_rate}"
+            f" --batch-size {Settings.batch_size}.",
+        )

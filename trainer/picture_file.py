@@ -1,0 +1,122 @@
+"""The reader's own picture, as the images of the dataset are: grey, 28 x 28, one byte a pixel, bright on black."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_fetch.errors import FetchError, FormatError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_MEGAPIXELS = 64
+BRIGHT = 127
+# What Pillow calls a mode, in the words of the programs that save pictures.
+KINDS = {
+    "1": "black and white", "L": "8-bit grey", "LA": "grey with transparency", "P": "palette colours",
+    "RGB": "colours", "RGBA": "colours with transparency", "CMYK": "CMYK colours", "I": "32-bit grey",
+    "I;16": "16-bit grey", "I;16B": "16-bit grey", "I;16L": "16-bit grey", "F": "floating-point grey",
+}  # fmt: skip
+
+Grey = NDArray[np.uint8]
+
+
+def read_picture(path: Path, side: int, *, resize: bool, invert: bool, hint: str) -> Grey:
+    """Read a picture file: -> (side, side) uint8.
+
+    Args:
+        path: the file.
+        side: height and width in pixels.
+        resize: scale a picture of any size, and make colours grey; without it the picture must fit as it is. A coloured
+            file fits if all its pixels are grey and opaque.
+        invert: turn black into white.
+        hint: what to do with a picture that does not fit.
+
+    Raises:
+        FormatError: it is no picture, does not fit, or is larger than MAX_MEGAPIXELS.
+    """
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        message = "Pillow is not installed, which reads pictures"
+        raise FetchError(message, hint="Run: python -m pip install pillow") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's about large files: those are refused here
+            with Image.open(path) as picture:  # reads the header only: a huge picture costs nothing
+                _check_size(path, picture)
+                grey = _scaled(picture, side, 255 if invert else 0) if resize else _as_it_is(path, picture, side, hint)
+    except (FetchError, KeyboardInterrupt):
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, "its header promises too many pixels") from error
+    except Exception as error:  # a decoder raises anything for a damaged file
+        raise FormatError(
+            f"{path} is not a picture that can be read ({type(error).__name__})",
+            hint="Open it in a picture program and save it as PNG.",
+        ) from error
+    return 255 - grey if invert else grey
+
+
+def looks_inverted(image: Grey) -> bool:
+    """Return whether three of the four corners are bright; of the 70,000 images of Fashion-MNIST none is like that."""
+    corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]  # (4,)
+    return int((corners > BRIGHT).sum()) >= 3
+
+
+def _check_size(path: Path, picture: "Image") -> None:
+    if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
+        raise _too_large(path, f"{picture.width:,} x {picture.height:,} pixels")
+
+
+def _too_large(path: Path, what: str) -> FormatError:
+    return FormatError(
+        f"{path} is too large: {what}, and {MAX_MEGAPIXELS} megapixels are the most",
+        hint="Save a smaller copy in a picture program, and predict that.",
+    )
+
+
+def _as_it_is(path: Path, picture: "Image", side: int, hint: str) -> Grey:
+    """Return the pixels of a picture that fits. Raises a FormatError if it does not."""
+    kind = KINDS.get(picture.mode, "colours")
+    if picture.size != (side, side) or picture.mode.startswith(("I", "F")):
+        what = f"is {picture.width} x {picture.height} pixels in {kind}, not {side} x {side} in 8-bit grey"
+        raise FormatError(f"{path} {what}", hint=hint)
+    red, green, blue, opacity = np.moveaxis(np.asarray(picture.convert("RGBA")), 2, 0)  # (28, 28, 4) -> 4 of (28, 28)
+    if (red != green).any() or (red != blue).any() or (opacity != 255).any():
+        raise FormatError(f"{path} has colours or transparent pixels, not {side} x {side} in 8-bit grey", hint=hint)
+    return np.array(red, np.uint8)
+
+
+def _scaled(picture: "Image", side: int, background: int) -> Grey:
+    """Return a picture of any size and kind as a grey square; what is transparent or missing is BACKGROUND."""
+    from PIL import Image, ImageOps
+
+    picture.draft("L", (4 * side, 4 * side))  # a JPEG file is decoded small at once
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):
+        upright = _eight_bits(upright)
+    coloured = upright.convert("RGBA")
+    opaque = Image.new("RGBA", coloured.size, (background, background, background, 255))
+    opaque.alpha_composite(coloured)
+    grey = opaque.convert("L")
+    grey.thumbnail((side, side), Image.Resampling.BOX)  # the mean of the pixels that become one
+    if max(grey.size) < side:
+        grey = ImageOps.contain(grey, (side, side), Image.Resampling.BILINEAR)
+    # The margins take the colour of the picture's own corners, so that no edge appears where there is none.
+    pixels: NDArray[Any] = np.asarray(grey)
+    margin = int(np.median(pixels[[0, 0, -1, -1], [0, -1, 0, -1]]))
+    return np.array(ImageOps.pad(grey, (side, side), color=margin), np.uint8)
+
+
+def _eight_bits(picture: "Image") -> "Image":
+    """Return deeper grey as 8-bit grey: white is 65,535, or 255, or 1, by the largest value."""
+    from PIL import Image
+
+    values = np.nan_to_num(np.asarray(picture, np.float64))
+    largest = values.max(initial=0)
+    white = 1.0 if largest <= 1 and picture.mode == "F" else 255.0 if largest <= 255 else 65535.0
+    return Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))

@@ -1,0 +1,199 @@
+"""The run folder: what a run writes, and what it continues from.
+
+The checkpoint is the only source of truth. It is written first after each epoch, and metrics.jsonl is derived from it
+each time, so that the two cannot disagree after an interruption.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from fmnist_fetch.errors import FetchError, FormatError, IntegrityError
+from fmnist_fetch.storage.atomic import sweep
+from trainer.checkpoint import load_model, replace_file, run_disk, save_model
+from trainer.invocation import train_command
+from trainer.softmax import Model
+from trainer.train import Epoch, Settings
+
+CHECKPOINT, MODEL, METRICS, SUMMARY = "checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "summary.json"
+CURVES, PREDICTIONS, CONFUSION = "curves.png", "predictions.png", "confusion.png"
+RESULTS = (MODEL, SUMMARY, CURVES, PREDICTIONS, CONFUSION)
+
+
+@dataclass
+class Run:
+    """A run in its folder: settings, digests of the data, and the epochs that are safe on the disk."""
+
+    folder: Path
+    settings: Settings
+    digests: dict[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    history: list[Epoch] = field(default_factory=list)
+
+    def begin(self, model: Model) -> None:
+        """Prepare the folder: the initial model becomes its checkpoint, and the results of an earlier run are removed.
+
+        Files that no run writes stay. Raises a DiskError.
+        """
+        self.record(model, self.history)
+        with run_disk(self.folder):
+            for name in RESULTS:
+                (self.folder / name).unlink(missing_ok=True)
+        sweep(self.folder)
+
+    def record(self, model: Model, history: list[Epoch]) -> None:
+        """Save the epochs up to here: the checkpoint, then metrics.jsonl from it. Raises a DiskError."""
+        epochs = [asdict(epoch) for epoch in history]
+        save_model(self.folder / CHECKPOINT, model, {**self._metadata(), "history": epochs})
+        self.history = list(history)
+        lines = [json.dumps({"epoch": line.pop("number"), **line}) for line in epochs]
+        text = "".join(f"{line}\n" for line in lines)
+        replace_file(self.folder / METRICS, text.encode())
+
+    def finish(self, model: Model, *, device: str, processes: int) -> None:
+        """Write model.safetensors and summary.json, the result that somebody else can check."""
+        save_model(self.folder / MODEL, model, self._metadata())
+        summary = {
+            **self._metadata(),
+            "final": {k: v for k, v in asdict(self.history[-1]).items() if k != "seconds"},
+            "seconds": round(sum(epoch.seconds for epoch in self.history), 4),
+            "model_sha256": self.model_digest(),
+            "device": device,
+            "processes": processes,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": numpy.__version__,
+            },
+        }
+        replace_file(self.folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the folder holds the results of this run."""
+        return (self.folder / MODEL).exists() and (self.folder / SUMMARY).exists()
+
+    def _metadata(self) -> dict[str, Any]:
+        """What the result depends on, and nothing that differs between two equal runs."""
+        return {
+            "settings": asdict(self.settings),
+            "data": self.digests,
+            "classes": list(self.classes),
+        }
+
+    def check_data(self, digests: dict[str, str]) -> None:
+        """Raise an IntegrityError unless these are digests of the data that the run was trained on."""
+        if not digests.items() <= self.digests.items():
+            raise IntegrityError(
+                f"{self.folder} was trained on other bytes of {self.settings.dataset}",
+                hint="Name the --root of that time, or another folder for a new run.",
+            )
+
+    def check_summary(self, test_accuracy: float, digests: dict[str, str]) -> None:
+        """Compare a new test with summary.json. Raises an IntegrityError if the two differ."""
+        self.check_data(digests)
+        try:
+            summary = json.loads((self.folder / SUMMARY).read_bytes())
+            claimed, pinned = summary["final"]["test_accuracy"], summary["model_sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FormatError(
+                f"{self.folder / SUMMARY} cannot be read: {type(error).__name__}",
+                hint=f"Write it again: {train_command({}, self.folder, more=['--resume'])}",
+            ) from error
+        found = self.model_digest()
+        # Another processor may round differently, and then an image at the boundary changes its class.
+        if found != pinned or abs(claimed - test_accuracy) > 0.001:
+            raise IntegrityError(
+                f"{self.folder / SUMMARY} records accuracy {claimed:.4f} and model {pinned:.8}...,"
+                f" but the test gives {test_accuracy:.4f} and {found:.8}...",
+                hint=f"Train again: {train_command(asdict(self.settings), self.folder)}",
+            )
+
+    def model_digest(self) -> str:
+        """Hash model.safetensors: SHA-256, lower-case hex."""
+        with run_disk(self.folder):
+            return hashlib.sha256((self.folder / MODEL).read_bytes()).hexdigest()
+
+
+def open_checkpoint(folder: Path) -> tuple[Run, Model] | None:
+    """Open the run in a folder to continue it; None if there is no checkpoint.
+
+    Raises a FormatError for a checkpoint that cannot be read.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    model, metadata = load_model(path)
+    return _run(folder, path, metadata), model
+
+
+def open_finished(folder: Path, root: Path | None = None) -> tuple[Run, Model]:
+    """Open a finished run, to evaluate it or predict with it; ROOT is for the hint.
+
+    Raises a FetchError if the run is not there.
+    """
+    if not folder.is_dir():
+        hint = f"Train first: {train_command({}, folder, root)}"
+        raise FetchError(f"there is no run folder {folder}", hint=hint)
+    model, metadata = load_model(folder / MODEL, root)
+    return _run(folder, folder / MODEL, metadata), model
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move what an earlier run left in FOLDER to a new folder beside it, and return that.
+
+    None if there is nothing to keep.
+
+    Files that no run writes stay. The checkpoint moves last: whenever this is interrupted, the run can be finished
+    again from it. Raises a DiskError.
+    """
+    names = [name for name in (*RESULTS, METRICS, CHECKPOINT) if (folder / name).exists()]
+    begun = METRICS in names and (folder / METRICS).stat().st_size == 0  # not one epoch was finished
+    if begun or not {MODEL, SUMMARY, METRICS, CHECKPOINT} & set(names):
+        return None
+    aside = free_folder(folder)
+    with run_disk(aside):
+        aside.mkdir(parents=True)
+        for name in names:
+            (folder / name).rename(aside / name)
+    return aside
+
+
+def free_folder(folder: Path) -> Path:
+    """Return the first of FOLDER-2, FOLDER-3, ... that does not exist."""
+    named = folder if folder.name else folder.absolute()
+    number = 2
+    while named.with_name(f"{named.name}-{number}").exists():
+        number += 1
+    return named.with_name(f"{named.name}-{number}")
+
+
+def differences(run: Run, wanted: Mapping[str, Any]) -> list[str]:
+    """Describe the settings in which RUN differs from WANTED.
+
+    Another number of epochs is none, unless the run has more already: an epoch does not depend on how many follow it.
+    """
+    found = [
+        f"{name.replace('_', ' ')} {getattr(run.settings, name)}, not {value}"
+        for name, value in wanted.items()
+        if name != "epochs" and value != getattr(run.settings, name)
+    ]
+    if len(run.history) > wanted.get("epochs", len(run.history)):
+        found.append(f"{len(run.history)} epochs done, more than {wanted['epochs']}")
+    return found
+
+
+def _run(folder: Path, path: Path, metadata: dict[str, Any]) -> Run:
+    with suppress(KeyError, TypeError):
+        history = [Epoch(**line) for line in metadata.get("history", [])]
+        return Run(folder, Settings(**metadata["settings"]), metadata["data"], tuple(metadata["classes"]), history)
+    hint = f"Train again: {train_command({}, folder)}"
+    raise FormatError(f"{path} is not a model of this trainer: its metadata is damaged", hint=hint)
