@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 
 from fmnist_fetch.download.segments import FileDownload
 from fmnist_fetch.download.transfer import Transfer
-from fmnist_fetch.errors import FormatError, IntegrityError
+from fmnist_fetch.errors import FormatError, IntegrityError, disk
 from fmnist_fetch.storage.atomic import Stamp
+from fmnist_fetch.storage.recorded_file import WrongFileError
 
 CONSUMERS = 4
 READ_BYTES = 256 * 1024
@@ -30,11 +31,19 @@ class IncomingFile:
     def read(self) -> Iterator[bytes]:
         """Yield the file's bytes in order, each once its piece is verified; at the end the file has its final name.
 
+        A file without piece digests is verified as a whole first.
+
         Raises:
             SourceError: The transfer ended before that.
             DiskError: The part file cannot be read.
         """
         part = self._download.part
+        if not self._download.has_piece_digests:
+            self.finish()
+            with disk(part.path), part.path.open("rb") as finished:
+                while data := finished.read(READ_BYTES):
+                    yield data
+            return
         for index, (span, _) in enumerate(self._download.pieces):
             self._transfer.wait_for_piece(self._download, index)
             for start in range(span.start, span.stop, READ_BYTES):
@@ -47,10 +56,14 @@ class IncomingFile:
 
         Raises as `read` does.
         """
-        if self._stamp is None:
+        while self._stamp is None:
             for index in range(len(self._download.pieces)):
                 self._transfer.wait_for_piece(self._download, index)
-            self._stamp = self._download.part.finish()
+            try:
+                self._stamp = self._download.part.finish()
+                self._transfer.settle(self._download)
+            except WrongFileError as exc:
+                self._transfer.reject(self._download, exc)
         return self._stamp
 
 

@@ -10,18 +10,27 @@ Pure: the time and the random numbers are passed in.
 - A refusal while other connections to the same source deliver: fewer connections, not a failure.
 - Wrong bytes: that piece from others first, from this source last. The same wrong bytes five times: never again.
 - More connections to a source only while those that it has are neither done in a moment nor as fast as the disk.
+- A file without piece digests that is wrong as a whole: all of it from one source, first those that did not send it.
+  A source that sent all of it wrong three times: never again.
 - A silent source is left soon where another one can serve. Where none can, it gets the time that a stage of its
   connection may take, and twice as much the next time. Time that the own disk takes is not counted.
 - Patience is measured in progress: every new good piece resets it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import inf
 
 from fmnist_fetch.download.backoff import Patience, full_jitter
 from fmnist_fetch.download.segments import Accepts, FileDownload, Givers, Segment, SegmentQueue
-from fmnist_fetch.download.source_stats import RATE_AFTER_S, STEAL_AFTER_S, SUFFICIENT_BYTES, Attempt, SourceStats
-from fmnist_fetch.errors import AGAIN, CHECK_NETWORK, FetchError, IntegrityError, SourceError, WrongBytesError
+from fmnist_fetch.download.source_stats import (
+    RATE_AFTER_S,
+    STEAL_AFTER_S,
+    SUFFICIENT_BYTES,
+    Attempt,
+    SourceStats,
+    final_error,
+)
+from fmnist_fetch.errors import FetchError, SourceError, WrongBytesError
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Source, Tier
 
 STALL_TIMEOUT_S = 6.0
@@ -38,7 +47,6 @@ FIRST_LENGTH = 1024 * 1024
 MAX_LENGTH = 64 * 1024 * 1024
 WORTH_REQUESTING_S = 0.1
 """Of many shorter segments at the end, more would wait for answers than receive."""
-_NAMED_FILES = 3
 
 
 class Scheduler:
@@ -80,7 +88,10 @@ class Scheduler:
         attempt.note_received(count, now)
         stats.last_worker, stats.flow_bps = attempt.worker, attempt.flow_bps(now) or stats.flow_bps
         rate_bps = attempt.window_rate_bps(now, RATE_WINDOW_S)
-        if rate_bps is not None and rate_bps < MIN_RATE_BPS and self._alternatives(attempt, now):
+        if rate_bps is None or rate_bps >= MIN_RATE_BPS:
+            return None
+        self._replace_only(stats, attempt.segment.file)
+        if self._alternatives(attempt, now):
             return SourceError(f"{stats.name} is too slow: {rate_bps:.0f} bytes/s")
         return None
 
@@ -127,8 +138,27 @@ class Scheduler:
                 patience_s=self.patience.ends - now,
                 random=self._random,
             )
+        if not progress and (stats.failures > 1 or error.permanent):
+            self._replace_only(stats, attempt.segment.file)
         # Bytes that no source can serve must not keep the others waiting.
         self._end(attempt, now, last=not progress)
+
+    def note_wrong_file(self, file: FileDownload, givers: Collection[str], error: SourceError, now: float) -> None:
+        """Note that FILE, whose pieces have no digests, is complete and wrong as a whole.
+
+        Args:
+            file: The file; all of it is requested again.
+            givers: The names of the sources that sent it.
+            error: What is wrong, for the final error.
+            now: The time.
+        """
+        if len(givers) == 1:
+            for stats in self.sources:
+                if stats.name in givers:
+                    stats.note_wrong_file(file, error)
+        self._request_alone(file)
+        self.queue.restart(file)
+        self.patience.progress(now)
 
     def note_lost(self, attempt: Attempt, error: SourceError, now: float) -> None:
         """Note that the worker of the attempt is stuck and has been replaced."""
@@ -302,6 +332,20 @@ class Scheduler:
     def _attempts_of(self, stats: SourceStats) -> list[Attempt]:
         return [attempt for attempt in self.attempts if attempt.stats is stats]
 
+    def _request_alone(self, file: FileDownload) -> None:
+        """Request all of FILE from one source: of those that may serve it, one that sent it wrong least often."""
+        able = [stats for stats in self.sources if file not in stats.refused_files]
+        if able:
+            chosen = min(able, key=lambda stats: (stats.wrong_files[file], stats.asked_alone[file], *_burden(stats)))
+            chosen.asked_alone[file] += 1
+            file.only_source = chosen.source
+
+    def _replace_only(self, stats: SourceStats, file: FileDownload) -> None:
+        """Let another source go on with FILE, if it comes from this one only."""
+        others = [other for other in self.sources if other is not stats and file not in other.refused_files]
+        if others and file.only_source is stats.source:
+            file.only_source = min(others, key=_burden).source
+
     def _begin(self, stats: SourceStats, segment: Segment, worker: int, now: float) -> Attempt:
         if (segment.file, segment.index) in self._suspect and segment.givers - {stats.source}:
             segment.discard()
@@ -319,25 +363,6 @@ class Scheduler:
         if attempt.received:
             attempt.stats.rate_bps = attempt.rate_bps(now)
         self.queue.cancel(attempt.segment, last=last)
-
-
-def final_error(queue: SegmentQueue, sources: Sequence[SourceStats]) -> FetchError:
-    """Return the error of a run that ends without its files: the facts, and a line for each source."""
-    lines = "".join(f"\n  {stats.error.message if stats.error else f'{stats.name}: not asked'}" for stats in sources)
-    lacking = [file.name for file in queue.files if not file.complete]
-    more = f" and {len(lacking) - _NAMED_FILES} more" if len(lacking) > _NAMED_FILES else ""
-    names = ", ".join(lacking[:_NAMED_FILES]) + more
-    facts = f"could not download {queue.bytes_missing:,} bytes of {names} from any source"
-    facts += f":{lines}" if lines else "; there is none to ask"
-    errors = [stats.error for stats in sources if stats.error]
-    if any(isinstance(error, WrongBytesError) for error in errors):
-        return IntegrityError(facts, hint="Name a mirror that has the right files: --mirror URL or --mirror FOLDER.")
-    hints = {error.hint for error in errors if error.hint not in (AGAIN, CHECK_NETWORK)}
-    # Where all sources have the same cause (a certificate, a login page, a wrong address), the hint is about it.
-    advice = hints.pop() if len(hints) == 1 else CHECK_NETWORK
-    if all(stats.is_local for stats in sources):
-        advice = "Only this machine was looked at: leave out --offline (and FMNIST_OFFLINE)."
-    return SourceError(facts, hint=f"{advice} What arrived is kept. Another source: --mirror URL or --mirror FOLDER.")
 
 
 def _burden(stats: SourceStats) -> tuple[bool, int, int, float]:

@@ -13,7 +13,9 @@ from fmnist_fetch.storage.part_file import PartFile
 class FileDownload:
     """A file in transfer: its part file, and the indices of the pieces in it that are good.
 
-    The part file looks after its own threads. `good` is changed by the queue only, under the lock of the transfer.
+    The part file looks after its own threads. The scheduler and its queue change the rest, under the lock of the
+    transfer. A file without piece digests is right or wrong as a whole; its pieces are good when they are stored.
+    `only_source` is the one source to ask where the whole was wrong and came from several.
 
     Args:
         part: The part file, whose `file` is the file of the manifest.
@@ -30,11 +32,17 @@ class FileDownload:
         self.piece_length = self.pieces[0].span.length
         self.good = set(good)
         self.partials = partials or {}
+        self.only_source: Source | None = None
 
     @property
     def complete(self) -> bool:
         """Whether every piece is good."""
         return len(self.good) == len(self.pieces)
+
+    @property
+    def has_piece_digests(self) -> bool:
+        """Whether each piece can be verified by itself."""
+        return all(piece.sha256 for piece in self.pieces)
 
     @property
     def bytes_good(self) -> int:
@@ -125,6 +133,12 @@ class SegmentQueue:
         for span in missing(file.pieces, file.good, file.size):
             self.waiting.extend(_segments(file, span))
             self.bytes_missing += span.length
+
+    def restart(self, file: FileDownload) -> None:
+        """Let all of FILE, which is complete and wrong as a whole, wait again."""
+        file.good.clear()
+        file.partials = {}
+        self.add_file(file)
 
     @property
     def complete(self) -> bool:

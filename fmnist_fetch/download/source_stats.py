@@ -1,15 +1,15 @@
-"""What is known of one source, and of one attempt to receive a segment from it. Pure: the time is passed in.
+"""What is known of one source, and of one attempt to receive a segment from it; why a run failed.
 
-Times are seconds on the clock of the transfer, rates are bytes per second.
+Pure: the time is passed in. Times are seconds on the clock of the transfer, rates are bytes per second.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 from fmnist_fetch.download.backoff import full_jitter
-from fmnist_fetch.download.segments import FileDownload, Segment
-from fmnist_fetch.errors import SourceError
+from fmnist_fetch.download.segments import FileDownload, Segment, SegmentQueue
+from fmnist_fetch.errors import AGAIN, CHECK_NETWORK, FetchError, IntegrityError, SourceError, WrongBytesError
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Source, Tier
 
 SUFFICIENT_BYTES = 16 * 1024
@@ -19,6 +19,7 @@ RETRY_MARGIN_S = 6.0
 """What Retry-After leaves of patience, so that the source can still answer in it."""
 MAX_SAME_WRONG = 5
 """How often a mirror may send the same wrong bytes for a piece until it is no longer asked for it."""
+MAX_WRONG_FILES = 3
 CAPACITY_STEP = 1 / 16
 MAX_STAGE_TIMEOUT_S = 120.0
 SLOW_MARGIN = 1.5
@@ -26,6 +27,7 @@ SLOW_MARGIN = 1.5
 STEAL_AFTER_S = 1.0
 FLOW_BYTES = 512 * 1024
 RATE_AFTER_S = 0.05
+_NAMED_FILES = 3
 
 
 class SourceStats:
@@ -45,6 +47,8 @@ class SourceStats:
         longest_wait_s: The longest time after which bytes did come.
         refused_files: The files that it will never serve.
         wrong_digests: For each piece that it sent wrong, how often with which digest.
+        wrong_files: How often it sent a whole file wrong, for files without piece digests.
+        asked_alone: How often it was the only source that was asked for such a file.
     """
 
     def __init__(self, source: Source) -> None:
@@ -60,6 +64,8 @@ class SourceStats:
         self.longest_wait_s = 0.0
         self.refused_files: set[FileDownload] = set()
         self.wrong_digests: dict[tuple[FileDownload, int], Counter[str]] = {}
+        self.wrong_files: Counter[FileDownload] = Counter()
+        self.asked_alone: Counter[FileDownload] = Counter()
 
     @property
     def name(self) -> str:
@@ -79,7 +85,7 @@ class SourceStats:
 
     def can_serve(self, file: FileDownload, piece: int) -> bool:
         """Return whether it may serve this piece, now or later."""
-        if file in self.refused_files:
+        if file in self.refused_files or file.only_source not in (None, self.source):
             return False
         digests = self.wrong_digests.get((file, piece))
         return digests is None or max(digests.values()) < (1 if self.is_local else MAX_SAME_WRONG)
@@ -109,6 +115,13 @@ class SourceStats:
     def note_timeout(self, timeout_s: float, patience_s: float) -> None:
         """Note that TIMEOUT_S seconds were too few; the next attempt gets twice as many, but not more than patience."""
         self.timeout_s = max(self.timeout_s, min(2 * timeout_s, MAX_STAGE_TIMEOUT_S, patience_s))
+
+    def note_wrong_file(self, file: FileDownload, error: SourceError) -> None:
+        """Note that it sent all of FILE, and that the whole is wrong."""
+        self.error = error
+        self.wrong_files[file] += 1
+        if self.wrong_files[file] >= MAX_WRONG_FILES:
+            self.refused_files.add(file)
 
     def note_success(self) -> None:
         """Note that an attempt succeeded; it may serve more connections than it did."""
@@ -249,3 +262,22 @@ class Attempt:
     def seconds_left(self, now: float) -> float:
         """Return how long the rest of its segment takes at this rate; 0 while it is young."""
         return 0.0 if self.is_young(now) else self.segment.span.length / max(self.rate_bps(now), 1e-3)
+
+
+def final_error(queue: SegmentQueue, sources: Sequence[SourceStats]) -> FetchError:
+    """Return the error of a run that ends without its files: the facts, and a line for each source."""
+    lines = "".join(f"\n  {stats.error.message if stats.error else f'{stats.name}: not asked'}" for stats in sources)
+    lacking = [file.name for file in queue.files if not file.complete]
+    more = f" and {len(lacking) - _NAMED_FILES} more" if len(lacking) > _NAMED_FILES else ""
+    names = ", ".join(lacking[:_NAMED_FILES]) + more
+    facts = f"could not download {queue.bytes_missing:,} bytes of {names} from any source"
+    facts += f":{lines}" if lines else "; there is none to ask"
+    errors = [stats.error for stats in sources if stats.error]
+    if any(isinstance(error, WrongBytesError) for error in errors):
+        return IntegrityError(facts, hint="Name a mirror that has the right files: --mirror URL or --mirror FOLDER.")
+    hints = {error.hint for error in errors if error.hint not in (AGAIN, CHECK_NETWORK)}
+    # Where all sources have the same cause (a certificate, a login page, a wrong address), the hint is about it.
+    advice = hints.pop() if len(hints) == 1 else CHECK_NETWORK
+    if all(stats.is_local for stats in sources):
+        advice = "Only this machine was looked at: leave out --offline (and FMNIST_OFFLINE)."
+    return SourceError(facts, hint=f"{advice} What arrived is kept. Another source: --mirror URL or --mirror FOLDER.")

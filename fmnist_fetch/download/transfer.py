@@ -15,15 +15,17 @@ from fmnist_fetch.download.scheduler import Scheduler
 from fmnist_fetch.download.segments import FileDownload, Givers, SegmentQueue, WholePiece
 from fmnist_fetch.download.source_stats import Attempt
 from fmnist_fetch.errors import SourceError, WrongBytesError
-from fmnist_fetch.events import Attempted, BytesInFlight, Listener, NoSourceReady, Verified
+from fmnist_fetch.events import Attempted, BytesInFlight, Listener, Message, NoSourceReady, Verified
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import FetchOptions, Source
 from fmnist_fetch.sources.diagnosis import wrong_bytes
+from fmnist_fetch.storage.recorded_file import WrongFileError
 
 SAVE_PARTIAL_AFTER_S = 0.01
 SAVE_PARTIAL_BYTES = 8 * 1024
 REPORT_EVERY_S = 0.2
 MAX_PAUSE_S = 2.0
+NAMES_SEPARATOR = ", "
 
 
 class RunningClock:
@@ -81,6 +83,7 @@ class Transfer:
         self._has_news = self._closed = self._finished = False
         self._failure: BaseException | None = None
         self._awaited: dict[tuple[FileDownload, int], threading.Event] = {}
+        self._unsettled = {file for file in files if not file.has_piece_digests}
         self._lost: set[Attempt] = set()
         self._pending = 0
         self._reported_at = self._looked_at = self._clock()
@@ -89,9 +92,9 @@ class Transfer:
 
     @property
     def over(self) -> bool:
-        """Whether workers have nothing to do any more."""
+        """Whether workers have nothing to do any more, whatever the whole files turn out to be."""
         with self._lock:
-            return self._closed or self._queue.complete
+            return self._closed or (self._queue.complete and not self._unsettled)
 
     def next_attempt(self, worker: int, wait_s: float) -> Attempt | None:
         """Wait WAIT_S seconds at most for something for WORKER to do; return None where there is nothing."""
@@ -242,6 +245,22 @@ class Transfer:
             if index not in file.good:
                 raise SourceError("the transfer is over")
 
+    def settle(self, file: FileDownload) -> None:
+        """Note that FILE has its final name."""
+        with self._lock:
+            self._unsettled.discard(file)
+            self._changed.notify_all()
+
+    def reject(self, file: FileDownload, error: WrongFileError) -> None:
+        """Request FILE again, which is complete and, as a whole, wrong; other sources come first."""
+        with self._lock:
+            givers = {name for names in error.givers for name in names.split(NAMES_SEPARATOR)}
+            reason = WrongBytesError(error.message, hint=error.hint)
+            self.scheduler.note_wrong_file(file, givers, reason, self._clock())
+            self.listener(Message(f"{error.message}; it is downloaded again"))
+            self.listener(Verified(file.name, -file.size))
+            self._changed.notify_all()
+
     def check_open(self) -> None:
         """Raise SourceError where the part files are closed."""
         with self._lock:
@@ -358,4 +377,4 @@ class Transfer:
 
 def _names(givers: Givers) -> str:
     """Return the names of the sources that sent a piece; an earlier run has none."""
-    return ", ".join(sorted(giver.name for giver in givers if giver is not None))
+    return NAMES_SEPARATOR.join(sorted(giver.name for giver in givers if giver is not None))

@@ -49,6 +49,7 @@ any_source = sources(any_mood, any_mood)
 # A source that is right in the end, at a pace that is no crawl, whatever it did before.
 right_mood = st.builds(Mood, rate=st.sampled_from([20_000.0, 1e6]), latency=st.sampled_from([0.0, 0.3, 8.0, 25.0]))
 right_source = sources(right_mood, moods(PASSING))
+honest_source = sources(right_mood, moods(["serve", "error", "silence", "stuck"]))
 some_sizes = st.lists(st.integers(1, 8 * PIECE), min_size=1, max_size=3)
 EAGER = Mood("error", latency=3.0, retry_after=0.0)
 FALSE = Mood("noise")
@@ -64,12 +65,13 @@ def run(
     seed: int = 0,
     good: list[set[int]] | None = None,
     partials: list[dict[int, bytes]] | None = None,
+    unverified: bool = False,
 ) -> tuple[World, FetchError | None]:
     """Run it to its end, every law being held at every step."""
     for source in found:
         source.asked = 0
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), sizes, found, jobs, patience, seed, good, partials)
+        world = World(Path(folder), sizes, found, jobs, patience, seed, good, partials, unverified=unverified)
         error = world.run()
         world.assert_right()
     return world, error
@@ -142,6 +144,41 @@ def test_cuts_cost_no_byte_twice(sizes: list[int], jobs: int, cut: int, seed: in
     assert error is None
     received = sum(event.received for event in world.events if isinstance(event, Attempted))
     assert received == sum(sizes)
+
+
+@calm
+@given(some_sizes, honest_source, st.lists(any_source, max_size=3), st.integers(1, 8), st.integers(0, 2**32))
+def test_a_file_without_piece_digests_completes_if_a_source_is_right(
+    sizes: list[int], right: SimSource, others: list[SimSource], jobs: int, seed: int
+) -> None:
+    named = [*others, right]
+    for number, source in enumerate(named):
+        source.name = f"source {number}"
+    world, error = run(sizes, named, jobs=jobs, patience=FOREVER, seed=seed, unverified=True)
+    assert error is None
+    assert len(world.settled) == len(sizes)
+
+
+def test_a_source_that_sent_all_of_a_wrong_file_is_not_asked_for_it_again() -> None:
+    wrong, right = SimSource("wrong", [Mood("same noise")]), SimSource("right", [Mood()], Tier.MIRROR)
+    world, error = run([4 * PIECE], [wrong, right], unverified=True)
+    assert error is None
+    received = {source: sum(e.received for e in attempts(world) if e.source == source) for source in ("wrong", "right")}
+    assert received == {"wrong": 4 * PIECE, "right": 4 * PIECE}
+
+
+def test_a_file_that_came_wrong_once_from_its_only_source_is_requested_again() -> None:
+    world, error = run([4 * PIECE], [SimSource("once", [Mood("noise"), Mood()])], jobs=1, unverified=True)
+    assert error is None
+    assert sum(event.received for event in attempts(world)) == 2 * 4 * PIECE
+
+
+def test_a_file_that_is_wrong_everywhere_ends_a_run() -> None:
+    found = [SimSource(name, [Mood("same noise")]) for name in ("one", "two")]
+    world, error = run([40 * PIECE], found, patience=FOREVER, unverified=True)
+    assert error is not None
+    assert error.exit_code == 3
+    assert sum(event.received for event in attempts(world)) <= (1 + 2 * 3) * 40 * PIECE
 
 
 def attempts(world: World) -> list[Attempted]:
