@@ -6,8 +6,11 @@
     >>> train.images.shape, train.labels[:6]
     ((60000, 28, 28), array([9, 0, 0, 3, 0, 2]))
 
-    fetch         bring a dataset, as a Report; run again, it verifies and repairs
+    fetch         download a dataset, and return a Report; run again, it verifies and repairs
+    verify        hash all of it, and return a DatasetStatus
     load          one split of it as arrays, a Split
+    events        what `progress` is called with: DownloadStarted, Verified, BytesInFlight, Attempted, NoSourceReady,
+                  Unpacked, Message, Note and DownloadEnded
     FetchError    whatever goes wrong, with `message`, `hint` and `exit_code`; its kinds are UsageError (2),
                   IntegrityError (3), SourceError (4), DiskError (5), FormatError and ManifestError (6)
 
@@ -21,7 +24,7 @@ TYPE_CHECKING = False  # typing's own is the same to type checkers, and takes as
 if TYPE_CHECKING:
     from typing import Any
 
-    from fmnist_fetch.api import fetch
+    from fmnist_fetch.api import fetch, verify
     from fmnist_fetch.errors import (
         DiskError,
         FetchError,
@@ -31,12 +34,26 @@ if TYPE_CHECKING:
         SourceError,
         UsageError,
     )
+    from fmnist_fetch.events import (
+        Attempted,
+        BytesInFlight,
+        DownloadEnded,
+        DownloadStarted,
+        Message,
+        NoSourceReady,
+        Note,
+        Unpacked,
+        Verified,
+    )
     from fmnist_fetch.pipeline.report import Report
+    from fmnist_fetch.pipeline.status import DatasetStatus
     from fmnist_fetch.tensors.arrays import load
     from fmnist_fetch.tensors.split import Split
 
 _HOMES = {
     "fetch": "api",
+    "verify": "api",
+    "DatasetStatus": "pipeline.status",
     "load": "tensors.arrays",
     "Split": "tensors.split",
     "Report": "pipeline.report",
@@ -52,21 +69,46 @@ _HOMES = {
         ),
         "errors",
     ),
+    **dict.fromkeys(
+        (
+            "Attempted",
+            "BytesInFlight",
+            "DownloadEnded",
+            "DownloadStarted",
+            "Message",
+            "NoSourceReady",
+            "Note",
+            "Unpacked",
+            "Verified",
+        ),
+        "events",
+    ),
 }
 
 __all__ = [
+    "Attempted",
+    "BytesInFlight",
+    "DatasetStatus",
     "DiskError",
+    "DownloadEnded",
+    "DownloadStarted",
     "FetchError",
     "FormatError",
     "IntegrityError",
     "ManifestError",
+    "Message",
+    "NoSourceReady",
+    "Note",
     "Report",
     "SourceError",
     "Split",
+    "Unpacked",
     "UsageError",
+    "Verified",
     "__version__",
     "fetch",
     "load",
+    "verify",
 ]
 
 

@@ -1,44 +1,122 @@
-"""The Python door: `fetch`, the same as on the command line."""
+"""The functions for Python programs: `fetch` and `verify`, with what the command line can do."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-from fmnist_fetch.console.notebook import Cell, in_notebook
-from fmnist_fetch.console.progress import listener, never_raising
-from fmnist_fetch.events import Listener
-from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.commands.arguments import offline_by_environment
+from fmnist_fetch.commands.fetch import DEFAULTS, MAX_JOBS
+from fmnist_fetch.console.progress import Log, listener
+from fmnist_fetch.errors import FetchError, UsageError, disk, from_exception
+from fmnist_fetch.events import Dispatcher, Listener
+from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
+from fmnist_fetch.pipeline.status import DatasetStatus, inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 
+StrPath = str | os.PathLike[str]
+
 
 def fetch(
-    dataset: str = "fashion-mnist",
-    root: str | os.PathLike[str] | None = None,
+    dataset: StrPath = DATASET,
+    root: StrPath | None = None,
     *,
-    mirrors: Sequence[str] = (),
-    offline: bool = False,
+    mirrors: StrPath | Sequence[StrPath] = (),
+    only_mirrors: bool = False,
+    offline: bool | None = None,
+    jobs: int = DEFAULTS.jobs,
+    patience: float = DEFAULTS.patience,
+    limit_rate: float | None = None,
+    also: str | Sequence[str] = (),
+    log: StrPath | None = None,
     progress: Listener | None = None,
-    also: Sequence[str] = (),
 ) -> Report:
-    """Bring DATASET to ROOT, unpacked and with its tensor file; run again, it verifies and repairs.
+    """Download a dataset, verify and unpack it, and write its tensor file; run again, verify and repair it.
 
-    DATASET is a name from the catalogue or the path of a manifest. ROOT is FMNIST_ROOT or ./data if it is None.
-    MIRRORS, URLs or folders, are asked first. OFFLINE opens no socket. PROGRESS is called with each event; None shows
-    it on stderr, in a notebook as a bar. ALSO names tools ("keras") whose own caches get the files as published too.
-    Raises FetchError and its kinds; everything verified is kept then.
+    Args:
+        dataset: A name from the catalogue, or the path of a manifest.
+        root: The folder for the data; None for FMNIST_ROOT or ./data.
+        mirrors: URLs or folders to ask first; one or several.
+        only_mirrors: Whether to ask no other source.
+        offline: Whether to open no socket; None for what FMNIST_OFFLINE says.
+        jobs: The number of connections at once, from 1 to 64.
+        patience: The seconds to continue without progress; math.inf for no end.
+        limit_rate: The most bytes per second to receive, over all connections; None for no limit.
+        also: Tools ("keras") whose own caches get the files as published too; one or several.
+        log: A file to append every attempt to, as a JSON line.
+        progress: A function that is called with each event; None to display the progress on stderr or in the notebook.
+
+    Returns:
+        What the run did.
+
+    Raises:
+        FetchError: Or one of its kinds; everything verified is kept.
 
     >>> import fmnist_fetch
-    >>> report = fmnist_fetch.fetch(mirrors=["http://lab-server:8000/"])
+    >>> report = fmnist_fetch.fetch(mirrors="http://lab-server:8000/")
     >>> report.received, report.tensors.name  # nothing was missing
     ({}, 'fashion-mnist.safetensors')
     """
-    manifest = find(dataset)
-    if progress is None:
-        show = never_raising(Cell()) if in_notebook() else listener("auto", sys.stderr)
-    else:
-        show = never_raising(progress)
-    options = FetchOptions(tuple(mirrors), offline=offline)
-    return prepare(manifest, Layout(root, manifest), options, listener=show, also=also)
+    if isinstance(jobs, bool) or jobs not in range(1, MAX_JOBS + 1):
+        raise UsageError(f"jobs is {jobs!r}, not a number from 1 to {MAX_JOBS}", hint="Leave it out for the default.")
+    if not patience >= 0:
+        raise UsageError(f"patience is {patience!r}, not a number of seconds", hint="Leave it out for the default.")
+    if limit_rate is not None and not limit_rate >= 1:
+        raise UsageError(f"limit_rate is {limit_rate!r}, not bytes per second", hint="Leave it out for no limit.")
+    with _errors():
+        layout = Layout(root, find(dataset))
+        notify = listener("auto", sys.stderr) if progress is None else Dispatcher(progress)
+        if log is not None:
+            with disk(log):
+                notify = Dispatcher(notify, Log(Path(log)))
+        options = FetchOptions(
+            mirrors=_several(mirrors),
+            only_mirrors=only_mirrors,
+            offline=offline_by_environment() if offline is None else offline,
+            jobs=jobs,
+            patience=patience,
+            limit_rate=limit_rate,
+        )
+        return prepare(layout, options, listener=notify, also=_several(also))
+
+
+def verify(dataset: StrPath = DATASET, root: StrPath | None = None) -> DatasetStatus:
+    """Hash all files of a dataset. Repair nothing and open no socket.
+
+    Args:
+        dataset: A name from the catalogue, or the path of a manifest.
+        root: The folder of the data; None for FMNIST_ROOT or ./data.
+
+    Returns:
+        The condition of each file, as published and unpacked, and of the tensor file.
+
+    Raises:
+        FetchError: Or one of its kinds, where the dataset or the manifest is not known.
+
+    >>> import fmnist_fetch
+    >>> status = fmnist_fetch.verify()
+    >>> status.complete, str(status.tensors), [str(file.payload) for file in status.files]
+    (True, 'good', ['good', 'good', 'good', 'good'])
+    """
+    with _errors():
+        return inspect(Layout(root, find(dataset)))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Convert what the block raises to a FetchError; the exception stays its cause."""
+    try:
+        yield
+    except FetchError:
+        raise
+    except Exception as exc:
+        raise from_exception(exc) from exc
+
+
+def _several(value: StrPath | Sequence[StrPath]) -> tuple[str, ...]:
+    """Return one or several as several: a string is a sequence of characters, which nobody means."""
+    return (os.fspath(value),) if isinstance(value, str | os.PathLike) else tuple(os.fspath(each) for each in value)

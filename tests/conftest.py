@@ -76,6 +76,6 @@ def sample() -> Sample:
 def real_root() -> Path:
     """The root of the real, complete Fashion-MNIST."""
     manifest = find("fashion-mnist")
-    if not inspect(manifest, Layout(REAL_ROOT, manifest)).complete:
+    if not inspect(Layout(REAL_ROOT, manifest)).complete:
         pytest.skip("run make data first")
     return REAL_ROOT

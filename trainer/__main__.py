@@ -13,14 +13,14 @@ from typing import NoReturn
 
 from fmnist_fetch.console.output import print_error
 from fmnist_fetch.errors import FetchError, UsageError
-from trainer.invocation import is_launched, trainer_command
+from trainer.invocation import install_command, is_launched, trainer_command
 
 VERBS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}  # the module, and the function in it
 INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with its complaints as the two lines of all other errors."""
+    """argparse, with its errors in the two lines of all other errors."""
 
     def error(self, message: str) -> NoReturn:
         """Raise a UsageError."""
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb(options.verb)(options)
     except FetchError as error:
         # Of several processes only the first reports: the errors of the others follow from its own.
-        if not is_launched() or os.environ["RANK"] == "0":
+        if not is_launched() or os.environ["RANK"] == "0" or getattr(error, "every_process", False):
             print_error(error.message, error.hint)
         return error.exit_code
     except KeyboardInterrupt:
@@ -56,14 +56,16 @@ def verb(name: str) -> Callable[[argparse.Namespace], None]:
 
 
 def import_torch() -> None:
-    """Import torch without counting its garbage. Raises a FetchError if it isn't installed.
+    """Import torch without counting its garbage. Raises a FetchError if it is not installed.
 
     The import makes some 100,000 objects that live to the end of the process. The collector would walk through them
-    again and again while they come: a third of the time that the import takes.
+    again and again meanwhile: a third of the time that the import takes.
     """
-    # GNU OpenMP's threads spin while they wait. Spinning for long makes a training ten times slower where another
-    # program wants the cores too, and not spinning at all twice as slow where none does. It is read when torch loads.
+    # GNU OpenMP's threads spin while they wait. Long spinning makes a training ten times slower where another program
+    # needs the cores too, no spinning makes it twice as slow where none does. torch reads this when it is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if is_launched():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # a stack trace in C++ for each process that is missing
     gc.disable()
     try:
         importlib.import_module("torch")
@@ -71,22 +73,21 @@ def import_torch() -> None:
     except ModuleNotFoundError as error:
         raise FetchError(
             f"{error.name} is not installed, which the trainer needs",
-            hint="Run: make train (or python -m pip install torch safetensors"
-            " --extra-index-url https://download.pytorch.org/whl/cpu)",
+            hint=f"Run: {install_command()}",
         ) from error
     gc.freeze()
     gc.enable()
 
 
 def parser() -> Parser:
-    """Describe the verbs and their options; a setting without a value is the book's, or the checkpoint's."""
+    """Describe the verbs and their options; an option that is not given has the value of the book or the checkpoint."""
     top = Parser(
         prog="python -m trainer",
         description="Softmax regression on Fashion-MNIST, from scratch. Without a verb it trains.",
         epilog="The options of training: python -m trainer train --help",
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="{train,evaluate,predict}")
-    train = verbs.add_parser("train", help="train, and leave a run folder (the default)")
+    train = verbs.add_parser("train", help="train, and write a run folder (the default)")
     train.add_argument("--dataset", metavar="NAME", help="a name or a manifest (fashion-mnist)")
     for flag, kind, text in (
         ("--epochs", positive, "how often to go through the training images (10)"),
@@ -145,7 +146,7 @@ def script() -> NoReturn:
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # All files are written, closed and on the disk by now. To take torch's modules apart would cost 0.1 s more.
+    # All files are written, closed and on the disk by now. To tear down torch's modules would take 0.1 s more.
     os._exit(code)
 
 

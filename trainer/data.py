@@ -35,9 +35,9 @@ class Examples:
         images, labels = split.images, split.labels
         grey = images.ndim == 3 and images.dtype == "uint8"
         if not grey or not labels.shape == images.shape[:1] > (0,) or labels.dtype != "int64":
-            told = f"images {images.shape} {images.dtype}, labels {labels.shape} {labels.dtype}"
+            found = f"images {images.shape} {images.dtype}, labels {labels.shape} {labels.dtype}"
             raise FormatError(
-                f"{split.dataset} {split.name} holds {told}",
+                f"{split.dataset} {split.name} holds {found}",
                 hint="The trainer needs grey images (N, height, width) of uint8 with one whole number as label each.",
             )
         if not 0 <= labels.min() <= labels.max() < len(split.classes):

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store  # missing in some builds of torch
 
 CPU = torch.device("cpu")
-RENDEZVOUS_TIMEOUT_S = 40
+RENDEZVOUS_TIMEOUT_S = 30
+
+
+class MissingProcessError(FetchError):
+    """Another process of the group did not come. Each process reports it: rank 0 may be the one that is missing."""
+
+    every_process = True
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ def init_process_group(device: str = "auto") -> ProcessGroup:
 
     Raises:
         UsageError: this machine or this build of torch does not have the device, or the variables make no sense.
-        FetchError: another process did not come within RENDEZVOUS_TIMEOUT_S.
+        MissingProcessError: another process did not come within RENDEZVOUS_TIMEOUT_S.
     """
     if not is_launched():
         return ProcessGroup(device=_device(device, 1))
@@ -144,7 +150,7 @@ def _meet(rank: int, world_size: int) -> "Store":
     if outcome and not isinstance(outcome[0], Exception):
         return outcome[0]
     place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-    raise FetchError(
+    raise MissingProcessError(
         f"not all of the {world_size} processes came to {place} within {RENDEZVOUS_TIMEOUT_S} s",
         hint="Start all of them with torchrun, or unset RANK and WORLD_SIZE to train in one process.",
     )

@@ -3,13 +3,14 @@
 Imports torch, so __main__.py imports this module late, after it has read the command line.
 """
 
+import re
 from argparse import Namespace
 from dataclasses import asdict, fields
 from typing import Any
 
 import torch
 
-from fmnist_fetch.console.output import give
+from fmnist_fetch.console.output import write_line
 from fmnist_fetch.errors import FetchError, FormatError, UsageError
 from fmnist_fetch.tensors.arrays import load
 from fmnist_fetch.tensors.split import Split
@@ -42,14 +43,15 @@ class LostProcessError(FetchError):
         done = len(run.history) if run else 0
         again = train_command(asdict(run.settings), run.folder, options.root, more=switches(options)) if run else "it"
         super().__init__(
-            f"another process of this training ended or does not answer, after epoch {done}: {first_line(error)}",
+            f"another process of this training ended or does not answer, after epoch {done}: {first_sentence(error)}",
             hint=f"Look at its messages, then run the same torchrun command again, or in one process: {again}",
         )
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of a message that may have many."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def first_sentence(error: Exception) -> str:
+    """Return what a message of torch.distributed says first, without the place in its source."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\[/\S+\] ", "", line).partition(". ")[0]
 
 
 def fit(options: Namespace) -> None:
@@ -111,7 +113,7 @@ def resume(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Mo
     """
     found = open_checkpoint(new.folder)
     if found is None:
-        give(f"there is no checkpoint in {new.folder} yet: beginning with epoch 1\n")
+        write_line(f"there is no checkpoint in {new.folder} yet: beginning with epoch 1")
         return new, None
     return accept(*found, given, options)
 
@@ -143,7 +145,7 @@ def accept(run: Run, model: Model, wanted: dict[str, Any], options: Namespace) -
     epochs = wanted.get("epochs", begun_with)
     run.settings = Settings(**{**asdict(run.settings), "epochs": epochs})
     changed = f" (it was started for {begun_with})" if epochs != begun_with else ""
-    give(f"continuing the run in {run.folder} after epoch {len(run.history)} of {epochs}{changed}\n")
+    write_line(f"continuing the run in {run.folder} after epoch {len(run.history)} of {epochs}{changed}")
     return run, model
 
 
@@ -165,7 +167,7 @@ def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGr
     model = saved or Model.fresh(run.settings.seed, len(run.classes), splits[0].images[0].size)
     if group.is_first:
         if saved is None and (aside := set_aside(run.folder)):
-            give(f"the earlier run in {run.folder} is kept in {aside}\n")
+            write_line(f"the earlier run in {run.folder} is kept in {aside}")
         run.begin(model)
     model = Model(model.weight.to(group.device), model.bias.to(group.device))
     group.broadcast(model.weight, model.bias)
@@ -175,13 +177,13 @@ def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGr
 def run_epochs(
     run: Run, model: Model, examples: Examples, test: Examples, pictures: Pictures | None, group: ProcessGroup
 ) -> None:
-    """Train all epochs; after each one print it, save it and draw it. Rank 0 does so for all."""
+    """Train all epochs; after each one save it, print it and draw it. Rank 0 does so for all."""
     history = list(run.history)
     for epoch in train(model, examples, test, run.settings, after=len(history), group=group):
         history.append(epoch)
         if pictures is not None:
-            give(f"{format_epoch(epoch)}\n")
             run.record(model, history)
+            write_line(format_epoch(epoch))
             pictures.add(epoch)
     if pictures is not None:
         run.finish(model, device=str(group.device), processes=group.world_size)
@@ -213,7 +215,7 @@ def interrupted(run: Run | None, options: Namespace) -> InterruptedRunError:
 
 def report(run: Run, dataset: str) -> None:
     """Print where the run is. Raises a FetchError if it misses the bounds that the book has for Fashion-MNIST."""
-    give(f"the run is in {run.folder}\n")
+    write_line(f"the run is in {run.folder}")
     misses = missed_bounds(run.history) if dataset == Settings.dataset else None
     if misses:
         raise FetchError(

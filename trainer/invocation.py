@@ -54,6 +54,16 @@ def train_command(
     return _join([*_program(), *_flags({"dataset": named, "out": out, "root": data, **chosen}), *more])
 
 
+def install_command() -> str:
+    """Return the command that installs what the trainer needs."""
+    if _in_clone():
+        return "make train"
+    packages = ["torch", "safetensors", "numpy", "matplotlib"]
+    # Elsewhere than on Linux the usual builds of torch have no CUDA either.
+    index = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"] if sys.platform == "linux" else []
+    return _join([sys.executable, "-m", "pip", "install", *packages, *index])
+
+
 def is_launched() -> bool:
     """Return whether torchrun started this process, as one of several."""
     return all(os.environ.get(name) for name in LAUNCHER_VARIABLES)

@@ -116,7 +116,8 @@ class Pictures:
             draw()
         except Exception as error:
             self._enabled = False
-            note = f"{name} could not be drawn ({type(error).__name__}: {error}); the training is not affected"
+            reason = f"{type(error).__name__}: {getattr(error, 'message', error)}"
+            note = f"{name} could not be drawn ({reason}); the training is not affected"
             again = train_command({}, self._run.folder, self._options.root, more=["--resume"])
             hint = f"Draw the pictures when that is fixed: {again}"
             if isinstance(error, ModuleNotFoundError):

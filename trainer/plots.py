@@ -103,7 +103,7 @@ class Curves:
 
     def linger(self) -> None:
         """Leave a window open until it is closed, if somebody is at the terminal."""
-        if self._display.window and sys.stdin.isatty():
+        if self._display.window and sys.stdin and sys.stdin.isatty():
             print("close the window to end", flush=True)
             with suppress(KeyboardInterrupt):
                 importlib.import_module("matplotlib.pyplot").show(block=True)

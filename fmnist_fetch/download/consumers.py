@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from fmnist_fetch.download.segments import FileDownload
 from fmnist_fetch.download.transfer import Transfer
 from fmnist_fetch.errors import FormatError, IntegrityError, disk
-from fmnist_fetch.storage.atomic import Stamp
+from fmnist_fetch.storage.files import Stamp
 from fmnist_fetch.storage.recorded_file import WrongFileError
 
 CONSUMERS = 4

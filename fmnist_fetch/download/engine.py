@@ -1,8 +1,11 @@
 """The entrance: complete files in a folder from what is there and, for the rest, from sources."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
@@ -10,7 +13,8 @@ from fmnist_fetch.errors import PartFileReplacedError
 from fmnist_fetch.events import DownloadStarted, Listener, Message
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.storage.part_file import lying
+from fmnist_fetch.storage.files import NO_PIECES, GoodPieces
+from fmnist_fetch.storage.part_file import find_partials
 from fmnist_fetch.storage.recorded_file import part_file
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ def download(
     options: FetchOptions,
     listener: Listener,
     consume: "Callable[[IncomingFile], None]" = lambda _incoming: None,
+    known: Mapping[str, GoodPieces] = MappingProxyType({}),
 ) -> None:
     """Complete files in a folder; what is there already and verifies is kept.
 
@@ -48,6 +53,7 @@ def download(
         options: `jobs` and `patience` count here.
         listener: Receives the events, from any thread.
         consume: Gets each file while it arrives, in a thread of its own.
+        known: The good pieces of damaged files in the folder, by name, where they have been hashed already.
 
     Raises:
         FetchError: As `workers.complete` does.
@@ -57,24 +63,26 @@ def download(
     # Imported where it is needed: most runs find everything in its place.
     from fmnist_fetch.download.workers import complete
 
-    downloads = _open(files, folder, listener)
+    downloads = _open(files, folder, known, listener)
     sizes = tuple((file.name, file.size, file.bytes_good) for file in downloads)
     total = sum(len(file.pieces) for file in downloads)
     listener(DownloadStarted(sizes, total, sum(len(file.good) for file in downloads)))
     complete(downloads, sources, options, listener, consume)
 
 
-def _open(files: Sequence[DataFile], folder: Path, listener: Listener) -> "list[FileDownload]":
+def _open(
+    files: Sequence[DataFile], folder: Path, known: Mapping[str, GoodPieces], listener: Listener
+) -> "list[FileDownload]":
     """Return FILES with what is in FOLDER already: good pieces, and the beginnings of others."""
     from fmnist_fetch.download.segments import FileDownload
 
     parts = [part_file(folder / file.name, file) for file in files]
     for part in parts:
-        if part.path.exists():
+        if os.path.exists(part.path):  # noqa: PTH110 - a folder that is closed to us has none
             listener(Message(f"{part.path} is damaged; its good pieces are kept"))
-    good = run_parallel([part.scan for part in parts])
-    partials = lying(folder)
+    good = run_parallel([partial(part.scan, known.get(part.file.name, NO_PIECES)) for part in parts])
+    partials = find_partials(folder)
     return [
-        FileDownload(part, pieces, part.held(partials.get(part.path.name, ())))
+        FileDownload(part, pieces, part.load_partials(partials.get(part.path.name, ())))
         for part, pieces in zip(parts, good, strict=True)
     ]

@@ -226,7 +226,7 @@ class Transfer:
         with self._lock:
             self._finished = True
             for segment in self._queue.partials():
-                segment.file.part.hold(segment.index, segment.partial, segment.stored)
+                segment.file.part.save_partial(segment.index, segment.partial, segment.stored)
         for file in self.files:
             file.part.close()
 
@@ -305,7 +305,7 @@ class Transfer:
                     good.append(index)
                 else:
                     error = self._reject(attempt, index, piece, givers, oddity) or error
-                part.let_go(index)
+                part.discard_partial(index)
         finally:
             # All at once: who waits for them is woken once, and not in the middle of this.
             if good:
@@ -347,7 +347,7 @@ class Transfer:
                 return
             index, partial = segment.index, bytes(segment.partial)
             segment.stored = length
-        segment.file.part.hold(index, partial, stored)
+        segment.file.part.save_partial(index, partial, stored)
 
     def _report_partials(self) -> None:
         """Report, a few times a second, what is under way: the next good piece of a slow line may take long."""

@@ -24,7 +24,7 @@ from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, L
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
 from fmnist_fetch.storage.atomic import unfinished
-from fmnist_fetch.storage.part_file import verifies
+from fmnist_fetch.storage.files import verifies
 
 if TYPE_CHECKING:
     from fmnist_fetch.sources.base import Source
@@ -183,6 +183,7 @@ class Store:
             usable = [one for one in sources if one.name not in aside.get(now[0].name, set())]
             try:
                 download(now, self.folder, usable, FetchOptions(jobs=JOBS, patience=PATIENCE_S), self._tell)
+                self._verified.update(file.name for file in now)
             except WrongFileError as exc:
                 self._tell(Message(f"{exc.message}; asking other sources"))
                 wrong = aside.setdefault(exc.file.name, set())

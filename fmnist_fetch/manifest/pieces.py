@@ -3,6 +3,7 @@
 A span is half-open, ours; HTTP's inclusive ranges exist only in sources/.
 """
 
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ class Piece(NamedTuple):
 
     span: Span
     sha256: str
+
+    def matches(self, data: bytes | bytearray | memoryview) -> bool:
+        """Return whether DATA is this piece."""
+        return len(data) == self.span.length and hashlib.sha256(data).hexdigest() == self.sha256
 
 
 class Splice(NamedTuple):

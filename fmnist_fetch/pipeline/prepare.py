@@ -1,30 +1,32 @@
-"""One dataset from nothing to tensors: look at the disk, do what is missing, look no further."""
+"""One dataset from nothing to tensors: look at the disk, do what is missing, and nothing else."""
 
-import threading
+import os
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.download.engine import download, retry_when_replaced
-from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError
-from fmnist_fetch.events import Event, Listener, Message, Unpacked, silent
-from fmnist_fetch.manifest.model import DataFile, Manifest
+from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, disk
+from fmnist_fetch.events import Dispatcher, Listener, Message, Note, Unpacked, silent
+from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.report import Report
-from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, damaged_pieces, inspect
+from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import origins
+from fmnist_fetch.sources.discovery import find_sources
 from fmnist_fetch.sources.folder import Folder
-from fmnist_fetch.storage.atomic import Seal, sweep
+from fmnist_fetch.storage.atomic import sweep
+from fmnist_fetch.storage.durability import sync_folder, take_refusals
+from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.storage.lock import alone, traces
-from fmnist_fetch.storage.part_file import verifies
-from fmnist_fetch.tensors.decompress import unpack
+from fmnist_fetch.storage.part_file import remove_leftovers
+from fmnist_fetch.tensors.decompress import no_sink, read_file, unpack
 from fmnist_fetch.tensors.writer import Assembly
 
 if TYPE_CHECKING:
@@ -32,142 +34,170 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    manifest: Manifest,
     layout: Layout,
     options: FetchOptions | None = None,
     *,
     listener: Listener = silent,
     also: Sequence[str] = (),
 ) -> Report:
-    """Bring the dataset to the root, unpacked and with its tensor file; a complete one is verified and left alone.
+    """Download the dataset, unpack it and write its tensor file; verify a complete one and leave it alone.
 
-    The caches of the tools ALSO get the files as published too. Raises FetchError and its kinds; everything verified is
-    kept then.
+    Args:
+        layout: Where the dataset belongs.
+        options: What the user chose.
+        listener: Gets each event.
+        also: Tools whose caches get the files as published, too.
+
+    Returns:
+        What was done.
+
+    Raises:
+        FetchError: The dataset is not complete; everything that was verified is kept.
     """
     began = time.monotonic()
-    options = options or FetchOptions()
+    manifest = layout.manifest
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
-    tell = _one_at_a_time(report.note, listener)
-    sweep(layout.raw)
-    sweep(layout.processed)
-    before = traces(layout)
-    state = inspect(manifest, layout)
-    if not state.complete:
-        with alone(layout, tell):
-            if traces(layout) != before:
-                # Another process has been at work, and may have done it all.
-                state = inspect(manifest, layout)
-            if not state.complete:
-                found = origins(manifest, layout, options)
-                states = chain([state], iter(partial(inspect, manifest, layout), None))
-                retry_when_replaced(lambda: _bring(manifest, layout, next(states), found, options, tell))
-                _tidy(layout)
-    for tool, folder in report.also.items():
-        share(manifest, layout, tool, folder, options, tell)
+    notify = Dispatcher(report.note, listener)
+    try:
+        _complete(layout, options or FetchOptions(), notify)
+        for tool, folder in report.also.items():
+            share(layout, tool, folder, options or FetchOptions(), notify)
+    finally:
+        for sentence in take_refusals():
+            notify(Note(sentence))
     report.seconds = time.monotonic() - began
     return report
 
 
-def _one_at_a_time(*listeners: Listener) -> Listener:
-    """Tell LISTENERS of events that come from several threads."""
-    lock = threading.Lock()
+def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
+    sweep(layout.raw)
+    sweep(layout.processed)
+    before = traces(layout)
+    state = inspect(layout)
+    if not state.complete:
+        with alone(layout, notify):
+            if traces(layout) != before:
+                # Another process has been at work, and may have done it all.
+                state = inspect(layout)
+            if not state.complete:
+                run = _Run(layout, find_sources(layout, options), options, notify)
+                states = chain([state], iter(partial(inspect, layout), None))
+                retry_when_replaced(lambda: run.complete(next(states)))
+                _sync(layout)
+                _remove_unpacked_package(layout)
+    remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])
 
-    def tell(event: Event) -> None:
-        with lock:
-            for listen in listeners:
-                listen(event)
 
-    return tell
+class _Run:
+    """The completion of one dataset, whose SOURCES are known."""
 
+    def __init__(self, layout: Layout, sources: Sequence[Source], options: FetchOptions, notify: Listener) -> None:
+        self._layout = layout
+        self._sources = sources
+        self._options = options
+        self._notify = notify
+        self._digests: dict[str, str] = {}
+        """The SHA-256 of each payload that is in its place, by the name of its tensor."""
 
-def _bring(
-    manifest: Manifest,
-    layout: Layout,
-    state: DatasetStatus,
-    found: Sequence[Source],
-    options: FetchOptions,
-    tell: Listener,
-) -> None:
-    """Do what STATE lacks: payloads from copies, files from sources, payloads from files, the tensor file."""
-    seals = {
-        entry.file.tensor: Seal(entry.digest)
-        for entry in state.files
-        if entry.payload is Condition.GOOD and entry.digest
-    }
+    def complete(self, state: DatasetStatus) -> None:
+        """Do what STATE lacks: payloads from copies, files from sources, payloads from files, the tensor file."""
+        self._digests = {
+            entry.file.tensor: entry.digest for entry in state.files if entry.payload is Condition.GOOD and entry.digest
+        }
+        wanting = [entry for entry in state.files if entry.wants_source and not self._adopt(entry)]
+        if state.tensors is Condition.GOOD:
+            self._complete_payloads(wanting, None)
+            return
+        with Assembly(self._layout) as assembly:
+            self._complete_payloads(wanting, assembly)
+            assembly.complete(self._digests)
+        self._notify(Message(f"{self._layout.tensors} written"))
 
-    def adopted(entry: FileStatus) -> bool:
-        _check_consistent(manifest, layout, entry)
-        if entry.published is not Condition.ABSENT or not (seal := _adopt(entry.file, found, layout)):
+    def _complete_payloads(self, wanting: Sequence[FileStatus], assembly: Assembly | None) -> None:
+        """Download the files WANTING and unpack what has no digest yet, side by side; ASSEMBLY gets their values."""
+
+        def consume(incoming: "IncomingFile") -> None:
+            file = incoming.file
+            if file.packed:
+                if file.tensor not in self._digests:
+                    self._unpack(file, assembly, _reader(incoming, self._layout.published(file)))
+                return
+            if assembly and assembly.places(file):
+                with assembly.sink(file) as sink:
+                    for data in incoming.read():
+                        sink(data)
+            incoming.finish()
+            self._digests[file.tensor] = file.sha256
+
+        files, known = [entry.file for entry in wanting], {entry.file.name: entry.good for entry in wanting}
+        download(files, self._layout.raw, self._sources, self._options, self._notify, consume, known)
+        packed = [file for file in self._layout.manifest.files if file.tensor not in self._digests]
+        run_parallel([partial(self._unpack, file, assembly) for file in packed])
+
+    def _unpack(
+        self, file: DataFile, assembly: Assembly | None, read: Callable[[], Iterator[bytes]] | None = None
+    ) -> None:
+        open_sink = partial(assembly.sink, file) if assembly else no_sink
+        published, payload = self._layout.published(file), self._layout.payload(file)
+        self._digests[file.tensor] = unpack(published, payload, file.payload, read, open_sink)
+        self._notify(Unpacked(file.payload.name))
+
+    def _adopt(self, entry: FileStatus) -> bool:
+        """Take the payload of ENTRY from a copy on this machine, unpacked or packed in another way, if there is one.
+
+        Where a folder has the file as published, the ordinary way is better: that keeps the published file too.
+        """
+        _check_consistent(self._layout, entry)
+        file, folders = entry.file, [source for source in self._sources if isinstance(source, Folder)]
+        if (
+            entry.published is not Condition.ABSENT
+            or file.payload.sha256 is None
+            or not file.packed
+            or any(folder.has_published(file) for folder in folders)
+        ):
             return False
-        seals[entry.file.tensor] = seal
-        tell(Message(f"{entry.file.payload.name}: a right copy was found on this machine"))
-        return True
-
-    wanting = [entry.file for entry in state.files if entry.wants_source and not adopted(entry)]
-    _make(manifest, layout, wanting, seals, found, options, tell)
-    tell(Message(f"{layout.tensors} written"))
-
-
-def _make(
-    manifest: Manifest,
-    layout: Layout,
-    wanting: Sequence[DataFile],
-    seals: dict[str, Seal],
-    found: Sequence[Source],
-    options: FetchOptions,
-    tell: Listener,
-) -> None:
-    """Bring the files WANTING, unpack what has no seal yet, and make the tensor file of all, side by side."""
-    with Assembly(manifest, layout) as assembly:
-
-        def take(arrival: "IncomingFile") -> None:
-            file = arrival.file
-            if not file.packed:
-                if assembly.places(file):
-                    deque(assembly.place(file, arrival.read()), maxlen=0)
-                seals[file.tensor] = Seal(file.sha256, arrival.finish())
-            elif file.tensor not in seals:
-                seals[file.tensor] = unpacked(file, arrival.read())
-
-        def unpacked(file: DataFile, arriving: Iterator[bytes] | None = None) -> Seal:
-            way = partial(assembly.place, file)
-            seal = unpack(layout.published(file), layout.payload(file), file.payload, arriving, way)
-            tell(Unpacked(file.payload.name))
-            return seal
-
-        download(wanting, layout.raw, found, options, tell, take)
-        packed = {file.tensor: partial(unpacked, file) for file in manifest.files if file.tensor not in seals}
-        seals |= zip(packed, run_parallel(list(packed.values())), strict=True)
-        assembly.complete(seals)
+        for candidate in (path for folder in folders for path in folder.candidates(file)):
+            with suppress(FormatError, IntegrityError):
+                self._digests[file.tensor] = unpack(candidate, self._layout.payload(file), file.payload)
+                self._notify(Message(f"{file.payload.name}: a right copy was found on this machine"))
+                return True
+        return False
 
 
-def _adopt(file: DataFile, found: Sequence[Source], layout: Layout) -> Seal | None:
-    """Take over the payload from a copy that is unpacked, or packed in another way, if there is one.
-
-    Where a place has the file as published, the ordinary way is better: that keeps the published file too.
-    """
-    places = [origin for origin in found if isinstance(origin, Folder)]
-    if file.payload.sha256 is None or not file.packed or any(place.has_published(file) for place in places):
-        return None
-    for candidate in (path for place in places for path in place.candidates(file)):
-        with suppress(FormatError, IntegrityError):
-            return unpack(candidate, layout.payload(file), file.payload)
-    return None
+def _reader(incoming: "IncomingFile", path: Path) -> Callable[[], Iterator[bytes]]:
+    """Return what yields the bytes of INCOMING: as they come, and out of the complete file at PATH from then on."""
+    reads: Iterator[Callable[[], Iterator[bytes]]]
+    reads = chain([incoming.read], repeat(partial(_read_complete, incoming, path)))
+    return lambda: next(reads)()
 
 
-def _tidy(layout: Layout) -> None:
-    """Remove what the package was unpacked to."""
-    if layout.work.exists():
+def _read_complete(incoming: "IncomingFile", path: Path) -> Iterator[bytes]:
+    incoming.finish()
+    yield from read_file(path)
+
+
+def _sync(layout: Layout) -> None:
+    """Bring the names of what was written to the disk, once for each folder; side by side they share the wait."""
+    folders = (layout.raw, layout.processed, layout.raw.parent, layout.root)
+    with disk(layout.root):
+        run_parallel([partial(sync_folder, folder) for folder in folders])
+
+
+def _remove_unpacked_package(layout: Layout) -> None:
+    if os.path.lexists(layout.work):
         import shutil
 
         shutil.rmtree(layout.work, ignore_errors=True)
 
 
-def _check_consistent(manifest: Manifest, layout: Layout, entry: FileStatus) -> None:
-    """A file that is wrong as a whole but right in every piece contradicts its manifest; raises ManifestError."""
+def _check_consistent(layout: Layout, entry: FileStatus) -> None:
+    """Raise ManifestError for a file that is wrong as a whole but right in every piece."""
     path, file = layout.published(entry.file), entry.file
-    if entry.published is not Condition.DAMAGED or damaged_pieces(path, file) or path.stat().st_size != file.size:
+    if entry.published is not Condition.DAMAGED or entry.damaged_pieces:
         return
+    with disk(path):
+        if path.stat().st_size != file.size:
+            return
     # Hashed again: another process may have completed it since ENTRY was made.
     if not verifies(path, file.size, file.sha256):
-        raise ManifestError(manifest.name, [f"{file.name}: its sha256 is not that of its pieces"])
+        raise ManifestError(layout.manifest.name, [f"{file.name}: its sha256 is not that of its pieces"])

@@ -1,5 +1,6 @@
 """What is on the disk: every file hashed, nothing repaired, no socket opened. `fetch` and `verify` both begin here."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -10,9 +11,9 @@ from typing import NamedTuple
 
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.errors import FetchError
-from fmnist_fetch.manifest.model import DataFile, Manifest
+from fmnist_fetch.manifest.model import DataFile
+from fmnist_fetch.storage.files import GoodPieces, UnsafeFileError, find_good_pieces, open_regular, verifies
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.part_file import scan, verifies
 from fmnist_fetch.tensors.arrays import sound, twins
 from fmnist_fetch.tensors.decompress import digest_of
 
@@ -20,31 +21,57 @@ Checks = dict[Path, Callable[[], bool]]
 
 
 class Condition(StrEnum):
-    """How a file on the disk compares with the manifest."""
+    """How a file on the disk compares with the manifest.
+
+    REDIRECTED is a link that leads to nothing, UNREADABLE is what this user or this system can't open.
+    """
 
     GOOD = "good"
     DAMAGED = "damaged"
+    REDIRECTED = "redirected"
+    UNREADABLE = "unreadable"
     ABSENT = "absent"
 
 
 class FileStatus(NamedTuple):
-    """The conditions of a file as published and of its payload; `digest` is the payload's SHA-256 if it is known."""
+    """The conditions of a file as published and of its payload.
+
+    Attributes:
+        file: The file, as the manifest has it.
+        published: The condition of the file as published.
+        payload: The condition of the unpacked file.
+        digest: The SHA-256 of the payload, where it is known.
+        good: The good pieces of the published file, where it is damaged.
+    """
 
     file: DataFile
     published: Condition
     payload: Condition
     digest: str | None
+    good: GoodPieces = GoodPieces()
+
+    @property
+    def damaged_pieces(self) -> tuple[int, ...]:
+        """The indices of the pieces that are wrong or missing in the published file, where it is damaged."""
+        if self.published is not Condition.DAMAGED:
+            return ()
+        return tuple(index for index in range(len(self.file.pieces)) if index not in self.good.indices)
 
     @property
     def wants_source(self) -> bool:
-        """Whether bytes must come from a source: what is published is damaged, or all that there was is gone."""
+        """Whether bytes must come from a source: what is published is not right, or all that there was is gone."""
         if self.published is Condition.ABSENT:
             return self.payload is not Condition.GOOD
-        return self.published is Condition.DAMAGED
+        return self.published is not Condition.GOOD
 
 
 class DatasetStatus(NamedTuple):
-    """The conditions of a dataset's files and of its tensor file."""
+    """The conditions of a dataset's files and of its tensor file.
+
+    >>> import fmnist_fetch
+    >>> fmnist_fetch.verify().complete
+    True
+    """
 
     files: tuple[FileStatus, ...]
     tensors: Condition
@@ -57,19 +84,20 @@ class DatasetStatus(NamedTuple):
         )
 
 
-def inspect(manifest: Manifest, layout: Layout) -> DatasetStatus:
+def inspect(layout: Layout) -> DatasetStatus:
     """Hash everything of the dataset that is there."""
+    manifest = layout.manifest
     digests = {file.tensor: file.payload.sha256 for file in manifest.files if file.payload.sha256}
     proven: set[str] = set()
     # A file that is published unpacked is its own payload: looked at once, as such.
-    good = _hash(_published(manifest, layout) | _payloads(manifest.files, layout, digests, proven))
+    good = _hash(_published(layout) | _payloads(manifest.files, layout, digests, proven))
     unpinned = [file for file in manifest.files if file.tensor not in digests and good[layout.published(file)]]
     for file in unpinned:
         if digest := _unpinned(layout.published(file), file):
             digests[file.tensor] = digest
     good |= _hash(_payloads(unpinned, layout, digests, proven))
-    good[layout.tensors] = len(digests) == len(manifest.files) and sound(manifest, layout, digests, proven)
-    files = (
+    good[layout.tensors] = len(digests) == len(manifest.files) and sound(layout, digests, proven)
+    files = [
         FileStatus(
             file,
             _condition(layout.published(file), good),
@@ -77,18 +105,20 @@ def inspect(manifest: Manifest, layout: Layout) -> DatasetStatus:
             digests.get(file.tensor),
         )
         for file in manifest.files
-    )
-    return DatasetStatus(tuple(files), _condition(layout.tensors, good))
+    ]
+    return DatasetStatus(_with_good_pieces(files, layout), _condition(layout.tensors, good))
 
 
-def damaged_pieces(path: Path, file: DataFile) -> list[int]:
-    """The indices of the pieces of FILE that are wrong or lacking in the file at PATH."""
-    good = scan(path, file)
-    return [index for index in range(len(file.pieces)) if index not in good]
+def _with_good_pieces(files: Iterable[FileStatus], layout: Layout) -> tuple[FileStatus, ...]:
+    """FILES, the damaged ones with their good pieces: who repairs or shows them need not hash them again."""
+    damaged = [entry.file for entry in files if entry.published is Condition.DAMAGED]
+    scans = [partial(find_good_pieces, layout.published(file), file) for file in damaged]
+    good = {file.name: pieces for file, pieces in zip(damaged, run_parallel(scans), strict=True)}
+    return tuple(entry._replace(good=good.get(entry.file.name, entry.good)) for entry in files)
 
 
-def _published(manifest: Manifest, layout: Layout) -> Checks:
-    files = ((layout.published(file), file) for file in manifest.files)
+def _published(layout: Layout) -> Checks:
+    files = ((layout.published(file), file) for file in layout.manifest.files)
     return {path: partial(verifies, path, file.size, file.sha256) for path, file in files}
 
 
@@ -127,4 +157,13 @@ def _unpinned(published: Path, file: DataFile) -> str | None:
 def _condition(path: Path, good: Mapping[Path, bool]) -> Condition:
     if good.get(path):
         return Condition.GOOD
-    return Condition.DAMAGED if os.path.lexists(path) else Condition.ABSENT
+    try:
+        with open_regular(path):
+            return Condition.DAMAGED
+    except UnsafeFileError:
+        # A folder or a pipe, say.
+        return Condition.DAMAGED
+    except (FileNotFoundError, NotADirectoryError):
+        return Condition.REDIRECTED if os.path.islink(path) else Condition.ABSENT  # noqa: PTH114 - that one may raise
+    except OSError as exc:
+        return Condition.REDIRECTED if exc.errno == errno.ELOOP else Condition.UNREADABLE

@@ -6,16 +6,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from fmnist_fetch.download.engine import download, retry_when_replaced
-from fmnist_fetch.errors import DiskError, FetchError, UsageError
+from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.caches import HOMES, cache_folder
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.sources.base import FetchOptions, Tier
-from fmnist_fetch.sources.discovery import origins
+from fmnist_fetch.sources.discovery import find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep, unfinished
+from fmnist_fetch.storage.durability import sync_folder
+from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.part_file import verifies
+from fmnist_fetch.storage.part_file import remove_leftovers
 
 
 def caches_of(manifest: Manifest, tools: Sequence[str]) -> dict[str, Path]:
@@ -33,7 +35,6 @@ def caches_of(manifest: Manifest, tools: Sequence[str]) -> dict[str, Path]:
 
 
 def share(
-    manifest: Manifest,
     layout: Layout,
     tool: str,
     folder: Path,
@@ -47,12 +48,17 @@ def share(
     kinds, which say that the dataset itself is complete.
     """
     sweep(folder)
+    manifest = layout.manifest
 
     def complete() -> None:
         wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
         if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
-            found = [Folder(layout.raw, Tier.OWN), *origins(manifest, layout, options)]
+            found = [Folder(layout.raw, Tier.OWN), *find_sources(layout, options)]
             download(wanting, folder, found, options, tell)
+        if wrong:
+            with disk(folder):
+                sync_folder(folder)
+        remove_leftovers(folder, [file.name for file in manifest.files])
 
     try:
         retry_when_replaced(complete)
@@ -71,7 +77,8 @@ def _link(source: Path, path: Path, file: DataFile) -> bool:
         if verifies(beside, file.size, file.sha256):
             beside.replace(path)
             return True
-    except OSError:
+    except (OSError, NotImplementedError, AttributeError):
+        # This system has no links: then the folder gets a copy.
         pass
     finally:
         with suppress(OSError):

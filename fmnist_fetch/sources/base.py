@@ -61,8 +61,10 @@ class Connection(Protocol):
     `read` raises SourceError when a stage takes longer.
     """
 
-    stages: int
-    """How many stages have ended so far. It grows while `read` waits: silence is counted from the last change."""
+    @property
+    def stages(self) -> int:
+        """How many stages have ended so far. It grows while `read` waits: silence is counted from the last change."""
+        ...
 
     @property
     def pending(self) -> int:

@@ -3,13 +3,16 @@
 import errno
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from fmnist_fetch.errors import disk
+from fmnist_fetch.storage.durability import sync_file
+from fmnist_fetch.storage.files import stamp, stamp_at
 
 try:
     import fcntl
@@ -22,7 +25,8 @@ _CLAIMED = ".claimed"
 _LEFTOVER = re.compile(rf"\.(.+)\.[0-9a-f]{{{2 * _RANDOM}}}({re.escape(_SUFFIX)}|{re.escape(_CLAIMED)})", re.DOTALL)
 ABANDONED_AFTER_S = 24 * 3600.0
 """Age of a temporary file that nobody can be at work on, where the file system has no locks to ask."""
-_CANNOT = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.ETXTBSY}
+# Windows, SMB and the shared folders of virtual machines.
+_REFUSED_WHILE_OPEN = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY}
 
 
 @contextmanager
@@ -88,26 +92,30 @@ def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
 
 def settle(file: BinaryIO, source: Path, path: Path) -> None:
     """Bring FILE, open under the name SOURCE, to the disk and give it its final name PATH."""
-    os.fsync(file.fileno())
-    source.replace(path)
+    sync_file(file)
+    _rename(file, source, path)
 
 
 def publish(file: BinaryIO, part: Path, path: Path) -> bool:
-    """Give FILE, open under the name PART, its final name PATH; False if PART is the name of another file by now.
+    """Give FILE, open under the name PART, its final name PATH; return False if PART is another file by now.
 
     A rename takes whatever has the name at that moment. So the first one leads to a name that no other process uses;
     only if that turns out to be FILE, the second one leads to PATH. After a kill between the two, `sweep` puts the file
-    back. Raises OSError.
+    back. FILE is closed afterwards where the system renames no file that is open.
+
+    Raises:
+        OSError: The file can't be synced or renamed.
     """
-    os.fsync(file.fileno())
-    claimed = unfinished(path, _CLAIMED)
+    sync_file(file)
+    identity, claimed = stamp(file), unfinished(path, _CLAIMED)
     try:
-        part.rename(claimed)
-        if not _has_name(file, claimed):
+        _rename(file, part, claimed)
+        # A file that is closed may have been written to, which its size and time show; an open one is known for sure.
+        if not (stamp_at(claimed) == identity if file.closed else _has_name(file, claimed)):
             claimed.replace(part)
             return False
         try:
-            claimed.replace(path)
+            _rename(file, claimed, path)
         except OSError:
             claimed.replace(part)
             raise
@@ -116,40 +124,15 @@ def publish(file: BinaryIO, part: Path, path: Path) -> bool:
     return True
 
 
-def copy_within(source: BinaryIO, file: BinaryIO, start: int, count: int) -> int:
-    """Copy COUNT bytes of SOURCE from START on to where FILE stands, without taking them into memory.
-
-    Returns how many were copied: 0 where the system can't do that for these files. Raises OSError.
-    """
-    if not hasattr(os, "copy_file_range"):
-        return 0
+def _rename(file: BinaryIO, source: Path, target: Path) -> None:
+    """Rename SOURCE, under which FILE is open; close it first where the system refuses that for an open file."""
     try:
-        return os.copy_file_range(source.fileno(), file.fileno(), count, start)
+        source.replace(target)
     except OSError as exc:
-        if exc.errno in _CANNOT:
-            return 0
-        raise
-
-
-class Stamp(NamedTuple):
-    """By what it is told that a file is still the one that was verified: nobody writes to it without changing this."""
-
-    inode: int
-    size: int
-    modified: int
-
-
-class Seal(NamedTuple):
-    """What a payload is known by: its SHA-256; and, where this process made it, the stamp that it has then."""
-
-    sha256: str
-    stamp: Stamp | None = None
-
-
-def stamp(file: BinaryIO) -> Stamp:
-    """The stamp of the open FILE."""
-    status = os.fstat(file.fileno())
-    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
+        if file.closed or exc.errno not in _REFUSED_WHILE_OPEN:
+            raise
+        file.close()
+        source.replace(target)
 
 
 def sweep(folder: Path) -> None:
@@ -161,7 +144,8 @@ def sweep(folder: Path) -> None:
         for leftover in list(folder.iterdir()):
             match = _LEFTOVER.fullmatch(leftover.name)
             if match and match[2] == _CLAIMED:
-                leftover.replace(folder / f"{match[1]}.part")
+                if stat.S_ISREG(leftover.lstat().st_mode):
+                    leftover.replace(folder / f"{match[1]}.part")
             elif match:
                 _remove_abandoned(leftover)
 

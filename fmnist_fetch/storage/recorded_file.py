@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from fmnist_fetch.errors import IntegrityError, disk
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.storage.atomic import Stamp
+from fmnist_fetch.storage.files import NO_PIECES, GoodPieces, Stamp
 from fmnist_fetch.storage.part_file import PartFile
 
 
@@ -35,7 +35,7 @@ class RecordedPartFile(PartFile):
         super().__init__(path, file)
         self._record = self.part.with_name(self.part.name + ".received")
 
-    def scan(self) -> set[int]:
+    def scan(self, known: GoodPieces = NO_PIECES) -> set[int]:  # noqa: ARG002
         """Return the indices of the recorded pieces; a file under the final name is another one, whatever it is."""
         self._look()
         self._close_if_many()

@@ -6,10 +6,12 @@ files in: it would push out other programs' files there, and getting fresh memor
 
 import os
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from fmnist_fetch.storage.atomic import write_all
+from fmnist_fetch.storage.durability import sync_data
 
 STRETCH = 8 * 1024 * 1024
 LARGE = 256 * 1024 * 1024
@@ -60,8 +62,11 @@ class Writeback:
 
     def _sync(self) -> None:
         try:
-            os.fdatasync(self.file.fileno())
-            if self._spent > LARGE and hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(self.file.fileno(), self._start, self._spent, os.POSIX_FADV_DONTNEED)
+            sync_data(self.file)
         except OSError as exc:
             self._failure = exc
+            return
+        if self._spent > LARGE and hasattr(os, "posix_fadvise"):
+            # Advice that is not taken costs memory, and nothing else.
+            with suppress(OSError):
+                os.posix_fadvise(self.file.fileno(), self._start, self._spent, os.POSIX_FADV_DONTNEED)

@@ -1,15 +1,18 @@
 """From the tensor file to arrays; one chain of digests from the published files to the first batch."""
 
 import os
-from collections.abc import Collection, Mapping
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from fmnist_fetch.errors import FetchError, FormatError, IntegrityError
-from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageError, in_clone
+from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.storage.files import Stamp, is_settled, open_regular
+from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, absolute, is_file, lookup_folders
 from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
 
 if TYPE_CHECKING:
@@ -18,26 +21,31 @@ if TYPE_CHECKING:
     from fmnist_fetch.tensors.split import Split
 
 
+_verified: set[tuple[Stamp, str, str]] = set()
+"""What this process has verified: the stamp of a tensor file, a tensor in it, and its digest."""
+
+
 def twins(layout: Layout, file: DataFile, digest: str) -> bool:
     """Whether FILE's payload has this DIGEST and its tensor is made of the same bytes: both are proven at once then."""
     path = layout.payload(file)
     try:
         if path.stat().st_size != file.payload.size:
             return False
-        with TensorFile(layout.tensors) as stored, open(path, "rb", buffering=0) as payload:
+        with TensorFile(layout.tensors) as stored, open_regular(path) as payload:
             return stored.digest_of_twin(file.tensor, payload) == digest
     except (OSError, ValueError, KeyError, FormatError):
         return False
 
 
-def sound(manifest: Manifest, layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
+def sound(layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
     """Whether the tensor file is there and every byte of it is what an assembly would write.
 
     The tensors PROVEN, as `twins` of their payloads, are not hashed themselves.
     """
+    manifest = layout.manifest
     try:
         with TensorFile(layout.tensors) as stored:
-            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+            mean, std = stored.statistics
             if manifest.mean is not None:
                 mean, std = manifest.mean, manifest.std
             headers = {name: tensor.header for name, tensor in stored.tensors.items()}
@@ -52,16 +60,29 @@ def sound(manifest: Manifest, layout: Layout, digests: Mapping[str, str], proven
 
 
 def load(
-    dataset: str = "fashion-mnist",
+    dataset: str | os.PathLike[str] = "fashion-mnist",
     split: str = "train",
     root: str | os.PathLike[str] | None = None,
     *,
-    verify: bool = True,
+    verify: bool | Literal["always"] = True,
 ) -> "Split":
-    """The images and labels of SPLIT (as the manifest names it) as numpy arrays; opens no socket.
+    """Return the images and labels of a split as numpy arrays; opens no socket.
 
-    VERIFY hashes the split's bytes against the digests that the manifest pins; without it they are only mapped.
-    Raises FetchError where the data is not there, IntegrityError where it is damaged, both with the command to run.
+    The arrays map the tensor file: they take no memory until they are used, writing to them leaves the file as it is,
+    and a later change of the file in place shows in them.
+
+    Args:
+        dataset: A name from the catalogue, or the path of a manifest.
+        split: The split, as the manifest names it.
+        root: The folder with the data; where it is None, the first of FMNIST_ROOT, ./data and ../data that has it.
+        verify: Hash the bytes of the split and compare them with the digests that the manifest pins. True remembers
+            what was verified until the process ends, as long as the file has the same size, time and inode; "always"
+            hashes at each call; False only maps.
+
+    Raises:
+        FetchError: The data is not there; the hint is the command that brings it.
+        IntegrityError: The data is damaged.
+        UsageError: There is no such dataset or split.
 
     >>> import fmnist_fetch
     >>> test = fmnist_fetch.load(split="test")
@@ -72,25 +93,52 @@ def load(
 
     _demand_numpy()
     manifest = find(dataset)
-    layout = Layout(root, manifest)
-    names = {file.role: file for file in manifest.files if file.split == split}
-    if not names:
-        known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
-        raise FetchError(f"{manifest.name} has no split {split!r}", hint=f"Its splits: {known}.")
+    names = _files_of(manifest, split)
+    layouts = [Layout(folder, manifest) for folder in lookup_folders(root)]
+    layout = next((layout for layout in layouts if is_file(layout.tensors)), layouts[0])
+    command = _command(dataset, layout)
     try:
         with TensorFile(layout.tensors) as stored:
             digests = {role: _pinned(stored, file) for role, file in names.items()}
             for role, file in names.items():
-                if verify and stored.digest(file.tensor) != digests[role]:
-                    raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=_command(dataset, layout))
+                if verify and not _verifies(stored, file.tensor, digests[role], again=verify == "always"):
+                    raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=command)
             arrays = {role: stored.array(file.tensor) for role, file in names.items()}
-            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+            mean, std = stored.statistics
     except OSError as exc:
-        problem = "is not there" if isinstance(exc, FileNotFoundError) else f"can't be read: {exc.strerror}"
-        raise FetchError(f"{layout.tensors} {problem}", hint=_command(dataset, layout)) from exc
+        raise FetchError(_cannot_open([layout, *layouts], exc), hint=command) from exc
     except (FormatError, KeyError, ValueError) as exc:
-        raise IntegrityError(f"{layout.tensors} is damaged: {exc}", hint=_command(dataset, layout)) from exc
+        raise IntegrityError(f"{layout.tensors} is damaged: {getattr(exc, 'message', exc)}", hint=command) from exc
     return Split(_images(arrays), _labels(arrays), manifest.classes, mean, std, manifest.name, split, digests)
+
+
+def _files_of(manifest: Manifest, split: str) -> dict[str, DataFile]:
+    """The files of SPLIT by role. Raises a UsageError if there are none."""
+    names = {file.role: file for file in manifest.files if file.split == split}
+    if not names:
+        known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
+        raise UsageError(f"{manifest.name} has no split {split!r}", hint=f"Its splits: {known}.")
+    return names
+
+
+def _cannot_open(layouts: Sequence[Layout], exc: OSError) -> str:
+    """Say why the tensor file of the first of LAYOUTS can't be opened, and where else there is none."""
+    first, *others = dict.fromkeys(str(absolute(layout.tensors)) for layout in layouts)
+    if not isinstance(exc, FileNotFoundError):
+        return f"{first} can't be read: {exc.strerror or exc}"
+    return f"{first} is not there" + (f", nor is {' or '.join(others)}" if others else "")
+
+
+def _verifies(stored: TensorFile, tensor: str, digest: str, *, again: bool) -> bool:
+    """Return whether TENSOR has this DIGEST; hash it only where that is not known yet, or AGAIN."""
+    known = stored.stamp, tensor, digest
+    if known in _verified and not again:
+        return True
+    if stored.digest(tensor) != digest:
+        return False
+    if is_settled(stored.stamp):
+        _verified.add(known)
+    return True
 
 
 def _demand_numpy() -> None:
@@ -114,8 +162,15 @@ def _labels(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
     return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
 
 
-def _command(dataset: str, layout: Layout) -> str:
-    return f"Run: fmnist-fetch fetch {dataset} --root {layout.root} (or make data ROOT={layout.root})"
+def _command(dataset: str | os.PathLike[str], layout: Layout) -> str:
+    """The command that brings the dataset where LOAD looked for it: make's in a clone, else the program's."""
+    name, root = os.fspath(dataset), str(absolute(layout.root))
+    if in_clone():
+        words = ["make", "data", *([] if name == DATASET else [f"DATASET={name}"])]
+        words += [] if absolute(layout.root) == absolute(Path(DEFAULT_ROOT)) else [f"ROOT={root}"]
+    else:
+        words = ["fmnist-fetch", "fetch", *([] if name == DATASET else [name]), "--root", root]
+    return f"Run: {shlex.join(words)}"
 
 
 def _pinned(stored: TensorFile, file: DataFile) -> str:

@@ -5,79 +5,135 @@ isal's igzip decompresses about three times as fast as zlib; where it is not ins
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from fmnist_fetch.concurrency import prefetch
 from fmnist_fetch.errors import FormatError, IntegrityError, disk
 from fmnist_fetch.manifest.model import Payload
-from fmnist_fetch.storage.atomic import Seal, stamp, write_atomically
+from fmnist_fetch.storage.atomic import write_atomically
+from fmnist_fetch.storage.files import open_regular
 from fmnist_fetch.storage.writeback import Writeback
 
-
-def _fastest() -> ModuleType:
-    try:
-        return import_module("isal.isal_zlib")
-    except ImportError:
-        return zlib
-
-
-inflate = _fastest()
 GZIP = 16 + zlib.MAX_WBITS
 MAGIC = b"\x1f\x8b"
 # A small input keeps the copy of its unconsumed tail small; a bounded output keeps a gzip bomb small.
 INPUT = 128 * 1024
 OUTPUT = 512 * 1024
+_CONTRADICTION = "The manifest contradicts itself or the file changed while it was read; run the command again."
+T = TypeVar("T")
+Sink = Callable[[bytes], None]
+"""Takes the next bytes of a payload."""
+
+
+def _decoders() -> tuple[ModuleType, ...]:
+    try:
+        return import_module("isal.isal_zlib"), zlib
+    except ImportError:
+        return (zlib,)
+
+
+DECODERS = _decoders()
+"""The modules that inflate, the fastest first."""
+
+
+@contextmanager
+def no_sink() -> Iterator[Sink]:
+    """Open a sink that takes bytes which nobody else wants to see."""
+    yield lambda _data: None
+
+
+def with_each_decoder(attempt: Callable[[ModuleType], T]) -> T:
+    """Call ATTEMPT with the fastest decoder, and with the next one before a file is called damaged."""
+    for decoder in DECODERS[:-1]:
+        with suppress(FormatError, IntegrityError):
+            return attempt(decoder)
+    return attempt(DECODERS[-1])
 
 
 def unpack(
     packed: Path,
     target: Path,
     payload: Payload,
-    arriving: Iterable[bytes] | None = None,
-    by_way_of: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
-) -> Seal:
-    """Unpack the gzip file PACKED (or copy it, if it is no gzip) to TARGET.
+    read: Callable[[], Iterator[bytes]] | None = None,
+    open_sink: Callable[[], AbstractContextManager[Sink]] = no_sink,
+) -> str:
+    """Unpack the gzip file PACKED (or copy it, if it is no gzip) to TARGET, which only a right payload replaces.
 
-    ARRIVING are its bytes, in order, where they are still on their way. BY_WAY_OF passes the payload's bytes on, for
-    whoever wants to see them too. Raises FormatError where the stream ends early
-    or gives other than payload.size bytes, IntegrityError where the digest is not the pinned one, DiskError, and what
-    ARRIVING raises. TARGET is only replaced by a payload that is right.
+    Args:
+        packed: The file as published.
+        target: The final name of the payload.
+        payload: What it should be.
+        read: Yields the bytes of PACKED, in order, where the file is not complete yet.
+        open_sink: Opens what gets the payload's bytes too, in order; anew for each decoder that is tried.
+
+    Returns:
+        The SHA-256 of the payload.
+
+    Raises:
+        FormatError: The stream ends early, or gives other than payload.size bytes.
+        IntegrityError: The digest is not the pinned one.
+        DiskError: A file can't be read or written.
     """
-    digest = hashlib.sha256()
-    with write_atomically(target, payload.size) as out, Writeback(out) as behind:
-        for data in by_way_of(prefetch(stream(packed, payload.size, arriving))):
-            digest.update(data)
-            behind.write(data)
-        sha256 = digest.hexdigest()
-        if payload.sha256 not in (None, sha256):
-            raise IntegrityError(
-                f"{packed} unpacks to SHA-256 {sha256}, wanted {payload.sha256}",
-                hint="The manifest contradicts itself or the file changed while it was read; run the command again.",
-            )
-        return Seal(sha256, stamp(out))
+
+    def attempt(decoder: ModuleType) -> str:
+        digest = hashlib.sha256()
+        with write_atomically(target, payload.size) as out, Writeback(out) as writeback, open_sink() as sink:
+            for data in prefetch(stream(packed, payload.size, read, decoder)):
+                digest.update(data)
+                writeback.write(data)
+                sink(data)
+            if payload.sha256 not in (None, sha256 := digest.hexdigest()):
+                raise IntegrityError(
+                    f"{packed} unpacks to SHA-256 {sha256}, wanted {payload.sha256}", hint=_CONTRADICTION
+                )
+        return sha256
+
+    return with_each_decoder(attempt)
 
 
 def digest_of(packed: Path, payload: Payload) -> str:
-    """The SHA-256 of the payload in PACKED, unpacked in memory only. Raises as `unpack` does."""
-    digest = hashlib.sha256()
-    for data in stream(packed, payload.size):
-        digest.update(data)
-    return digest.hexdigest()
+    """Return the SHA-256 of the payload in PACKED, unpacked in memory only. Raises as `unpack` does."""
+
+    def attempt(decoder: ModuleType) -> str:
+        digest = hashlib.sha256()
+        for data in stream(packed, payload.size, decoder=decoder):
+            digest.update(data)
+        return digest.hexdigest()
+
+    return with_each_decoder(attempt)
 
 
-def stream(packed: Path, size: int | None = None, arriving: Iterable[bytes] | None = None) -> Iterator[bytes]:
-    """Yield the payload of PACKED (or of ARRIVING), of SIZE bytes if that is known, in parts of at most 512 KiB."""
-    content = iter(_contents(packed) if arriving is None else arriving)
+def stream(
+    packed: Path,
+    size: int | None = None,
+    read: Callable[[], Iterator[bytes]] | None = None,
+    decoder: ModuleType = DECODERS[0],
+) -> Iterator[bytes]:
+    """Yield the payload of PACKED in parts of at most 512 KiB.
+
+    Args:
+        packed: The file as published.
+        size: The size of the payload in bytes, where it is known.
+        read: Yields the bytes of PACKED, in order, where the file is not complete yet.
+        decoder: One of DECODERS.
+
+    Raises:
+        FormatError: The stream is damaged, or gives other than SIZE bytes.
+        DiskError: PACKED can't be read.
+    """
+    content = read() if read else read_file(packed)
     head = b""
     while len(head) < len(MAGIC) and (more := next(content, b"")):
         head += more
     content = chain([head], content)
     got = 0
-    for data in _inflate(content, packed) if head.startswith(MAGIC) else content:
+    for data in _inflate(content, packed, decoder) if head.startswith(MAGIC) else content:
         got += len(data)
         if size is not None and got > size:
             raise _wrong(packed, f"gives more than the {size:,} bytes that it should")
@@ -86,15 +142,16 @@ def stream(packed: Path, size: int | None = None, arriving: Iterable[bytes] | No
         raise _wrong(packed, f"gives {got:,} bytes, not {size:,}")
 
 
-def _contents(path: Path) -> Iterator[bytes]:
-    with disk(path), open(path, "rb", buffering=0) as file:
+def read_file(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of the file at PATH in parts. Raises DiskError."""
+    with disk(path), open_regular(path) as file:
         while data := file.read(INPUT):
             yield data
 
 
-def _inflate(content: Iterator[bytes], packed: Path) -> Iterator[bytes]:
+def _inflate(content: Iterator[bytes], packed: Path, decoder: ModuleType) -> Iterator[bytes]:
     """Inflate a gzip file, which may have several members (RFC 1952, section 2.2)."""
-    inflater = inflate.decompressobj(GZIP)
+    inflater = decoder.decompressobj(GZIP)
     pending = b""
     while True:
         pending = pending or next(content, b"")
@@ -105,10 +162,10 @@ def _inflate(content: Iterator[bytes], packed: Path) -> Iterator[bytes]:
                 # Zero bytes pad an archive out to a full record; gzip(1) passes over them too.
                 pending = b""
                 continue
-            inflater = inflate.decompressobj(GZIP)
+            inflater = decoder.decompressobj(GZIP)
         try:
             data = inflater.decompress(pending, OUTPUT)
-        except inflate.error as exc:
+        except decoder.error as exc:
             raise _wrong(packed, f"is not a sound gzip stream ({exc})") from exc
         # All input may be consumed while output is still held back by its bound; only silence at the end is the end.
         if not data and not pending:

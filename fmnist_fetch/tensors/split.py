@@ -14,20 +14,24 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Split:
     """One split of a dataset as numpy arrays.
 
     images: (N, height, width) uint8, or whatever shape and type the IDX file has, memory-mapped copy-on-write. labels:
     (N,) int64; floating-point ones stay as they are. Where the split has no images or no labels, their array is empty,
     of shape (0,). `mean` and `std` are those of the training pixels over 255, None where there are none of uint8.
-    `digests` holds the SHA-256 of each unpacked IDX file by role.
+    `digests` holds the SHA-256 of each unpacked IDX file by role. len() counts the labels, or the images where there
+    are none; a split unpacks to images and labels, and two of them are equal if all that they hold is.
 
     >>> import fmnist_fetch
     >>> train = fmnist_fetch.load(split="train")
     >>> pixels = (train.images[:100] / 255 - train.mean) / train.std
     >>> pixels.shape, [train.classes[label] for label in train.labels[:3]]
     ((100, 28, 28), ['ankle boot', 't-shirt', 't-shirt'])
+    >>> images, labels = train
+    >>> len(train), labels.shape
+    (60000, (60000,))
     """
 
     images: "NDArray[Any]"
@@ -38,6 +42,28 @@ class Split:
     dataset: str
     name: str
     digests: Mapping[str, str]
+
+    def __len__(self) -> int:
+        return len(self.labels) or len(self.images)
+
+    def __iter__(self) -> "Iterator[NDArray[Any]]":
+        return iter((self.images, self.labels))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Split):
+            return NotImplemented
+        pairs = ((self.images, other.images), (self.labels, other.labels))
+        return self._facts_beside_arrays() == other._facts_beside_arrays() and all(
+            ours.dtype == theirs.dtype and ours.shape == theirs.shape and bool((ours == theirs).all())
+            for ours, theirs in pairs
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._facts_beside_arrays())
+
+    def _facts_beside_arrays(self) -> tuple[object, ...]:
+        digests = tuple(sorted(self.digests.items()))
+        return self.dataset, self.name, self.classes, self.mean, self.std, digests
 
     def __repr__(self) -> str:
         lines = (f"  {name:8} {text}" for name, text in self._facts())

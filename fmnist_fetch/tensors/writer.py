@@ -6,8 +6,8 @@ Where the manifest pins the shapes, the places are known before the first byte c
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -15,9 +15,11 @@ from typing import BinaryIO, Self
 from fmnist_fetch.errors import IntegrityError, ManifestError, disk
 from fmnist_fetch.manifest.idx import LONGEST_HEADER, IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.storage.atomic import Seal, Stamp, copy_within, stamp, write_atomically
+from fmnist_fetch.storage.atomic import write_atomically
+from fmnist_fetch.storage.files import open_regular, open_to_write
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.writeback import STRETCH, Writeback
+from fmnist_fetch.storage.writeback import Writeback
+from fmnist_fetch.tensors.decompress import Sink, no_sink
 from fmnist_fetch.tensors.statistics import statistics
 from fmnist_fetch.tensors.tensor_file import in_order, metadata, native, preamble
 
@@ -29,9 +31,9 @@ _ANY_DIGEST = "0" * 64
 class Assembly:
     """The tensor file of a dataset, made in a `with` block: complete at its end, or nothing of it is there."""
 
-    def __init__(self, manifest: Manifest, layout: Layout) -> None:
-        self._manifest = manifest
+    def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._manifest = manifest = layout.manifest
         self._places = _places(manifest)
         self._placed: set[str] = set()
         self._lock = threading.Lock()
@@ -50,48 +52,55 @@ class Assembly:
         header = self._places and file.payload.header
         return bool(header and header.itemsize == 1 and header.file_size >= WORTH_PLACING)
 
-    def place(self, file: DataFile, payload: Iterable[bytes]) -> Iterator[bytes]:
-        """Pass on FILE's PAYLOAD, and put its values into the tensor file on the way if it `places` them.
+    @contextmanager
+    def sink(self, file: DataFile) -> Iterator[Sink]:
+        """Open a sink for FILE's payload, which writes its values to their place if this `places` them.
 
-        Raises DiskError.
+        The values count as written when the block ends without an error. Raises DiskError.
         """
         if not self.places(file) or file.payload.header is None:
-            yield from payload
+            with no_sink() as sink:
+                yield sink
             return
         skip = file.payload.header.offset
-        with disk(self._layout.tensors, self._needed), open(self._opened().name, "r+b", buffering=0) as out:
+
+        def write(data: bytes) -> None:
+            nonlocal skip
+            values = memoryview(data)[skip:]
+            skip -= len(data) - len(values)
+            with disk(self._layout.tensors, self._needed):
+                writeback.write(values)
+
+        with disk(self._layout.tensors, self._needed), open_to_write(Path(self._opened().name)) as out:
             out.seek(self._places[file.tensor])
-            with Writeback(out) as behind:
-                for data in payload:
-                    values = memoryview(data)[skip:]
-                    skip -= len(data) - len(values)
-                    behind.write(values)
-                    yield data
+            with Writeback(out) as writeback:
+                yield write
         self._placed.add(file.tensor)
 
-    def complete(self, seals: Mapping[str, Seal]) -> None:
-        """Copy what has not been placed out of the payloads, whose SEALS are given by tensor name.
+    def complete(self, digests: Mapping[str, str]) -> None:
+        """Copy what has not been placed out of the payloads, and hash it once more.
 
-        Those that still have the stamp with which they were verified are copied, all others are hashed again. Raises
-        FormatError for a payload that is no IDX file, ManifestError for another shape than the pinned one,
-        IntegrityError for one that changed meanwhile, DiskError.
+        Args:
+            digests: The SHA-256 of each payload, by the name of its tensor.
+
+        Raises:
+            FormatError: A payload is no IDX file.
+            ManifestError: A payload has another shape than the pinned one.
+            IntegrityError: A payload changed meanwhile.
+            DiskError: A file can't be read or written.
         """
         headers = {file.tensor: self._header(file) for file in self._manifest.files}
         payloads = {file.tensor: self._layout.payload(file) for file in self._manifest.files}
-        digests = {name: seal.sha256 for name, seal in seals.items()}
-        start = preamble(headers, metadata(self._manifest, digests, *_statistics(self._manifest, self._layout)))
+        start = preamble(headers, metadata(self._manifest, digests, *_statistics(self._layout)))
         out = self._opened()
-        with disk(self._layout.tensors, self._needed), Writeback(out) as behind:
-            behind.write(start)
+        with disk(self._layout.tensors, self._needed), Writeback(out) as writeback:
+            writeback.write(start)
             for name in in_order(headers):
                 if name in self._placed:
                     out.seek(headers[name].values_size, os.SEEK_CUR)
                     continue
-                with disk(payloads[name]), open(payloads[name], "rb", buffering=0) as payload:
-                    if not (
-                        _taken_over(payload, headers[name], behind, seals[name].stamp)
-                        or _copy(payload, headers[name], behind) == digests[name]
-                    ):
+                with disk(payloads[name]), open_regular(payloads[name]) as payload:
+                    if _copy(payload, headers[name], writeback) != digests[name]:
                         raise IntegrityError(
                             f"{payloads[name]} changed while it was read", hint="Run the command again."
                         )
@@ -113,7 +122,7 @@ class Assembly:
 
 def idx_header(path: Path, file: DataFile) -> IdxHeader:
     """The IDX header of FILE's payload at PATH; raises FormatError where it lies, DiskError."""
-    with disk(path), open(path, "rb", buffering=0) as payload:
+    with disk(path), open_regular(path) as payload:
         return IdxHeader.parse(payload.read(LONGEST_HEADER), file.payload.size, str(path))
 
 
@@ -136,39 +145,24 @@ def _counted(manifest: Manifest) -> DataFile | None:
     return manifest.file("train", "images")
 
 
-def _statistics(manifest: Manifest, layout: Layout) -> tuple[float | None, float | None]:
+def _statistics(layout: Layout) -> tuple[float | None, float | None]:
     """Mean and standard deviation of the training pixels over 255, as pinned or else counted."""
-    file = _counted(manifest)
+    manifest, file = layout.manifest, _counted(layout.manifest)
     if manifest.mean is not None or file is None:
         return manifest.mean, manifest.std
     path = layout.payload(file)
     header = idx_header(path, file)
     if header.dtype != "u1":
         return None, None
-    with disk(path), open(path, "rb", buffering=0) as payload:
+    with disk(path), open_regular(path) as payload:
         payload.seek(header.offset)
         return statistics(iter(lambda: payload.read(_STEP), b""))
 
 
-def _taken_over(payload: BinaryIO, header: IdxHeader, behind: Writeback, verified: Stamp | None) -> bool:
-    """Copy the values of the IDX file PAYLOAD as it is, if it is still the VERIFIED one; tell whether that was done."""
-    if header.itemsize > 1 or verified is None or stamp(payload) != verified:
-        return False
-    at, stop = header.offset, header.file_size
-    while at < stop and (count := copy_within(payload, behind.file, at, min(STRETCH, stop - at))):
-        at += count
-        behind.wrote(count)
-        behind.spent(count)
-    if at == stop and stamp(payload) == verified:
-        return True
-    behind.file.seek(header.offset - at, os.SEEK_CUR)
-    return False
-
-
-def _copy(payload: BinaryIO, header: IdxHeader, behind: Writeback) -> str:
+def _copy(payload: BinaryIO, header: IdxHeader, writeback: Writeback) -> str:
     """Copy the values of the IDX file PAYLOAD, little-endian; return the file's SHA-256."""
     digest = hashlib.sha256(payload.read(header.offset))
     while data := payload.read(_STEP):
         digest.update(data)
-        behind.write(native(data, header.itemsize))
+        writeback.write(native(data, header.itemsize))
     return digest.hexdigest()

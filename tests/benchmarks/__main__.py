@@ -39,7 +39,7 @@ def main() -> int:
     options = parse()
     # DownloadEnded by SIGTERM too, servers and namespaces are put away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if not inspect(FASHION, Layout(options.root, FASHION)).complete:
+    if not inspect(Layout(options.root, FASHION)).complete:
         print(f"error: {options.root} is not complete\nhint: make data ROOT={options.root}", file=sys.stderr)
         return 1
     load = machine.load()

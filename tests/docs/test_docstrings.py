@@ -7,16 +7,19 @@ import importlib.util
 import inspect
 import pydoc
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import fmnist_fetch
 import trainer
+from fmnist_fetch.events import Event
 from samples import python
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-# These have their example on the page of FetchError, which is what people catch.
+# These have their example on the page of FetchError, which is what people catch; the events on that of fetch.
 KINDS = {"DiskError", "FormatError", "IntegrityError", "ManifestError", "SourceError", "UsageError"}
+KINDS |= {kind.__name__ for kind in get_args(Event)}
 SHOWN = [("fmnist_fetch", ""), *(("fmnist_fetch", name) for name in fmnist_fetch.__all__ if name.isalpha())]
 SHOWN += [("trainer", ""), *(("trainer", name) for name in trainer.__all__)]
 

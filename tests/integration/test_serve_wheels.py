@@ -1,4 +1,4 @@
-"""One download serves a room: the server gives the wheels of its store, as files and as a package index."""
+"""One download is enough for a lab: the server sends the wheels of its store, as files and as a package index."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from pathlib import Path
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.commands.serve.files import ServedFiles
 from fmnist_fetch.commands.serve.server import serve
-from fmnist_fetch.commands.serve.wheels import WheelShelf
+from fmnist_fetch.commands.serve.wheels import ServedWheels
 root, project = map(Path, sys.argv[1:])
-shelf = ServedFiles(root, [find("fashion-mnist")])
-serve(shelf, "127.0.0.1", 0, lambda sentence: print(sentence, flush=True), WheelShelf.of_project(project))
+files = ServedFiles(root, [find("fashion-mnist"), find("mnist")])
+serve(files, ServedWheels.of_project(project), "127.0.0.1", 0, lambda line: print(line, flush=True))
 """
 MADE = [make_wheel("alpha"), make_wheel("large-thing", "2.5", ballast=payload(3 * MIB, seed=2)), make_wheel("absent")]
 WHEELS = [made.wheel for made in MADE]
@@ -52,6 +52,7 @@ def url(project: Path, tmp_path: Path) -> Iterator[str]:
         assert process.stdout is not None
         yield process.stdout.readline().rpartition(" ")[2].strip()
         process.terminate()
+        process.communicate()
 
 
 def ask(url: str, span: str = "") -> tuple[int, bytes]:
@@ -84,12 +85,14 @@ def test_it_is_an_index_for_other_tools_and_only_of_what_is_here(url: str, tmp_p
     assert ask(url + "simple/absent/")[0] == 404
 
 
-def test_ranges_of_a_wheel_are_given(url: str) -> None:
+def test_ranges_of_a_wheel_are_sent(url: str) -> None:
     wheel, content = MADE[1]
-    assert ask(url + "wheels/" + wheel.name, "bytes=1000-1999") == (206, content[1000:2000])
+    # The second URL is below the one that is the mirror of another dataset.
+    for path in ("wheels/", "MNIST/raw/wheels/", "FashionMNIST/raw/wheels/"):
+        assert ask(url + path + wheel.name, "bytes=1000-1999") == (206, content[1000:2000])
 
 
-def test_a_damaged_or_unfinished_wheel_is_not_given_away(url: str, project: Path) -> None:
+def test_a_damaged_or_unfinished_wheel_is_not_sent(url: str, project: Path) -> None:
     path = project / "wheels" / WHEELS[0].name
     assert ask(url + "wheels/" + path.name)[0] == 200
     path.write_bytes(MADE[0].content[:-1] + b"?")
@@ -98,7 +101,7 @@ def test_a_damaged_or_unfinished_wheel_is_not_given_away(url: str, project: Path
     assert ask(url + "wheels/" + WHEELS[2].name)[0] == 503
 
 
-def test_nothing_but_the_wheels_of_the_lock_is_given_away(url: str, project: Path) -> None:
+def test_nothing_but_the_wheels_of_the_lock_is_sent(url: str, project: Path) -> None:
     (project / "wheels" / "other-1.0-py3-none-any.whl").write_bytes(b"secret")
     for path in ("wheels/other-1.0-py3-none-any.whl", "wheels/../pylock.toml", "wheels/", "simple/other/"):
         assert ask(url + path)[0] == 404

@@ -53,7 +53,7 @@ def fetch(sample: Sample, root: Path, mirror: Path, rng: random.Random) -> int:
         vars(part_file)["write_all"] = pausing(atomic.write_all, own)
         if not linkable:
             os.link = other_disk
-        prepare(sample.manifest, sample.layout(root), FetchOptions((str(mirror),), only_mirrors=True), also=("keras",))
+        prepare(sample.layout(root), FetchOptions((str(mirror),), only_mirrors=True), also=("keras",))
         code = 0
     except BaseException as exc:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr, flush=True)
@@ -80,7 +80,7 @@ def disturb(processes: list[int], again: Callable[[], int], rng: random.Random) 
 
 def wrong(sample: Sample, root: Path, cache: Path) -> list[str]:
     """What is not as it should be under ROOT and in CACHE."""
-    state = inspect(sample.manifest, sample.layout(root))
+    state = inspect(sample.layout(root))
     found = [str(entry) for entry in (*state.files, state.tensors) if "damaged" in str(entry) or "absent" in str(entry)]
     found += [name for name, data in sample.files.items() if (cache / name).read_bytes() != data]
     return found

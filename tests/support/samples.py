@@ -30,7 +30,6 @@ from fmnist_fetch.manifest.toml import dumps
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.sources.base import Connection, FetchOptions
-from fmnist_fetch.storage.atomic import Seal
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.tensors.writer import Assembly
 
@@ -147,7 +146,7 @@ class Sample:
         """Bring it to ROOT, from these mirrors only."""
         choice = FetchOptions(tuple(mirrors), only_mirrors=True, patience=patience)
         listener = silent if events is None else events.append
-        return prepare(self.manifest, self.layout(root), choice, listener=listener)
+        return prepare(self.layout(root), choice, listener=listener)
 
 
 def lay(folder: Path, files: Mapping[str, bytes]) -> Path:
@@ -186,9 +185,9 @@ def make(
     return sample.changed(files=tuple(entries))
 
 
-def assemble(manifest: Manifest, layout: Layout, seals: Mapping[str, Seal]) -> None:
+def assemble(layout: Layout, seals: Mapping[str, str]) -> None:
     """The tensor file, out of payloads that all lie there."""
-    with Assembly(manifest, layout) as assembly:
+    with Assembly(layout) as assembly:
         assembly.complete(seals)
 
 
@@ -226,7 +225,7 @@ def command_line(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
 def started(*words: str) -> subprocess.Popen[str]:
     """The command line as a process under way, which heeds Ctrl-C even where its parents were told to ignore it."""
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "from fmnist_fetch.cli import main; main()"
+    code += "from fmnist_fetch.__main__ import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
         stdout=subprocess.PIPE,

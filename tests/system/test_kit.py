@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch.commands.kit import check
-from fmnist_fetch.commands.kit.pack import TOP, Kit, Project, changes, mirror, pack, wheelhouse
+from fmnist_fetch.commands.kit.pack import TOP, Kit, Project, data_entries, pack, uncommitted, wheel_entries
 from fmnist_fetch.commands.kit.tarball import Entry, write_tar
 from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, UsageError
 from fmnist_fetch.events import Event, Message, silent
+from fmnist_fetch.storage.atomic import unfinished
 from samples import HOME_OF_PACKAGE, Sample, command_line, disk_of, flipped, lay, sha256
 
 HERE = Target.parse(None, None)
@@ -48,7 +49,7 @@ def git(folder: Path, *words: str) -> str:
 def checkout(tmp_path: Path) -> Path:
     """A small project under git."""
     folder = lay(tmp_path / "checkout", {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "run": b"#!\n"})
-    lay(folder / "inner", {"room.py": b"x = 1\n"})
+    lay(folder / "inner", {"code.py": b"x = 1\n"})
     (folder / "run").chmod(0o755)
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
@@ -59,7 +60,7 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.fixture
 def project() -> Project:
     """The same project, without the help of git."""
-    files = {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "inner/room.py": b"x = 1\n"}
+    files = {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "inner/code.py": b"x = 1\n"}
     entries = [Entry(name, data) for name, data in files.items()]
     return Project("c0ffee" * 6, 1_700_000_000, (*entries, Entry("run", b"#!\n", executable=True)))
 
@@ -77,11 +78,11 @@ def wheels(tmp_path: Path) -> list[Path]:
 
 
 def packed(
-    out: Path, project: Project, sample: Sample, root: Path, wheels: list[Path], part_size: int | None = None
+    out: Path, project: Project, sample: Sample, root: Path, wheels: list[Path], machine: str = HERE.description
 ) -> Kit:
-    data = mirror(sample.manifest, sample.layout(root))
-    house = wheelhouse(wheels, HERE) if wheels else []
-    return pack(out, project, data, house, HERE.words, part_size, silent)
+    data = data_entries(sample.layout(root))
+    listed = wheel_entries(wheels, HERE) if wheels else []
+    return pack(out, project, data, listed, machine, silent)
 
 
 def unpacked(out: Path, folder: Path) -> Path:
@@ -124,11 +125,13 @@ def test_it_unpacks_to_one_folder_with_the_project_the_data_the_wheels_and_diges
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert {name: found[f"mirror/{name}"] for name in sample.files} == sample.files
     assert {path.name: found[f"wheels/{path.name}"] for path in wheels} == {p.name: p.read_bytes() for p in wheels}
-    assert found["inner/room.py"] == b"x = 1\n"
+    assert found["inner/code.py"] == b"x = 1\n"
     assert os.access(folder / "run", os.X_OK)
     assert not os.access(folder / "Makefile", os.X_OK)
-    listed = dict(line.split("  ", 1)[::-1] for line in found.pop("SHA256SUMS").decode().splitlines())
+    *lines, count = found.pop("SHA256SUMS").decode().splitlines()
+    listed = dict(line.split("  ", 1)[::-1] for line in lines)
     assert listed == {name: sha256(data) for name, data in found.items()}
+    assert count == f"# {len(listed)} files"
     assert (kit.files, kit.wheels, kit.size) == (len(members), 2, out.stat().st_size)
     assert list(check.faults(folder)) == []
 
@@ -138,7 +141,7 @@ def test_only_what_is_committed_is_packed_and_what_differs_is_named(
 ) -> None:
     (checkout / "Makefile").write_bytes(b"changed:\n")
     (checkout / "notes").write_bytes(b"untracked")
-    assert changes(checkout) == ["Makefile"]
+    assert uncommitted(checkout) == ["Makefile"]
     out = tmp_path / "kit.tar"
     packed(out, Project.at(checkout), sample, complete, [])
     folder = unpacked(out, tmp_path / "lab")
@@ -147,16 +150,17 @@ def test_only_what_is_committed_is_packed_and_what_differs_is_named(
     assert not (folder / "wheels").exists()
 
 
-def test_the_note_is_one_screen(
-    project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
+@pytest.mark.parametrize("machine", [HERE.description, "Python 3.13 on win_amd64"])
+def test_the_note_is_one_screen_and_has_the_commands_of_the_machine(
+    machine: str, project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
 ) -> None:
-    for house in (wheels, []):
-        packed(tmp_path / "kit.tar", project, sample, complete, house)
+    for packed_wheels in (wheels, []):
+        packed(tmp_path / "kit.tar", project, sample, complete, packed_wheels, machine)
         lines = (unpacked(tmp_path / "kit.tar", tmp_path / "lab") / "LAB.txt").read_text().splitlines()
         assert len(lines) <= 24
         assert max(map(len, lines)) <= 80
-        assert any("make data " in line for line in lines)
-        assert any("make train " in line for line in lines)
+        for command in ("py -m fmnist_fetch.environment train",) if "win" in machine else ("make data ", "make train "):
+            assert any(command in line for line in lines)
 
 
 @pytest.mark.parametrize("how", ["absent", "damaged"])
@@ -190,52 +194,35 @@ def test_a_folder_without_commits_can_not_be_packed(tmp_path: Path) -> None:
         Project.at(tmp_path)
 
 
-def test_parts_are_as_large_as_asked_and_cat_joins_them(
-    project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
-) -> None:
-    whole, out = tmp_path / "whole.tar", tmp_path / "kit.tar"
-    packed(whole, project, sample, complete, wheels)
-    # What an earlier run left must not end up between the parts.
-    out.write_bytes(b"old")
-    (tmp_path / "kit.tar.999").write_bytes(b"old")
-    kit = packed(out, project, sample, complete, wheels, part_size=7000)
-    assert sorted(tmp_path.glob("kit.tar*")) == kit.paths
-    assert {path.stat().st_size for path in kit.paths[:-1]} == {7000}
-    assert 0 < kit.paths[-1].stat().st_size <= 7000
-    joined = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("kit.tar.*")))
-    assert joined == whole.read_bytes()
-    packed(out, project, sample, complete, wheels)
-    assert list(tmp_path.glob("kit.tar*")) == [out]
-
-
-def test_parts_by_the_thousand_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="parts"):
-        write_tar(tmp_path / "kit.tar", [Entry("one", bytes(10_000))], 0, 10, lambda _: None)
-    assert list(tmp_path.glob("kit*")) == []
-
-
 def test_a_failure_in_the_middle_leaves_the_earlier_kit_as_it_was(tmp_path: Path) -> None:
     out = tmp_path / "kits" / "kit.tar"
-    write_tar(out, [Entry("one", b"1")], 0, None, lambda _: None)
+    write_tar(out, [Entry("one", b"1")], 0, lambda _: None)
     before = disk_of(out.parent)
 
     def fail(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    for part_size in (None, 3000):
-        with pytest.raises(DiskError, match="the disk is full"):
-            write_tar(out, [Entry("one", bytes(50_000))], 0, part_size, fail)
-        assert disk_of(out.parent) == before
+    with pytest.raises(DiskError, match="the disk is full"):
+        write_tar(out, [Entry("one", bytes(50_000))], 0, fail)
+    assert disk_of(out.parent) == before
 
 
-def test_long_steps_are_told(project: Project, sample: Sample, complete: Path, tmp_path: Path) -> None:
+def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "kits" / "kit.tar"
+    out.parent.mkdir()
+    unfinished(out).write_bytes(bytes(1000))
+    write_tar(out, [Entry("one", b"1")], 0, lambda _: None)
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_long_steps_are_reported(project: Project, sample: Sample, complete: Path, tmp_path: Path) -> None:
     large = lay(tmp_path / "large", {"large-1-py3-none-any.whl": bytes(220_000_000)})
     events: list[Event] = []
-    data = mirror(sample.manifest, sample.layout(complete))
-    house = wheelhouse(list(large.iterdir()), HERE)
-    pack(tmp_path / "kit.tar", project, data, house, HERE.words, None, events.append)
-    told = [event.sentence for event in events if isinstance(event, Message)]
-    assert [sentence.partition(" ")[0] for sentence in told] == ["hashing", "packing:", "packing:"]
+    data = data_entries(sample.layout(complete))
+    listed = wheel_entries(list(large.iterdir()), HERE)
+    pack(tmp_path / "kit.tar", project, data, listed, HERE.description, events.append)
+    reported = [event.sentence for event in events if isinstance(event, Message)]
+    assert [sentence.partition(" ")[0] for sentence in reported] == ["hashing", "packing:", "packing:"]
 
 
 def test_the_lock_is_the_committed_one(checkout: Path) -> None:
@@ -258,13 +245,23 @@ def lab(project: Project, sample: Sample, complete: Path, wheels: list[Path], tm
     return unpacked(tmp_path / "kit.tar", tmp_path / "lab")
 
 
+def listed(sums: Path) -> list[str]:
+    """The lines of SHA256SUMS, without its count."""
+    return sums.read_text().splitlines()[:-1]
+
+
+def relist(sums: Path, lines: list[str]) -> None:
+    """Write SHA256SUMS with these lines."""
+    sums.write_text("".join(f"{line}\n" for line in [*lines, check.count_line(len(lines))]))
+
+
 def checked(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the check as make does: nothing of the package can be imported."""
     command = [sys.executable, "-I", str(Path(check.__file__)), *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", ["wheels/two-1-py3-none-any.whl", "inner/room.py", "Makefile", "LAB.txt"])
+@pytest.mark.parametrize("name", ["wheels/two-1-py3-none-any.whl", "inner/code.py", "Makefile", "LAB.txt"])
 @pytest.mark.parametrize("how", ["is damaged", "is missing"])
 def test_a_damaged_kit_names_the_file(name: str, how: str, lab: Path) -> None:
     path = lab / name
@@ -282,28 +279,49 @@ def test_a_damaged_kit_names_the_file(name: str, how: str, lab: Path) -> None:
     assert disk_of(lab) == before
 
 
-def test_damage_in_the_mirror_is_told_and_borne(sample: Sample, lab: Path) -> None:
+def test_damage_in_the_mirror_is_a_note_because_its_good_pieces_are_used(sample: Sample, lab: Path) -> None:
     path = lab / "mirror" / sample.file().name
     path.write_bytes(flipped(path.read_bytes(), 1500))
     done = checked(lab)
     assert (done.returncode, done.stderr) == (0, f"note: mirror/{path.name} is damaged; its good pieces are used\n")
 
 
-def test_a_damaged_list_of_digests_is_told(lab: Path) -> None:
+def test_a_damaged_list_of_digests_is_an_error(lab: Path) -> None:
     sums = lab / "SHA256SUMS"
     sums.write_bytes(b"\xff" + sums.read_bytes()[1:])
     assert "SHA256SUMS is damaged in line 1" in checked(lab).stderr
 
 
-def test_much_damage_is_told_in_few_lines(lab: Path) -> None:
+@pytest.mark.parametrize("lines", [0, 1, -2, -1])
+def test_a_list_of_digests_that_was_cut_off_is_an_error(lines: int, lab: Path) -> None:
     sums = lab / "SHA256SUMS"
-    sums.write_text(sums.read_text() + "".join(f"{'0' * 64}  lost/{number}\n" for number in range(20)))
+    whole = sums.read_text().splitlines(keepends=True)
+    sums.write_text("".join(whole[:lines]))
+    for part in ([], ["wheels/"]):
+        done = checked(lab, *part)
+        assert done.returncode == 3
+        assert "SHA256SUMS is cut off" in done.stderr
+    # A line in the middle is missing: with it, a file that would not be checked.
+    sums.write_text("".join(whole[:2] + whole[3:]))
+    assert checked(lab).returncode == 3
+
+
+@pytest.mark.skipif(not shutil.which("sha256sum"), reason="sha256sum is not installed")
+def test_sha256sum_checks_the_list_too(lab: Path) -> None:
+    command = ["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"]
+    done = subprocess.run(command, cwd=lab, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_much_damage_is_listed_in_few_lines(lab: Path) -> None:
+    sums = lab / "SHA256SUMS"
+    relist(sums, [*listed(sums), *(f"{'0' * 64}  lost/{number}" for number in range(20))])
     lines = checked(lab).stderr.splitlines()
     assert len(lines) == 11
     assert lines[-2] == "  and 12 more"
 
 
-def test_a_whole_kit_and_a_folder_that_is_none_are_let_pass(lab: Path, tmp_path: Path) -> None:
+def test_a_whole_kit_and_a_folder_that_is_no_kit_pass(lab: Path, tmp_path: Path) -> None:
     assert checked(lab).stderr == ""
     assert checked(lab).returncode == 0
     empty = tmp_path / "empty"
@@ -315,12 +333,12 @@ def test_a_whole_kit_and_a_folder_that_is_none_are_let_pass(lab: Path, tmp_path:
     ("target", "said"),
     [("3.99 {machine}", "for Python 3.99, and this is"), ("{python} vax", "for vax, and this machine is")],
 )
-def test_wheels_for_another_machine_are_told_before_pip_fails_on_them(target: str, said: str, lab: Path) -> None:
+def test_wheels_for_another_machine_are_an_error_before_any_installation(target: str, said: str, lab: Path) -> None:
     about = target.format(machine=HERE.machine, python=HERE.python).encode() + b"\n"
     (lab / "wheels" / "TARGET").write_bytes(about)
     sums = lab / "SHA256SUMS"
-    lines = [line for line in sums.read_text().splitlines() if not line.endswith("wheels/TARGET")]
-    sums.write_text("\n".join([*lines, f"{hashlib.sha256(about).hexdigest()}  wheels/TARGET"]) + "\n")
+    lines = [line for line in listed(sums) if not line.endswith("wheels/TARGET")]
+    relist(sums, [*lines, f"{hashlib.sha256(about).hexdigest()}  wheels/TARGET"])
     done = checked(lab)
     assert done.returncode == 3
     assert said in done.stderr
@@ -332,7 +350,7 @@ def test_make_installs_nothing_from_a_damaged_kit(lab: Path) -> None:
         (lab / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(HOME_OF_PACKAGE / name, lab / name)
     sums = lab / "SHA256SUMS"
-    sums.write_text("\n".join(line for line in sums.read_text().splitlines() if "Makefile" not in line) + "\n")
+    relist(sums, [line for line in listed(sums) if "Makefile" not in line])
     wheel = lab / "wheels" / "two-1-py3-none-any.whl"
     wheel.write_bytes(flipped(wheel.read_bytes(), 5))
     before = disk_of(lab)
@@ -355,10 +373,3 @@ def test_the_verb_packs_this_checkout_with_the_real_data(real_root: Path, tmp_pa
     assert checked(folder).returncode == 0
     assert (folder / "Makefile").exists()
     assert not (folder / "wheels").exists()
-
-
-@pytest.mark.parametrize("size", ["0", "2T", "-1", "much"])
-def test_a_part_size_that_is_none_is_a_usage_error(size: str, tmp_path: Path) -> None:
-    done = command_line("kit", str(tmp_path / "kit.tar"), f"--part-size={size}")
-    assert done.returncode == 2
-    assert "is not a size such as 2G" in done.stderr

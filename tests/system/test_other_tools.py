@@ -87,7 +87,7 @@ def data(manifest: Manifest, tmp_path: Path) -> Path:
     root = Path("../data").resolve()
     stick = lay(tmp_path / "stick", SAMPLE.files)
     choice = FetchOptions((str(stick),), only_mirrors=True)
-    prepare(manifest, Layout(root, manifest), choice, also=list(manifest.caches))
+    prepare(Layout(root, manifest), choice, also=list(manifest.caches))
     return root
 
 

@@ -187,8 +187,8 @@ def test_what_is_imported_is_what_is_required() -> None:
     optional = names([text for extra in ("load", "serve", "kit", "completion") for text in extras[extra]])
     # A notebook brings IPython itself, and the set-up what it installs with.
     assert third_party("fmnist_fetch") - own - optional - {"IPython"} == set(TOOLS) - {"packaging"}
-    # isal is taken where it is there; the safetensors library is for whoever opens the tensor file with it.
-    assert own - third_party("fmnist_fetch") == {"isal", "safetensors"}
+    # isal is taken where it is there.
+    assert own - third_party("fmnist_fetch") == {"isal"}
     assert third_party("trainer") - own - names(extras["train"]) - {"IPython", "PIL", "matplotlib_inline"} == set()
 
 

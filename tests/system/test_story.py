@@ -15,7 +15,8 @@ from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.status import inspect
 from fmnist_fetch.sources.base import FetchOptions
-from fmnist_fetch.storage.part_file import PartFile, scan
+from fmnist_fetch.storage.files import find_good_pieces
+from fmnist_fetch.storage.part_file import PartFile
 from fmnist_fetch.tensors.arrays import load
 from samples import PIECE, Sample, disk_of, ended, flipped, gz, lay, make, python, sha256, started, watched
 
@@ -33,7 +34,7 @@ def missing_bytes(sample: Sample, root: Path) -> int:
     left = 0
     for file in sample.manifest.files:
         path = sample.layout(root).published(file)
-        good = range(len(file.pieces)) if path.exists() else scan(PartFile(path, file).part, file)
+        good = range(len(file.pieces)) if path.exists() else find_good_pieces(PartFile(path, file).part, file).indices
         left += sum(piece.span.length for index, piece in enumerate(file.pieces) if index not in good)
     return left
 
@@ -41,11 +42,11 @@ def missing_bytes(sample: Sample, root: Path) -> int:
 def held_bytes(sample: Sample, root: Path) -> int:
     """The beginnings of pieces that an interrupted run kept."""
     files = sample.manifest.files
-    return sum(len(data) for file in files for data in held(sample, root, file).values())
+    return sum(len(data) for file in files for data in load_partials(sample, root, file).values())
 
 
-def held(sample: Sample, root: Path, file: DataFile) -> dict[int, bytes]:
-    return PartFile(sample.layout(root).published(file), file).held()
+def load_partials(sample: Sample, root: Path, file: DataFile) -> dict[int, bytes]:
+    return PartFile(sample.layout(root).published(file), file).load_partials()
 
 
 def test_a_first_run_fetches_every_byte_once_and_ends_with_tensors(sample: Sample, root: Path, tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_an_interrupted_run_is_resumed_and_asks_only_for_what_is_missing(
         mirror.faults, before = [], mirror.served
         sample.fetch(root, mirror.url)
         assert mirror.served - before == left - kept
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
 
 
 def spoil_the_held(sample: Sample, root: Path) -> int:
@@ -101,7 +102,7 @@ def spoil_the_held(sample: Sample, root: Path) -> int:
     for path in sample.layout(root).raw.glob(".*.held"):
         path.write_bytes(flipped(path.read_bytes(), 0))
     files = sample.manifest.files
-    return sum(file.pieces[index].span.length for file in files for index in held(sample, root, file))
+    return sum(file.pieces[index].span.length for file in files for index in load_partials(sample, root, file))
 
 
 @pytest.mark.parametrize("spoilt", [False, True])
@@ -121,7 +122,7 @@ def test_what_came_of_a_piece_is_kept_too_and_does_no_harm_where_it_is_wrong(
         sample.fetch(root, mirror.url)
         # A wrong beginning is found out when its piece is whole, and costs that piece once more, not what follows it.
         assert mirror.served - before == left - kept + again
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
     assert not list(sample.layout(root).raw.glob(".*.held"))
 
 
@@ -184,7 +185,7 @@ def test_a_flipped_byte_in_an_unpacked_or_a_tensor_file_costs_no_network(
         sample.fetch(complete, mirror.url)
         assert mirror.connections == 0
     assert path.read_bytes() == before
-    assert inspect(sample.manifest, layout).complete
+    assert inspect(layout).complete
 
 
 def test_a_file_that_is_gone_comes_back_alone(sample: Sample, complete: Path) -> None:
@@ -195,7 +196,7 @@ def test_a_file_that_is_gone_comes_back_alone(sample: Sample, complete: Path) ->
         sample.fetch(complete, mirror.url)
         assert {line.name for line in mirror.journal} == {file.name}
         assert mirror.served == file.size
-    assert inspect(sample.manifest, layout).complete
+    assert inspect(layout).complete
 
 
 def test_a_complete_dataset_stays_complete_without_its_packed_files(sample: Sample, complete: Path) -> None:
@@ -222,9 +223,9 @@ def test_sources_are_asked_in_order_the_users_then_local_copies_then_mirrors(sam
     user = lay(root.parent / "user", {train.name: sample.files[train.name]})
     local = lay(root.parent / "local", {n: d for n, d in sample.files.items() if n in (train.name, labels_.name)})
     with Mirror(sample.files) as mirror:
-        manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).manifest
+        changed = sample.changed(mirrors=(mirror.url,), local=(str(local),))
         # With one worker, what is told in order was done in order.
-        prepare(manifest, sample.layout(root), FetchOptions((str(user),), jobs=1), listener=events.append)
+        prepare(changed.layout(root), FetchOptions((str(user),), jobs=1), listener=events.append)
         # The mirror is asked for what nobody else had, and for nothing else.
         assert mirror.served == sample.size - train.size - labels_.size
     assert sources_of(events) == [str(user), str(local), mirror.url]
@@ -232,8 +233,8 @@ def test_sources_are_asked_in_order_the_users_then_local_copies_then_mirrors(sam
 
 def test_the_manifests_mirrors_are_asked_in_order_while_the_first_is_well(sample: Sample, root: Path) -> None:
     with Mirror({}) as first, Mirror(sample.files) as second:
-        manifest = sample.changed(mirrors=(first.url, second.url)).manifest
-        prepare(manifest, sample.layout(root))
+        changed = sample.changed(mirrors=(first.url, second.url))
+        prepare(changed.layout(root))
         assert first.journal[0].when >= 0
         assert all(line.status == 404 for line in first.journal)
         assert second.served == sample.size
@@ -244,13 +245,13 @@ def test_a_broken_local_copy_yields_its_good_pieces(sample: Sample, root: Path) 
     damaged = flipped(flipped(sample.files[file.name], 1500), 7200)[:-300]
     local = lay(root.parent / "local", {file.name: damaged})
     with Mirror(sample.files) as mirror:
-        manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).manifest
-        prepare(manifest, sample.layout(root))
+        changed = sample.changed(mirrors=(mirror.url,), local=(str(local),))
+        prepare(changed.layout(root))
         ranges = sorted(line.span for line in mirror.of(file.name) if line.span)
         # Two damaged pieces; of the last, cut short, what the copy has is taken on trust until it is whole.
         assert ranges[:2] == [(1000, 2000), (7000, 8000)]
         assert sum(line.sent for line in mirror.of(file.name)) <= 2 * PIECE + file.pieces[-1].span.length + 300
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
     assert (local / file.name).read_bytes() == damaged
 
 
@@ -259,10 +260,10 @@ def test_a_copy_in_another_wrapper_is_taken_by_its_payload_and_no_socket_is_open
     assert all(sha256(copies[name]) != sha256(sample.files[name]) for name in copies)
     local = lay(root.parent / "local", copies)
     with Mirror(sample.files) as mirror:
-        manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).manifest
-        prepare(manifest, sample.layout(root))
+        changed = sample.changed(mirrors=(mirror.url,), local=(str(local),))
+        prepare(changed.layout(root))
         assert mirror.connections == 0
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
 
 
 def test_offline_takes_local_copies_and_opens_no_socket(sample: Sample, root: Path, tmp_path: Path) -> None:
@@ -285,8 +286,8 @@ def test_offline_without_copies_fails_and_opens_no_socket(sample: Sample, root: 
 def test_only_mirrors_asks_nobody_else(sample: Sample, root: Path) -> None:
     local = lay(root.parent / "local", sample.files)
     with Mirror(sample.files) as ours, Mirror(sample.files) as other:
-        manifest = sample.changed(mirrors=(other.url,), local=(str(local),)).manifest
-        prepare(manifest, sample.layout(root), FetchOptions((ours.url,), only_mirrors=True))
+        changed = sample.changed(mirrors=(other.url,), local=(str(local),))
+        prepare(changed.layout(root), FetchOptions((ours.url,), only_mirrors=True))
         assert other.connections == 0
         assert ours.served == sample.size
 
@@ -306,12 +307,12 @@ def test_wrong_bytes_from_every_source_are_an_integrity_error_and_are_never_writ
 def test_a_piece_that_one_mirror_has_wrong_comes_from_another(sample: Sample, root: Path) -> None:
     wrong = [On(sample.file().name, FlipByte(2500))]
     with Mirror(sample.files, faults=wrong) as first, Mirror(sample.files) as second:
-        manifest = sample.changed(mirrors=(second.url,)).manifest
+        changed = sample.changed(mirrors=(second.url,))
         # The user's mirror comes first, so that it is the one that is asked for the piece it has wrong.
-        report = prepare(manifest, sample.layout(root), FetchOptions((first.url,)))
+        report = prepare(changed.layout(root), FetchOptions((first.url,)))
         assert report.wrong_pieces == 1
         assert (2000, 3000) in second.asked
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
 
 
 def test_a_file_that_is_cut_off_on_its_mirror_yields_its_good_pieces(sample: Sample, root: Path) -> None:
@@ -321,12 +322,12 @@ def test_a_file_that_is_cut_off_on_its_mirror_yields_its_good_pieces(sample: Sam
         pytest.raises(FetchError, match=r"10,500 bytes there|416|hung up"),
     ):
         sample.fetch(root, mirror.url, patience=2.0)
-    assert scan(PartFile(sample.layout(root).published(file), file).part, file) == set(range(10))
+    assert find_good_pieces(PartFile(sample.layout(root).published(file), file).part, file).indices == set(range(10))
     left = missing_bytes(sample, root)
     with Mirror(sample.files) as better:
         sample.fetch(root, better.url)
         assert better.served <= left
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
 
 
 def test_a_mirror_that_switches_in_the_middle_costs_nothing_that_was_good(sample: Sample, root: Path) -> None:
@@ -346,7 +347,7 @@ def test_a_dataset_with_neither_pinned_payloads_nor_pieces_gets_there_too(packed
         assert mirror.served == plain.size
         plain.fetch(root, mirror.url)
         assert mirror.served == plain.size
-    assert inspect(plain.manifest, plain.layout(root)).complete
+    assert inspect(plain.layout(root)).complete
 
 
 MEASURED = """

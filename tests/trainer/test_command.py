@@ -1,6 +1,7 @@
 """The command line: verbs, exit codes, and two lines for everything that goes wrong."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: run make tr
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from tinydata import Command, Tiny, environment, listing  # noqa: E402
+from tinydata import REPOSITORY, Command, Tiny, environment, listing  # noqa: E402
 from trainer.__main__ import main, parser  # noqa: E402
 
 
@@ -79,7 +80,7 @@ def test_a_device_that_is_not_there_is_a_usage_error(tiny: Tiny, capsys: pytest.
 
 def test_missing_data_names_the_command_that_brings_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(tmp_path / "data")]) == 1
-    assert "make data" in complaint(capsys)[1]
+    assert complaint(capsys)[1] == f"hint: Run: fmnist-fetch fetch --root {tmp_path / 'data'}"
     assert list(Path().iterdir()) == []
 
 
@@ -218,3 +219,19 @@ def test_every_verb_and_option_has_help(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_script_ends_with_the_exit_code_of_the_command(command: Command) -> None:
     assert command("--epochs", "0").returncode == 2
     assert command("--help").returncode == 0
+
+
+def test_without_torch_the_hint_is_a_command_that_installs_it(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
+    environ = environment()
+    environ["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"
+    words = [sys.executable, "-m", "trainer"]
+    hints = []
+    for folder in (tmp_path, REPOSITORY):
+        done = subprocess.run(words, env=environ, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        error, hint = done.stderr.splitlines()
+        assert error == "error: torch is not installed, which the trainer needs"
+        hints.append(hint)
+    assert hints[0].startswith(f"hint: Run: {sys.executable} -m pip install torch ")
+    assert hints[1] == "hint: Run: make train"

@@ -178,6 +178,15 @@ def test_hyperparameters_are_the_arguments_but_for_those_ignored() -> None:
     assert not hasattr(model, "c")
 
 
+@pytest.mark.parametrize("place", ["data", "../data"])
+def test_the_data_is_found_here_or_beside_as_the_book_keeps_it(place: str, real_root: Path) -> None:
+    Path(place).symlink_to(real_root)
+    train_iter, test_iter = d2l.load_data_fashion_mnist(256)
+    assert (len(train_iter), len(test_iter)) == (235, 40)
+    assert Path(d2l.DataModule().root).samefile(real_root)
+    assert len(d2l.FashionMNIST().val) == 10_000
+
+
 def test_a_method_added_to_a_class_is_one_of_its_objects_too() -> None:
     class Thing:
         pass

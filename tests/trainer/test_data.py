@@ -103,7 +103,7 @@ def test_sizes_below_one_are_refused(tmp_path: Path) -> None:
 def test_missing_data_is_an_error_that_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(FetchError) as caught:
         load_data_fashion_mnist(256, root=tmp_path / "data")
-    assert "make data" in caught.value.hint
+    assert "fmnist-fetch fetch" in caught.value.hint
     assert not (tmp_path / "data").exists()
 
 

@@ -15,10 +15,10 @@ torch = pytest.importorskip("torch", reason="torch is not installed: run make tr
 if not torch.distributed.is_available():
     pytest.skip("this build of torch has no torch.distributed", allow_module_level=True)
 
-from fmnist_fetch.errors import FetchError, UsageError  # noqa: E402
+from fmnist_fetch.errors import UsageError  # noqa: E402
 from tinydata import Command, Tiny, environment  # noqa: E402
 from trainer import distributed  # noqa: E402
-from trainer.distributed import SINGLE_PROCESS, ProcessGroup, init_process_group  # noqa: E402
+from trainer.distributed import SINGLE_PROCESS, MissingProcessError, ProcessGroup, init_process_group  # noqa: E402
 
 
 def torchrun(processes: int, *words: object) -> "subprocess.CompletedProcess[str]":
@@ -132,7 +132,9 @@ def test_a_peer_that_does_not_come_is_an_error_that_names_the_place(monkeypatch:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(distributed, "RENDEZVOUS_TIMEOUT_S", 1)
-    with pytest.raises(FetchError, match=f"not all of the 2 processes came to 127.0.0.1:{variables['MASTER_PORT']}"):
+    with pytest.raises(
+        MissingProcessError, match=f"not all of the 2 processes came to 127.0.0.1:{variables['MASTER_PORT']}"
+    ):
         init_process_group("cpu")
 
 
@@ -147,3 +149,23 @@ def test_ctrl_c_ends_the_wait_for_a_peer(tiny: Tiny, tmp_path: Path) -> None:
         _, complaint = process.communicate(timeout=30)
     assert process.returncode == 130
     assert complaint.startswith("error: interrupted before the first epoch\nhint: ")
+
+
+def test_a_process_whose_peers_end_says_so_in_two_lines(tiny: Tiny, tmp_path: Path) -> None:
+    variables = launched()
+    words = [sys.executable, "-m", "trainer", *tiny.options, "--out", str(tmp_path / "run"), "--epochs", "100000"]
+
+    def start(rank: int) -> "subprocess.Popen[str]":
+        environ = environment(**{**variables, "RANK": str(rank)})
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} if rank == 0 else {}
+        return subprocess.Popen([*words, "--no-pictures"], env=environ, text=True, **streams)  # type: ignore[call-overload,no-any-return]
+
+    with start(0) as first, start(1) as second:
+        assert first.stdout is not None
+        assert first.stdout.readline().startswith("epoch  1")
+        second.kill()
+        _, complaint = first.communicate(timeout=60)
+    assert first.returncode == 1
+    error, hint = complaint.splitlines()
+    assert error.startswith("error: another process of this training ended or does not answer, after epoch ")
+    assert hint.startswith("hint: ")

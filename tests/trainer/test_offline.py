@@ -1,4 +1,4 @@
-"""Offline for certain: what a training imports, and which doors it never opens."""
+"""Offline for certain: what a training imports, and that it opens no socket and starts no process."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ print(json.dumps({"code": code, "modules": sorted(sys.modules), "events": sorted
 
 
 def imported_by_torch() -> set[str]:
-    """What torch brings along by itself, needed or not."""
+    """What torch imports by itself, needed or not."""
     lines = "import sys, torch; print(*sys.modules)"
     return set(subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stdout.split())
 

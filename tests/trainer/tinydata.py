@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.toml import dumps, loads
-from fmnist_fetch.storage.atomic import Seal
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.tensors.writer import Assembly
 
@@ -58,8 +57,8 @@ def make_tiny(folder: Path, name: str = "tiny", seed: int = 5) -> Tiny:
     layout.raw.mkdir(parents=True)
     for file in manifest.files:
         layout.payload(file).write_bytes(_idx(arrays[file.split, file.role]))
-    with Assembly(manifest, layout) as assembly:
-        assembly.complete({file.tensor: Seal(file.sha256) for file in manifest.files})
+    with Assembly(layout) as assembly:
+        assembly.complete({file.tensor: file.sha256 for file in manifest.files})
     return Tiny(folder / "data", manifest_path)
 
 

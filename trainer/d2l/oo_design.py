@@ -6,12 +6,14 @@ replaced by add_to_class, as the book and its readers do.
 
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils import data as torch_data
 
+from fmnist_fetch.storage.layout import lookup_folders
 from trainer.d2l.drawing import Limits, Picture
 from trainer.d2l.ops import gpu
 
@@ -187,7 +189,7 @@ class DataModule(HyperParameters):
     """The base class of data.
 
     Args:
-        root: the folder that holds the data.
+        root: the folder that holds the data; without it the first of FMNIST_ROOT, ./data and ../data that does.
         num_workers: processes that load the data; 0, because the images are in memory already.
     """
 
@@ -195,8 +197,10 @@ class DataModule(HyperParameters):
     num_workers: int
     batch_size: int
 
-    def __init__(self, root: str = "../data", num_workers: int = 0) -> None:
-        self.save_hyperparameters()
+    def __init__(self, root: str | None = None, num_workers: int = 0) -> None:
+        folders = [str(folder) for folder in lookup_folders(None)]
+        root = root or next((folder for folder in folders if Path(folder, "FashionMNIST").is_dir()), folders[-1])
+        self.save_hyperparameters(ignore=["folders"])
 
     def get_dataloader(self, train: bool) -> Any:
         """Return the batches for training or for validation."""

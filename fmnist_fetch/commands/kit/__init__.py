@@ -1,12 +1,13 @@
-"""The verb kit: pack project, data and wheels for machines without the internet."""
+"""The command kit: pack project, data and wheels for machines without the internet."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_verb, size
-from fmnist_fetch.console.output import say
+from fmnist_fetch.commands.arguments import add_verb
+from fmnist_fetch.console.formatting import size
+from fmnist_fetch.console.output import print_line
 from fmnist_fetch.environment.lock import STORE
 from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.manifest.catalog import DATASET, find
@@ -21,9 +22,8 @@ def add_verbs(verbs: Any) -> None:
     kit = add_verb(verbs, "kit", _kit, summary, "dist/fmnist-lab-kit.tar")
     kit.add_argument("out", type=Path, metavar="OUT.tar", help="the tar to write")
     kit.add_argument("--python", metavar="3.12", help="for machines with this Python (default: this one's)")
-    kit.add_argument("--platform", metavar="TAG", help="for another platform, such as manylinux_2_28_x86_64")
+    kit.add_argument("--platform", metavar="TAG", help="for another platform, such as win_amd64")
     kit.add_argument("--no-wheels", action="store_true", help="pack no wheels, for labs with a package index")
-    kit.add_argument("--part-size", type=size(1), metavar="2G", help="cut the tar into parts, which cat joins")
     kit.add_argument(
         "--wheels", type=Path, default=CHECKOUT / STORE, metavar="FOLDER", help="keep wheels in FOLDER (wheels)"
     )
@@ -32,25 +32,24 @@ def add_verbs(verbs: Any) -> None:
 def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     from fmnist_fetch.commands.kit import pack
     from fmnist_fetch.commands.kit.target import Target
-    from fmnist_fetch.commands.kit.wheels import bring, choose
+    from fmnist_fetch.commands.kit.wheels import fetch_wheels, select_wheels
     from fmnist_fetch.console.progress import listener
 
-    tell = listener("none" if options.quiet else options.progress, sys.stderr)
+    listen = listener("none" if options.quiet else options.progress, sys.stderr)
     target = Target.parse(options.python, options.platform)
     project = pack.Project.at(CHECKOUT)
-    for name in pack.changes(CHECKOUT):
-        tell(Message(f"note: {name} is packed as committed, without its later changes"))
-    manifest = find(DATASET)
-    data = pack.mirror(manifest, Layout(options.root, manifest))
+    for name in pack.uncommitted(CHECKOUT):
+        listen(Message(f"note: {name} is packed as committed, without its later changes"))
+    data = pack.data_entries(Layout(options.root, find(DATASET)))
     wheels = []
     if not options.no_wheels:
-        paths = bring(choose(project.lock(), target), options.wheels, CHECKOUT, tell)
-        wheels = pack.wheelhouse(paths, target)
-    words = target.words if wheels else "machines with a package index"
-    packed = pack.pack(options.out, project, data, wheels, words, options.part_size, tell)
-    first, last = packed.paths[0], packed.paths[-1]
-    say(options, f"{first if first == last else f'{first} to {last.name}'}: {packed.size / 1e6:,.1f} MB")
-    say(options, f"  {packed.files} files, {packed.wheels} of them wheels; for {words}")
-    join = f"tar xf {first.name}" if first == last else f"cat {options.out.name}.* | tar xf -"
-    say(options, f"  on the lab machine: {join} && cd {pack.TOP} && make data && make train")
-    return {"paths": [str(path) for path in packed.paths], "files": packed.files, "size": packed.size}
+        paths = fetch_wheels(select_wheels(project.lock(), target), options.wheels, CHECKOUT, listen)
+        wheels = pack.wheel_entries(paths, target)
+    machine = target.description if wheels else "machines with a package index"
+    kit = pack.pack(options.out, project, data, wheels, machine, listen)
+    print_line(options, f"{kit.path}: {size(kit.size)}")
+    print_line(options, f"  {kit.files} files, {kit.wheels} of them wheels; for {machine}")
+    unpack = f"tar xf {kit.path.name} && cd {pack.TOP}"
+    commands = "the commands are in LAB.txt there" if " on win" in machine else "make data && make train"
+    print_line(options, f"  on the lab machine: {unpack}{'; ' if ' on win' in machine else ' && '}{commands}")
+    return {"paths": [str(kit.path)], "files": kit.files, "size": kit.size}

@@ -1,6 +1,6 @@
-"""Whether an unpacked kit is as it was packed. make asks this before it installs anything.
+"""Check whether an unpacked kit is as it was packed; make runs this before it installs anything.
 
-It stands alone on the standard library, and is run as a script: what it would import might be what is damaged.
+It is a script that needs the standard library only: what it would import might be what is damaged.
 """
 
 import hashlib
@@ -14,8 +14,14 @@ SUMS = "SHA256SUMS"
 WHEELS = "wheels"
 MIRROR = "mirror"
 TARGET = f"{WHEELS}/TARGET"
-NAMED = 8
+MAX_LISTED = 8
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/].*)")
+_COUNT = re.compile(r"# ([0-9]{1,9}) files")
+
+
+def count_line(count: int) -> str:
+    """Return the last line of SHA256SUMS, by which a list that was cut off is recognised; sha256sum skips it."""
+    return f"# {count} files"
 
 
 def faults(folder: Path, below: str = "") -> Iterator[tuple[str, str]]:
@@ -27,6 +33,9 @@ def faults(folder: Path, below: str = "") -> Iterator[tuple[str, str]]:
         lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return
+    count = _COUNT.fullmatch(lines.pop()) if lines else None
+    if count is None or int(count[1]) != len(lines):
+        yield SUMS, "is cut off: its last line is not the number of files that it lists"
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
         if not match:
@@ -36,7 +45,7 @@ def faults(folder: Path, below: str = "") -> Iterator[tuple[str, str]]:
 
 
 def other_machine(folder: Path) -> str | None:
-    """Why the wheels of the kit in FOLDER are not for this Python on this machine, or None: they may well be."""
+    """Return why the wheels of the kit in FOLDER are not for this Python on this machine, or None."""
     try:
         python, machine = (folder / TARGET).read_text(encoding="utf-8", errors="replace").split()[:2]
     except (OSError, ValueError):
@@ -49,40 +58,37 @@ def other_machine(folder: Path) -> str | None:
     return None
 
 
-def digest_of(path: Path) -> str:
-    """The SHA-256 of the file at PATH; raises OSError."""
-    with open(path, "rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def main(words: list[str]) -> int:
-    """Check the kit in the current folder, all of it or what lies below the first of WORDS; say what is wrong."""
+    """Check the kit in the current folder, or what is below the first of WORDS; print what is wrong."""
     folder = Path()
     found = dict(faults(folder, *words[:1]))
-    bearable = {path: fault for path, fault in found.items() if path.startswith(f"{MIRROR}/")}
-    for path, fault in bearable.items():
+    usable = {path: fault for path, fault in found.items() if path.startswith(f"{MIRROR}/")}
+    for path, fault in usable.items():
         print(f"note: {path} {fault}; its good pieces are used", file=sys.stderr)
-    fatal = [f"{path} {fault}" for path, fault in found.items() if path not in bearable]
+    fatal = [f"{path} {fault}" for path, fault in found.items() if path not in usable]
     if fatal:
-        more = f"\n  and {len(fatal) - NAMED} more" if len(fatal) > NAMED else ""
+        more = f"\n  and {len(fatal) - MAX_LISTED} more" if len(fatal) > MAX_LISTED else ""
         hint = "Unpack the kit again, or copy it again; if you changed these files yourself, delete SHA256SUMS."
-        return _complain("this kit is damaged:" + "".join(f"\n  {fault}" for fault in fatal[:NAMED]) + more, hint)
-    if complaint := other_machine(folder):
+        return _print_error(
+            "this kit is damaged:" + "".join(f"\n  {fault}" for fault in fatal[:MAX_LISTED]) + more, hint
+        )
+    if message := other_machine(folder):
         hint = "Name another Python (make ... PYTHON=python3.12), or pack a kit for this one: fmnist-fetch kit --help"
-        return _complain(complaint, hint)
+        return _print_error(message, hint)
     return 0
 
 
 def _fault(path: Path, sha256: str) -> str | None:
     try:
-        return None if digest_of(path) == sha256 else "is damaged"
+        with open(path, "rb", buffering=0) as file:
+            return None if hashlib.file_digest(file, "sha256").hexdigest() == sha256 else "is damaged"
     except FileNotFoundError:
         return "is missing"
     except OSError as exc:
-        return f"can't be read ({exc.strerror})"
+        return f"cannot be read ({exc.strerror})"
 
 
-def _complain(message: str, hint: str) -> int:
+def _print_error(message: str, hint: str) -> int:
     print(f"error: {message}\nhint: {hint}", file=sys.stderr)
     return 3
 

@@ -11,33 +11,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fmnist_fetch.commands.kit.check import MIRROR, SUMS, TARGET, WHEELS
+from fmnist_fetch.commands.kit.check import MIRROR, SUMS, TARGET, WHEELS, count_line
 from fmnist_fetch.commands.kit.tarball import Entry, write_tar
 from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.environment.lock import Lock
 from fmnist_fetch.errors import FetchError, IntegrityError, UsageError
 from fmnist_fetch.events import Listener, Message
-from fmnist_fetch.manifest.model import Manifest
+from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.part_file import verifies
 
 TOP = "fmnist-lab-kit"
 """The one folder that the tar unpacks to."""
 LOCK = "pylock.toml"
 NOTE = "LAB.txt"
-EVERY = 100_000_000
+REPORT_EVERY_BYTES = 100_000_000
 
-LAB = """\
-{title}, offline: {commit:.12}, for {words}
+NOTE_TEXT = """\
+{title}, offline: {commit:.12}, for {machine}
 
-On this machine: {needs}make. No network, no root.
+On this machine: {needs}. No network, no root.
 
-    make data         unpack Fashion-MNIST and verify every byte of it
-    make train        train softmax regression; figures and pictures go to runs/
-    make test         run the tests
-    make help         everything else
-
-Everything stays in this folder: the environment in .venv, the data in data/,
+{commands}
+All files stay in this folder: the environment in .venv, the data in data/,
 or where FMNIST_ROOT says, so that many users can share one copy of it.
 
 What is here, besides the project:
@@ -47,24 +42,37 @@ What is here, besides the project:
                   and you can: sha256sum --quiet -c SHA256SUMS
 {remark}"""
 
+MAKE_COMMANDS = """\
+    make data         unpack Fashion-MNIST and verify every byte of it
+    make train        train softmax regression; figures and pictures go to runs/
+    make test         run the tests
+    make help         everything else
+"""
+WINDOWS_COMMANDS = """\
+    py -m fmnist_fetch.environment data --offline
+    .venv\\Scripts\\fmnist-fetch fetch --offline --mirror mirror
+    py -m fmnist_fetch.environment train --offline
+    .venv\\Scripts\\fmnist-train
+"""
+
 
 class Project(NamedTuple):
-    """The project as committed: the COMMIT, its moment in seconds since 1970, and its files."""
+    """The project as committed: the commit, its time in seconds since 1970, and its files."""
 
     commit: str
-    moment: int
+    time_s: int
     entries: tuple[Entry, ...]
 
     @classmethod
     def at(cls, folder: Path) -> "Project":
-        """What is committed in the git checkout FOLDER; raises UsageError where that is none."""
-        commit, moment = _git(folder, "log", "-1", "--format=%H %ct").decode().split()
+        """Return what is committed in the git checkout FOLDER; raise UsageError where that is none."""
+        commit, time_s = _git(folder, "log", "-1", "--format=%H %ct").decode().split()
         entries = []
         with tarfile.open(fileobj=io.BytesIO(_git(folder, "archive", "--format=tar", commit))) as tar:
             for member in tar:
                 if (file := tar.extractfile(member)) and member.isreg():
                     entries.append(Entry(member.name, file.read(), bool(member.mode & 0o100)))
-        return cls(commit, int(moment), tuple(entries))
+        return cls(commit, int(time_s), tuple(entries))
 
     def lock(self) -> Lock:
         """Return the lock as it is committed; raise UsageError where there is none."""
@@ -75,39 +83,42 @@ class Project(NamedTuple):
 
 
 class Kit(NamedTuple):
-    """What was packed: the files written, how many files and wheels are in the tar, and the bytes of all."""
+    """What was packed: the path and size in bytes of the tar, and how many files and wheels are in it."""
 
-    paths: list[Path]
+    path: Path
     files: int
     wheels: int
     size: int
 
 
-def changes(folder: Path) -> list[str]:
-    """The files of the checkout FOLDER that differ from what is committed, and will not be in the kit as they are."""
+def uncommitted(folder: Path) -> list[str]:
+    """Return the files of the checkout FOLDER that differ from what is committed, and so from what is packed."""
     lines = _git(folder, "status", "--porcelain", "--untracked-files=no").decode().splitlines()
     return [line[3:] for line in lines]
 
 
-def mirror(manifest: Manifest, layout: Layout) -> list[Entry]:
-    """The files as published, each verified; raises FetchError for what is absent, IntegrityError for what is damaged.
+def data_entries(layout: Layout) -> list[Entry]:
+    """Return the published files of the dataset, each verified, for the folder mirror/, which is a mirror for `fetch`.
 
-    The folder mirror/ then serves `fetch` as any other mirror does.
+    Raises:
+        FetchError: A file is absent.
+        IntegrityError: A file is damaged.
     """
+    manifest = layout.manifest
     hint = f"Run: fmnist-fetch fetch {manifest.name} --root {layout.root}"
     entries = []
     for file in manifest.files:
         path = layout.published(file)
         if not path.exists():
-            raise FetchError(f"{path} is not there, and the kit needs it", hint=f"{hint}, or name another --root.")
+            raise FetchError(f"the kit needs {path}, which does not exist", hint=f"{hint}, or name another --root.")
         if not verifies(path, file.size, file.sha256):
             raise IntegrityError(f"{path} is damaged", hint=hint)
         entries.append(Entry(f"{MIRROR}/{file.name}", path))
     return entries
 
 
-def wheelhouse(wheels: Sequence[Path], target: Target) -> list[Entry]:
-    """The WHEELS, and for which machine they are."""
+def wheel_entries(wheels: Sequence[Path], target: Target) -> list[Entry]:
+    """Return WHEELS for the folder wheels/, and a file that names their TARGET."""
     about = Entry(TARGET, f"{target.python} {target.machine}\n".encode())
     return [about, *(Entry(f"{WHEELS}/{path.name}", path) for path in wheels)]
 
@@ -117,67 +128,72 @@ def pack(
     project: Project,
     data: Sequence[Entry],
     wheels: Sequence[Entry],
-    words: str,
-    part_size: int | None,
+    machine: str,
     listener: Listener,
 ) -> Kit:
-    """Write the kit to OUT (OUT.000, OUT.001, ... of PART_SIZE bytes), for the machine that WORDS describe.
+    """Write the kit to OUT, for the MACHINE that is described.
 
-    Raises DiskError, and UsageError where the project has a file of a name that the kit needs.
+    Raises:
+        DiskError: A file cannot be read or written.
+        UsageError: The project has a file with a name that the kit needs.
     """
     entries = [*project.entries, *data, *wheels]
-    entries.append(Entry(NOTE, _note(project, data, wheels, words)))
+    entries.append(Entry(NOTE, _note(project, data, wheels, machine)))
     for name, count in Counter([SUMS, *(entry.name for entry in entries)]).items():
         if count > 1:
             raise UsageError(f"the project has a file {name} of its own", hint="Give it another name, and commit that.")
     listener(Message(f"hashing {len(entries)} files"))
     entries.append(Entry(SUMS, _sums(entries)))
-    size = sum(entry.size for entry in entries)
+    total = sum(entry.size for entry in entries)
     placed = [entry._replace(name=f"{TOP}/{entry.name}") for entry in entries]
-    paths = write_tar(out, placed, project.moment, part_size, _meter(size, listener))
-    return Kit(paths, len(entries), max(0, len(wheels) - 1), sum(path.stat().st_size for path in paths))
+    write_tar(out, placed, project.time_s, _progress(total, listener))
+    return Kit(out, len(entries), max(0, len(wheels) - 1), out.stat().st_size)
 
 
-def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], words: str) -> bytes:
-    """LAB.txt: one screen for whoever finds the kit."""
+def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], machine: str) -> bytes:
+    """Return LAB.txt: one screen for whoever finds the kit."""
     total = sum(entry.size for entry in wheels) / 1e6
-    text = LAB.format(
+    windows = " on win" in machine
+    python = machine.partition(" on ")[0] if wheels else "Python 3.11 or newer"
+    text = NOTE_TEXT.format(
         title="Fashion-MNIST",
         commit=project.commit,
-        words=words,
-        needs=f"{words.partition(' on ')[0]} with venv, " if wheels else "Python 3.11 or newer with venv, ",
+        machine=machine,
+        needs=f"{python} with venv" + ("" if windows else ", make"),
+        commands=WINDOWS_COMMANDS if windows else MAKE_COMMANDS,
         mirror=f"the data, {len(data)} files, {sum(entry.size for entry in data) / 1e6:.1f} MB",
         wheels=f"{len(wheels) - 1} wheels, {total:.0f} MB" if wheels else "not here: pip asks its index",
-        remark="\nThe digests tell damage, not malice: take the kit from someone you trust.\n",
+        remark="\nThe digests detect damage, not malice: take the kit from someone you trust.\n",
     )
     return text.encode()
 
 
 def _sums(entries: Sequence[Entry]) -> bytes:
-    """SHA256SUMS as sha256sum writes and checks it."""
-    return "".join(f"{entry.digest()}  {entry.name}\n" for entry in sorted(entries)).encode()
+    """Return SHA256SUMS as sha256sum writes and checks it, and the number of its lines."""
+    lines = [f"{entry.digest()}  {entry.name}" for entry in sorted(entries)]
+    return "".join(f"{line}\n" for line in [*lines, count_line(len(lines))]).encode()
 
 
-def _meter(total: int, listener: Listener) -> Callable[[int], None]:
-    """Tell LISTENER now and then how much of TOTAL is written."""
-    done = said = 0
+def _progress(total: int, listener: Listener) -> Callable[[int], None]:
+    """Return a function that reports to LISTENER how many of TOTAL bytes are written."""
+    done = reported = 0
 
-    def advance(count: int) -> None:
-        nonlocal done, said
+    def add(count: int) -> None:
+        nonlocal done, reported
         done += count
-        if done - said >= EVERY:
-            said = done
+        if done - reported >= REPORT_EVERY_BYTES:
+            reported = done
             listener(Message(f"packing: {done / 1e6:.0f} of {total / 1e6:.0f} MB"))
 
-    return advance
+    return add
 
 
 def _git(folder: Path, *words: str) -> bytes:
-    """What git says of the checkout FOLDER."""
+    """Return what git prints about the checkout FOLDER."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False)
     except FileNotFoundError as exc:
-        raise FetchError("git is not installed, and it knows what is committed", hint="Install git.") from exc
+        raise FetchError("kit needs git, which is not installed", hint="Install git.") from exc
     if done.returncode:
         reason = (done.stderr.decode(errors="replace").splitlines() or ["git failed"])[-1]
         raise UsageError(

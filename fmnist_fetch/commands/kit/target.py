@@ -1,4 +1,4 @@
-"""The machine that wheels are for: which tags it takes, and what its markers say."""
+"""The machine that a kit is for: the tags of its wheels, and the values of its markers."""
 
 import platform
 import re
@@ -26,7 +26,7 @@ class Target(NamedTuple):
 
     @classmethod
     def parse(cls, python: str | None, platform: str | None) -> "Target":
-        """The machine with this Python and platform, this one's where they are None; raises UsageError."""
+        """Return the machine with this Python and platform, this one's where they are None; raise UsageError."""
         ours = "{}.{}".format(*sys.version_info)
         if python is not None and not _PYTHON.fullmatch(python):
             raise UsageError(f"{python!r} is not a version of Python", hint="Write it as in --python 3.12.")
@@ -38,13 +38,13 @@ class Target(NamedTuple):
         return cls(python or ours, platform)
 
     @property
-    def words(self) -> str:
-        """For people."""
+    def description(self) -> str:
+        """The machine in words: "Python 3.12 on win_amd64"."""
         return f"Python {self.python} on {self.platform or f'{platform.system()} {self.machine}'}"
 
     @property
     def machine(self) -> str:
-        """The processor, as `uname -m` says it."""
+        """The processor, as `uname -m` names it."""
         match = _PLATFORM.fullmatch(self.platform or "")
         return match[3] if match else platform.machine().lower()
 

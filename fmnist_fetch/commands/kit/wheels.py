@@ -1,4 +1,4 @@
-"""The wheels of a kit: those that the lock has for a machine, brought to the store as a set-up brings its own."""
+"""The wheels of a kit: those that the lock has for a machine, downloaded to the store as a set-up does it."""
 
 import os
 from collections.abc import Sequence
@@ -15,13 +15,18 @@ GROUP = "test"
 """What `make data`, `make train`, `make serve`, `make kit` and `make test` need."""
 
 
-def choose(lock: Lock, target: Target) -> list[Wheel]:
-    """Return the wheels of LOCK for TARGET; raise UsageError where it has none, FetchError without `packaging`."""
+def select_wheels(lock: Lock, target: Target) -> list[Wheel]:
+    """Return exactly the wheels that LOCK has for TARGET.
+
+    Raises:
+        UsageError: The lock has no wheel of a package for that machine.
+        FetchError: The package `packaging` is not installed.
+    """
     try:
         return lock.select(GROUP, target.markers(), target.tags())
     except LookupError as exc:
         raise UsageError(
-            f"pylock.toml has no wheels for {target.words}: {exc}",
+            f"pylock.toml has no wheels for {target.description}: {exc}",
             hint="It has those for CPython 3.11 to 3.14 on Linux (glibc), macOS (arm64) and Windows (win_amd64).",
         ) from exc
     except ModuleNotFoundError as exc:
@@ -29,8 +34,14 @@ def choose(lock: Lock, target: Target) -> list[Wheel]:
         raise FetchError(f"kit needs {exc.name}, which is not installed", hint=hint) from exc
 
 
-def bring(wheels: Sequence[Wheel], folder: Path, project: Path, listener: Listener) -> list[Path]:
-    """Make sure that WHEELS are in FOLDER, and return their paths. Raises SourceError, IntegrityError, DiskError."""
+def fetch_wheels(wheels: Sequence[Wheel], folder: Path, project: Path, listener: Listener) -> list[Path]:
+    """Download those of WHEELS that are not in FOLDER, and return the paths of all.
+
+    Raises:
+        SourceError: No source delivered one of them; what arrived is kept.
+        IntegrityError: The sources have other bytes than the lock says.
+        DiskError: They cannot be written.
+    """
     configuration = Configuration.read()
     configuration.apply()
     mirrors = os.environ.get("FMNIST_MIRRORS", "").split()

@@ -1,4 +1,4 @@
-"""The verb serve: share the data under the root with the local network, read-only."""
+"""The command serve: share the data under the root with the local network, read-only."""
 
 import argparse
 from functools import partial
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_verb, whole
-from fmnist_fetch.console.output import say
+from fmnist_fetch.console.output import print_line
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import DATASET, find, names
@@ -19,22 +19,28 @@ def add_verbs(verbs: Any) -> None:
     """Add serve to argparse's VERBS."""
     summary = "share the data under the root with the local network, read-only"
     serve = add_verb(verbs, "serve", _serve, summary, "--port 8000")
-    serve.add_argument("--host", default="0.0.0.0", metavar="H", help="the address to serve at (default: every one)")
     serve.add_argument(
-        "--port", type=whole(0, 65535, "port"), default=PORT, metavar="P", help=f"the port to serve at (default {PORT})"
+        "manifests", nargs="*", metavar="FILE.toml", help="the manifest of another dataset under the root; repeatable"
+    )
+    serve.add_argument("--host", default="0.0.0.0", metavar="H", help="the address to listen on (default: all)")
+    serve.add_argument(
+        "--port", type=whole(0, 65535, "port"), default=PORT, metavar="P", help=f"the port (default {PORT})"
     )
 
 
 def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     try:
-        from fmnist_fetch.commands.serve.files import ServedFiles
+        from fmnist_fetch.commands.serve.files import ServedFiles, datasets
         from fmnist_fetch.commands.serve.server import serve
-        from fmnist_fetch.commands.serve.wheels import WheelShelf
+        from fmnist_fetch.commands.serve.wheels import ServedWheels
     except ModuleNotFoundError as exc:
         hint = "Run: make serve, or pip install 'fmnist-fetch[serve]'"
         raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
-    root = root_folder(options.root)
-    manifests = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
-    wheels = WheelShelf.of_project(Path(__file__).parents[3])
-    serve(ServedFiles(root, manifests), options.host, options.port, partial(say, options), wheels)
+    root, say = root_folder(options.root), partial(print_line, options)
+    standard = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
+    manifests, notes = datasets(root, standard, map(find, options.manifests))
+    for note in notes:
+        say(f"note: {note}")
+    wheels = ServedWheels.of_project(Path(__file__).parents[3])
+    serve(ServedFiles(root, manifests), wheels, options.host, options.port, say)
     return {"root": str(root)}

@@ -1,141 +1,243 @@
-"""What a server may give away: the catalogue's published files under a root, and of them only verified pieces.
+"""The files that the server may send: the published files of datasets under a root, and of them only verified pieces.
 
-No path of the file system is ever made from a path that was asked for: those are looked up in a table.
+No path of the file system is ever made from a path in a request: those are looked up in a table.
 """
 
 import hashlib
 import os
 import stat
-import threading
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from fmnist_fetch.errors import ManifestError, UsageError
+from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.storage.layout import Layout
 
-GLANCE = 0.5
-"""How many seconds a look at a file under completion is good for."""
+INSPECTION_INTERVAL_S = 0.5
+"""How long the inspection of a part file stays valid while pieces are added to it."""
+READ_BYTES = 1024 * 1024
+MAX_MANIFESTS = 100
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 
-class Copy(NamedTuple):
-    """A file that is open, and the indices of its pieces that are verified."""
-
-    opened: BinaryIO
-    good: Collection[int]
-
-
-class _Look(NamedTuple):
-    """What was seen of a file: which it is, when it was last changed and looked at, its good pieces."""
+class _FileState(NamedTuple):
+    """What identifies a file and its content: device and inode, size in bytes, time of the last change in ns."""
 
     inode: tuple[int, int]
-    changed: tuple[int, int]
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "_FileState":
+        return cls((status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
+
+
+class _Inspection(NamedTuple):
+    """The verified pieces of a file in the STATE that was seen at MOMENT (monotonic seconds)."""
+
+    state: _FileState
     moment: float
     good: frozenset[int]
 
 
-class Item:
-    """One published file: under its final name, or as far as it has come."""
+class ServedFile:
+    """One published file: under its final name, or the verified pieces of its part file.
 
-    def __init__(self, root: Path, path: Path, file: DataFile) -> None:
+    `inspect` hashes and is slow; everything else is quick. Calls of `inspect` must not overlap.
+
+    Args:
+        folder: No link is followed out of this folder.
+        path: The final name of the file; the part file is beside it.
+        file: Its size, digest and pieces.
+    """
+
+    def __init__(self, folder: Path, path: Path, file: DataFile) -> None:
         self.file = file
-        self._root = root
-        self._paths = (path, path.with_name(f"{path.name}.part"))
-        self._looks: dict[Path, _Look] = {}
-        self._lock = threading.Lock()
+        self._folder = folder
+        self._path = path
+        self._part = path.with_name(f"{path.name}.part")
+        self._served: tuple[Path, ...] = (self._path, self._part)
+        self._inspections: dict[Path, _Inspection] = {}
 
     @property
-    def under_way(self) -> bool:
-        """Whether the dataset of this file is here or coming: else it is not worth anybody's waiting."""
-        return self._paths[0].parent.is_dir()
+    def expected(self) -> bool:
+        """Whether a client should ask again: the file's folder is here, so that it is being downloaded or repaired."""
+        return self._path.parent.is_dir()
 
-    def good(self) -> set[int]:
-        """The indices of the pieces that are verified, wherever they lie."""
-        good: set[int] = set()
-        for path in self._paths:
-            if copy := self._copy(path):
-                copy.opened.close()
-                good.update(copy.good)
-        return good
+    @property
+    def exists(self) -> bool:
+        """Whether a file has the final name; only its verified pieces are sent."""
+        return _state(self._path) is not None
+
+    @property
+    def arriving(self) -> bool:
+        """Whether the file is being downloaded."""
+        return _state(self._part) is not None
+
+    @property
+    def good_pieces(self) -> frozenset[int]:
+        """The indices of the pieces that the last inspection verified, in either file."""
+        return frozenset().union(*(inspection.good for inspection in self._inspections.values()))
+
+    @property
+    def good_bytes(self) -> int:
+        """The number of bytes in the verified pieces."""
+        return sum(self.file.pieces[index].span.length for index in self.good_pieces)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every piece is verified."""
+        return len(self.good_pieces) == len(self.file.pieces)
+
+    def needs_inspection(self) -> bool:
+        """Return whether a file has changed since the last inspection; a part file changes often, and gets a moment."""
+        for path in self._served:
+            state, last = _state(path), self._inspections.get(path)
+            if (state is None) != (last is None):
+                return True
+            if state is None or last is None:
+                continue
+            if state != last.state:
+                growing = path is self._part and state.inode == last.state.inode
+                if not growing or time.monotonic() - last.moment >= INSPECTION_INTERVAL_S:
+                    return True
+            if len(last.good) == len(self.file.pieces):
+                return False
+        return False
+
+    def inspect(self) -> None:
+        """Hash the pieces that may have changed since the last inspection."""
+        for path in self._served:
+            try:
+                with self._open(path) as opened:
+                    self._inspections[path] = self._inspect(opened, path)
+            except OSError:
+                self._inspections.pop(path, None)
 
     def open(self, span: Span) -> tuple[BinaryIO, Span] | None:
-        """A file open for reading with as much of SPAN, from its start, as is verified; None where that is nothing."""
-        for path in self._paths:
-            if copy := self._copy(path):
-                if (stop := self._reach(copy.good, span)) > span.start:
-                    return copy.opened, Span(span.start, stop)
-                copy.opened.close()
+        """Open the file for as much of SPAN, from its start on, as is verified.
+
+        Returns:
+            The open file and the verified part of the span; None where nothing of it is verified.
+        """
+        for path in self._served:
+            last = self._inspections.get(path)
+            stop = self._verified_until(last.good, span) if last else span.start
+            if last is None or stop == span.start:
+                continue
+            try:
+                opened = self._open(path)
+            except OSError:
+                continue
+            now = _FileState.of(os.fstat(opened.fileno()))
+            # A part file changes all the time, and its verified pieces stay as they are.
+            if now == last.state or (path is self._part and now.inode == last.state.inode and now.size >= stop):
+                return opened, Span(span.start, stop)
+            opened.close()
         return None
 
-    def _reach(self, good: Collection[int], span: Span) -> int:
-        """Where the good pieces from span.start on end."""
-        reach = span.start
+    def _verified_until(self, good: Collection[int], span: Span) -> int:
+        """Return where the verified pieces from span.start on end."""
+        stop = span.start
         for index, piece in enumerate(self.file.pieces):
-            if piece.span.start <= reach < min(piece.span.stop, span.stop) and index in good:
-                reach = min(piece.span.stop, span.stop)
-        return reach
+            if piece.span.start <= stop < min(piece.span.stop, span.stop) and index in good:
+                stop = min(piece.span.stop, span.stop)
+        return stop
 
-    def _copy(self, path: Path) -> Copy | None:
-        """The file at PATH and what is verified of it; None where it is none, or lies outside of the root."""
-        try:
-            real = path.resolve()
-            if not real.is_relative_to(self._root.resolve()):
-                return None
-            # What a link is changed to between these lines is no matter: bytes are given away by their digests.
-            opened = open(real, "rb", buffering=0, opener=_open_regular)  # noqa: SIM115 - handed on
-        except OSError:
-            return None
-        try:
-            with self._lock:
-                look = self._looks[path] = self._look(opened, path, self._looks.get(path))
-            return Copy(opened, look.good)
-        except BaseException:
-            opened.close()
-            raise
+    def _open(self, path: Path) -> BinaryIO:
+        """Open the file at PATH; raise OSError where it is none, or is outside of the folder."""
+        real = path.resolve()
+        if not real.is_relative_to(self._folder.resolve()):
+            raise OSError(f"{path} is outside of {self._folder}")
+        # A link that is changed between these lines does no harm: bytes are served by their digests only.
+        return open(real, "rb", buffering=0, opener=_open_regular)
 
-    def _look(self, opened: BinaryIO, path: Path, before: _Look | None) -> _Look:
-        """Hash what may have changed since the look BEFORE: verified pieces of a file under completion stay so."""
-        about = os.fstat(opened.fileno())
-        inode, changed, now = (about.st_dev, about.st_ino), (about.st_size, about.st_mtime_ns), time.monotonic()
+    def _inspect(self, opened: BinaryIO, path: Path) -> _Inspection:
+        state, moment = _FileState.of(os.fstat(opened.fileno())), time.monotonic()
+        last = self._inspections.get(path)
         good: frozenset[int] = frozenset()
-        if before and before.inode == inode:
-            if before.changed == changed or now - before.moment < GLANCE:
-                return before
-            if path == self._paths[-1]:
-                good = before.good
-        found = [
-            index
-            for index, piece in enumerate(self.file.pieces)
-            if index not in good and piece.span.stop <= about.st_size and _verifies(opened, piece.span, piece.sha256)
-        ]
-        return _Look(inode, changed, now, good.union(found))
+        if last and last.state == state:
+            return last._replace(moment=moment)
+        if last and last.state.inode == state.inode and path is self._part:
+            good = last.good
+        present = {index for index, piece in enumerate(self.file.pieces) if piece.span.stop <= state.size}
+        found = [index for index in sorted(present - good) if self._verifies(opened, index)]
+        return _Inspection(state, moment, good & present | set(found))
+
+    def _verifies(self, opened: BinaryIO, index: int) -> bool:
+        span, sha256 = self.file.pieces[index]
+        found = hashlib.sha256()
+        opened.seek(span.start)
+        for start in range(span.start, span.stop, READ_BYTES):
+            found.update(opened.read(min(READ_BYTES, span.stop - start)))
+        return found.hexdigest() == sha256
 
 
 class ServedFiles:
     """The files of MANIFESTS under ROOT by the path of their URL; those of the first one also by their bare names."""
 
-    def __init__(self, root: Path, manifests: list[Manifest]) -> None:
+    def __init__(self, root: Path, manifests: Sequence[Manifest]) -> None:
         self.root = root
         self.manifests = manifests
-        self._items: dict[str, Item] = {}
+        self._files: dict[str, ServedFile] = {}
         for manifest in manifests:
             layout = Layout(root, manifest)
             for file in manifest.files:
-                item = Item(root, layout.published(file), file)
-                self._items[self.folder(manifest) + file.name] = item
-                # The same path as under a root that another server gives away.
-                self._items[f"/{manifest.folder}/raw/{file.name}"] = item
+                served = ServedFile(root, layout.published(file), file)
+                # The same path as under a root that another server shares.
+                self._files[f"/{manifest.folder}/raw/{file.name}"] = served
+                if manifest is manifests[0]:
+                    self._files[f"/{file.name}"] = served
 
     def folder(self, manifest: Manifest) -> str:
-        """The path below which the files of MANIFEST are found, as a mirror's."""
+        """Return the path below which a client finds the files of MANIFEST."""
         return "/" if manifest is self.manifests[0] else f"/{manifest.folder}/raw/"
 
-    def find(self, path: str) -> Item | None:
-        """The file that has PATH, or None."""
-        return self._items.get(path)
+    def find(self, path: str) -> ServedFile | None:
+        """Return the file that has PATH, or None."""
+        return self._files.get(path)
+
+    def of(self, manifest: Manifest) -> list[ServedFile]:
+        """Return the files of MANIFEST, in its order."""
+        return [self._files[f"/{manifest.folder}/raw/{file.name}"] for file in manifest.files]
+
+
+def datasets(root: Path, standard: Iterable[Manifest], given: Iterable[Manifest]) -> tuple[list[Manifest], list[str]]:
+    """Collect the datasets to serve: STANDARD ones, GIVEN ones, and those with a manifest (FILE.toml) under ROOT.
+
+    Returns:
+        The manifests, no two of one name or folder, and a sentence about each that is left out.
+    """
+    chosen: list[Manifest] = []
+    notes: list[str] = []
+    found: list[Manifest] = []
+    paths = sorted([*root.glob("*.toml"), *root.glob("*/*.toml")])
+    for path in paths[:MAX_MANIFESTS]:
+        try:
+            if path.stat().st_size <= MAX_MANIFEST_BYTES:
+                found.append(find(str(path)))
+        except (OSError, UsageError):
+            notes.append(f"{path} is left out: it cannot be read")
+        except ManifestError as exc:
+            notes.append(f"{path} is left out: it is not a manifest ({len(exc.faults)} faults)")
+    for manifest in (*standard, *given, *found):
+        same = [one for one in chosen if manifest.name == one.name or manifest.folder == one.folder]
+        if not same:
+            chosen.append(manifest)
+        elif manifest not in same:
+            notes.append(f"the manifest of {manifest.name} is left out: {same[0].name} has its name or folder")
+    return chosen, notes
+
+
+def _state(path: Path) -> _FileState | None:
+    try:
+        return _FileState.of(path.stat())
+    except OSError:
+        return None
 
 
 def _open_regular(path: str, flags: int) -> int:
@@ -143,12 +245,5 @@ def _open_regular(path: str, flags: int) -> int:
     number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
-        raise OSError(f"{path} is no file")
+        raise OSError(f"{path} is not a file")
     return number
-
-
-def _verifies(opened: BinaryIO, span: Span, sha256: str) -> bool:
-    with suppress(OSError):
-        opened.seek(span.start)
-        return hashlib.sha256(opened.read(span.length)).hexdigest() == sha256
-    return False

@@ -1,172 +1,193 @@
-"""A read-only mirror for the local network. What it gives away, and in which state that is, is the shelf's business.
-
-Source: RFC 9110, sections 13.1.2 (If-None-Match), 13.1.5 (If-Range), 14 (ranges), 10.2.3 (Retry-After).
-"""
+"""A read-only mirror for the local network: its sockets, its start and its end."""
 
 import asyncio
+import errno
+import logging
 import os
-import re
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from fmnist_fetch.commands.serve.address import addresses, url
-from fmnist_fetch.commands.serve.files import Item, ServedFiles
-from fmnist_fetch.commands.serve.page import line, page, state_of
-from fmnist_fetch.commands.serve.wheels import ServedWheel, WheelShelf
-from fmnist_fetch.errors import UsageError
-from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.commands.serve.address import addresses, listens_everywhere, url
+from fmnist_fetch.commands.serve.connections import Connection, Connections, connection_limit
+from fmnist_fetch.commands.serve.files import ServedFiles
+from fmnist_fetch.commands.serve.handler import RequestHandler
+from fmnist_fetch.commands.serve.page import command_line, state_of
+from fmnist_fetch.commands.serve.wheels import ServedWheels
+from fmnist_fetch.console.formatting import counted, size
+from fmnist_fetch.console.output import print_error
+from fmnist_fetch.errors import AGAIN, FetchError, UsageError
 
-RETRY_AFTER = 1
-"""Seconds after which a piece that is not here yet may be asked for again; the client's patience takes many of them."""
-PARTING = 0.1
+SHUTDOWN_TIMEOUT_S = 0.1
 BACKLOG = 512
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
+MAX_ERRORS = 20
+_OF_CLIENTS = (
+    ConnectionError, TimeoutError, asyncio.CancelledError, HttpProcessingError,
+    web.RequestPayloadError, web.PayloadAccessError,
+)  # fmt: skip
+"""What clients that leave or make mistakes cause; the person at the server cannot act on it."""
+_OF_NETWORKS = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN}
 
 
 def serve(
-    shelf: ServedFiles, host: str, port: int, say: Callable[[str], None], wheels: WheelShelf | None = None
+    files: ServedFiles, wheels: ServedWheels | None, host: str, port: int, print_line: Callable[[str], None]
 ) -> None:
-    """Serve SHELF, and WHEELS, at HOST and PORT (0: any that is free) until SIGINT or SIGTERM; SAY the addresses.
+    """Serve FILES and WHEELS at HOST and PORT until SIGINT or SIGTERM.
 
-    Raises UsageError where it can't serve there.
+    Args:
+        files: The files of datasets.
+        wheels: The wheels of the store; None where there is no lock.
+        host: A name or an address; 0.0.0.0 or :: for every address of this machine.
+        port: From 0 (any that is free) to 65535.
+        print_line: Called with each line for the person at the server.
+
+    Raises:
+        UsageError: The server cannot listen there.
     """
-    asyncio.run(_serve(Counter(shelf, "", wheels), shelf, host, port, say))
+    with suppress(KeyboardInterrupt):  # where signals have no handlers in the loop: Windows
+        asyncio.run(_serve(files, wheels, host, port, print_line))
+    print_line("stopped")
 
 
-class UnsatisfiableError(ValueError):
-    """A range that begins behind the end of the file."""
-
-
-def span_asked(header: str | None, size: int) -> Span | None:
-    """The span of a file of SIZE bytes that the Range HEADER asks for; None for all of it. Raises UnsatisfiableError.
-
-    Several ranges at once, other units and nonsense are ignored, as a server may do (RFC 9110, section 14.2).
-    """
-    match = _RANGE.fullmatch((header or "").replace(" ", ""))
-    if not match or match[0] == "bytes=-":
-        return None
-    first, last = match.groups()
-    if not first:
-        start, stop = max(0, size - int(last)), size
-    else:
-        start, stop = int(first), min(int(last) + 1, size) if last else size
-        if last and int(last) < int(first):
-            return None
-    if start >= size:
-        raise UnsatisfiableError
-    return Span(start, stop)
-
-
-class Counter:
-    """Where requests are answered."""
-
-    def __init__(self, shelf: ServedFiles, base: str, wheels: WheelShelf | None = None) -> None:
-        self._shelf = shelf
-        self._wheels = wheels
-        self.base = base
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The page, a file of the catalogue, or nothing."""
-        if request.method not in ("GET", "HEAD"):
-            return web.Response(status=405, text="read-only\n", headers={"Allow": "GET, HEAD"})
-        if request.path == "/":
-            base = f"http://{request.host}/" if _HOST.fullmatch(request.host) else self.base
-            text = await asyncio.to_thread(page, self._shelf, base)
-            policy = "default-src 'none'; style-src 'unsafe-inline'"
-            return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": policy})
-        item: Item | ServedWheel | None = self._shelf.find(request.path)
-        if item is None and self._wheels is not None:
-            if (index := await asyncio.to_thread(self._wheels.page, request.path)) is not None:
-                return web.Response(text=index, content_type="text/html")
-            item = self._wheels.find(request.path)
-        if item is None:
-            return web.Response(status=404, text="not in the catalogue\n")
-        return await _give(request, item)
-
-
-async def _give(request: web.Request, item: Item | ServedWheel) -> web.StreamResponse:
-    """ITEM, or the span of it that was asked for, as far as it is verified."""
-    etag = f'"{item.file.sha256}"'
-    headers = {"ETag": etag, "Accept-Ranges": "bytes"}
-    if _names(request.headers.get("If-None-Match"), etag):
-        return web.Response(status=304, headers=headers)
-    asked = None
-    if request.method == "GET" and request.headers.get("If-Range", etag) == etag:
-        try:
-            asked = span_asked(request.headers.get("Range"), item.file.size)
-        except UnsatisfiableError:
-            return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{item.file.size}"})
-    whole = Span(0, item.file.size)
-    found = await asyncio.to_thread(item.open, asked or whole)
-    if found is None:
-        return _not_yet(item)
-    opened, span = found
-    with opened:
-        if asked is None and span != whole:
-            return _not_yet(item)
-        response = web.StreamResponse(status=206 if asked else 200, headers=headers)
-        response.content_type = "application/gzip" if item.file.packed else "application/octet-stream"
-        response.content_length = span.length
-        if asked:
-            # A server may send less than was asked for (section 15.3.7): here, what is verified by now.
-            response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{item.file.size}"
-        await response.prepare(request)
-        if request.method != "HEAD":
-            transport = request.transport
-            if transport is None:
-                raise ConnectionResetError("the client has left")
-            await asyncio.get_running_loop().sendfile(transport, opened, span.start, span.length)
-        await response.write_eof()
-        return response
-
-
-def _not_yet(item: Item | ServedWheel) -> web.Response:
-    if not item.under_way:
-        return web.Response(status=404, text="not here\n")
-    return web.Response(status=503, text="not here yet\n", headers={"Retry-After": str(RETRY_AFTER)})
-
-
-def _names(header: str | None, etag: str) -> bool:
-    """Whether If-None-Match names ETAG, or anything."""
-    return header is not None and (header.strip() == "*" or etag in re.findall(r'"[^"]*"', header))
-
-
-async def _serve(counter: Counter, shelf: ServedFiles, host: str, port: int, say: Callable[[str], None]) -> None:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", counter.answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=PARTING)
-    await runner.setup()
-    stop = asyncio.Event()
+async def _serve(
+    files: ServedFiles, wheels: ServedWheels | None, host: str, port: int, print_line: Callable[[str], None]
+) -> None:
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
+            loop.add_signal_handler(number, stopped.set)
+    errors = _UnexpectedErrors()
+    loop.set_exception_handler(errors.of_loop)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    handler = RequestHandler(files, wheels)
+    server = web.Server(handler.handle)
+    connections = Connections(connection_limit(), print_line)
+    connection = partial(Connection, connections, server, access_log=None, logger=errors.logger)
+    with _listening(host, port) as listeners:
+        urls = [url(address, listeners[0].getsockname()[1]) for address in addresses(host)]
+        handler.base_url = urls[0]
+        jobs = [connections.accept(listener, connection) for listener in listeners]
+        jobs += [connections.close_idle(), _announce(files, wheels, handler, host, urls, print_line)]
+        tasks = [loop.create_task(job) for job in jobs]
+        for task in tasks:
+            task.add_done_callback(partial(_stop_after_failure, stopped))
         try:
-            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
-        except (OSError, OverflowError) as exc:
-            # asyncio wraps the system's reason in a longer sentence; name resolution has numbers of its own, below 0.
-            code = getattr(exc, "errno", None) or 0
-            reason = os.strerror(code) if code > 0 else getattr(exc, "strerror", None) or str(exc)
-            hint = "Choose another one: --port 8001, --host ADDRESS; below 1024, ports are for root."
-            raise UsageError(f"{host}:{port} can't be served at: {reason}", hint=hint) from exc
-        served = [url(address, runner.addresses[0][1]) for address in addresses(host)]
-        counter.base = served[0]
-        await asyncio.to_thread(_announce, shelf, served, say)
-        await stop.wait()
-    finally:
-        await runner.cleanup()
-    say("stopped")
+            await stopped.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            await server.shutdown(SHUTDOWN_TIMEOUT_S)
+            handler.close()
+    for failure in ended:
+        if isinstance(failure, Exception):
+            raise FetchError(f"the server stopped: {type(failure).__name__}: {failure}", hint=AGAIN) from failure
 
 
-def _announce(shelf: ServedFiles, served: list[str], say: Callable[[str], None]) -> None:
-    say(f"serving {shelf.root.absolute()}, read-only, until Ctrl-C; a page for browsers is at {served[0]}")
-    for manifest in shelf.manifests:
-        if (state := state_of(shelf, manifest)) != "absent" or manifest is shelf.manifests[0]:
-            say(f"  {manifest.name}: {state}")
-            say(f"    {line(shelf, manifest, served[0])}")
-    for other in served[1:]:
-        say(f"  this machine is also {other}")
+def _stop_after_failure(stopped: asyncio.Event, task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception():
+        stopped.set()
+
+
+async def _announce(
+    files: ServedFiles,
+    wheels: ServedWheels | None,
+    handler: RequestHandler,
+    host: str,
+    urls: list[str],
+    print_line: Callable[[str], None],
+) -> None:
+    """Print what is served, where, and the command that others run; then hash the wheels before anybody needs them."""
+    print_line(f"serving {files.root.absolute()}, read-only, until Ctrl-C; a page for browsers is at {urls[0]}")
+    for other in urls[1:]:
+        print_line(f"  this machine is also {other}")
+    if listens_everywhere(host):
+        print_line("  everybody in the network can read this; --host 127.0.0.1 keeps it to this machine")
+    empty = True
+    for manifest in files.manifests:
+        served = files.of(manifest)
+        await handler.refresh(served)
+        if any(file.good_bytes for file in served):
+            empty = False
+            print_line(f"  {manifest.name}: {state_of(served)}")
+            print_line(f"    {command_line(files, manifest, urls[0])}")
+    if empty:
+        print_line(
+            f"  no data is in {files.root} yet; what arrives there is served at once. To download it, run in another"
+        )
+        print_line(f'  terminal: make data ROOT="{files.root}", or fmnist-fetch fetch --root "{files.root}"')
+    here = wheels.files() if wheels else []
+    if here:
+        total = sum(file.file.size for file in here)
+        print_line(f"  {counted(len(here), 'wheel')} for make train and make data, {size(total)}")
+        await handler.refresh(here)
+
+
+class _UnexpectedErrors(logging.Handler):
+    """Prints errors that were not foreseen in two lines, each one once; aiohttp and asyncio would print tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.logger = logging.Logger("fmnist_fetch.serve")
+        self.logger.addHandler(self)
+        self._printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Report what aiohttp logs."""
+        self._report(record.exc_info[1] if record.exc_info else None, record.getMessage())
+
+    def of_loop(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Report what fails in a callback or a task that nothing waits for."""
+        self._report(context.get("exception"), str(context.get("message")))
+
+    def _report(self, exc: BaseException | None, message: str) -> None:
+        if isinstance(exc, _OF_CLIENTS) or (isinstance(exc, OSError) and exc.errno in _OF_NETWORKS):
+            return
+        fact = f"{type(exc).__name__}: {exc}" if exc else message
+        if fact not in self._printed and len(self._printed) < MAX_ERRORS:
+            self._printed.add(fact)
+            print_error(f"a request failed: {fact}", "The server goes on. If this comes again, please report it.")
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Listen on all addresses that HOST has; raise UsageError where that is impossible."""
+    with ExitStack() as stack:
+        listeners: list[socket.socket] = []
+        failure: OSError = OSError(errno.EADDRNOTAVAIL, "")
+        try:
+            found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
+                # The port that the system chose for the first address is taken for all of them.
+                chosen = (address[0], listeners[0].getsockname()[1] if listeners else port, *address[2:])
+                try:
+                    listener = stack.enter_context(socket.create_server(chosen, family=family, backlog=BACKLOG))
+                except OSError as exc:
+                    if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                        raise
+                    failure = exc  # a name may have an address of a protocol that this machine lacks
+                    continue
+                listener.setblocking(False)
+                listeners.append(listener)
+            if not listeners:
+                raise failure
+        except (OSError, UnicodeError) as exc:
+            raise _cannot_listen(host, port, exc) from exc
+        yield listeners
+
+
+def _cannot_listen(host: str, port: int, exc: OSError | UnicodeError) -> UsageError:
+    code = getattr(exc, "errno", None) or 0  # name resolution has numbers of its own, below 0
+    reason = os.strerror(code) if code > 0 else getattr(exc, "strerror", None) or "not the name of a machine"
+    if code in (errno.EADDRINUSE, errno.EACCES):
+        other = port + 1 if 1024 <= port < 65535 else 8000
+        hint = f"Choose another port: --port {other}, or make serve SERVE='--port {other}'"
+    else:
+        hint = "Name an address of this machine with --host, or leave --host out to listen on all of them."
+    return UsageError(f"cannot listen on {host}:{port}: {reason[:1].lower()}{reason[1:]}", hint=hint)

@@ -1,103 +1,97 @@
 """The wheels of the lock that are in the store, for the set-ups of other machines: as files, and as a package index.
 
-/wheels/NAME is a wheel, /simple/ an index for pip and uv (PEP 503). Only verified wheels are given away.
+/wheels/NAME is a wheel, /simple/ an index for pip and uv (PEP 503). Only verified wheels are sent.
 """
 
-import threading
 from contextlib import suppress
 from html import escape
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote
 
+from fmnist_fetch.commands.serve.files import ServedFile
 from fmnist_fetch.environment.lock import STORE, Lock, Wheel
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span
-from fmnist_fetch.storage.atomic import Stamp, stamp
-from fmnist_fetch.storage.part_file import verified
 
 INDEX = "/simple/"
+LOCK = "pylock.toml"
 _HEAD = '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" content="1.0">'
 
 
-class ServedWheel:
-    """A wheel in the store, as the server gives files away."""
+class ServedWheel(ServedFile):
+    """A wheel in the store; no piece of it is verified before all of it is here."""
 
-    def __init__(self, path: Path, wheel: Wheel) -> None:
-        self.wheel = wheel
-        self._path = path
-        self._stamp: Stamp | None = None
-        self._lock = threading.Lock()
+    def __init__(self, folder: Path, path: Path, file: DataFile) -> None:
+        super().__init__(folder, path, file)
+        self._served = (path,)
 
     @property
-    def file(self) -> DataFile:
-        """The wheel as a file of one piece."""
-        size = self.wheel.size or self._path.stat().st_size
-        piece = Piece(Span(0, size), self.wheel.sha256)
-        payload = Payload(self.wheel.name, size, self.wheel.sha256)
-        return DataFile(self.wheel.name, size, self.wheel.sha256, (piece,), "", "", payload)
-
-    @property
-    def under_way(self) -> bool:
-        """Whether the wheel is just being downloaded: then it is worth waiting for."""
-        return self._path.with_name(self._path.name + ".part").exists()
-
-    @property
-    def here(self) -> bool:
-        """Whether a file of this name is there; `open` verifies it."""
-        return self._path.is_file()
-
-    def open(self, span: Span) -> tuple[BinaryIO, Span] | None:
-        """Return the wheel, open, and SPAN; None where it is not there, or is not what the lock says."""
-        with suppress(OSError):
-            opened = open(self._path, "rb", buffering=0)  # noqa: SIM115 - handed on
-            with self._lock:
-                found = stamp(opened)
-                if found == self._stamp:
-                    return opened, span
-                # Hashed once, and again only after it has changed.
-                self._stamp = verified(self._path, self.wheel.size or found.size, self.wheel.sha256)
-                if found == self._stamp:
-                    return opened, span
-            opened.close()
-        return None
+    def expected(self) -> bool:
+        """Whether a client should ask again; the folder is that of all wheels."""
+        return self.arriving
 
 
-class WheelShelf:
-    """The wheels of LOCK in FOLDER, by the paths of their URLs."""
+class ServedWheels:
+    """The wheels of LOCK in the folder STORE, by the paths of their URLs."""
 
-    def __init__(self, lock: Lock, folder: Path) -> None:
-        wheels = [ServedWheel(folder / wheel.name, wheel) for wheel in lock.wheels()]
-        self._items = {f"/{STORE}/{one.wheel.name}": one for one in wheels}
+    def __init__(self, lock: Lock, store: Path) -> None:
+        self._store = store
+        self._wheels = {f"/{STORE}/{wheel.name}": wheel for wheel in lock.wheels()}
+        self._files: dict[tuple[str, int], ServedWheel] = {}
 
     @classmethod
-    def of_project(cls, project: Path) -> "WheelShelf | None":
+    def of_project(cls, project: Path) -> "ServedWheels | None":
         """Return the wheels of the clone PROJECT; None for an installed package, which has no lock."""
-        path = project / "pylock.toml"
+        path = project / LOCK
         with suppress(FetchError, ValueError, KeyError):
             return cls(Lock.read(path), project / STORE) if path.exists() else None
         return None
 
-    def find(self, path: str) -> ServedWheel | None:
-        """Return the wheel that has PATH, if it is here or coming."""
-        item = self._items.get(path)
-        return item if item and (item.here or item.under_way) else None
+    def files(self) -> list[ServedFile]:
+        """Return the wheels that are here; they are verified before they are sent."""
+        return [file for path in self._wheels if (file := self.find(path)) and file.exists]
+
+    def find(self, path: str) -> ServedFile | None:
+        """Return the wheel that has PATH, if it is here or being downloaded."""
+        if (wheel := self._wheels.get(path)) is None:
+            return None
+        place = self._store / wheel.name
+        size = wheel.size or _size(place) or 1
+        key = (wheel.name, size)
+        if key not in self._files:
+            self._files[key] = ServedWheel(self._store, place, _as_data_file(wheel, size))
+        file = self._files[key]
+        return file if file.exists or file.arriving else None
 
     def page(self, path: str) -> str | None:
         """Return the page of the index at PATH: its packages, or the wheels of one; None where there is none."""
         if not path.startswith(INDEX):
             return None
-        here = [one.wheel for one in self._items.values() if one.here]
+        names = {file.file.name for file in self.files()}
+        here = [wheel for wheel in self._wheels.values() if wheel.name in names]
         if path == INDEX:
-            names = sorted({wheel.package for wheel in here})
-            return _page("packages", [(f"{name}/", name) for name in names])
+            packages = sorted({wheel.package for wheel in here})
+            return _page("packages", [(f"{package}/", package) for package in packages])
         package = path.removeprefix(INDEX).strip("/")
         wheels = [wheel for wheel in here if wheel.package == package]
         if not wheels:
             return None
         links = [(f"../../{STORE}/{quote(wheel.name)}#sha256={wheel.sha256}", wheel.name) for wheel in wheels]
         return _page(package, links)
+
+
+def _as_data_file(wheel: Wheel, size: int) -> DataFile:
+    """Return WHEEL as a file of one piece."""
+    piece = Piece(Span(0, size), wheel.sha256)
+    return DataFile(wheel.name, size, wheel.sha256, (piece,), "", "", Payload(wheel.name, size, wheel.sha256))
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _page(title: str, links: list[tuple[str, str]]) -> str:

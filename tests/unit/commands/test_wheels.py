@@ -10,7 +10,7 @@ pytest.importorskip("packaging.pylock", reason="packaging 26.1 is not installed:
 
 from faults import KIB, CutAfter, Mirror, payload
 from fmnist_fetch.commands.kit.target import Target
-from fmnist_fetch.commands.kit.wheels import bring, choose
+from fmnist_fetch.commands.kit.wheels import fetch_wheels, select_wheels
 from fmnist_fetch.environment.lock import Lock
 from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.events import silent
@@ -33,7 +33,7 @@ MADE = [make_wheel("alpha"), make_wheel("beta", ballast=payload(600 * KIB, seed=
     ],
 )
 def test_another_machine_gets_its_own_wheels(python: str, platform: str, torch: str) -> None:
-    found = choose(LOCK, Target.parse(python, platform))
+    found = select_wheels(LOCK, Target.parse(python, platform))
     assert [wheel.name for wheel in found if wheel.package == "torch"] == [torch]
     tag = f"cp{python.replace('.', '')}"
     assert all(tag in wheel.name or "abi3" in wheel.name or "none" in wheel.name for wheel in found)
@@ -41,30 +41,30 @@ def test_another_machine_gets_its_own_wheels(python: str, platform: str, torch: 
 
 
 def test_this_machine_gets_what_its_own_set_up_gets() -> None:
-    assert choose(LOCK, HERE) == LOCK.select("test")
+    assert select_wheels(LOCK, HERE) == LOCK.select("test")
 
 
 @pytest.mark.parametrize("platform", ["manylinux_2_5_x86_64", "musllinux_1_2_x86_64", "macosx_12_0_arm64"])
 def test_a_machine_that_the_lock_is_not_for_is_a_usage_error(platform: str) -> None:
     with pytest.raises(UsageError, match=f"no wheels for Python 3.12 on {platform}") as caught:
-        choose(LOCK, Target.parse("3.12", platform))
+        select_wheels(LOCK, Target.parse("3.12", platform))
     assert "CPython 3.11 to 3.14" in caught.value.hint
 
 
-def test_what_is_missing_is_brought_and_what_is_there_is_not_brought_twice(
+def test_missing_wheels_are_downloaded_and_present_ones_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     folder, wheels = tmp_path / "a" / "wheels", [made.wheel for made in MADE]
     with Mirror(index_files({made.wheel.name: made.content for made in MADE}), [CutAfter(64 * KIB)]) as mirror:
         monkeypatch.setenv("PIP_INDEX_URL", mirror.url + "simple/")
-        paths = bring(wheels, folder, tmp_path / "a", silent)
+        paths = fetch_wheels(wheels, folder, tmp_path / "a", silent)
         assert [path.read_bytes() for path in paths] == [made.content for made in MADE]
         asked = len(mirror.journal)
-        assert bring(wheels, folder, tmp_path / "a", silent) == paths
+        assert fetch_wheels(wheels, folder, tmp_path / "a", silent) == paths
         assert len(mirror.journal) == asked
         paths[1].write_bytes(b"PK damaged")
-        bring(wheels, folder, tmp_path / "a", silent)
+        fetch_wheels(wheels, folder, tmp_path / "a", silent)
         assert {line.name for line in mirror.journal[asked:]} == {"files/" + wheels[1].name}
     assert [path.read_bytes() for path in paths] == [made.content for made in MADE]
 
@@ -74,7 +74,7 @@ def test_what_nobody_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with Mirror({}) as mirror:
         monkeypatch.setenv("PIP_INDEX_URL", mirror.url + "simple/")
         with pytest.raises(SourceError):
-            bring([MADE[0].wheel], tmp_path / "a" / "wheels", tmp_path / "a", silent)
+            fetch_wheels([MADE[0].wheel], tmp_path / "a" / "wheels", tmp_path / "a", silent)
 
 
 @pytest.mark.parametrize(("python", "platform"), [("2.7", None), ("3", None), ("3.11.2", None), (None, "linux")])
@@ -83,6 +83,6 @@ def test_a_machine_that_is_none_is_a_usage_error(python: str | None, platform: s
         Target.parse(python, platform)
 
 
-def test_a_machine_is_named_for_people() -> None:
-    assert Target.parse("3.12", "macosx_14_0_arm64").words == "Python 3.12 on macosx_14_0_arm64"
+def test_a_machine_is_described() -> None:
+    assert Target.parse("3.12", "macosx_14_0_arm64").description == "Python 3.12 on macosx_14_0_arm64"
     assert Target.parse("3.12", "macosx_14_0_arm64").machine == "arm64"

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from errno import EINVAL
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from faults import Mirror
-from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, ManifestError, SourceError
-from fmnist_fetch.events import DownloadStarted, Event, Message, Unpacked
-from fmnist_fetch.manifest.model import DataFile, Manifest, Payload
+from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError, ManifestError, SourceError
+from fmnist_fetch.events import DownloadStarted, Event, Message, Note, Unpacked
+from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.status import DatasetStatus, inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.tensors.arrays import load
 from samples import Sample, disk_of, file_of, flipped, gz, idx, images, lay, make, parts, sha256
 
 
@@ -69,7 +75,7 @@ def test_a_part_file_that_is_complete_needs_no_source(sample: Sample, root: Path
     lay(sample.layout(root).raw, {name + ".part": data for name, data in sample.files.items()})
     report = sample.fetch(root)
     assert report.received == {}
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
     assert parts(sample.layout(root), sample.manifest.files) == {}
 
 
@@ -80,8 +86,8 @@ def test_the_disk_is_looked_at_again_only_where_another_process_was_at_work(
     another, looks = root.with_name("another"), list[bool]()
     sample.fetch(another, stick)
 
-    def look(manifest: Manifest, layout: Layout) -> DatasetStatus:
-        state = inspect(manifest, layout)
+    def look(layout: Layout) -> DatasetStatus:
+        state = inspect(layout)
         looks.append(state.complete)
         if meanwhile:
             shutil.copytree(another, root, dirs_exist_ok=True)
@@ -91,20 +97,20 @@ def test_the_disk_is_looked_at_again_only_where_another_process_was_at_work(
     report = sample.fetch(root, stick)
     assert looks == ([False, True] if meanwhile else [False])
     assert (report.received == {}) == meanwhile
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
 
 
 def test_garbage_in_a_part_file_is_replaced(sample: Sample, root: Path, stick: str) -> None:
     lay(sample.layout(root).raw, {name + ".part": data[::-1] + b"more" for name, data in sample.files.items()})
     sample.fetch(root, stick)
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
 
 
 def test_an_unpacked_copy_is_adopted(sample: Sample, root: Path, tmp_path: Path) -> None:
     cache = lay(tmp_path / "cache", sample.payloads)
     events: list[Event] = []
     sample.fetch(root, str(cache), events=events)
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
     assert Message("train-images-idx: a right copy was found on this machine") in events
     assert disk_of(cache) == disk_of(lay(tmp_path / "cache", {})) != {}
 
@@ -223,12 +229,12 @@ def test_a_full_disk_is_told_with_the_bytes_needed_and_every_verified_piece_is_k
     with Mirror(sample.files) as mirror:
         sample.fetch(small_disk, mirror.url)
         assert mirror.served < sample.size
-    assert inspect(sample.manifest, sample.layout(small_disk)).complete
+    assert inspect(sample.layout(small_disk)).complete
 
 
 def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
     with pytest.raises(SourceError) as caught:
-        prepare(sample.manifest, sample.layout(root), FetchOptions(offline=True, patience=5))
+        prepare(sample.layout(root), FetchOptions(offline=True, patience=5))
     # A sentence that announces its reasons must not end there.
     assert not caught.value.message.rstrip().endswith(":")
     assert "--mirror URL or --mirror FOLDER" in caught.value.hint
@@ -237,4 +243,116 @@ def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
 def test_a_dataset_whose_values_are_wide_gets_there_too(root: Path, tmp_path: Path) -> None:
     wide = make(code=0x0D, width=4, shape=(4, 4))
     wide.fetch(root, str(lay(tmp_path / "stick", wide.files)))
-    assert inspect(wide.manifest, wide.layout(root)).complete
+    assert inspect(wide.layout(root)).complete
+
+
+def test_a_good_tensor_file_is_not_written_again(sample: Sample, root: Path, stick: str) -> None:
+    sample.fetch(root, stick)
+    layout, events = sample.layout(root), list[Event]()
+    before = layout.tensors.stat()
+    path = layout.payload(sample.file())
+    path.write_bytes(flipped(path.read_bytes(), 100))
+    sample.fetch(root, stick, events=events)
+    assert path.read_bytes() == sample.payloads[path.name]
+    assert os.path.samestat(layout.tensors.stat(), before)
+    assert Message(f"{layout.tensors} written") not in events
+
+
+def test_what_killed_runs_left_is_removed_also_where_all_is_complete(sample: Sample, root: Path, stick: str) -> None:
+    sample.fetch(root, stick)
+    layout, before = sample.layout(root), disk_of(root)
+    name = sample.file().name
+    lay(layout.raw, {f".{name}.2.held": b"x" * 100, f".{name}.0123456789ab.tmp": b"x"})
+    lay(layout.processed, {f".{layout.tensors.name}.0123456789ab.tmp": bytes(1000)})
+    sample.fetch(root, stick)
+    assert disk_of(root) == before
+
+
+def test_each_folder_is_synced_once_after_its_files_have_their_names(
+    sample: Sample, root: Path, stick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: dict[Path, set[str]] = {}
+
+    def record(folder: Path) -> None:
+        assert folder not in synced
+        synced[folder] = set(os.listdir(folder))
+
+    monkeypatch.setattr(f"{prepare.__module__}.sync_folder", record)
+    sample.fetch(root, stick)
+    layout = sample.layout(root)
+    assert synced.keys() == {root, layout.raw.parent, layout.raw, layout.processed}
+    assert {*sample.files, *sample.payloads} <= synced[layout.raw]
+    assert layout.tensors.name in synced[layout.processed]
+    synced.clear()
+    sample.fetch(root, stick)
+    assert synced == {}
+
+
+def test_what_a_file_system_refuses_is_noted_once_for_the_log(
+    sample: Sample, root: Path, stick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int) -> None:
+        raise OSError(EINVAL, "Invalid argument")
+
+    events: list[Event] = []
+    monkeypatch.setattr(os, "fsync", refuse)
+    sample.fetch(root, stick, events=events)
+    notes = [event.sentence for event in events if isinstance(event, Note)]
+    assert [note.partition(" (")[0] for note in notes] == [
+        "this file system has no fsync",
+        "this file system has no fsync of a folder",
+    ]
+    assert inspect(sample.layout(root)).complete
+
+
+def test_where_no_open_file_is_renamed_all_is_fetched(
+    sample: Sample, root: Path, stick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(file: BinaryIO, source: Path, target: Path) -> None:
+        if not file.closed:
+            file.close()
+        source.replace(target)
+
+    monkeypatch.setattr("fmnist_fetch.storage.atomic._rename", rename)
+    sample.fetch(root, stick)
+    assert inspect(sample.layout(root)).complete
+
+
+def header(table: object) -> bytes:
+    text = json.dumps(table).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(20_000)
+
+
+BROKEN_TENSOR_FILES = {
+    "offsets that are fractions": header(
+        {"__metadata__": {}, "train_images": {"dtype": "U8", "shape": [1], "data_offsets": [0.5, 1.5]}}
+    ),
+    "metadata that are a list": header({"__metadata__": [1]}),
+    "260 dimensions": header(
+        {"__metadata__": {}, "train_images": {"dtype": "U8", "shape": [1] * 260, "data_offsets": [0, 1]}}
+    ),
+    "statistics that are no numbers": header({"__metadata__": {"mean": "x" * 5000}}),
+    "300,000 tensors": header({str(number): number for number in range(300_000)}),
+}
+
+
+@pytest.mark.parametrize("what", [*BROKEN_TENSOR_FILES, "a pipe", "a link to nowhere"])
+def test_whatever_lies_in_place_of_the_tensor_file_is_damage_and_is_made_anew(
+    what: str, sample: Sample, root: Path, stick: str, tmp_path: Path
+) -> None:
+    sample.fetch(root, stick)
+    path, manifest = sample.layout(root).tensors, sample.write(tmp_path)
+    good = path.read_bytes()
+    path.unlink()
+    if what == "a pipe":
+        os.mkfifo(path)
+    elif what == "a link to nowhere":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes(BROKEN_TENSOR_FILES[what])
+    assert not inspect(sample.layout(root)).complete
+    with pytest.raises(FetchError, match=re.escape(str(path))):
+        load(manifest, "train", root)
+    sample.fetch(root)
+    assert not path.is_symlink()
+    assert path.read_bytes() == good

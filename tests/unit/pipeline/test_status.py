@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from fmnist_fetch.pipeline.status import Condition, damaged_pieces, inspect
+from fmnist_fetch.errors import DiskError, FetchError
+from fmnist_fetch.pipeline.status import Condition, inspect
+from fmnist_fetch.tensors.arrays import load
 from fmnist_fetch.tensors.tensor_file import TensorFile
 from samples import Sample, disk_of, flipped, gz, lay, make
 
-CONDITIONS = list(Condition)
+CONDITIONS = [Condition.GOOD, Condition.DAMAGED, Condition.REDIRECTED, Condition.ABSENT]
 
 
 @pytest.fixture
@@ -25,8 +27,10 @@ def complete(sample: Sample, root: Path) -> Path:
 
 def bring(path: Path, condition: Condition) -> None:
     """Put the good file at PATH into CONDITION."""
-    if condition is Condition.ABSENT:
+    if condition in (Condition.ABSENT, Condition.REDIRECTED):
         path.unlink()
+    if condition is Condition.REDIRECTED:
+        path.symlink_to("nowhere")
     if condition is Condition.DAMAGED:
         path.write_bytes(flipped(path.read_bytes(), -1))
 
@@ -40,7 +44,7 @@ def test_each_file_is_good_damaged_or_absent_and_looking_changes_nothing(
     for path, condition in zip(paths, (published, payload, tensors), strict=True):
         bring(path, condition)
     before = disk_of(complete)
-    state = inspect(sample.manifest, layout)
+    state = inspect(layout)
     entry = state.files[0]
     assert (entry.published, entry.payload, state.tensors) == (published, payload, tensors)
     assert all(
@@ -49,7 +53,7 @@ def test_each_file_is_good_damaged_or_absent_and_looking_changes_nothing(
     )
     good, absent = Condition.GOOD, Condition.ABSENT
     # A payload that verifies is enough; a published file that is there must be right, too.
-    assert entry.wants_source == (published is Condition.DAMAGED or (published is absent and payload is not good))
+    assert entry.wants_source == (published is not good and (published is not absent or payload is not good))
     assert state.complete == (payload is good and tensors is good and published in (good, absent))
     assert disk_of(complete) == before
 
@@ -62,7 +66,7 @@ def test_where_the_payloads_are_good_and_equal_the_tensor_file_is_not_hashed_as_
     sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
     hashed: list[str] = []
     monkeypatch.setattr(TensorFile, "digest", lambda _, name: hashed.append(name))
-    assert inspect(sample.manifest, sample.layout(root)).complete
+    assert inspect(sample.layout(root)).complete
     assert hashed == []
 
 
@@ -76,10 +80,10 @@ def test_a_tensor_beside_a_payload_in_whatever_condition_is_looked_at_by_itself(
     with TensorFile(layout.tensors) as stored:
         last = stored.tensors[file.tensor].stop - 1
     bring(layout.payload(file), payload)
-    assert inspect(sample.manifest, layout).tensors is Condition.GOOD
+    assert inspect(layout).tensors is Condition.GOOD
     # The same bit that is wrong in a damaged payload: the two are equal then, and both are wrong.
     layout.tensors.write_bytes(flipped(good, last))
-    state = inspect(sample.manifest, layout)
+    state = inspect(layout)
     assert (state.files[tensor].payload, state.tensors) == (payload, Condition.DAMAGED)
     assert all(other.payload is Condition.GOOD for other in state.files if other.file is not file)
 
@@ -96,38 +100,81 @@ def test_what_can_not_be_compared_is_damage_and_nothing_waits_for_it(
         os.mkfifo(path)
     else:
         path.write_bytes(data + b"x" if where == "longer" else data[:-1])
-    state = inspect(sample.manifest, layout)
+    state = inspect(layout)
     damaged = Condition.DAMAGED if path == layout.tensors else Condition.GOOD
     assert state.tensors is damaged
     assert (state.files[0].payload is Condition.GOOD) == (path == layout.tensors)
 
 
 def test_nothing_is_there_in_a_root_that_is_not_there_and_it_is_not_made(sample: Sample, root: Path) -> None:
-    state = inspect(sample.manifest, sample.layout(root))
+    state = inspect(sample.layout(root))
     assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.ABSENT}
     assert not state.complete
     assert not root.exists()
 
 
-def test_a_folder_or_a_dangling_link_in_place_of_a_file_is_damage(sample: Sample, complete: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_damage_and_a_link_that_leads_nowhere_is_redirected(
+    sample: Sample, complete: Path
+) -> None:
     layout = sample.layout(complete)
-    one, other = (layout.published(file) for file in sample.manifest.files[:2])
-    one.unlink()
+    one, two, three, four = (layout.published(file) for file in sample.manifest.files)
+    for path in (one, two, three, four):
+        path.unlink()
     one.mkdir()
-    other.unlink()
-    other.symlink_to("nowhere")
-    state = inspect(sample.manifest, layout)
-    assert [entry.published for entry in state.files[:2]] == [Condition.DAMAGED] * 2
+    two.symlink_to("nowhere")
+    three.symlink_to(three.name)
+    four.symlink_to(two.name)
+    state = inspect(layout)
+    redirected = Condition.REDIRECTED
+    assert [entry.published for entry in state.files] == [Condition.DAMAGED, redirected, redirected, redirected]
+
+
+@pytest.fixture
+def as_nobody(complete: Path) -> Iterator[None]:
+    """A user who is not root and not the owner of anything here."""
+    if not hasattr(os, "seteuid") or os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    for folder in (complete, *complete.parents[:3]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.mark.usefixtures("as_nobody")
+def test_what_this_user_may_not_read_is_unreadable_and_not_damaged(sample: Sample, complete: Path) -> None:
+    layout = sample.layout(complete)
+    assert inspect(layout).complete
+    os.seteuid(0)
+    manifest = sample.write(complete.parent)
+    layout.published(sample.file()).chmod(0o600)
+    os.seteuid(65534)
+    state = inspect(layout)
+    assert [entry.published for entry in state.files] == [Condition.UNREADABLE] + [Condition.GOOD] * 3
+    assert state.files[0].damaged_pieces == ()
+    os.seteuid(0)
+    layout.raw.chmod(0o644)
+    layout.processed.chmod(0o700)
+    before = disk_of(complete)
+    os.seteuid(65534)
+    state = inspect(layout)
+    assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.UNREADABLE}
+    with pytest.raises(DiskError, match="permission denied"):
+        sample.fetch(complete)
+    with pytest.raises(FetchError, match="can't be read: Permission denied"):
+        load(manifest, "train", complete)
+    os.seteuid(0)
+    assert disk_of(complete) == before
 
 
 def test_without_pinned_digests_the_verified_packed_file_tells_whether_the_payload_is_right(root: Path) -> None:
     plain = make(pinned=False)
     layout = plain.layout(root)
     plain.fetch(root, str(lay(root.parent / "stick", plain.files)))
-    assert inspect(plain.manifest, layout).complete
+    assert inspect(layout).complete
     path = layout.payload(plain.file())
     path.write_bytes(flipped(path.read_bytes(), 100))
-    state = inspect(plain.manifest, layout)
+    state = inspect(layout)
     assert (state.files[0].published, state.files[0].payload) == (Condition.GOOD, Condition.DAMAGED)
     assert not state.files[0].wants_source
 
@@ -137,7 +184,7 @@ def test_without_pinned_digests_and_without_the_packed_file_nothing_can_be_vouch
     layout = plain.layout(root)
     plain.fetch(root, str(lay(root.parent / "stick", plain.files)))
     layout.published(plain.file()).unlink()
-    state = inspect(plain.manifest, layout)
+    state = inspect(layout)
     assert state.files[0].wants_source
     assert not state.complete
 
@@ -146,22 +193,22 @@ def test_a_file_that_is_published_unpacked_is_its_own_payload(root: Path) -> Non
     plain = make(packed=False)
     layout = plain.layout(root)
     plain.fetch(root, str(lay(root.parent / "stick", plain.files)))
-    assert inspect(plain.manifest, layout).complete
+    assert inspect(layout).complete
     bring(layout.published(plain.file()), Condition.DAMAGED)
-    entry = inspect(plain.manifest, layout).files[0]
+    entry = inspect(layout).files[0]
     assert (entry.published, entry.payload, entry.wants_source) == (Condition.DAMAGED, Condition.DAMAGED, True)
 
 
 def test_a_copy_in_another_wrapper_is_damage_in_every_piece_that_differs(sample: Sample, complete: Path) -> None:
-    file = sample.file()
-    path = sample.layout(complete).published(file)
-    assert damaged_pieces(path, file) == []
+    file, layout = sample.file(), sample.layout(complete)
+    path = layout.published(file)
+    assert inspect(layout).files[0].damaged_pieces == ()
     path.write_bytes(flipped(flipped(sample.files[file.name], 2000), 5999))
-    assert damaged_pieces(path, file) == [2, 5]
+    assert inspect(layout).files[0].damaged_pieces == (2, 5)
     path.write_bytes(gz(sample.payloads[file.payload.name]))
-    assert 0 in damaged_pieces(path, file)
-    path.unlink()
-    assert damaged_pieces(path, file) == list(range(len(file.pieces)))
+    assert 0 in inspect(layout).files[0].damaged_pieces
+    path.write_bytes(b"")
+    assert inspect(layout).files[0].damaged_pieces == tuple(range(len(file.pieces)))
 
 
 def test_the_real_dataset_is_complete_in_every_file(real_root: Path) -> None:
@@ -169,5 +216,5 @@ def test_the_real_dataset_is_complete_in_every_file(real_root: Path) -> None:
     from fmnist_fetch.storage.layout import Layout
 
     manifest = find("fashion-mnist")
-    state = inspect(manifest, Layout(real_root, manifest))
+    state = inspect(Layout(real_root, manifest))
     assert all(entry.payload is Condition.GOOD for entry in state.files)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
-from errno import ENOLCK
+from collections.abc import Callable
+from contextlib import suppress
+from errno import EACCES, ENOLCK
 from pathlib import Path
 
 import pytest
@@ -175,4 +178,79 @@ def test_a_final_name_that_cannot_be_given_leaves_the_part_where_it_was(folder: 
         with pytest.raises(IsADirectoryError):
             publish(file, part, final)
     assert names(folder) == {*OTHERS, "part", "final"}
+    assert part.read_bytes() == DATA
+
+
+def test_a_sweep_leaves_what_only_has_the_name_of_a_claimed_file(folder: Path) -> None:
+    os.mkfifo(folder / ".data.0123456789ab.claimed")
+    (folder / ".link.0123456789ab.tmp").symlink_to(folder / "notes.tmp")
+    sweep(folder)
+    assert names(folder) == {*OTHERS, ".data.0123456789ab.claimed", ".link.0123456789ab.tmp"}
+
+
+@pytest.fixture
+def closed_files_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file that this process has open is renamed, as on Windows, on SMB and in the folders of virtual machines."""
+
+    def refusing(rename: Callable[..., None]) -> Callable[..., None]:
+        def renaming(source: Path, target: Path) -> None:
+            for descriptor in os.listdir("/proc/self/fd"):
+                same = False
+                with suppress(OSError):
+                    same = Path("/proc/self/fd", descriptor).samefile(source)
+                if same:
+                    raise PermissionError(EACCES, "in use by another process")
+            rename(source, target)
+
+        return renaming
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not list open files")
+
+
+@needs_proc
+@pytest.mark.usefixtures("closed_files_only")
+def test_where_no_open_file_is_renamed_it_is_closed_before(tmp_path: Path) -> None:
+    with write_atomically(tmp_path / "final") as out:
+        write_all(out, DATA)
+    assert disk_of(tmp_path).keys() == {"final"}
+    with open(tmp_path / "final.part", "w+b", buffering=0) as file:
+        file.write(DATA[::-1])
+        assert publish(file, tmp_path / "final.part", tmp_path / "final")
+        assert file.closed
+    assert (tmp_path / "final").read_bytes() == DATA[::-1]
+    assert disk_of(tmp_path).keys() == {"final"}
+
+
+@needs_proc
+@pytest.mark.usefixtures("closed_files_only")
+@pytest.mark.parametrize("rival", ["another file", "other bytes"])
+def test_a_closed_file_that_is_another_one_by_now_does_not_get_the_final_name(rival: str, tmp_path: Path) -> None:
+    part, final = tmp_path / "final.part", tmp_path / "final"
+
+    class Closing(io.FileIO):
+        def close(self) -> None:
+            if not self.closed:
+                super().close()
+                if rival == "another file":
+                    part.unlink()
+                part.write_bytes(b"rival")
+
+    with Closing(part, "w+b") as file:
+        file.write(DATA)
+        assert not publish(file, part, final)
+    assert part.read_bytes() == b"rival"
+    assert disk_of(tmp_path).keys() == {"final.part"}
+
+
+def test_another_refusal_is_raised_and_the_part_file_keeps_its_name(tmp_path: Path) -> None:
+    part, final = tmp_path / "final.part", tmp_path / "final"
+    final.mkdir()
+    with open(part, "w+b", buffering=0) as file:
+        file.write(DATA)
+        with pytest.raises(OSError, match=r"directory"):
+            publish(file, part, final)
     assert part.read_bytes() == DATA

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
-from errno import ENOSPC
+from errno import EINVAL, ENOSPC
 from pathlib import Path
 from threading import Event, Thread
 from typing import BinaryIO
@@ -16,9 +17,12 @@ from hypothesis import strategies as st
 from faults import payload
 from fmnist_fetch.errors import DiskError, PartFileReplacedError
 from fmnist_fetch.manifest.model import DataFile, Payload
-from fmnist_fetch.storage.atomic import stamp, write_all
-from fmnist_fetch.storage.part_file import PartFile, scan, verifies
-from samples import disk_of, file_of, flipped, sha256
+from fmnist_fetch.manifest.pieces import Piece
+from fmnist_fetch.storage.atomic import write_all
+from fmnist_fetch.storage.files import _fill as fill
+from fmnist_fetch.storage.files import find_good_pieces, stamp, verifies
+from fmnist_fetch.storage.part_file import PartFile, remove_leftovers
+from samples import disk_of, file_of, flipped, lay, sha256
 
 DATA = payload(9500, seed=9)
 FILE = file_of("data", DATA, Payload("data", len(DATA), sha256(DATA)), "train", "images")
@@ -82,7 +86,7 @@ def test_a_scan_finds_exactly_the_pieces_that_are_right(
     right = {
         index for index, (span, _) in enumerate(FILE.pieces) if span.stop <= size and not span.start <= at < span.stop
     }
-    assert scan(path, FILE) == right
+    assert find_good_pieces(path, FILE).indices == right
 
 
 @given(wrong=st.sets(st.integers(0, 9)), had=st.sets(st.integers(0, 9)))
@@ -97,9 +101,55 @@ def test_the_good_pieces_of_a_damaged_file_under_the_final_name_are_taken_over(
         damaged[FILE.pieces[index].span.start] ^= 1
     part.path.write_bytes(damaged)
     assert part.scan() == had | (ALL - wrong)
-    assert scan(part.part, FILE) == had | (ALL - wrong)
+    assert find_good_pieces(part.part, FILE).indices == had | (ALL - wrong)
     assert part.path.read_bytes() == damaged
     part.close()
+
+
+@pytest.fixture
+def damaged(part: PartFile) -> Path:
+    """A file under the final name, last changed an hour ago, of which pieces 2 and 7 are wrong."""
+    part.path.parent.mkdir()
+    part.path.write_bytes(flipped(flipped(DATA, 2000), 7000))
+    hour_ago = time.time() - 3600
+    os.utime(part.path, (hour_ago, hour_ago))
+    return part.path
+
+
+def test_the_good_pieces_of_a_damaged_file_are_not_hashed_again(
+    part: PartFile, damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = find_good_pieces(damaged, FILE)
+    monkeypatch.setattr(Piece, "matches", lambda *_: pytest.fail("it is hashed again"))
+    assert part.scan(known) == known.indices == ALL - {2, 7}
+    monkeypatch.undo()
+    assert find_good_pieces(part.part, FILE).indices == ALL - {2, 7}
+
+
+@pytest.mark.parametrize("moment", ["before", "meanwhile"])
+def test_a_damaged_file_that_changed_after_it_was_hashed_is_hashed_again(
+    moment: str, part: PartFile, damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = find_good_pieces(damaged, FILE)
+
+    def change(file: BinaryIO, data: memoryview) -> bool:
+        damaged.write_bytes(flipped(flipped(DATA, 2000), 8000))
+        return fill(file, data)
+
+    if moment == "before":
+        damaged.write_bytes(flipped(flipped(DATA, 2000), 8000))
+    else:
+        monkeypatch.setattr("fmnist_fetch.storage.files._fill", change)
+    assert 8 not in part.scan(known)
+    monkeypatch.undo()
+    assert part.scan() - {7} == find_good_pieces(part.part, FILE).indices - {7} == ALL - {2, 7, 8}
+
+
+def test_of_a_file_that_was_changed_just_now_no_stamp_is_kept(damaged: Path) -> None:
+    damaged.touch()
+    found = find_good_pieces(damaged, FILE)
+    assert found.indices == ALL - {2, 7}
+    assert found.stamp is None
 
 
 def test_bytes_beyond_the_size_are_cut_off(part: PartFile) -> None:
@@ -238,20 +288,20 @@ def test_what_is_not_the_very_file_does_not_verify(stored: bytes, tmp_path: Path
 
 def test_the_beginning_of_a_piece_is_a_proposal_and_counts_for_nothing(part: PartFile) -> None:
     part.put(0, piece(0))
-    part.hold(3, piece(3)[:400])
-    part.hold(3, piece(3)[:700], known=400)
-    assert part.held() == {3: piece(3)[:700]}
+    part.save_partial(3, piece(3)[:400])
+    part.save_partial(3, piece(3)[:700], saved=400)
+    assert part.load_partials() == {3: piece(3)[:700]}
     assert part.scan() == {0}
     # Another run finds it too.
-    assert PartFile(part.path, FILE).held() == {3: piece(3)[:700]}
+    assert PartFile(part.path, FILE).load_partials() == {3: piece(3)[:700]}
 
 
 def test_a_beginning_that_is_let_go_is_gone(part: PartFile) -> None:
-    part.hold(3, piece(3)[:400])
-    part.let_go(4)
-    assert part.held().keys() == {3}
-    part.let_go(3)
-    assert part.held() == {}
+    part.save_partial(3, piece(3)[:400])
+    part.discard_partial(4)
+    assert part.load_partials().keys() == {3}
+    part.discard_partial(3)
+    assert part.load_partials() == {}
     assert list(part.path.parent.iterdir()) == []
 
 
@@ -259,24 +309,24 @@ def test_a_beginning_that_is_let_go_is_gone(part: PartFile) -> None:
 def test_a_beginning_of_no_piece_is_passed_over(name: str, part: PartFile) -> None:
     part.path.parent.mkdir()
     (part.path.parent / name).write_bytes(b"x" * 10)
-    assert set(part.held()) <= ALL
+    assert set(part.load_partials()) <= ALL
     assert part.scan() == set()
 
 
 def test_a_beginning_as_long_as_its_piece_or_empty_is_passed_over(part: PartFile) -> None:
-    part.hold(1, piece(1))
-    part.hold(2, b"")
-    assert part.held() == {}
+    part.save_partial(1, piece(1))
+    part.save_partial(2, b"")
+    assert part.load_partials() == {}
 
 
 def test_a_beginning_that_cannot_be_kept_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "raw").write_bytes(b"mine")
-    PartFile(tmp_path / "raw" / "data", FILE).hold(0, b"x")
+    PartFile(tmp_path / "raw" / "data", FILE).save_partial(0, b"x")
     assert (tmp_path / "raw").read_bytes() == b"mine"
 
 
 def test_finishing_leaves_no_beginnings_behind(part: PartFile) -> None:
-    part.hold(1, piece(1)[:10])
+    part.save_partial(1, piece(1)[:10])
     for index in ALL:
         part.put(index, piece(index))
     part.finish()
@@ -362,3 +412,30 @@ def test_what_the_disk_refuses_to_one_of_many_files_is_not_passed_over(
     monkeypatch.setattr(os, "fdatasync", full)
     with pytest.raises(DiskError, match="full"):
         part.put(0, piece(0))
+
+
+def test_beside_a_complete_file_no_beginnings_and_no_old_part_file_stay(part: PartFile) -> None:
+    lay(part.path.parent, {"data": DATA, ".data.3.held": b"x", ".other.3.held": b"x", "data.part": b"new"})
+    remove_leftovers(part.path.parent, ["data"])
+    assert disk_of(part.path.parent).keys() == {"data", ".other.3.held", "data.part"}
+    os.utime(part.part, (0, 0))
+    remove_leftovers(part.path.parent, ["data"])
+    assert disk_of(part.path.parent).keys() == {"data", ".other.3.held"}
+
+
+def test_a_beginning_longer_than_its_piece_is_not_read(part: PartFile) -> None:
+    part.path.parent.mkdir()
+    with open(part.path.parent / ".data.1.held", "wb") as file:
+        file.truncate(2**40)
+    assert part.load_partials() == {}
+
+
+def test_where_the_system_reads_only_where_a_file_stands_it_is_read_so(
+    part: PartFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "pread", refuse)
+    part.put(0, piece(0))
+    assert part.read(100, 800) == DATA[100:900]

@@ -20,16 +20,16 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_nothing_is_brought_to_the_disk_before_a_stretch_is_written(tmp_path: Path, synced: list[int]) -> None:
-    with open(tmp_path / "file", "wb") as file, Writeback(file) as behind:
-        behind.wrote(STRETCH - 1)
+    with open(tmp_path / "file", "wb") as file, Writeback(file) as writeback:
+        writeback.wrote(STRETCH - 1)
     assert synced == []
 
 
 def test_each_stretch_is_brought_to_the_disk(tmp_path: Path, synced: list[int]) -> None:
     with open(tmp_path / "file", "wb") as file:
         for _ in range(3):
-            with Writeback(file) as behind:
-                behind.wrote(STRETCH)
+            with Writeback(file) as writeback:
+                writeback.wrote(STRETCH)
         assert synced == [file.fileno()] * 3
 
 
@@ -39,10 +39,10 @@ def test_what_the_disk_refuses_is_raised_at_the_end(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "fdatasync", full)
     with open(tmp_path / "file", "wb") as file:
-        behind = Writeback(file)
-        behind.wrote(STRETCH)
+        writeback = Writeback(file)
+        writeback.wrote(STRETCH)
         with pytest.raises(OSError, match="No space left"):
-            behind.close()
+            writeback.close()
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def test_of_a_large_file_what_nobody_reads_any_more_leaves_the_memory(
     tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
 ) -> None:
     with open(tmp_path / "file", "wb") as file:
-        behind = Writeback(file)
+        writeback = Writeback(file)
         for stretch in range(1, 7):
-            behind.spent(STRETCH)
-            behind.wrote(STRETCH)
-            behind.close()
+            writeback.spent(STRETCH)
+            writeback.wrote(STRETCH)
+            writeback.close()
             assert len(synced) == stretch
     assert dropped == [(0, stretch * STRETCH) for stretch in (4, 5, 6)]
 
@@ -74,10 +74,10 @@ def test_what_leaves_the_memory_begins_where_the_file_stood(
 ) -> None:
     with open(tmp_path / "file", "wb") as file:
         file.seek(12345)
-        behind = Writeback(file)
-        behind.spent(4 * STRETCH)
-        behind.wrote(STRETCH)
-        behind.close()
+        writeback = Writeback(file)
+        writeback.spent(4 * STRETCH)
+        writeback.wrote(STRETCH)
+        writeback.close()
     assert (len(synced), dropped) == (1, [(12345, 4 * STRETCH)])
 
 
@@ -85,8 +85,8 @@ def test_what_somebody_may_still_read_stays_in_memory(
     tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
 ) -> None:
     with open(tmp_path / "file", "wb") as file:
-        behind = Writeback(file)
+        writeback = Writeback(file)
         for _ in range(6):
-            behind.wrote(STRETCH)
-            behind.close()
+            writeback.wrote(STRETCH)
+            writeback.close()
     assert (len(synced), dropped) == (6, [])

@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pytest
 
-from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError
+from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError, UsageError
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import Payload
-from fmnist_fetch.storage.atomic import Seal, copy_within, stamp
 from fmnist_fetch.tensors.arrays import load, sound
 from fmnist_fetch.tensors.split import Split
 from fmnist_fetch.tensors.tensor_file import TensorFile
 from fmnist_fetch.tensors.writer import idx_header
-from samples import CLASSES, Sample, assemble, disk_of, file_of, flipped, gz, idx, lay, make, python, sha256
+from samples import (
+    CLASSES,
+    HOME_OF_PACKAGE,
+    Sample,
+    assemble,
+    disk_of,
+    file_of,
+    flipped,
+    gz,
+    idx,
+    lay,
+    make,
+    python,
+    sha256,
+)
 
 
 def digests(sample: Sample) -> dict[str, str]:
     return {file.tensor: sha256(sample.payloads[file.payload.name]) for file in sample.manifest.files}
 
 
-def seals(sample: Sample) -> dict[str, Seal]:
-    return {name: Seal(digest) for name, digest in digests(sample).items()}
-
-
 def tensors_of(sample: Sample, root: Path) -> Path:
     """Lay the payloads, write the tensor file, return its path."""
     layout = sample.layout(root)
     lay(layout.raw, sample.payloads)
-    assemble(sample.manifest, layout, seals(sample))
+    assemble(layout, digests(sample))
     return layout.tensors
 
 
@@ -51,7 +60,7 @@ def test_the_same_input_gives_the_same_bytes(sample: Sample, tensors: Path, tmp_
 
 
 def test_what_was_written_is_sound(sample: Sample, root: Path, tensors: Path) -> None:
-    assert sound(sample.manifest, sample.layout(root), digests(sample))
+    assert sound(sample.layout(root), digests(sample))
     assert [path.name for path in tensors.parent.iterdir()] == ["sample.safetensors"]
 
 
@@ -124,7 +133,7 @@ def test_wider_values_are_turned_into_little_endian_ones(code: int, width: int, 
     # NaN is not equal to itself: the bytes are compared.
     assert got.images.tobytes() == values.astype(dtype).tobytes()
     assert (got.mean, got.std) == (None, None)
-    assert sound(wide.manifest, wide.layout(root), digests(wide))
+    assert sound(wide.layout(root), digests(wide))
 
 
 def only(sample: Sample, *tensors: str) -> Sample:
@@ -195,7 +204,7 @@ def sample_at(sample: Sample, root: Path) -> Sample:
 def test_images_without_a_pixel_have_no_mean(root: Path) -> None:
     nothing = make(counts=(0, 0))
     tensors_of(nothing, root)
-    assert sound(nothing.manifest, nothing.layout(root), digests(nothing))
+    assert sound(nothing.layout(root), digests(nothing))
     got = loaded(nothing, root)
     assert (got.images.shape, got.labels.shape, got.mean, got.std) == ((0, 16, 16), (0,), None, None)
 
@@ -229,7 +238,7 @@ def test_a_flipped_byte_of_any_kind_is_found(place: int, sample: Sample, root: P
         pytest.skip("this header needs no padding")
     good = tensors.read_bytes()
     tensors.write_bytes(flipped(good, at))
-    assert not sound(sample.manifest, sample.layout(root), digests(sample)), what
+    assert not sound(sample.layout(root), digests(sample)), what
 
 
 def test_every_flipped_byte_of_a_small_tensor_file_is_found(root: Path) -> None:
@@ -238,19 +247,19 @@ def test_every_flipped_byte_of_a_small_tensor_file_is_found(root: Path) -> None:
     good = path.read_bytes()
     for at in range(len(good)):
         path.write_bytes(flipped(good, at))
-        assert not sound(small.manifest, small.layout(root), digests(small)), at
+        assert not sound(small.layout(root), digests(small)), at
 
 
 @pytest.mark.parametrize("more", [b"x", bytes(8)])
 def test_bytes_after_its_end_are_found(more: bytes, sample: Sample, root: Path, tensors: Path) -> None:
     tensors.write_bytes(tensors.read_bytes() + more)
-    assert not sound(sample.manifest, sample.layout(root), digests(sample))
+    assert not sound(sample.layout(root), digests(sample))
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 200, -1])
 def test_a_tensor_file_that_was_cut_off_is_found(length: int, sample: Sample, root: Path, tensors: Path) -> None:
     tensors.write_bytes(tensors.read_bytes()[:length])
-    assert not sound(sample.manifest, sample.layout(root), digests(sample))
+    assert not sound(sample.layout(root), digests(sample))
     with pytest.raises(IntegrityError, match="is damaged") as caught:
         loaded(sample, root, "test")
     assert "fmnist-fetch fetch" in caught.value.hint
@@ -260,7 +269,7 @@ def test_a_tensor_file_of_another_dataset_is_found(sample: Sample, root: Path, t
     other = make(shape=(8, 32))
     path = tensors_of(other, root.parent / "other")
     tensors.write_bytes(path.read_bytes())
-    assert not sound(sample.manifest, sample.layout(root), digests(sample))
+    assert not sound(sample.layout(root), digests(sample))
     with pytest.raises(IntegrityError):
         loaded(sample, root)
 
@@ -281,7 +290,7 @@ def test_the_pinned_digest_counts_and_not_the_one_in_the_file(sample: Sample, ro
     forged = sample.payloads["train-images-idx"][:16] + sample.payloads["train-images-idx"][16:][::-1]
     layout = sample.layout(root)
     (layout.raw / "train-images-idx").write_bytes(forged)
-    assemble(sample.manifest, layout, {**seals(sample), "train_images": Seal(sha256(forged))})
+    assemble(layout, {**digests(sample), "train_images": sha256(forged)})
     assert tensors.exists()
     with pytest.raises(IntegrityError):
         loaded(sample, root)
@@ -292,14 +301,51 @@ def test_data_that_is_not_there_is_told_with_the_command_that_brings_it(root: Pa
         load("fashion-mnist", "train", root)
     path = root / "FashionMNIST" / "processed" / "fashion-mnist.safetensors"
     assert caught.value.message == f"{path} is not there"
-    assert f"fmnist-fetch fetch fashion-mnist --root {root}" in caught.value.hint
-    assert f"make data ROOT={root}" in caught.value.hint
+    assert caught.value.hint == f"Run: fmnist-fetch fetch --root {root}"
+    assert str(caught.value) == f"{caught.value.message}\nhint: {caught.value.hint}"
     assert not root.exists()
+
+
+def test_in_a_clone_that_is_make_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(HOME_OF_PACKAGE)
+    with pytest.raises(FetchError) as caught:
+        load("mnist", "train", root / "a b")
+    assert caught.value.hint == f"Run: make data DATASET=mnist 'ROOT={root / 'a b'}'"
+
+
+@pytest.mark.parametrize("place", ["FMNIST_ROOT", "data", "../data"])
+def test_data_is_looked_for_under_fmnist_root_then_here_then_beside(
+    place: str, sample: Sample, root: Path, tensors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "FMNIST_ROOT":
+        monkeypatch.setenv("FMNIST_ROOT", str(root))
+    else:
+        monkeypatch.setenv("FMNIST_ROOT", "nowhere")
+        Path(place).symlink_to(root)
+    assert tensors.exists()
+    assert len(load(sample.write(root.parent), "train")) == 60
+
+
+def test_data_that_is_nowhere_is_told_with_every_absolute_path_that_was_looked_at() -> None:
+    with pytest.raises(FetchError) as caught:
+        load()
+    here = Path.cwd()
+    within = Path("FashionMNIST", "processed", "fashion-mnist.safetensors")
+    assert caught.value.message == (
+        f"{here / 'data' / within} is not there, nor is {(here / '..' / 'data' / within).absolute()}"
+    )
+    assert caught.value.hint == f"Run: fmnist-fetch fetch --root {here / 'data'}"
+
+
+@pytest.mark.parametrize("dataset", [None, 7, ["mnist"]])
+def test_a_dataset_that_is_neither_a_name_nor_a_path_is_a_usage_error(dataset: object) -> None:
+    with pytest.raises(UsageError, match="a dataset is a name or a path"):
+        load(dataset)  # type: ignore[arg-type]
 
 
 def test_a_split_that_there_is_not_is_told_with_those_there_are(sample: Sample, root: Path, tensors: Path) -> None:
     assert tensors.exists()
-    with pytest.raises(FetchError, match="sample has no split 'validation'") as caught:
+    with pytest.raises(UsageError, match="sample has no split 'validation'") as caught:
         loaded(sample, root, "validation")
     assert caught.value.hint == "Its splits: train, test."
 
@@ -310,7 +356,7 @@ def test_a_payload_whose_header_lies_is_a_format_error_and_no_tensor_file(sample
     data = sample.payloads["test-images-idx"]
     (layout.raw / "test-images-idx").write_bytes(idx(8, (20, 16, 17), data[16:]))
     with pytest.raises(FormatError, match="tells of 20 x 16 x 17"):
-        assemble(sample.manifest, layout, seals(sample))
+        assemble(layout, digests(sample))
     assert not layout.processed.exists()
 
 
@@ -322,7 +368,7 @@ def test_a_payload_that_changes_while_it_is_read_is_an_integrity_error_and_no_te
     path = layout.raw / "train-labels-idx"
     path.write_bytes(flipped(path.read_bytes(), -1))
     with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
-        assemble(sample.manifest, layout, seals(sample))
+        assemble(layout, digests(sample))
     assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
 
 
@@ -365,6 +411,55 @@ def test_loading_imports_no_network(sample: Sample, root: Path, tensors: Path) -
     assert done.stdout.splitlines() == ["(60, 16, 16)", "set()"], done.stderr
 
 
+@pytest.fixture
+def hashed(tensors: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tensors that are hashed from now on; the tensor file is an hour old."""
+    hour_ago = time.time() - 3600
+    os.utime(tensors, (hour_ago, hour_ago))
+    names: list[str] = []
+    digest = TensorFile.digest
+
+    def counted(stored: TensorFile, name: str) -> str:
+        names.append(name)
+        return digest(stored, name)
+
+    monkeypatch.setattr(TensorFile, "digest", counted)
+    return names
+
+
+def test_what_was_verified_is_not_hashed_again_by_the_same_process(
+    sample: Sample, root: Path, hashed: list[str]
+) -> None:
+    manifest = sample.write(root)
+    for _ in range(2):
+        load(manifest, "train", root)
+    assert sorted(hashed) == ["train_images", "train_labels"]
+    load(manifest, "test", root)
+    assert len(hashed) == 4
+    load(manifest, "train", root, verify="always")
+    assert len(hashed) == 6
+    load(manifest, "train", root, verify=False)
+    assert len(hashed) == 6
+
+
+@pytest.mark.usefixtures("hashed")
+def test_a_file_that_changed_since_it_was_verified_is_hashed_again(sample: Sample, root: Path, tensors: Path) -> None:
+    manifest = sample.write(root)
+    load(manifest, "train", root)
+    with TensorFile(tensors) as stored:
+        start = stored.tensors["train_images"].start
+    tensors.write_bytes(flipped(tensors.read_bytes(), start))
+    with pytest.raises(IntegrityError):
+        load(manifest, "train", root)
+
+
+def test_a_file_that_was_written_just_now_is_not_remembered(sample: Sample, root: Path, hashed: list[str]) -> None:
+    sample.layout(root).tensors.touch()
+    for _ in range(2):
+        load(sample.write(root), "train", root)
+    assert len(hashed) == 4
+
+
 def test_the_real_training_set_has_its_shape_its_mean_and_its_first_labels(real_root: Path) -> None:
     train, test = (load("fashion-mnist", split, real_root) for split in ("train", "test"))
     assert (train.images.shape, test.images.shape) == ((60000, 28, 28), (10000, 28, 28))
@@ -375,58 +470,11 @@ def test_the_real_training_set_has_its_shape_its_mean_and_its_first_labels(real_
     assert train.classes == find("fashion-mnist").classes
 
 
-def stamped(sample: Sample, root: Path) -> dict[str, Seal]:
-    """The payloads laid, and seals as they have them who have just written them."""
-    layout, marks = sample.layout(root), {}
+def test_a_payload_that_changed_since_it_was_verified_is_refused(sample: Sample, root: Path) -> None:
+    layout = sample.layout(root)
     lay(layout.raw, sample.payloads)
-    for file in sample.manifest.files:
-        with open(layout.payload(file), "rb", buffering=0) as payload:
-            marks[file.tensor] = Seal(digests(sample)[file.tensor], stamp(payload))
-    return marks
-
-
-def test_payloads_that_were_just_verified_give_the_same_tensor_file_as_those_that_are_hashed_again(
-    sample: Sample, root: Path, tensors: Path
-) -> None:
-    hashed = tensors.read_bytes()
-    tensors.unlink()
-    assemble(sample.manifest, sample.layout(root), stamped(sample, root))
-    assert tensors.read_bytes() == hashed
-
-
-def test_where_the_system_can_not_copy_by_itself_the_tensor_file_is_the_same(
-    sample: Sample, root: Path, tensors: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hashed = tensors.read_bytes()
-    tensors.unlink()
-    monkeypatch.delattr(os, "copy_file_range", raising=False)
-    assemble(sample.manifest, sample.layout(root), stamped(sample, root))
-    assert tensors.read_bytes() == hashed
-
-
-def test_a_payload_that_was_written_to_since_it_was_verified_is_hashed_and_refused(sample: Sample, root: Path) -> None:
-    marks = stamped(sample, root)
-    path = sample.layout(root).raw / "test-images-idx"
+    path = layout.raw / "test-images-idx"
     path.write_bytes(flipped(path.read_bytes(), 200))
-    os.utime(path, ns=(1, 1))
     with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
-        assemble(sample.manifest, sample.layout(root), marks)
-    assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
-
-
-def test_a_payload_that_is_written_to_while_it_is_copied_is_hashed_and_refused(
-    sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    marks = stamped(sample, root)
-    path = sample.layout(root).raw / "test-images-idx"
-
-    def meanwhile(source: BinaryIO, *rest: Any) -> int:
-        if source.name == str(path):
-            path.write_bytes(flipped(path.read_bytes(), 200))
-            os.utime(path, ns=(1, 1))
-        return copy_within(source, *rest)
-
-    monkeypatch.setattr("fmnist_fetch.tensors.writer.copy_within", meanwhile)
-    with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
-        assemble(sample.manifest, sample.layout(root), marks)
+        assemble(layout, digests(sample))
     assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}

@@ -94,3 +94,26 @@ def test_a_picture_is_what_other_programs_read(shape: tuple[int, int]) -> None:
         read = image.open(io.BytesIO(png(view)))
         assert (read.mode, read.format) == ("L", "PNG")
         assert (np.asarray(read) == view).all()
+
+
+def test_a_split_unpacks_to_images_and_labels_and_its_length_is_the_number_of_examples() -> None:
+    images, labels = split()
+    assert images is IMAGES
+    assert labels is LABELS
+    assert len(split()) == 6
+    assert len(split(labels=np.zeros(0, np.int64))) == 6
+
+
+def test_splits_are_equal_if_all_that_they_hold_is_and_comparing_never_raises() -> None:
+    assert split() == split(IMAGES.copy(), LABELS.copy())
+    assert hash(split()) == hash(split(IMAGES.copy()))
+    for other in (
+        split(IMAGES + 1),
+        split(IMAGES[:5]),
+        split(labels=LABELS + 1),
+        split(mean=0.5),
+        split(classes=("a",)),
+    ):
+        assert split() != other
+    assert split() != "sample"
+    assert split() not in [None, 3]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from fmnist_fetch.errors import IntegrityError, ManifestError
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.storage.atomic import Seal
+from fmnist_fetch.tensors.decompress import Sink
 from fmnist_fetch.tensors.writer import Assembly
 from samples import Sample, assemble, disk_of, flipped, lay, make, sha256
 
@@ -29,19 +31,26 @@ def pinned(sample: Sample) -> Sample:
     return sample.changed(mean=0.5, std=0.25)
 
 
-def seals(sample: Sample) -> dict[str, Seal]:
-    return {file.tensor: Seal(sha256(sample.payloads[file.payload.name])) for file in sample.manifest.files}
+def payload_digests(sample: Sample) -> dict[str, str]:
+    return {file.tensor: sha256(sample.payloads[file.payload.name]) for file in sample.manifest.files}
 
 
 def steps(data: bytes, length: int) -> Iterator[bytes]:
     yield from (data[start : start + length] for start in range(0, len(data), length))
 
 
+def feed(sink: Sink, data: Iterator[bytes]) -> Iterator[None]:
+    """Write the next step of DATA at each `next`."""
+    for step in data:
+        sink(step)
+        yield
+
+
 def copied(sample: Sample, root: Path) -> bytes:
     """The tensor file as it is made of payloads that lie there."""
     layout = sample.layout(root)
     lay(layout.raw, sample.payloads)
-    assemble(sample.manifest, layout, seals(sample))
+    assemble(layout, payload_digests(sample))
     return layout.tensors.read_bytes()
 
 
@@ -59,18 +68,18 @@ def test_values_that_go_to_their_place_in_any_order_give_the_same_bytes_as_a_cop
     with tempfile.TemporaryDirectory() as folder:
         wanted = copied(sample, Path(folder, "copied"))
         layout = sample.layout(Path(folder, "placed"))
-        with Assembly(sample.manifest, layout) as assembly:
+        with Assembly(layout) as assembly:
             lay(layout.raw, sample.payloads)
-            ways = [
-                assembly.place(file, steps(sample.payloads[file.payload.name], length))
-                for file in sample.manifest.files
-            ]
-            for number in order:
-                next(ways[number], b"")
-            for file, way in zip(sample.manifest.files, ways, strict=True):
-                rest = b"".join(way)
-                assert sample.payloads[file.payload.name].endswith(rest)
-            assembly.complete(seals(sample))
+            with ExitStack() as sinks:
+                ways = [
+                    feed(sinks.enter_context(assembly.sink(file)), steps(sample.payloads[file.payload.name], length))
+                    for file in sample.manifest.files
+                ]
+                for number in order:
+                    next(ways[number], None)
+                for way in ways:
+                    deque(way, maxlen=0)
+            assembly.complete(payload_digests(sample))
         assert layout.tensors.read_bytes() == wanted
         assert len(list(layout.processed.iterdir())) == 1
 
@@ -79,14 +88,16 @@ def test_what_was_placed_is_not_read_again(root: Path) -> None:
     sample = pinned(make())
     wanted = copied(sample, root / "copied")
     layout = sample.layout(root / "placed")
-    with Assembly(sample.manifest, layout) as assembly:
+    with Assembly(layout) as assembly:
         for file in sample.manifest.files:
             data = sample.payloads[file.payload.name]
-            assert b"".join(assembly.place(file, steps(data, 100))) == data
+            with assembly.sink(file) as sink:
+                for step in steps(data, 100):
+                    sink(step)
             # Of the payload only the header is still right.
             offset = IdxHeader.parse(data, len(data), "x").offset
             lay(layout.raw, {file.payload.name: data[:offset] + bytes(1000)})
-        assembly.complete(seals(sample))
+        assembly.complete(payload_digests(sample))
     assert layout.tensors.read_bytes() == wanted
 
 
@@ -95,10 +106,11 @@ def test_what_was_placed_in_part_is_copied_as_a_whole(root: Path) -> None:
     wanted = copied(sample, root / "copied")
     layout = sample.layout(root / "placed")
     lay(layout.raw, sample.payloads)
-    with Assembly(sample.manifest, layout) as assembly:
-        way = assembly.place(sample.file(), steps(flipped(sample.payloads["train-images-idx"], 100), 1000))
-        next(way), next(way)
-        assembly.complete(seals(sample))
+    with Assembly(layout) as assembly:
+        with suppress(StopIteration), assembly.sink(sample.file()) as sink:
+            sink(flipped(sample.payloads["train-images-idx"], 100)[:2000])
+            raise StopIteration
+        assembly.complete(payload_digests(sample))
     assert layout.tensors.read_bytes() == wanted
 
 
@@ -113,17 +125,17 @@ def test_without_pinned_shapes_or_statistics_nothing_has_a_place_before_the_end(
 ) -> None:
     sample = pinned(make()).changed(**changes)
     layout = sample.layout(root)
-    with Assembly(sample.manifest, layout) as assembly:
-        data = sample.payloads["train-images-idx"]
+    with Assembly(layout) as assembly:
         assert not assembly.places(sample.file())
-        assert b"".join(assembly.place(sample.file(), steps(data, 100))) == data
+        with assembly.sink(sample.file()) as sink:
+            sink(sample.payloads["train-images-idx"])
         assert not root.exists()
 
 
 def test_small_tensors_are_copied_at_the_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = pinned(make())
     monkeypatch.setattr("fmnist_fetch.tensors.writer.WORTH_PLACING", len(sample.payloads["train-images-idx"]))
-    assembly = Assembly(sample.manifest, sample.layout(root))
+    assembly = Assembly(sample.layout(root))
     assert [assembly.places(file) for file in sample.manifest.files] == [True, False, False, False]
 
 
@@ -134,9 +146,10 @@ def test_a_failure_leaves_nothing_of_the_tensor_file(root: Path) -> None:
     before = disk_of(root)
     with (  # noqa: PT012 - the placing belongs to it
         pytest.raises(IntegrityError, match="not what was pinned"),
-        Assembly(sample.manifest, layout) as assembly,
+        Assembly(layout) as assembly,
     ):
-        b"".join(assembly.place(sample.file(), steps(sample.payloads["train-images-idx"], 100)))
+        with assembly.sink(sample.file()) as sink:
+            sink(sample.payloads["train-images-idx"])
         assert len(os.listdir(layout.processed)) == 1
         raise IntegrityError("not what was pinned", hint="")
     assert disk_of(root) == before
@@ -150,7 +163,7 @@ def test_a_pinned_shape_that_the_payload_contradicts_is_the_manifest_s_fault(roo
     layout = sample.layout(root)
     lay(layout.raw, sample.payloads)
     with pytest.raises(ManifestError) as caught:
-        assemble(sample.manifest, layout, seals(sample))
+        assemble(layout, payload_digests(sample))
     assert caught.value.faults == (
         "train-images-idx: its header tells of 60 x 16 x 16 uint8, not of 60 x 8 x 32 uint8, the shape given",
     )

@@ -1,0 +1,103 @@
+"""The server of the local network as a process of its own, and a plain client for it."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from samples import environment
+
+SERVER = """
+import sys
+from pathlib import Path
+from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.commands.serve.server import serve
+from fmnist_fetch.commands.serve.files import ServedFiles
+files = ServedFiles(Path(sys.argv[1]), [find(name) for name in sys.argv[2:]])
+serve(files, None, "127.0.0.1", 0, lambda line: print(line, flush=True))
+"""
+
+
+class Answer(NamedTuple):
+    """The response to a request."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class Server:
+    """A server in a process of its own, on ROOT.
+
+    `code` is run first there; `descriptors` limits its open files, softly and hard.
+    """
+
+    def __init__(self, root: Path, *datasets: str, code: str = "", descriptors: int | None = None) -> None:
+        self.root = root
+        self.rest = ""
+        limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
+        self.process = subprocess.Popen(
+            [*limited, sys.executable, "-c", f"{code}\n{SERVER}", str(root), *datasets],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        assert self.process.stdout is not None
+        self.first_line = self.process.stdout.readline()
+        self.url = self.first_line.rpartition(" ")[2].strip()
+        assert self.url.startswith("http://127.0.0.1:"), self.process.communicate(timeout=20)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        parts = urlsplit(self.url)
+        assert parts.hostname
+        assert parts.port
+        return parts.hostname, parts.port
+
+    def connect(self) -> socket.socket:
+        """A connection on which nothing is sent yet."""
+        return socket.create_connection(self.address, timeout=20)
+
+    def line_with(self, text: str) -> str:
+        """Wait for a line on stdout that holds TEXT."""
+        assert self.process.stdout is not None
+        return next(line for line in self.process.stdout if text in line)
+
+    def connections(self) -> int:
+        """How many sockets it has open besides the one that it listens on. Linux only."""
+        found = [str(entry.readlink()) for entry in Path(f"/proc/{self.process.pid}/fd").iterdir()]
+        # One listens; asyncio wakes its loop with a pair.
+        return sum(link.startswith("socket:") for link in found) - 3
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=20)
+        connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+        response = connection.getresponse()
+        answer = Answer(response.status, response.headers, response.read())
+        connection.close()
+        return answer
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Send the signal; return the exit code and what it printed on stderr, and keep the rest of stdout."""
+        self.process.send_signal(number)
+        self.rest, errors = self.process.communicate(timeout=20)
+        return self.process.returncode, errors
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until CONDITION holds; fail where it does not within 30 seconds."""
+    for _ in range(600):
+        if condition():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("the condition never held")

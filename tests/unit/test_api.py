@@ -1,0 +1,148 @@
+"""The Python API: what a call takes, and the places in which it works."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import fmnist_fetch
+from fmnist_fetch.errors import SourceError, UsageError
+from samples import Sample, disk_of, flipped, python
+
+
+@pytest.fixture
+def manifest(sample: Sample, tmp_path: Path) -> str:
+    return sample.write(tmp_path)
+
+
+@pytest.fixture
+def stick(sample: Sample, tmp_path: Path) -> str:
+    """A folder with the files as published."""
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    for name, data in sample.files.items():
+        (folder / name).write_bytes(data)
+    return str(folder)
+
+
+def test_one_mirror_may_be_a_string_or_a_path(manifest: str, stick: str, tmp_path: Path) -> None:
+    each: list[str | Path | list[str] | tuple[Path]] = [stick, Path(stick), [stick], (Path(stick),)]
+    for number, mirrors in enumerate(each):
+        report = fmnist_fetch.fetch(
+            manifest, tmp_path / str(number), mirrors=mirrors, only_mirrors=True, jobs=1, patience=5
+        )
+        assert sum(report.received.values()) > 0
+
+
+def test_fmnist_offline_is_obeyed_unless_offline_is_said(
+    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMNIST_OFFLINE", "1")
+    url, root = "http://127.0.0.1:9/", tmp_path / "root"
+    with pytest.raises(SourceError) as caught:
+        fmnist_fetch.fetch(manifest, root, mirrors=url, patience=0)
+    assert "127.0.0.1" not in caught.value.message
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1"):
+        fmnist_fetch.fetch(manifest, root, mirrors=url, only_mirrors=True, offline=False, patience=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"jobs": 0}, {"jobs": 65}, {"patience": -1.0}, {"patience": math.nan}, {"limit_rate": 0.0}, {"also": "abacus"}],
+)
+def test_a_number_or_a_name_that_means_nothing_is_a_usage_error(
+    wrong: dict[str, object], manifest: str, root: Path
+) -> None:
+    with pytest.raises(UsageError):
+        fmnist_fetch.fetch(manifest, root, **wrong)  # type: ignore[arg-type]
+    assert not root.exists()
+
+
+def test_verify_gives_the_condition_of_each_file_and_changes_nothing(manifest: str, stick: str, root: Path) -> None:
+    absent = fmnist_fetch.verify(manifest, root)
+    assert (absent.complete, str(absent.tensors)) == (False, "absent")
+    fmnist_fetch.fetch(manifest, root, mirrors=stick)
+    assert fmnist_fetch.verify(manifest, root).complete
+    before = disk_of(root)
+    (damaged,) = root.rglob("train-images-idx")
+    damaged.write_bytes(flipped(damaged.read_bytes(), 100))
+    found = fmnist_fetch.verify(manifest, root)
+    assert [str(file.payload) for file in found.files].count("damaged") == 1
+    assert not found.complete
+    assert disk_of(root).keys() == before.keys()
+
+
+class Logger:
+    """An object in the place of stderr that has a method write and nothing else."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+
+def test_fetch_works_without_stderr_and_with_a_logger_in_its_place(
+    manifest: str, stick: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    fmnist_fetch.fetch(manifest, tmp_path / "one", mirrors=stick)
+    logger = Logger()
+    monkeypatch.setattr(sys, "stderr", logger)
+    fmnist_fetch.fetch(manifest, tmp_path / "two", mirrors=stick)
+    assert "to fetch" in logger.text
+    assert "\x1b" not in logger.text
+
+
+def test_fetch_and_load_work_in_threads_and_in_a_loop(manifest: str, stick: str, tmp_path: Path) -> None:
+    lengths: list[int] = []
+
+    def work(number: int) -> None:
+        fmnist_fetch.fetch(manifest, tmp_path / str(number % 2), mirrors=stick, progress=lambda _: None)
+        lengths.append(len(fmnist_fetch.load(manifest, "train", tmp_path / str(number % 2))))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asyncio.run(asyncio.to_thread(work, 5))
+    assert lengths == [60] * 5
+
+
+FORKED = """
+import os, sys, warnings
+warnings.simplefilter("ignore")  # of Python 3.12 on: that a process with threads forks
+import fmnist_fetch
+manifest, stick, root = sys.argv[1:]
+fmnist_fetch.fetch(manifest, root + "-parent", mirrors=stick)
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+fmnist_fetch.fetch(manifest, root, mirrors=stick)
+os._exit(0 if len(fmnist_fetch.load(manifest, "test", root)) == 20 else 1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+def test_fetch_and_load_work_after_fork(manifest: str, stick: str, root: Path) -> None:
+    done = python(FORKED, manifest, stick, str(root))
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_error_says_what_to_do_in_a_traceback_too(root: Path) -> None:
+    done = python(f"import fmnist_fetch; fmnist_fetch.load(root={str(root)!r})")
+    assert done.returncode == 1
+    last, hint = done.stderr.splitlines()[-2:]
+    assert last.startswith("fmnist_fetch.errors.FetchError: ")
+    assert hint == f"hint: Run: fmnist-fetch fetch --root {root}"
+
+
+def test_the_events_are_public_names() -> None:
+    seen = {type(event).__name__ for event in (fmnist_fetch.Message("a step"), fmnist_fetch.DownloadEnded())}
+    assert seen <= set(fmnist_fetch.__all__)
