@@ -316,6 +316,9 @@ class Scheduler:
         if not self.attempts or stats.failures:
             return None
         slowest = max(self.attempts, key=lambda attempt: attempt.seconds_left(now))
+        if slowest.stats is stats and not slowest.received and now - slowest.began <= stats.longest_wait_s:
+            # A source that is slow to answer is as slow on one more connection.
+            return None
         segment, theirs_bps = slowest.segment, slowest.rate_bps(now)
         ours_bps = stats.rate_bps or max(attempt.rate_bps(now) for attempt in self.attempts)
         if slowest.seconds_left(now) - segment.span.length / max(ours_bps + theirs_bps, 1.0) < STEAL_AFTER_S:

@@ -209,6 +209,13 @@ def test_a_source_that_was_slow_once_gets_that_time_at_once_for_every_other_file
     assert sum(event.error is not None for event in attempts(world)) == 1
 
 
+def test_a_source_that_is_slow_to_answer_is_not_asked_for_the_same_twice() -> None:
+    source = SimSource("cold storage", [Mood(latency=4.0)])
+    world, error = run([40 * PIECE], [source], patience=120.0)
+    assert error is None
+    assert sum(event.received for event in attempts(world)) == 40 * PIECE
+
+
 def test_a_source_that_falls_silent_now_and_then_is_given_up_as_soon_every_time() -> None:
     moods = [Mood(cut=100), Mood("silence"), Mood()] * 4
     world, error = run([PIECE] * 12, [SimSource("falls silent", moods)], jobs=1, patience=120.0)
