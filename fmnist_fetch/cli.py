@@ -80,10 +80,10 @@ def parser(words: Sequence[str] = ()) -> Parser:
     fetch.add_verbs(added)
     # The command that is run most need not wait until the modules of the others are loaded.
     if list(words[:1]) != ["fetch"]:
-        from fmnist_fetch.commands import completion, kit, manifest, serve, verify
+        from fmnist_fetch.commands import completion, kit, manifest, script, serve, verify
         from fmnist_fetch.commands import list as list_
 
-        for command in (verify, list_, manifest, kit, serve):
+        for command in (verify, list_, manifest, kit, serve, script):
             command.add_verbs(added)
         completion.add_verb_for(top, added)
     return top

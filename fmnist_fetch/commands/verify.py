@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from fmnist_fetch.commands.arguments import add_dataset, add_verb
 from fmnist_fetch.console.formatting import counted, damage, fetch_command, size, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
-from fmnist_fetch.errors import FetchError, IntegrityError
+from fmnist_fetch.errors import DiskError, FetchError, IntegrityError
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
@@ -71,9 +72,24 @@ def _rows(layout: Layout, status: DatasetStatus) -> Iterator[Row]:
     for entry in status.files:
         yield _published(layout, entry)
         if entry.file.packed:
-            yield Row(layout.payload(entry.file), entry.payload, entry.file.payload.size)
-    path = layout.tensors
-    yield Row(path, status.tensors, path.stat().st_size if path.is_file() else None)
+            path = layout.payload(entry.file)
+            yield Row(path, entry.payload, entry.file.payload.size, _remark(path, entry.payload))
+    length: int | None = None
+    with suppress(OSError):
+        length = layout.tensors.stat().st_size
+    yield Row(layout.tensors, status.tensors, length, _remark(layout.tensors, status.tensors))
+
+
+def _remark(path: Path, condition: Condition) -> str:
+    """Return what prevents reading the file at PATH."""
+    try:
+        if condition is Condition.REDIRECTED:
+            return f"a link to {path.readlink()}, which is not there"
+        if condition is Condition.UNREADABLE:
+            path.open("rb").close()
+    except OSError as exc:
+        return (exc.strerror or str(exc)).lower()
+    return ""
 
 
 def _published(layout: Layout, entry: FileStatus) -> Row:
@@ -87,7 +103,7 @@ def _published(layout: Layout, entry: FileStatus) -> Row:
             return Row(path, entry.published, file.size, "not needed: it is unpacked", file)
         if good := len(find_good_pieces(part_path(path), file).indices):
             return Row(path, PARTIAL, file.size, f"{good} of {pieces} fetched", file)
-    return Row(path, entry.published, file.size, "", file)
+    return Row(path, entry.published, file.size, _remark(path, entry.published), file)
 
 
 def _table(rows: list[Row], layout: Layout) -> list[str]:
@@ -121,10 +137,13 @@ def _maps(rows: list[Row]) -> Iterator[str]:
 def _incomplete(layout: Layout, options: argparse.Namespace, facts: dict[str, Any]) -> FetchError:
     """Return the error for a dataset that is not complete, with facts for programs."""
     hint = f"Run: {fetch_command(options.dataset, options.root)}"
-    damaged = list(facts["files"].values()).count(Condition.DAMAGED)
-    if damaged:
-        error: FetchError = IntegrityError(f"{layout.manifest.name} is damaged in {damaged} of its files", hint=hint)
+    conditions, name = list(facts["files"].values()), layout.manifest.name
+    if damaged := conditions.count(Condition.DAMAGED):
+        error: FetchError = IntegrityError(f"{name} is damaged in {damaged} of its files", hint=hint)
+    elif unreadable := conditions.count(Condition.UNREADABLE):
+        sentence = f"{counted(unreadable, 'file')} of {name} under {layout.root} can't be read"
+        error = DiskError(sentence, hint=f"Make what is in {layout.raw.parent} readable for you, then run this again.")
     else:
-        error = FetchError(f"{layout.manifest.name} is not complete under {layout.root}", hint=hint)
+        error = FetchError(f"{name} is not complete under {layout.root}", hint=hint)
     error.facts = facts
     return error

@@ -9,6 +9,8 @@ from fmnist_fetch.manifest.toml import loads
 
 DATASET = "fashion-mnist"
 """The one that is meant where none is named."""
+# What people call it elsewhere: by their letters alone, these are nearer to mnist.
+_ALSO_CALLED = dict.fromkeys(("fmnist", "f-mnist", "fashion", "mnist-fashion"), DATASET)
 _FOLDER = Path(__file__).parents[1] / "datasets"
 _SUFFIX = ".toml"
 
@@ -30,21 +32,53 @@ def find(dataset: str | os.PathLike[str]) -> Manifest:
         )
     dataset = os.fspath(dataset)
     if dataset.endswith(_SUFFIX):
-        try:
-            return loads(Path(dataset).expanduser().read_bytes(), dataset)
-        except (OSError, RuntimeError) as exc:
-            raise UsageError(
-                f"the manifest {dataset} can't be read: {getattr(exc, 'strerror', exc)}",
-                hint=f"Check the path, or name a dataset of the catalogue: {', '.join(names())}.",
-            ) from exc
+        manifest = loads(_read(dataset), dataset)
+        _check_place(manifest, dataset)
+        return manifest
     known = names()
     if dataset not in known:
-        from difflib import get_close_matches
-
-        near = get_close_matches(dataset.lower(), known, n=1, cutoff=0.5)
-        guess = f"Did you mean {near[0]}? " if near else ""
+        near = _nearest(dataset.lower(), known)
+        guess = f"Did you mean {near}? " if near else ""
         raise UsageError(
             f"there is no dataset called {dataset!r}",
             hint=f"{guess}Known: {', '.join(known)}; or give the path of a manifest (FILE.toml).",
         )
     return loads((_FOLDER / f"{dataset}{_SUFFIX}").read_bytes(), f"{dataset}{_SUFFIX}")
+
+
+def _read(path: str) -> bytes:
+    try:
+        place = Path(path).expanduser()
+        # A pipe would be waited for.
+        if place.exists() and not place.is_file():
+            raise OSError("it is not a file")
+        return place.read_bytes()
+    except (OSError, RuntimeError) as exc:
+        raise UsageError(
+            f"the manifest {path} can't be read: {getattr(exc, 'strerror', None) or exc}",
+            hint=f"Check the path, or name a dataset of the catalogue: {', '.join(names())}.",
+        ) from exc
+
+
+def _check_place(manifest: Manifest, path: str) -> None:
+    """Raise UsageError where MANIFEST would replace a dataset of the catalogue by another one."""
+    for known in map(find, names()):
+        taken = {known.name.lower(), known.folder.lower()}
+        if taken & {manifest.name.lower(), manifest.folder.lower()} and _content(manifest) != _content(known):
+            raise UsageError(
+                f"{path} takes the place of {known.title}, which is in the catalogue, and is another dataset",
+                hint=f'Give it another name and folder, such as "my-{known.name}" and "My{known.folder}".',
+            )
+
+
+def _content(manifest: Manifest) -> tuple[object, ...]:
+    """What of MANIFEST decides about the files on the disk."""
+    return manifest.name, manifest.folder, manifest.classes, manifest.mean, manifest.std, manifest.files
+
+
+def _nearest(word: str, known: list[str]) -> str | None:
+    """Return the dataset among KNOWN whose name, or another word for it, is most like WORD; None where none is."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, [*known, *_ALSO_CALLED], n=1, cutoff=0.5)
+    return _ALSO_CALLED.get(near[0], near[0]) if near else None

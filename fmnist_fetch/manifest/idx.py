@@ -15,7 +15,8 @@ from fmnist_fetch.errors import FormatError
 NAMES = {"u1": "uint8", "i1": "int8", ">i2": "int16", ">i4": "int32", ">f4": "float32", ">f8": "float64"}
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CODES = {dtype: code for code, dtype in TYPES.items()}
-LONGEST_HEADER = 4 + 4 * 255
+MOST_DIMENSIONS = 255
+LONGEST_HEADER = 4 + 4 * MOST_DIMENSIONS
 
 
 class IdxHeader(NamedTuple):

@@ -1,13 +1,14 @@
 """A manifest as TOML: read into checked values, with every fault told at once and its place; and written."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 from fmnist_fetch.errors import ManifestError
 from fmnist_fetch.manifest.caches import HOMES
-from fmnist_fetch.manifest.idx import NAMES, IdxHeader
+from fmnist_fetch.manifest.idx import MOST_DIMENSIONS, NAMES, IdxHeader
 from fmnist_fetch.manifest.model import (
     FORMAT,
     LARGEST_PIECE,
@@ -21,6 +22,9 @@ from fmnist_fetch.manifest.model import (
 from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
 from fmnist_fetch.manifest.validation import Faults, Table
 
+_MOST_STEPS = 5_000_000
+# A key, or text, of more than 32 parts; where a word begins, so that each is looked at once.
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*"|'[^'\n]*')[ \t]*+\.[ \t]*+){32,}+""")
 _TYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
@@ -28,13 +32,23 @@ def loads(data: bytes, origin: str) -> Manifest:
     """Read a manifest from the bytes of the TOML file ORIGIN; raises ManifestError with every fault in it."""
     faults = Faults()
     try:
-        table = Table(tomllib.loads(data.decode()), "", faults)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
-        raise ManifestError(origin, [f"not TOML: {exc or 'nested too deeply'}"]) from exc
+        table = Table(_parsed(data.decode()), "", faults)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise ManifestError(origin, [f"not TOML: {exc}"]) from exc
+    except (ValueError, RecursionError) as exc:
+        what = "nested too deeply" if isinstance(exc, RecursionError) else "a number has too many digits"
+        raise ManifestError(origin, [f"not TOML: {what}"]) from exc
     manifest = _manifest(table)
     if faults:
         raise ManifestError(origin, faults)
     return manifest
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    # The parser takes the square of a key's parts in time.
+    if sum(match[0].count(".") ** 2 for match in _LONG_KEY.finditer(text)) > _MOST_STEPS:
+        raise RecursionError
+    return tomllib.loads(text)
 
 
 def _manifest(table: Table) -> Manifest:
@@ -93,7 +107,7 @@ def _file(table: Table, length: int) -> DataFile:
 
 def _header(table: Table, size: int) -> IdxHeader | None:
     """The header of a payload of SIZE bytes, where its shape is given; `type` is "uint8" where it is not."""
-    if (shape := table.integers("shape", least=0, most=2**32 - 1)) is None:
+    if (shape := table.integers("shape", least=0, most=2**32 - 1, count=MOST_DIMENSIONS)) is None:
         return None
     kind = table.choice("type", tuple(_TYPES), default="uint8")
     header = IdxHeader(_TYPES.get(kind, "u1"), shape)

@@ -14,6 +14,15 @@ _FOLDER = re.compile(rf"{_NAME.pattern}(/{_NAME.pattern})*")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
+def shown(value: object, most: int = 60) -> str:
+    """Return VALUE as Python writes it, in at most MOST characters."""
+    try:
+        return repr(value)[:most]
+    except ValueError:
+        # Python writes no whole number of more than 4,300 digits.
+        return "a number with too many digits"
+
+
 class Faults(list[str]):
     """The faults found so far."""
 
@@ -48,7 +57,7 @@ class Table:
             return default
         value = self._values[key]
         if not isinstance(value, kind) or isinstance(value, bool):
-            self.fault(key, f"should be {noun}, not {value!r:.60}")
+            self.fault(key, f"should be {noun}, not {shown(value)}")
             return None
         return value
 
@@ -59,7 +68,7 @@ class Table:
     def _matching(self, key: str, pattern: re.Pattern[str], noun: str) -> str:
         value = self._get(key, str, noun)
         if value is not None and not pattern.fullmatch(value):
-            self.fault(key, f"should be {noun}, not {value!r:.80}")
+            self.fault(key, f"should be {noun}, not {shown(value, 80)}")
         return value or ""
 
     def name(self, key: str) -> str:
@@ -85,7 +94,7 @@ class Table:
         try:
             return bytes.fromhex(value)
         except ValueError:
-            self.fault(key, f"should be bytes in hex, not {value!r:.60}")
+            self.fault(key, f"should be bytes in hex, not {shown(value)}")
             return b""
 
     def integer(self, key: str, *, default: int | None = None, least: int = 0, most: int = 2**62) -> int:
@@ -94,19 +103,22 @@ class Table:
         if value is None:
             return least
         if not least <= value <= most:
-            self.fault(key, f"should be from {least:,} to {most:,}, not {value}")
+            self.fault(key, f"should be from {least:,} to {most:,}, not {shown(value)}")
             return least
         return int(value)
 
-    def integers(self, key: str, *, least: int, most: int) -> tuple[int, ...] | None:
-        """An array of whole numbers in [LEAST, MOST], or None where it is absent."""
+    def integers(self, key: str, *, least: int, most: int, count: int) -> tuple[int, ...] | None:
+        """An array of at most COUNT whole numbers in [LEAST, MOST], or None where it is absent."""
         if key not in self._values:
             return None
         values = self._get(key, list, "an array of whole numbers") or []
+        if len(values) > count:
+            self.fault(key, f"should have at most {count} entries, not {len(values):,}")
+            return ()
         for number, value in enumerate(values, start=1):
             if type(value) is not int or not least <= value <= most:
                 self.fault(
-                    key, f"should have whole numbers from {least:,} to {most:,}, its entry {number} is {value!r:.60}"
+                    key, f"should have whole numbers from {least:,} to {most:,}, its entry {number} is {shown(value)}"
                 )
                 return ()
         return tuple(values)
@@ -114,17 +126,21 @@ class Table:
     def number(self, key: str) -> float | None:
         """A finite number, or None where it is absent."""
         value = self._get(key, (int, float), "a number", math.nan)
-        if value is None or (math.isnan(value) and key not in self._values):
+        if value is None or key not in self._values:
             return None
-        if not math.isfinite(value):
-            self.fault(key, f"should be finite, not {value}")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            self.fault(key, f"should be finite, not {shown(value)}")
+        return number
 
     def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
         """One of CHOICES."""
         value = self._get(key, str, f"one of {', '.join(choices)}", default)
         if value is not None and value not in choices:
-            self.fault(key, f"should be one of {', '.join(choices)}, not {value!r:.60}")
+            self.fault(key, f"should be one of {', '.join(choices)}, not {shown(value)}")
         return value or choices[0]
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -132,7 +148,7 @@ class Table:
         values = self._get(key, list, "an array of strings", []) or []
         for number, value in enumerate(values, start=1):
             if not isinstance(value, str):
-                self.fault(key, f"entry {number} should be a string, not {value!r:.60}")
+                self.fault(key, f"entry {number} should be a string, not {shown(value)}")
         return tuple(value for value in values if isinstance(value, str))
 
     def urls(self, key: str) -> tuple[str, ...]:
@@ -140,7 +156,7 @@ class Table:
         values = self.texts(key)
         for number, value in enumerate(values, start=1):
             if not is_url(value):
-                self.fault(key, f"entry {number} should be an http:// or https:// URL, not {value!r:.80}")
+                self.fault(key, f"entry {number} should be an http:// or https:// URL, not {shown(value, 80)}")
         return values
 
     def digests(self, key: str) -> tuple[str, ...]:
@@ -148,7 +164,7 @@ class Table:
         values = self.texts(key)
         for number, value in enumerate(values, start=1):
             if not _DIGEST.fullmatch(value):
-                self.fault(key, f"entry {number} should be a SHA-256 in lower-case hex, not {value!r:.80}")
+                self.fault(key, f"entry {number} should be a SHA-256 in lower-case hex, not {shown(value, 80)}")
         return values
 
     def table(self, key: str) -> "Table | None":
@@ -174,7 +190,7 @@ class Table:
             if isinstance(value, dict):
                 yield self._child(value, f"{place}, ")
             else:
-                self.fault(place, f"should be a table, not {value!r:.60}")
+                self.fault(place, f"should be a table, not {shown(value)}")
 
     def _child(self, values: dict[str, Any], place: str) -> "Table":
         child = Table(values, place, self.faults)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
-from fmnist_fetch.download.engine import beside_rivals, download
+from fmnist_fetch.download.engine import download, retry_when_replaced
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, disk
 from fmnist_fetch.events import Dispatcher, Listener, Message, Note, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile
@@ -18,7 +18,7 @@ from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import origins
+from fmnist_fetch.sources.discovery import find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.durability import sync_folder, take_refusals
@@ -30,7 +30,7 @@ from fmnist_fetch.tensors.decompress import no_sink, read_file, unpack
 from fmnist_fetch.tensors.writer import Assembly
 
 if TYPE_CHECKING:
-    from fmnist_fetch.download.arrivals import IncomingFile
+    from fmnist_fetch.download.consumers import IncomingFile
 
 
 def prepare(
@@ -80,9 +80,9 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 # Another process has been at work, and may have done it all.
                 state = inspect(layout)
             if not state.complete:
-                run = _Run(layout, origins(layout, options), options, notify)
+                run = _Run(layout, find_sources(layout, options), options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
-                beside_rivals(lambda: run.complete(next(states)))
+                retry_when_replaced(lambda: run.complete(next(states)))
                 _sync(layout)
                 _remove_unpacked_package(layout)
     remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])
@@ -177,10 +177,10 @@ def _read_complete(incoming: "IncomingFile", path: Path) -> Iterator[bytes]:
 
 
 def _sync(layout: Layout) -> None:
-    """Bring the names of what was written to the disk, once for each folder."""
-    for folder in (layout.raw, layout.processed, layout.raw.parent, layout.root):
-        with disk(folder):
-            sync_folder(folder)
+    """Bring the names of what was written to the disk, once for each folder; side by side they share the wait."""
+    folders = (layout.raw, layout.processed, layout.raw.parent, layout.root)
+    with disk(layout.root):
+        run_parallel([partial(sync_folder, folder) for folder in folders])
 
 
 def _remove_unpacked_package(layout: Layout) -> None:

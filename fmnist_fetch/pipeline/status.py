@@ -1,5 +1,6 @@
 """What is on the disk: every file hashed, nothing repaired, no socket opened. `fetch` and `verify` both begin here."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.storage.files import GoodPieces, find_good_pieces, verifies
+from fmnist_fetch.storage.files import GoodPieces, UnsafeFileError, find_good_pieces, open_regular, verifies
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.tensors.arrays import sound, twins
 from fmnist_fetch.tensors.decompress import digest_of
@@ -20,10 +21,15 @@ Checks = dict[Path, Callable[[], bool]]
 
 
 class Condition(StrEnum):
-    """How a file on the disk compares with the manifest."""
+    """How a file on the disk compares with the manifest.
+
+    REDIRECTED is a link that leads to nothing, UNREADABLE is what this user or this system can't open.
+    """
 
     GOOD = "good"
     DAMAGED = "damaged"
+    REDIRECTED = "redirected"
+    UNREADABLE = "unreadable"
     ABSENT = "absent"
 
 
@@ -53,10 +59,10 @@ class FileStatus(NamedTuple):
 
     @property
     def wants_source(self) -> bool:
-        """Whether bytes must come from a source: what is published is damaged, or all that there was is gone."""
+        """Whether bytes must come from a source: what is published is not right, or all that there was is gone."""
         if self.published is Condition.ABSENT:
             return self.payload is not Condition.GOOD
-        return self.published is Condition.DAMAGED
+        return self.published is not Condition.GOOD
 
 
 class DatasetStatus(NamedTuple):
@@ -151,4 +157,13 @@ def _unpinned(published: Path, file: DataFile) -> str | None:
 def _condition(path: Path, good: Mapping[Path, bool]) -> Condition:
     if good.get(path):
         return Condition.GOOD
-    return Condition.DAMAGED if os.path.lexists(path) else Condition.ABSENT
+    try:
+        with open_regular(path):
+            return Condition.DAMAGED
+    except UnsafeFileError:
+        # A folder or a pipe, say.
+        return Condition.DAMAGED
+    except (FileNotFoundError, NotADirectoryError):
+        return Condition.REDIRECTED if os.path.islink(path) else Condition.ABSENT  # noqa: PTH114 - that one may raise
+    except OSError as exc:
+        return Condition.REDIRECTED if exc.errno == errno.ELOOP else Condition.UNREADABLE

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fmnist_fetch.download.engine import beside_rivals, download
+from fmnist_fetch.download.engine import download, retry_when_replaced
 from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.caches import HOMES, cache_folder
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.sources.base import FetchOptions, Tier
-from fmnist_fetch.sources.discovery import origins
+from fmnist_fetch.sources.discovery import find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep, unfinished
 from fmnist_fetch.storage.durability import sync_folder
@@ -53,7 +53,7 @@ def share(
     def complete() -> None:
         wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
         if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
-            found = [Folder(layout.raw, Tier.OWN), *origins(layout, options)]
+            found = [Folder(layout.raw, Tier.OWN), *find_sources(layout, options)]
             download(wanting, folder, found, options, tell)
         if wrong:
             with disk(folder):
@@ -61,7 +61,7 @@ def share(
         remove_leftovers(folder, [file.name for file in manifest.files])
 
     try:
-        beside_rivals(complete)
+        retry_when_replaced(complete)
     except FetchError as exc:
         exc.hint = f"{manifest.name} itself is complete under {layout.root}. {_remedy(exc, tool)}"
         raise

@@ -54,6 +54,11 @@ def _stamp(status: os.stat_result) -> Stamp:
     return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def is_settled(content: Stamp) -> bool:
+    """Return whether the last change is so long ago that a further one surely gives another stamp."""
+    return time.time_ns() - content.modified_ns > SETTLED_AFTER_NS
+
+
 def open_regular(path: Path) -> FileIO:
     """Open the regular file at PATH, or the one that a link at PATH leads to, for unbuffered reading.
 
@@ -155,8 +160,8 @@ def find_good_pieces(path: Path, file: DataFile) -> GoodPieces:
     """Hash the pieces of FILE in the file at PATH; what can't be read has none."""
     with suppress(OSError), open_regular(path) as stored:
         before = stamp(stored)
-        settled = time.time_ns() - before.modified_ns > SETTLED_AFTER_NS
-        return GoodPieces(frozenset(scan_pieces(stored, file)), before if settled else None)
+        settled = before if is_settled(before) else None
+        return GoodPieces(frozenset(scan_pieces(stored, file)), settled)
     return NO_PIECES
 
 

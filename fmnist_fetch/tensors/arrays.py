@@ -5,13 +5,13 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageError, in_clone
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.storage.files import open_regular
+from fmnist_fetch.storage.files import Stamp, is_settled, open_regular
 from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, absolute, is_file, lookup_folders
 from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fmnist_fetch.tensors.split import Split
+
+
+_verified: set[tuple[Stamp, str, str]] = set()
+"""What this process has verified: the stamp of a tensor file, a tensor in it, and its digest."""
 
 
 def twins(layout: Layout, file: DataFile, digest: str) -> bool:
@@ -41,7 +45,7 @@ def sound(layout: Layout, digests: Mapping[str, str], proven: Collection[str] = 
     manifest = layout.manifest
     try:
         with TensorFile(layout.tensors) as stored:
-            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+            mean, std = stored.statistics
             if manifest.mean is not None:
                 mean, std = manifest.mean, manifest.std
             headers = {name: tensor.header for name, tensor in stored.tensors.items()}
@@ -60,13 +64,25 @@ def load(
     split: str = "train",
     root: str | os.PathLike[str] | None = None,
     *,
-    verify: bool = True,
+    verify: bool | Literal["always"] = True,
 ) -> "Split":
-    """The images and labels of SPLIT (as the manifest names it) as numpy arrays; opens no socket.
+    """Return the images and labels of a split as numpy arrays; opens no socket.
 
-    ROOT is where the data is; without it, it is looked for under FMNIST_ROOT, ./data and ../data, in this order.
-    VERIFY hashes the split's bytes against the digests that the manifest pins; without it they are only mapped.
-    Raises FetchError where the data is not there, IntegrityError where it is damaged, UsageError for unknown names.
+    The arrays map the tensor file: they take no memory until they are used, writing to them leaves the file as it is,
+    and a later change of the file in place shows in them.
+
+    Args:
+        dataset: A name from the catalogue, or the path of a manifest.
+        split: The split, as the manifest names it.
+        root: The folder with the data; where it is None, the first of FMNIST_ROOT, ./data and ../data that has it.
+        verify: Hash the bytes of the split and compare them with the digests that the manifest pins. True remembers
+            what was verified until the process ends, as long as the file has the same size, time and inode; "always"
+            hashes at each call; False only maps.
+
+    Raises:
+        FetchError: The data is not there; the hint is the command that brings it.
+        IntegrityError: The data is damaged.
+        UsageError: There is no such dataset or split.
 
     >>> import fmnist_fetch
     >>> test = fmnist_fetch.load(split="test")
@@ -85,10 +101,10 @@ def load(
         with TensorFile(layout.tensors) as stored:
             digests = {role: _pinned(stored, file) for role, file in names.items()}
             for role, file in names.items():
-                if verify and stored.digest(file.tensor) != digests[role]:
+                if verify and not _verifies(stored, file.tensor, digests[role], again=verify == "always"):
                     raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=command)
             arrays = {role: stored.array(file.tensor) for role, file in names.items()}
-            mean, std = (float(stored.metadata[key]) if key in stored.metadata else None for key in ("mean", "std"))
+            mean, std = stored.statistics
     except OSError as exc:
         raise FetchError(_cannot_open([layout, *layouts], exc), hint=command) from exc
     except (FormatError, KeyError, ValueError) as exc:
@@ -109,8 +125,20 @@ def _cannot_open(layouts: Sequence[Layout], exc: OSError) -> str:
     """Say why the tensor file of the first of LAYOUTS can't be opened, and where else there is none."""
     first, *others = dict.fromkeys(str(absolute(layout.tensors)) for layout in layouts)
     if not isinstance(exc, FileNotFoundError):
-        return f"{first} can't be read: {exc.strerror}"
+        return f"{first} can't be read: {exc.strerror or exc}"
     return f"{first} is not there" + (f", nor is {' or '.join(others)}" if others else "")
+
+
+def _verifies(stored: TensorFile, tensor: str, digest: str, *, again: bool) -> bool:
+    """Return whether TENSOR has this DIGEST; hash it only where that is not known yet, or AGAIN."""
+    known = stored.stamp, tensor, digest
+    if known in _verified and not again:
+        return True
+    if stored.digest(tensor) != digest:
+        return False
+    if is_settled(stored.stamp):
+        _verified.add(known)
+    return True
 
 
 def _demand_numpy() -> None:

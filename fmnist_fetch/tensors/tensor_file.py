@@ -10,17 +10,17 @@ a random order, so that the same input would not give the same bytes, and wants 
 
 import hashlib
 import json
-import os
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TypeGuard
 
 from fmnist_fetch.errors import FormatError
-from fmnist_fetch.manifest.idx import IdxHeader
+from fmnist_fetch.manifest.idx import MOST_DIMENSIONS, IdxHeader
 from fmnist_fetch.manifest.model import Manifest
-from fmnist_fetch.storage.files import open_regular
+from fmnist_fetch.storage.files import open_regular, stamp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +28,19 @@ if TYPE_CHECKING:
 NAMES = {"u1": "U8", "i1": "I8", ">i2": "I16", ">i4": "I32", ">f4": "F32", ">f8": "F64"}
 VERSION = "1"
 _IDX = {name: dtype for dtype, name in NAMES.items()}
+MOST_TENSORS = 100_000
 _LARGEST_HEADER = 16 * 1024 * 1024
 _STEP = 256 * 1024
+
+
+def _are_sizes(values: object, most: int, largest: int) -> TypeGuard[list[int]]:
+    """Return whether VALUES is a list of at most MOST whole numbers, none of them negative or above LARGEST."""
+    return (
+        isinstance(values, list)
+        and len(values) <= most
+        # A truth value is a whole number too, for Python.
+        and all(type(value) is int and 0 <= value <= largest for value in values)
+    )
 
 
 class Tensor(NamedTuple):
@@ -86,12 +97,13 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self._file = open_regular(path)
         try:
-            self.size = os.fstat(self._file.fileno()).st_size
+            self.stamp = stamp(self._file)
+            self.size = self.stamp.size
             self.preamble = self._read_preamble()
             self.tensors, self.metadata = self._parse()
         except BaseException as exc:
             self._file.close()
-            if isinstance(exc, (ValueError, KeyError, TypeError, AttributeError, RecursionError)):
+            if isinstance(exc, (ValueError, RecursionError)):
                 raise FormatError(f"{path} is not a tensor file: {exc}", hint="Fetch the dataset again.") from exc
             raise
 
@@ -102,6 +114,7 @@ class TensorFile:
         self._file.close()
 
     def _read_preamble(self) -> bytes:
+        """Return all that stands before the tensors' bytes; raises ValueError where that is too long."""
         length = self._file.read(8)
         (count,) = struct.unpack("<Q", length.ljust(8, b"\xff"))
         if count > min(_LARGEST_HEADER, self.size):
@@ -109,20 +122,40 @@ class TensorFile:
         return length + self._file.read(count)
 
     def _parse(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Return the tensors and the metadata; raises ValueError where the header is not what the format says."""
         table = json.loads(self.preamble[8:])
-        metadata = table.pop("__metadata__")
-        tensors = {}
-        for name, entry in table.items():
-            header = IdxHeader(_IDX[entry["dtype"]], tuple(entry["shape"]))
-            if not all(isinstance(size, int) and 0 <= size < 2**32 for size in header.shape):
-                raise ValueError(f"{name} has an impossible shape")
-            start, stop = (len(self.preamble) + offset for offset in entry["data_offsets"])
-            if not len(self.preamble) <= start <= stop <= self.size:
-                raise ValueError(f"{name} lies outside of it")
-            if stop - start != header.values_size:
-                raise ValueError(f"{name} has other bytes than its shape")
-            tensors[name] = Tensor(header, start, stop)
-        return tensors, metadata
+        if not isinstance(table, dict) or len(table) > MOST_TENSORS:
+            raise ValueError("its header is no table, or an absurd one")
+        metadata = table.pop("__metadata__", None)
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("its metadata is not text by name")
+        return {name: self._tensor(name, entry) for name, entry in table.items()}, metadata
+
+    def _tensor(self, name: str, entry: object) -> Tensor:
+        if not isinstance(entry, dict):
+            raise ValueError(f"{name:.80} is described by no table")
+        dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+        if not isinstance(dtype, str) or dtype not in _IDX:
+            raise ValueError(f"{name:.80} has an unknown type")
+        if not _are_sizes(shape, MOST_DIMENSIONS, 2**32 - 1):
+            raise ValueError(f"{name:.80} has an impossible shape")
+        if not _are_sizes(offsets, 2, self.size) or len(offsets) < 2:
+            raise ValueError(f"{name:.80} has impossible offsets")
+        header = IdxHeader(_IDX[dtype], tuple(shape))
+        start, stop = (len(self.preamble) + offset for offset in offsets)
+        if not start <= stop <= self.size:
+            raise ValueError(f"{name:.80} lies outside of it")
+        if stop - start != header.values_size:
+            raise ValueError(f"{name:.80} has other bytes than its shape")
+        return Tensor(header, start, stop)
+
+    @property
+    def statistics(self) -> tuple[float | None, float | None]:
+        """Mean and standard deviation of the training pixels over 255, where they are given; raises ValueError."""
+        mean, std = (float(self.metadata[key]) if key in self.metadata else None for key in ("mean", "std"))
+        if any(number is not None and not math.isfinite(number) for number in (mean, std)):
+            raise ValueError("its statistics are not finite")
+        return mean, std
 
     def digest(self, name: str) -> str:
         """The SHA-256 of the IDX file that the tensor NAME came from."""
@@ -157,7 +190,12 @@ class TensorFile:
         dtype = np.dtype(header.dtype).newbyteorder("<")
         if start == stop:
             return np.zeros(header.shape, dtype)
-        return np.asarray(np.memmap(self._file, dtype, "c", start, header.shape))
+        try:
+            return np.asarray(np.memmap(self._file, dtype, "c", start, header.shape))
+        except OSError:
+            # Not every file system maps files.
+            data = bytearray().join(self._read(self.tensors[name]))
+            return np.frombuffer(data, dtype).reshape(header.shape)
 
     def _read(self, tensor: Tensor) -> Iterator[bytes]:
         self._file.seek(tensor.start)

@@ -14,8 +14,6 @@ from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.storage.layout import Layout
 
 CHECKOUT = Path(__file__).parents[3]
-FAT32_MAX_BYTES = 4 * 1024**3 - 1
-"""The largest file on a stick with FAT32."""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -54,8 +52,4 @@ def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     unpack = f"tar xf {kit.path.name} && cd {pack.TOP}"
     commands = "the commands are in LAB.txt there" if " on win" in machine else "make data && make train"
     print_line(options, f"  on the lab machine: {unpack}{'; ' if ' on win' in machine else ' && '}{commands}")
-    if kit.size > FAT32_MAX_BYTES:
-        print_line(
-            options, f"  a stick with FAT32 holds it in parts only: split -b 2G {kit.path.name} {kit.path.name}."
-        )
     return {"paths": [str(kit.path)], "files": kit.files, "size": kit.size}

@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import BinaryIO
 from weakref import WeakKeyDictionary
 
@@ -14,15 +15,17 @@ from aiohttp import web
 
 from fmnist_fetch.commands.serve.connections import Connection
 from fmnist_fetch.commands.serve.files import ServedFile, ServedFiles
-from fmnist_fetch.commands.serve.page import page
+from fmnist_fetch.commands.serve.page import mirror_url, page
 from fmnist_fetch.commands.serve.wheels import ServedWheels
+from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.manifest.script import script, script_name
 from fmnist_fetch.manifest.toml import dumps
 
 RETRY_AFTER_S = 1
 """When a client should ask again for a piece that is not here yet; its patience allows many requests."""
-SEND_BYTES = 256 * 1024
-SEND_TIMEOUT_S = 60.0
+SEND_BYTES = 1024 * 1024
+SEND_TIMEOUT_S = 240.0
 """How long a client may take for SEND_BYTES; one that does not read is disconnected."""
 HASHING_THREADS = 2
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -42,12 +45,12 @@ def requested_span(request: web.BaseRequest, size: int) -> Span | None:
         UnsatisfiableError: The range has no byte in common with the file.
     """
     try:
-        asked = request.http_range
+        requested = request.http_range
     except ValueError:
         return None
-    if asked.start is None:
+    if requested.start is None:
         return None
-    start, stop, _ = asked.indices(size)
+    start, stop, _ = requested.indices(size)
     if start >= size:
         raise UnsatisfiableError
     return Span(start, stop)
@@ -77,7 +80,7 @@ class RequestHandler:
             if file := self._find(request.path):
                 await self.refresh([file])
                 return await _send_file(request, file)
-            return self._text(request.path) or web.Response(status=404, text="not on this server\n")
+            return await self._text(request) or web.Response(status=404, text="not on this server\n")
 
     async def refresh(self, files: Iterable[ServedFile]) -> None:
         """Inspect those of FILES that have changed; each one once, however many clients wait for it."""
@@ -85,7 +88,7 @@ class RequestHandler:
         for file in files:
             if not file.needs_inspection():
                 continue
-            # Who waits holds no thread, so that others are not kept from having their files inspected.
+            # A client that waits takes no thread, so that other files are inspected meanwhile.
             async with self._locks.setdefault(file, asyncio.Lock()):
                 if file.needs_inspection():
                     await loop.run_in_executor(self._hashing, file.inspect)
@@ -95,55 +98,63 @@ class RequestHandler:
             return file
         # A mirror has wheels below its own URL, which is another one for each dataset.
         for manifest in self._files.manifests:
-            path = path.removeprefix(self._files.folder(manifest).rstrip("/"))
+            path = path.removeprefix(f"/{manifest.folder}/raw")
         return self._wheels.find(path)
 
-    def _text(self, path: str) -> web.Response | None:
-        """Return the page of the package index, or the manifest, that has PATH."""
+    async def _text(self, request: web.BaseRequest) -> web.Response | None:
+        """Return the page of the package index, the manifest or the script that has the path of REQUEST."""
+        path = request.path
         if self._wheels and (index := self._wheels.page(path)) is not None:
             return web.Response(text=index, content_type="text/html")
         for manifest in self._files.manifests:
             if path == f"/{manifest.name}.toml":
                 return web.Response(text=dumps(manifest), content_type="application/toml")
+            if path == f"/{script_name(manifest)}" or (path == "/get.py" and manifest is self._files.manifests[0]):
+                mirror = mirror_url(self._files, manifest, self._base_url(request))
+                with suppress(UsageError):  # of files that a script cannot unpack
+                    text = await asyncio.to_thread(script, manifest, [mirror])
+                    return web.Response(text=text, content_type="text/x-python")
         return None
+
+    def _base_url(self, request: web.BaseRequest) -> str:
+        return f"http://{request.host}/" if _HOST.fullmatch(request.host) else self.base_url
 
     def close(self) -> None:
         """Begin no inspection any more."""
         self._hashing.shutdown(wait=False, cancel_futures=True)
 
     async def _page(self, request: web.BaseRequest) -> web.Response:
-        base_url = f"http://{request.host}/" if _HOST.fullmatch(request.host) else self.base_url
         for manifest in self._files.manifests:
             await self.refresh(self._files.of(manifest))
         windows = "Windows" in request.headers.get("User-Agent", "")
-        text = page(self._files, self._wheels.files() if self._wheels else [], base_url, windows=windows)
+        text = page(self._files, self._wheels.files() if self._wheels else [], self._base_url(request), windows=windows)
         return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
 async def _send_file(request: web.BaseRequest, file: ServedFile) -> web.StreamResponse:
-    """Send FILE, or the span of it that was asked for, as far as it is verified."""
+    """Send FILE, or the span of it that was requested, as far as it is verified."""
     etag = f'"{file.file.sha256}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
     if any(known.value in (file.file.sha256, "*") for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    asked, whole = None, Span(0, file.file.size)
+    requested, whole = None, Span(0, file.file.size)
     if request.method == "GET" and request.headers.get("If-Range", etag) == etag:
         try:
-            asked = requested_span(request, file.file.size)
+            requested = requested_span(request, file.file.size)
         except UnsatisfiableError:
             return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{file.file.size}"})
-    found = file.open(asked or whole)
+    found = file.open(requested or whole)
     if found is None:
         return _not_here(file)
     opened, span = found
     with opened:
-        if asked is None and span != whole:
+        if requested is None and span != whole:
             return _not_here(file)
-        response = web.StreamResponse(status=206 if asked else 200, headers=headers)
+        response = web.StreamResponse(status=206 if requested else 200, headers=headers)
         response.content_type = "application/gzip" if file.file.packed else "application/octet-stream"
         response.content_length = span.length
-        if asked:
-            # A server may send less than was asked for (section 15.3.7): here, what is verified by now.
+        if requested:
+            # A server may send less than was requested (section 15.3.7): here, what is verified by now.
             response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{file.file.size}"
         await response.prepare(request)
         if request.method != "HEAD":

@@ -164,6 +164,30 @@ def test_json_of_a_complete_dataset_names_no_damage(command: Command) -> None:
     assert (outcome["exit_code"], outcome["damaged_pieces"], len(outcome["files"])) == (0, {}, 9)
 
 
+def test_absent_redirected_unreadable_and_damaged_are_four_words(command: Command) -> None:
+    if not hasattr(os, "seteuid") or os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    layout, files = command.sample.layout(command.root), command.sample.manifest.files
+    absent, redirected, unreadable, damaged = (layout.published(file) for file in files)
+    absent.unlink()
+    redirected.unlink()
+    redirected.symlink_to("nowhere")
+    unreadable.chmod(0o600)
+    for folder in (command.root, *command.root.parents[:3]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        code, lines, err = command.verify()
+        assert (code, err.splitlines()[0]) == (5, f"error: 1 file of sample under {command.root} can't be read")
+        assert lines[-1].endswith("9 files: 6 good, 1 redirected, 1 unreadable, 1 absent")
+        assert next(line for line in lines if redirected.name in line).endswith("a link to nowhere, which is not there")
+        assert next(line for line in lines if unreadable.name in line).endswith("permission denied")
+    finally:
+        os.seteuid(0)
+    damaged.write_bytes(b"")
+    assert command.verify()[0] == 3
+
+
 def test_quiet_prints_nothing(command: Command) -> None:
     assert command.verify("--quiet") == (0, [], "")
 

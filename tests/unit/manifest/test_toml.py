@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 
 import pytest
@@ -81,6 +82,35 @@ def test_writing_twice_gives_the_same_text(sample: Sample) -> None:
 def test_any_bytes_are_a_manifest_error(data: bytes) -> None:
     with pytest.raises(ManifestError):
         loads(data, "x")
+
+
+ABSURD = {
+    "a number of 5,000 digits": ("format = " + "9" * 5000, "not TOML: a number has too many digits"),
+    "hexadecimal digits without end": ("format = 0x" + "f" * 20_000, "a number with too many digits"),
+    "such a number in a list": ("format = [0x" + "f" * 20_000 + "]", "a number with too many digits"),
+    "a mean that is infinite": ("format = 1\nmean = 1e999\nstd = 1", "mean should be finite, not inf"),
+    "a mean of 400 digits": (f"format = 1\nmean = {'9' * 400}\nstd = 1", "mean should be finite, not 999"),
+    "a key of 50,000 parts": ("a" + ".a" * 50_000 + " = 1", "not TOML: nested too deeply"),
+    "a quoted key of 50,000 parts": ('"a"' + " . 'a'" * 50_000 + " = 1", "not TOML: nested too deeply"),
+    "a table of 50,000 parts": ("[a" + ".a" * 50_000 + "]", "not TOML: nested too deeply"),
+    "nested arrays": ("a = " + "[" * 50_000, "not TOML: nested too deeply"),
+    "a shape of 60,000 dimensions": (
+        "format = 1\n[[files]]\nshape = [" + "4294967295, " * 60_000 + "]",
+        "file 1, shape should have at most 255 entries, not 60,000",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ABSURD)
+def test_absurd_values_are_faults_like_any_others(what: str) -> None:
+    text, fault = ABSURD[what]
+    with pytest.raises(ManifestError, match=re.escape(fault)):
+        loads(text.encode(), "mine.toml")
+
+
+def test_a_title_with_many_full_stops_is_no_deep_key() -> None:
+    text = GOOD.replace('name = "mine"', f'name = "mine"\ntitle = "{"a.b. " * 200}"')
+    assert loads(text.encode(), "mine.toml").title == "a.b. " * 200
 
 
 # One good manifest as text; each test bends one place of it.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +17,7 @@ from typing import BinaryIO
 import pytest
 
 from faults import Mirror
-from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, ManifestError, SourceError
+from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError, ManifestError, SourceError
 from fmnist_fetch.events import DownloadStarted, Event, Message, Note, Unpacked
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece
@@ -22,6 +25,7 @@ from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.status import DatasetStatus, inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.tensors.arrays import load
 from samples import Sample, disk_of, file_of, flipped, gz, idx, images, lay, make, parts, sha256
 
 
@@ -312,3 +316,43 @@ def test_where_no_open_file_is_renamed_all_is_fetched(
     monkeypatch.setattr("fmnist_fetch.storage.atomic._rename", rename)
     sample.fetch(root, stick)
     assert inspect(sample.layout(root)).complete
+
+
+def header(table: object) -> bytes:
+    text = json.dumps(table).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(20_000)
+
+
+BROKEN_TENSOR_FILES = {
+    "offsets that are fractions": header(
+        {"__metadata__": {}, "train_images": {"dtype": "U8", "shape": [1], "data_offsets": [0.5, 1.5]}}
+    ),
+    "metadata that are a list": header({"__metadata__": [1]}),
+    "260 dimensions": header(
+        {"__metadata__": {}, "train_images": {"dtype": "U8", "shape": [1] * 260, "data_offsets": [0, 1]}}
+    ),
+    "statistics that are no numbers": header({"__metadata__": {"mean": "x" * 5000}}),
+    "300,000 tensors": header({str(number): number for number in range(300_000)}),
+}
+
+
+@pytest.mark.parametrize("what", [*BROKEN_TENSOR_FILES, "a pipe", "a link to nowhere"])
+def test_whatever_lies_in_place_of_the_tensor_file_is_damage_and_is_made_anew(
+    what: str, sample: Sample, root: Path, stick: str, tmp_path: Path
+) -> None:
+    sample.fetch(root, stick)
+    path, manifest = sample.layout(root).tensors, sample.write(tmp_path)
+    good = path.read_bytes()
+    path.unlink()
+    if what == "a pipe":
+        os.mkfifo(path)
+    elif what == "a link to nowhere":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes(BROKEN_TENSOR_FILES[what])
+    assert not inspect(sample.layout(root)).complete
+    with pytest.raises(FetchError, match=re.escape(str(path))):
+        load(manifest, "train", root)
+    sample.fetch(root)
+    assert not path.is_symlink()
+    assert path.read_bytes() == good

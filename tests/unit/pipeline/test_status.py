@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
 
 import pytest
 
+from fmnist_fetch.errors import DiskError, FetchError
 from fmnist_fetch.pipeline.status import Condition, inspect
+from fmnist_fetch.tensors.arrays import load
 from fmnist_fetch.tensors.tensor_file import TensorFile
 from samples import Sample, disk_of, flipped, gz, lay, make
 
-CONDITIONS = list(Condition)
+CONDITIONS = [Condition.GOOD, Condition.DAMAGED, Condition.REDIRECTED, Condition.ABSENT]
 
 
 @pytest.fixture
@@ -25,8 +27,10 @@ def complete(sample: Sample, root: Path) -> Path:
 
 def bring(path: Path, condition: Condition) -> None:
     """Put the good file at PATH into CONDITION."""
-    if condition is Condition.ABSENT:
+    if condition in (Condition.ABSENT, Condition.REDIRECTED):
         path.unlink()
+    if condition is Condition.REDIRECTED:
+        path.symlink_to("nowhere")
     if condition is Condition.DAMAGED:
         path.write_bytes(flipped(path.read_bytes(), -1))
 
@@ -49,7 +53,7 @@ def test_each_file_is_good_damaged_or_absent_and_looking_changes_nothing(
     )
     good, absent = Condition.GOOD, Condition.ABSENT
     # A payload that verifies is enough; a published file that is there must be right, too.
-    assert entry.wants_source == (published is Condition.DAMAGED or (published is absent and payload is not good))
+    assert entry.wants_source == (published is not good and (published is not absent or payload is not good))
     assert state.complete == (payload is good and tensors is good and published in (good, absent))
     assert disk_of(complete) == before
 
@@ -109,15 +113,58 @@ def test_nothing_is_there_in_a_root_that_is_not_there_and_it_is_not_made(sample:
     assert not root.exists()
 
 
-def test_a_folder_or_a_dangling_link_in_place_of_a_file_is_damage(sample: Sample, complete: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_damage_and_a_link_that_leads_nowhere_is_redirected(
+    sample: Sample, complete: Path
+) -> None:
     layout = sample.layout(complete)
-    one, other = (layout.published(file) for file in sample.manifest.files[:2])
-    one.unlink()
+    one, two, three, four = (layout.published(file) for file in sample.manifest.files)
+    for path in (one, two, three, four):
+        path.unlink()
     one.mkdir()
-    other.unlink()
-    other.symlink_to("nowhere")
+    two.symlink_to("nowhere")
+    three.symlink_to(three.name)
+    four.symlink_to(two.name)
     state = inspect(layout)
-    assert [entry.published for entry in state.files[:2]] == [Condition.DAMAGED] * 2
+    redirected = Condition.REDIRECTED
+    assert [entry.published for entry in state.files] == [Condition.DAMAGED, redirected, redirected, redirected]
+
+
+@pytest.fixture
+def as_nobody(complete: Path) -> Iterator[None]:
+    """A user who is not root and not the owner of anything here."""
+    if not hasattr(os, "seteuid") or os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    for folder in (complete, *complete.parents[:3]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.mark.usefixtures("as_nobody")
+def test_what_this_user_may_not_read_is_unreadable_and_not_damaged(sample: Sample, complete: Path) -> None:
+    layout = sample.layout(complete)
+    assert inspect(layout).complete
+    os.seteuid(0)
+    manifest = sample.write(complete.parent)
+    layout.published(sample.file()).chmod(0o600)
+    os.seteuid(65534)
+    state = inspect(layout)
+    assert [entry.published for entry in state.files] == [Condition.UNREADABLE] + [Condition.GOOD] * 3
+    assert state.files[0].damaged_pieces == ()
+    os.seteuid(0)
+    layout.raw.chmod(0o644)
+    layout.processed.chmod(0o700)
+    before = disk_of(complete)
+    os.seteuid(65534)
+    state = inspect(layout)
+    assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.UNREADABLE}
+    with pytest.raises(DiskError, match="permission denied"):
+        sample.fetch(complete)
+    with pytest.raises(FetchError, match="can't be read: Permission denied"):
+        load(manifest, "train", complete)
+    os.seteuid(0)
+    assert disk_of(complete) == before
 
 
 def test_without_pinned_digests_the_verified_packed_file_tells_whether_the_payload_is_right(root: Path) -> None:

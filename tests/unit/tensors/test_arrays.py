@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -407,6 +409,55 @@ def test_loading_imports_no_network(sample: Sample, root: Path, tensors: Path) -
     code += "print({'requests', 'urllib3', 'socket', 'ssl', 'http.client', 'tqdm'} & sys.modules.keys())"
     done = python(code, sample.write(root), str(root))
     assert done.stdout.splitlines() == ["(60, 16, 16)", "set()"], done.stderr
+
+
+@pytest.fixture
+def hashed(tensors: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tensors that are hashed from now on; the tensor file is an hour old."""
+    hour_ago = time.time() - 3600
+    os.utime(tensors, (hour_ago, hour_ago))
+    names: list[str] = []
+    digest = TensorFile.digest
+
+    def counted(stored: TensorFile, name: str) -> str:
+        names.append(name)
+        return digest(stored, name)
+
+    monkeypatch.setattr(TensorFile, "digest", counted)
+    return names
+
+
+def test_what_was_verified_is_not_hashed_again_by_the_same_process(
+    sample: Sample, root: Path, hashed: list[str]
+) -> None:
+    manifest = sample.write(root)
+    for _ in range(2):
+        load(manifest, "train", root)
+    assert sorted(hashed) == ["train_images", "train_labels"]
+    load(manifest, "test", root)
+    assert len(hashed) == 4
+    load(manifest, "train", root, verify="always")
+    assert len(hashed) == 6
+    load(manifest, "train", root, verify=False)
+    assert len(hashed) == 6
+
+
+@pytest.mark.usefixtures("hashed")
+def test_a_file_that_changed_since_it_was_verified_is_hashed_again(sample: Sample, root: Path, tensors: Path) -> None:
+    manifest = sample.write(root)
+    load(manifest, "train", root)
+    with TensorFile(tensors) as stored:
+        start = stored.tensors["train_images"].start
+    tensors.write_bytes(flipped(tensors.read_bytes(), start))
+    with pytest.raises(IntegrityError):
+        load(manifest, "train", root)
+
+
+def test_a_file_that_was_written_just_now_is_not_remembered(sample: Sample, root: Path, hashed: list[str]) -> None:
+    sample.layout(root).tensors.touch()
+    for _ in range(2):
+        load(sample.write(root), "train", root)
+    assert len(hashed) == 4
 
 
 def test_the_real_training_set_has_its_shape_its_mean_and_its_first_labels(real_root: Path) -> None:

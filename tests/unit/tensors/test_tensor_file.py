@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from contextlib import suppress
+from errno import ENODEV
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -142,6 +145,16 @@ NO_TENSOR_FILES = {
     "one offset": table({**ENTRY, "data_offsets": [24]}),
     "offsets of text": table({**ENTRY, "data_offsets": ["0", "24"]}),
     "an entry that is none": table(ENTRY, y=5),
+    "offsets that are fractions": table({**ENTRY, "data_offsets": [0.0, 24.0]}),
+    "offsets of thousands of digits": table(ENTRY).replace(b"24]}", b"2" * 5000 + b"]}"),
+    "infinite offsets": table({**ENTRY, "data_offsets": [0, math.inf]}),
+    "no offsets": table({"dtype": "U8", "shape": [2, 12]}),
+    "more dimensions than IDX has": table({**ENTRY, "shape": [1] * 259 + [24]}),
+    "true dimensions": table({**ENTRY, "shape": [True, 24]}),
+    "metadata that are a list": table(ENTRY, __metadata__=["format"]),
+    "metadata that are a number": table(ENTRY, __metadata__=7),
+    "metadata that are no text": table(ENTRY, __metadata__={"mean": 0.5}),
+    "three hundred thousand tensors": table(ENTRY, **{f"t{number}": 1 for number in range(300_000)}),
 }
 
 
@@ -156,6 +169,42 @@ def test_what_is_no_tensor_file_is_a_format_error_that_names_it(what: str, tmp_p
     (tmp_path / "x").write_bytes(NO_TENSOR_FILES[what])
     with pytest.raises(FormatError, match=f"{tmp_path / 'x'} is not a tensor file"):
         TensorFile(tmp_path / "x")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*ENTRY, "mean", "x"]), inner),
+)
+
+
+@given(metadata=JSON, entry=JSON | st.fixed_dictionaries({key: JSON | st.just(value) for key, value in ENTRY.items()}))
+def test_a_header_of_any_values_is_one_or_a_format_error(
+    metadata: object, entry: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("values") / "x"
+    path.write_bytes(table(entry, __metadata__=metadata))
+    try:
+        with TensorFile(path) as stored:
+            with suppress(ValueError):
+                assert len(stored.statistics) == 2
+            assert stored.digest("x")
+            assert stored.array("x").nbytes == sum(tensor.stop - tensor.start for tensor in stored.tensors.values())
+    except FormatError:
+        pass
+
+
+def test_where_a_file_can_not_be_mapped_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(ENODEV, "No such device")
+
+    with TensorFile(written(tmp_path / "x")) as stored:
+        mapped = {name: stored.array(name) for name in stored.tensors}
+        monkeypatch.setattr("numpy.memmap", refuse)
+        for name, array in mapped.items():
+            read = stored.array(name)
+            assert read.dtype == array.dtype
+            assert (read == array).all()
+            read[...] = 0
 
 
 @given(data=st.binary(max_size=120))
