@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.download.engine import download, retry_when_replaced
-from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, disk
+from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, SourceError, disk
 from fmnist_fetch.events import Dispatcher, Listener, Message, Note, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import find_sources
+from fmnist_fetch.sources.discovery import find_sources, require_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.durability import sync_folder, take_refusals
@@ -80,9 +80,14 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 # Another process has been at work, and may have done it all.
                 state = inspect(layout)
             if not state.complete:
-                run = _Run(layout, find_sources(layout, options), options, notify)
+                found = find_sources(layout, options)
+                run = _Run(layout, found, options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
-                retry_when_replaced(lambda: run.complete(next(states)))
+                try:
+                    retry_when_replaced(lambda: run.complete(next(states)))
+                except SourceError:
+                    require_sources(found, options)
+                    raise
                 _sync(layout)
                 _remove_unpacked_package(layout)
     remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])
