@@ -71,8 +71,7 @@ def prepare(
 
 
 def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
-    sweep(layout.raw)
-    sweep(layout.processed)
+    _sweep(layout)
     before = traces(layout)
     state = inspect(layout)
     if not state.complete:
@@ -87,6 +86,13 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 _sync(layout)
                 _remove_unpacked_package(layout)
     remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])
+    # Another process may have been killed meanwhile.
+    _sweep(layout)
+
+
+def _sweep(layout: Layout) -> None:
+    for folder in (layout.raw, layout.processed):
+        sweep(folder)
 
 
 def _one_at_a_time(*listeners: Listener) -> Listener:
