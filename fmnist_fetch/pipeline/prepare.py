@@ -196,7 +196,7 @@ def _read_complete(incoming: "IncomingFile", path: Path) -> Iterator[bytes]:
 
 
 def _sync(layout: Layout) -> None:
-    """Bring the names of what was written to the disk, once for each folder; side by side they share the wait."""
+    """Sync the names of what was written, once for each folder; side by side they share the wait."""
     folders = (layout.raw, layout.processed, layout.raw.parent, layout.root)
     with disk(layout.root):
         run_parallel([partial(sync_folder, folder) for folder in folders])

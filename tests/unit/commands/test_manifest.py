@@ -387,7 +387,7 @@ def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author,
             [],
             {"train-images.idx": TRAIN["train-images-idx3-ubyte"][:-1]},
             6,
-            "MINE/train-images.idx is not the IDX file it should be: its header tells of 12 x 5 x 4",
+            "MINE/train-images.idx is not the IDX file it should be: its header says 12 x 5 x 4",
             "Write train-images.idx anew, or leave it out: --only",
         ),
         (

@@ -1,4 +1,4 @@
-"""Where things lie under the root."""
+"""Where things are under the root."""
 
 from __future__ import annotations
 
