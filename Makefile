@@ -35,7 +35,7 @@ tests    = $(foreach part,$(T),$(or $(wildcard tests/$(part)),$(call absent,$(pa
 pytest   = -m pytest --numprocesses $(WORKERS) --dist worksteal $(tests) $(PYTEST)
 
 .DEFAULT_GOAL := help
-.PHONY: help data verify train notebook test coverage bench lint lock hooks kit kit-check serve dist clean
+.PHONY: help data verify train notebook test coverage bench lint lock hooks kit kit-check serve docs api picture dist clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,11 +88,25 @@ kit-check: kit  ## unpack the kit in a Debian without a network, and run everyth
 serve: $(VENV)/serve  ## share ROOT with the local network, read-only (options: SERVE)
 	@$(python) -m fmnist_fetch serve --root "$(ROOT)" $(SERVE)
 
+docs: $(VENV)-docs/ready  ## build the pages to build/site, and check their links
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet && echo "build/site/index.html"
+
+api: $(VENV)/dev  ## write docs/api.md and docs/errors.md from the source
+	@$(python) docs/scripts/api_reference.py && $(python) docs/scripts/error_messages.py
+
+picture: data $(VENV)/dev $(VENV)-docs/ready  ## record the picture of a download in a real terminal
+	@PYTHONPATH="$$($(VENV)-docs/bin/python -c 'import site; print(site.getsitepackages()[0])')" \
+	  $(python) docs/scripts/terminal_picture.py
+
+$(VENV)-docs/ready: docs/requirements.txt
+	@$(there) && $(PYTHON) -m venv $(VENV)-docs && $(VENV)-docs/bin/pip install --quiet --requirement docs/requirements.txt
+	@touch $@
+
 dist: $(VENV)/dev  ## build the wheel and the source distribution that are published
 	$(python) -m build --outdir dist
 
 clean:  ## remove the environment and what tools left; data, wheels and kits stay
-	rm -rf $(VENV) $(BENCH) build dist/*.whl dist/*.tar.gz *.egg-info
+	rm -rf $(VENV) $(BENCH) $(VENV)-docs build dist/*.whl dist/*.tar.gz *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -10,7 +10,7 @@
     verify        hash all of it, and return a DatasetStatus
     load          one split of it as arrays, a Split
     events        what `progress` is called with: DownloadStarted, Verified, BytesInFlight, Attempted, NoSourceReady,
-                  Unpacked, Message and DownloadEnded
+                  Unpacked, Message, Note and DownloadEnded
     FetchError    whatever goes wrong, with `message`, `hint` and `exit_code`; its kinds are UsageError (2),
                   IntegrityError (3), SourceError (4), DiskError (5), FormatError and ManifestError (6)
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         DownloadStarted,
         Message,
         NoSourceReady,
+        Note,
         Unpacked,
         Verified,
     )
@@ -76,6 +77,7 @@ _HOMES = {
             "DownloadStarted",
             "Message",
             "NoSourceReady",
+            "Note",
             "Unpacked",
             "Verified",
         ),
@@ -96,6 +98,7 @@ __all__ = [
     "ManifestError",
     "Message",
     "NoSourceReady",
+    "Note",
     "Report",
     "SourceError",
     "Split",

@@ -1,13 +1,16 @@
-"""The functions for Python programs: `fetch` and `verify`, the same as on the command line."""
+"""The functions for Python programs: `fetch` and `verify`, with what the command line can do."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-from fmnist_fetch.console.notebook import Cell, in_notebook
-from fmnist_fetch.console.progress import listener, never_raising
-from fmnist_fetch.errors import UsageError
-from fmnist_fetch.events import Listener
+from fmnist_fetch.commands.arguments import offline_by_environment
+from fmnist_fetch.commands.fetch import DEFAULTS, MAX_JOBS
+from fmnist_fetch.console.progress import Log, listener
+from fmnist_fetch.errors import FetchError, UsageError, disk, from_exception
+from fmnist_fetch.events import Dispatcher, Listener
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
@@ -15,90 +18,105 @@ from fmnist_fetch.pipeline.status import DatasetStatus, inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 
-MAX_JOBS = 64
-
-PathLike = str | os.PathLike[str]
+StrPath = str | os.PathLike[str]
 
 
 def fetch(
-    dataset: PathLike = DATASET,
-    root: PathLike | None = None,
+    dataset: StrPath = DATASET,
+    root: StrPath | None = None,
     *,
-    mirrors: PathLike | Sequence[PathLike] = (),
+    mirrors: StrPath | Sequence[StrPath] = (),
     only_mirrors: bool = False,
     offline: bool | None = None,
-    jobs: int = 4,
-    patience: float = 120.0,
+    jobs: int = DEFAULTS.jobs,
+    patience: float = DEFAULTS.patience,
     limit_rate: float | None = None,
-    progress: Listener | None = None,
     also: str | Sequence[str] = (),
+    log: StrPath | None = None,
+    progress: Listener | None = None,
 ) -> Report:
-    """Download a dataset, verify and unpack it, and write its tensor file; run again, it verifies and repairs.
+    """Download a dataset, verify and unpack it, and write its tensor file; run again, verify and repair it.
 
     Args:
-        dataset: a name from the catalogue, or the path of a manifest.
-        root: the folder for the data; FMNIST_ROOT or ./data if it is None.
-        mirrors: URLs or folders to ask first, one or several; ONLY_MIRRORS asks no other source.
-        offline: open no socket; None takes FMNIST_OFFLINE, as the command line does.
-        jobs, limit_rate: connections at once, 1 to 64, and the most bytes per second of all together.
-        patience: seconds to go on without progress; math.inf for ever.
-        progress: called with each event; None shows the progress on stderr, in a notebook as a bar.
-        also: tools ("keras") whose own caches get the files as published too, one or several.
+        dataset: A name from the catalogue, or the path of a manifest.
+        root: The folder for the data; None for FMNIST_ROOT or ./data.
+        mirrors: URLs or folders to ask first; one or several.
+        only_mirrors: Whether to ask no other source.
+        offline: Whether to open no socket; None for what FMNIST_OFFLINE says.
+        jobs: The number of connections at once, from 1 to 64.
+        patience: The seconds to continue without progress; math.inf for no end.
+        limit_rate: The most bytes per second to receive, over all connections; None for no limit.
+        also: Tools ("keras") whose own caches get the files as published too; one or several.
+        log: A file to append every attempt to, as a JSON line.
+        progress: A function that is called with each event; None to display the progress on stderr or in the notebook.
 
-    Raises FetchError and its kinds; everything verified is kept then.
+    Returns:
+        What the run did.
+
+    Raises:
+        FetchError: Or one of its kinds; everything verified is kept.
 
     >>> import fmnist_fetch
     >>> report = fmnist_fetch.fetch(mirrors="http://lab-server:8000/")
     >>> report.received, report.tensors.name  # nothing was missing
     ({}, 'fashion-mnist.safetensors')
     """
-    manifest = find(dataset)
-    offline = _is_offline() if offline is None else offline
-    options = _checked(FetchOptions(_several(mirrors), only_mirrors, offline, jobs, patience, limit_rate))
-    return prepare(Layout(root, manifest), options, listener=_display(progress), also=_several(also))
+    if isinstance(jobs, bool) or jobs not in range(1, MAX_JOBS + 1):
+        raise UsageError(f"jobs is {jobs!r}, not a number from 1 to {MAX_JOBS}", hint="Leave it out for the default.")
+    if not patience >= 0:
+        raise UsageError(f"patience is {patience!r}, not a number of seconds", hint="Leave it out for the default.")
+    if limit_rate is not None and not limit_rate >= 1:
+        raise UsageError(f"limit_rate is {limit_rate!r}, not bytes per second", hint="Leave it out for no limit.")
+    with _errors():
+        layout = Layout(root, find(dataset))
+        notify = listener("auto", sys.stderr) if progress is None else Dispatcher(progress)
+        if log is not None:
+            with disk(log):
+                notify = Dispatcher(notify, Log(Path(log)))
+        options = FetchOptions(
+            mirrors=_several(mirrors),
+            only_mirrors=only_mirrors,
+            offline=offline_by_environment() if offline is None else offline,
+            jobs=jobs,
+            patience=patience,
+            limit_rate=limit_rate,
+        )
+        return prepare(layout, options, listener=notify, also=_several(also))
 
 
-def verify(dataset: PathLike = DATASET, root: PathLike | None = None) -> DatasetStatus:
-    """Hash all files of a dataset; repair nothing and open no socket.
+def verify(dataset: StrPath = DATASET, root: StrPath | None = None) -> DatasetStatus:
+    """Hash all files of a dataset. Repair nothing and open no socket.
 
     Args:
-        dataset: a name from the catalogue, or the path of a manifest.
-        root: the folder with the data; FMNIST_ROOT or ./data if it is None.
+        dataset: A name from the catalogue, or the path of a manifest.
+        root: The folder of the data; None for FMNIST_ROOT or ./data.
 
     Returns:
         The condition of each file, as published and unpacked, and of the tensor file.
+
+    Raises:
+        FetchError: Or one of its kinds, where the dataset or the manifest is not known.
 
     >>> import fmnist_fetch
     >>> status = fmnist_fetch.verify()
     >>> status.complete, str(status.tensors), [str(file.payload) for file in status.files]
     (True, 'good', ['good', 'good', 'good', 'good'])
     """
-    manifest = find(dataset)
-    return inspect(Layout(root, manifest))
+    with _errors():
+        return inspect(Layout(root, find(dataset)))
 
 
-def _is_offline() -> bool:
-    return os.environ.get("FMNIST_OFFLINE", "") not in ("", "0")
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Convert what the block raises to a FetchError; the exception stays its cause."""
+    try:
+        yield
+    except FetchError:
+        raise
+    except Exception as exc:
+        raise from_exception(exc) from exc
 
 
-def _checked(options: FetchOptions) -> FetchOptions:
-    """Return the options. Raises a UsageError for a number that means nothing."""
-    hint = "Leave it out for the default."
-    if not 1 <= options.jobs <= MAX_JOBS:
-        raise UsageError(f"jobs is {options.jobs!r}, not a number from 1 to {MAX_JOBS}", hint=hint)
-    if not options.patience >= 0:
-        raise UsageError(f"patience is {options.patience!r}, not a number of seconds", hint=hint)
-    if options.limit_rate is not None and not options.limit_rate > 0:
-        raise UsageError(f"limit_rate is {options.limit_rate!r}, not a number of bytes per second", hint=hint)
-    return options
-
-
-def _display(progress: Listener | None) -> Listener:
-    if progress is not None:
-        return never_raising(progress)
-    return never_raising(Cell()) if in_notebook() else listener("auto", sys.stderr)
-
-
-def _several(value: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
-    """One or several, as several: a string is a sequence of letters too, which nobody means."""
+def _several(value: StrPath | Sequence[StrPath]) -> tuple[str, ...]:
+    """Return one or several as several: a string is a sequence of characters, which nobody means."""
     return (os.fspath(value),) if isinstance(value, str | os.PathLike) else tuple(os.fspath(each) for each in value)

@@ -1,17 +1,18 @@
-"""The command line: arguments in, two lines of error out, an exit code. Everything else is done by the rooms below."""
+"""The command line: arguments in, one command run, an exit code out; whatever fails becomes two lines on stderr."""
 
 import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from fmnist_fetch import __version__
 from fmnist_fetch.commands import fetch
-from fmnist_fetch.console.formatting import size
-from fmnist_fetch.console.output import close_streams, emit, open_streams, print_error
-from fmnist_fetch.errors import AGAIN, FetchError
-from fmnist_fetch.events import BytesInFlight, DownloadStarted, Event, Verified
+from fmnist_fetch.commands.arguments import PROGRAM, Parser
+from fmnist_fetch.console.output import emit, flush_streams, open_streams, print_error
+from fmnist_fetch.console.progress import Log, ProgressState
+from fmnist_fetch.errors import AGAIN, FetchError, from_exception
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -21,102 +22,103 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: the same orderly end as Ctrl-C, with another exit code."""
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line ARGV (default: the process's) and exit."""
-    open_streams()
-    try:
-        _heed_signals()
-        code = run(argv)
-    except KeyboardInterrupt as exc:
-        # Before the verb began, or the second one, from somebody who is in a hurry.
-        code = _code(exc)
-        print_error("interrupted", AGAIN)
-    finally:
-        _ignore_signals()
-        close_streams()
-    sys.exit(code)
-
-
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ARGV and return the exit code; foreseeable failures become two lines on stderr."""
-    words = sys.argv[1:] if argv is None else argv
-    options = parser(words).parse_args(words)
-    kept = _Kept()
+    """Run one command line.
+
+    Args:
+        argv: The arguments; None for those of the process.
+
+    Returns:
+        The exit code. Every failure has been printed as two lines on stderr and, with --json, in the object on stdout.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    options: argparse.Namespace | None = None
+    state = ProgressState()
     try:
-        outcome: dict[str, Any] = options.run(options, kept)
+        options = parser(words).parse_args(words)
+        outcome: dict[str, Any] = options.run(options, state)
         code = 0
-    except FetchError as exc:
-        code = exc.exit_code
-        outcome = {"error": exc.message, "hint": exc.hint, **exc.facts}
-        print_error(exc.message, exc.hint)
     except KeyboardInterrupt as exc:
-        code = _code(exc)
-        outcome = {"error": "interrupted" if code == INTERRUPTED else "terminated", "hint": kept.sentence()}
-        print_error(outcome["error"], outcome["hint"])
-    if options.json:
-        emit({"exit_code": code, **outcome})
+        code = _interrupt_code(exc)
+        outcome = _failed("interrupted" if code == INTERRUPTED else "terminated", state.kept())
+    except Exception as exc:
+        error = _explained(exc, options)
+        code, outcome = error.exit_code, _failed(error.message, error.hint) | error.facts
+    if options.json if options else "--json" in words:
+        try:
+            emit({"exit_code": code, **outcome})
+        except FetchError as exc:
+            code = exc.exit_code
+            print_error(exc.message, exc.hint)
     return code
 
 
-def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Describe the verbs and their options; where WORDS are a fetch, that one only."""
-    name = "fmnist-fetch"
-    text = "Fetch Fashion-MNIST (and any IDX dataset) over bad networks; every byte is verified."
-    top = argparse.ArgumentParser(prog=name, description=text)
-    top.add_argument("--version", action="version", version=f"{name} {__version__}")
-    added = top.add_subparsers(title="verbs", required=True, metavar="VERB", prog=name)
+def _explained(exc: Exception, options: argparse.Namespace | None) -> FetchError:
+    """Return an exception as the error to print; the log gets the traceback of one that nobody expected."""
+    error = from_exception(exc)
+    path = getattr(options, "log", None)
+    if error is not exc and path:
+        with suppress(OSError):
+            Log(path).note_failure(exc)
+            if error.hint.startswith("This is a bug."):
+                error.hint = f"This is a bug. {path} has the traceback: report it with that file."
+    return error
+
+
+def _failed(message: str, hint: str) -> dict[str, Any]:
+    """Print an error, and return it as the outcome of the command."""
+    print_error(message, hint)
+    return {"error": message, "hint": hint}
+
+
+def parser(words: Sequence[str] = ()) -> Parser:
+    """Return the parser of the command line; of one that begins with `fetch`, for this command only."""
+    text = "Fetch Fashion-MNIST or any IDX dataset over bad networks, every byte verified."
+    top = Parser(prog=PROGRAM, description=text)
+    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    added = top.add_subparsers(title="commands", required=True, metavar="COMMAND", prog=PROGRAM)
     fetch.add_verbs(added)
-    # The verb that is run most need not wait until the others' rooms are loaded.
-    if words[:1] != ["fetch"]:
-        from fmnist_fetch.commands import completion, kit, manifest, serve, verify
+    # The command that is run most need not wait until the modules of the others are loaded.
+    if list(words[:1]) != ["fetch"]:
+        from fmnist_fetch.commands import completion, kit, manifest, script, serve, verify
         from fmnist_fetch.commands import list as list_
 
-        for command in (verify, list_, manifest, kit, serve):
+        for command in (verify, list_, manifest, kit, serve, script):
             command.add_verbs(added)
         completion.add_verb_for(top, added)
     return top
 
 
-def _code(interrupt: KeyboardInterrupt) -> int:
-    return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
-
-
-def _heed_signals() -> None:
-    """Let both signals end the run in order; where Ctrl-C is ignored (nohup, &), it goes on being so."""
+def prepare_process() -> None:
+    """Open closed streams, and let SIGINT and SIGTERM end the run in order; an ignored Ctrl-C (nohup, &) stays so."""
+    open_streams()
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _ignore_signals() -> None:
-    """All is said and done: an interrupt while the interpreter winds up would only be a traceback."""
+def finish_process(code: int) -> int:
+    """Flush the streams, and return the exit code of the process."""
+    # An interrupt while the interpreter ends would only be a traceback.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        flush_streams()
+    except FetchError as exc:
+        print_error(exc.message, exc.hint)
+        return exc.exit_code
+    return code
+
+
+def interrupted(exc: KeyboardInterrupt) -> int:
+    """Report an interrupt that no command handles, and return its exit code."""
+    print_error("interrupted", AGAIN)
+    return _interrupt_code(exc)
+
+
+def _interrupt_code(exc: KeyboardInterrupt) -> int:
+    return TERMINATED if isinstance(exc, Terminated) else INTERRUPTED
 
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
     raise Terminated
-
-
-class _Kept:
-    """Counts the pieces that are safe, for the last words of an interrupted run."""
-
-    def __init__(self) -> None:
-        self._pieces = self._good = self._begun = 0
-
-    def __call__(self, event: Event) -> None:
-        match event:
-            case DownloadStarted():
-                self._pieces, self._good = event.pieces, event.good
-            case Verified():
-                self._good += 1
-                self._begun = max(0, self._begun - event.length)
-            case BytesInFlight():
-                self._begun = sum(count for _, count in event.files)
-
-    def sentence(self) -> str:
-        """What is kept, and how to go on."""
-        if not self._pieces:
-            return "Nothing is lost. Run the same command again to go on."
-        others = f", and {size(self._begun)} of others" if self._begun else ""
-        return f"{self._good} of {self._pieces} pieces are good and kept{others}. Run the same command again to go on."

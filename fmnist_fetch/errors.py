@@ -1,33 +1,62 @@
-"""What can go wrong, split by what the caller can do about it.
+"""The errors of the package, divided by what the caller can do about them.
 
-This is the ground floor: it imports nothing of the package. An error is made from facts; it says what is wrong in
-one sentence and, in a second one, what to do. Only the command line prints it.
+This module imports nothing of the package. An error states the facts in `message` and, in `hint`, a command or an
+action that helps. The command line prints both as two lines; the text of the exception has both as well.
 
-    FetchError              1   the root of the tree
-      UsageError            2   the command names something that is not there
+    FetchError              1   the base class
+      UsageError            2   an argument or a setting names something that does not exist
       IntegrityError        3   no source has the right bytes, or verified bytes are damaged
-      SourceError           4   a source did not deliver; another one, or a later moment, may
-        WrongBytesError          3   it delivered, but not what the manifest pins
-      DiskError             5   the disk or its permissions stand in the way
-      FormatError           6   bytes that are not what their format says
+      SourceError           4   a source did not deliver; another source or a later attempt may succeed
+        WrongBytesError          3   it delivered other bytes than the manifest pins
+      DiskError             5   the disk, its permissions or a limit of the system prevent the work
+        PartFileReplacedError    5   another process replaced a part file
+      FormatError           6   bytes that are not what their format requires
         ManifestError       6   a manifest with faults, all of them listed
 """
 
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 AGAIN = "Run the same command again."
 CHECK_NETWORK = "Check the network, then run the same command again."
+# Blanks that str.isprintable does not count as printable: the no-break space, and the space of Chinese text.
+_BLANKS = "\u00a0\u3000"
+
+
+def escaped(text: str) -> str:
+    """Return one line of text with all characters escaped that a terminal would obey, such as ESC and newlines.
+
+    Headers of mirrors, titles in manifests and file names are text of strangers.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in _BLANKS else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def escaped_lines(text: str) -> str:
+    """Return text as `escaped` does, but keep the newline before an indented line, as the lists in messages have it.
+
+    So nothing can pass for another `error:` or `hint:` line.
+    """
+    return "\n".join(map(escaped, re.split(r"\n(?=  )", text)))
 
 
 class FetchError(Exception):
-    """Any foreseeable failure: a message of facts, a hint to act on, and the exit code of the process.
+    """A failure with a message that states the facts, a hint, and the exit code of the process.
 
-    `facts` is what programs may want to know beside the message; --json tells it. The text of the exception holds both
-    message and hint, so that a traceback shows what to do.
+    Attributes:
+        message: What is wrong.
+        hint: What to do about it.
+        exit_code: The exit code of the command line.
+        facts: What programs may want to know in addition; part of the object that --json prints.
 
     >>> import fmnist_fetch
     >>> try:
@@ -46,15 +75,15 @@ class FetchError(Exception):
         self.facts: dict[str, Any] = {}
 
     def __str__(self) -> str:
-        return f"{self.message}\nhint: {self.hint}"
+        return f"{escaped_lines(self.message)}\nhint: {escaped_lines(self.hint)}"
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython and notebooks show: the two lines, and no traceback for what could be foreseen."""
-        return [f"error: {self.message}", f"hint: {self.hint}"]
+        """Return what IPython and notebooks show in place of a traceback."""
+        return [f"error: {escaped_lines(self.message)}", f"hint: {escaped_lines(self.hint)}"]
 
 
 class UsageError(FetchError):
-    """The command names a dataset, a URL or an option that does not exist."""
+    """The caller names a dataset, a URL, an option or a value that does not exist."""
 
     exit_code = 2
 
@@ -68,9 +97,12 @@ class IntegrityError(FetchError):
 class SourceError(FetchError):
     """A source did not deliver.
 
-    `permanent` says that asking it again for the same file is pointless, `retry_after` how many seconds it wants to
-    be left alone, `status` what it answered (HTTP status code), where there was an answer. `telling` ranks a message
-    that names what came instead: 2 judged by its bytes, 1 by its size, 0 where it names nothing.
+    Attributes:
+        permanent: Whether another request for the same file is pointless.
+        retry_after: The seconds that the source asks to wait, if it does.
+        status: The HTTP status code of the answer, if there was one.
+        telling: How specific the message is: 2 where the bytes identify what came instead, 1 where their number does,
+            else 0.
     """
 
     exit_code = 4
@@ -93,37 +125,38 @@ class SourceError(FetchError):
 
 
 class WrongBytesError(SourceError):
-    """A source delivered, but other bytes than the manifest pins."""
+    """A source delivered other bytes than the manifest pins."""
 
     exit_code = 3
 
 
 class DiskError(FetchError):
-    """The disk is full, read-only, gone, or its permissions are in the way."""
+    """The disk is full, read-only or gone, or permissions or a limit of the system prevent the work."""
 
     exit_code = 5
 
 
 class PartFileReplacedError(DiskError):
-    """Another process has renamed or replaced the part file at PATH, of which pieces were counted as good."""
+    """Another process has renamed or replaced a part file of which pieces were counted as good."""
 
     def __init__(self, path: os.PathLike[str]) -> None:
         super().__init__(f"{os.fspath(path)}: another process has replaced it", hint=AGAIN)
 
 
 class FormatError(FetchError):
-    """Bytes that are not what their format says: an IDX header that lies, a gzip stream that ends early."""
+    """Bytes that are not what their format requires, such as a gzip stream that ends early."""
 
     exit_code = 6
 
 
 class ManifestError(FormatError):
-    """A manifest with faults; `faults` lists every one with its place."""
+    """A manifest with faults; `faults` lists each one with its place."""
 
     def __init__(self, origin: str, faults: Sequence[str]) -> None:
         listed = "".join(f"\n  {fault}" for fault in faults)
         noun = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__(f"{origin} has {noun}:{listed}", hint="Mend the places named above, then run again.")
+        hint = "Correct the places named above, then run the same command again."
+        super().__init__(f"{origin} has {noun}:{listed}", hint=hint)
         self.faults = tuple(faults)
 
 
@@ -137,23 +170,107 @@ _REASONS = {
     errno.EEXIST: "a file is in the way where a folder should be",
     errno.ENOTDIR: "a part of this path is a file, not a folder",
     errno.EISDIR: "this is a folder, not a file",
-    errno.ENOENT: "it is not there (any more)",
+    errno.ENOENT: "it does not exist (any more)",
+    errno.ELOOP: "too many symbolic links, or a loop of them",
+    errno.EMFILE: "this process may open no more files",
+    errno.ENFILE: "this system may open no more files",
+    errno.ENOMEM: "the memory is used up",
 }
-_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_FREE_SPACE = "Free some space and run the same command again; every verified piece is kept."
+_RAISE_LIMIT = "Close other programs or raise the limit (ulimit -n 1024), then run the same command again."
+_CHOOSE_ROOT = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or repair this one."
+_HINTS = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EMFILE: _RAISE_LIMIT,
+    errno.ENFILE: _RAISE_LIMIT,
+    errno.ENOMEM: "Close other programs, then run the same command again.",
+}
 
 
 @contextmanager
 def disk(path: str | os.PathLike[str], needed: int | None = None) -> Iterator[None]:
-    """Turn the OSErrors of the block into a DiskError that names PATH and, where space is short, the NEEDED bytes."""
+    """Convert an OSError of the block to a DiskError that names the path and the reason.
+
+    Args:
+        path: The file or folder that the block works on.
+        needed: The bytes that the block writes, for the message where space is short.
+    """
     try:
         yield
     except OSError as exc:
-        reason = _REASONS.get(exc.errno or 0, exc.strerror or str(exc))
-        if exc.errno in _SPACE:
-            space = f" ({needed:,} bytes are needed)" if needed else ""
-            hint = "Free some space and run the same command again; every verified piece is kept."
-        else:
-            space = ""
-            other = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one."
-            hint = getattr(exc, "hint", other)
-        raise DiskError(f"{os.fspath(path)}: {reason}{space}", hint=hint) from exc
+        raise _disk_error(exc, os.fspath(path), needed) from exc
+
+
+def reason(exc: OSError) -> str:
+    """Return what the system refused, in words."""
+    return _REASONS.get(exc.errno or 0, exc.strerror or str(exc))
+
+
+def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError:
+    space = f" ({needed:,} bytes are needed)" if needed and _HINTS.get(exc.errno or 0) is _FREE_SPACE else ""
+    hint = getattr(exc, "hint", None) or _HINTS.get(exc.errno or 0, _CHOOSE_ROOT)
+    return DiskError(f"{path}: {reason(exc)}{space}", hint=hint)
+
+
+def from_exception(exc: Exception) -> FetchError:
+    """Convert an exception that nothing has handled to a FetchError, for the last handler of a program.
+
+    Args:
+        exc: The exception; it becomes the cause of the error that is returned.
+
+    Returns:
+        The exception itself if it is a FetchError; otherwise an error with the facts that it has.
+    """
+    if isinstance(exc, FetchError):
+        return exc
+    error = _from_known(exc) or _unexpected(exc)
+    error.__cause__ = exc
+    return error
+
+
+def _from_known(exc: Exception) -> FetchError | None:
+    if isinstance(exc, ModuleNotFoundError) and exc.name and exc.name.partition(".")[0] != __package__:
+        hint = "Run: make data" if in_clone() else "Run: python3 -m pip install --upgrade fmnist-fetch"
+        return FetchError(f"the package {exc.name.partition('.')[0]} is not installed", hint=hint)
+    if isinstance(exc, MemoryError):
+        return FetchError("the memory is used up", hint=_HINTS[errno.ENOMEM])
+    if isinstance(exc, RuntimeError) and "start new thread" in str(exc):
+        return FetchError(
+            "this system allows no more threads",
+            hint="Close other programs or raise the limit (ulimit -u), then run the same command again.",
+        )
+    if isinstance(exc, FileNotFoundError) and exc.filename is None and not _has_current_folder():
+        return DiskError("the current folder has been deleted", hint="Change to another folder: cd ~")
+    if isinstance(exc, OSError) and exc.errno is not None and exc.filename is not None:
+        return _disk_error(exc, os.fsdecode(exc.filename) if isinstance(exc.filename, bytes) else str(exc.filename))
+    return None
+
+
+def _has_current_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except OSError:
+        return False
+
+
+def _unexpected(exc: Exception) -> FetchError:
+    place, trace = "", exc.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        place = f" ({Path(code.co_filename).name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    detail = str(exc).partition("\n")[0][:200]
+    return FetchError(
+        f"unexpected {type(exc).__name__}{place}" + (f": {detail}" if detail else ""),
+        hint="This is a bug. Run the same command with --log FILE, which then has the traceback, and report it.",
+    )
+
+
+def in_clone() -> bool:
+    """Return whether the current folder is the clone that this package is part of, where `make` works."""
+    project = Path(__file__).parents[1]
+    with suppress(OSError):
+        # The current folder may have been deleted.
+        return project.samefile(Path.cwd()) and (project / "Makefile").exists()
+    return False

@@ -1,37 +1,64 @@
-"""What happens during a run, told as values to whoever listens: the progress display, the log, the report."""
+"""The events of a run, as values for listeners: the display of progress, the log and the report."""
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from fmnist_fetch.manifest.pieces import Span
 
 
 class DownloadStarted(NamedTuple):
-    """A transfer begins: FILES with their sizes in bytes, and how many pieces and bytes are good already."""
+    """A download begins.
+
+    Attributes:
+        files: The name of each file, its size and how many of its bytes are good already.
+        pieces: The number of pieces of all files.
+        good: How many of the pieces are good already.
+    """
 
     files: tuple[tuple[str, int, int], ...]
-    """Name, size, and bytes already good of each."""
     pieces: int
     good: int
 
 
 class Verified(NamedTuple):
-    """LENGTH bytes more of FILE are verified and on the disk."""
+    """Further bytes of a file are verified and on the disk.
+
+    Attributes:
+        file: The name of the file.
+        length: The number of bytes.
+    """
 
     file: str
     length: int
 
 
 class BytesInFlight(NamedTuple):
-    """The files under way just now, some times a second: name, and bytes that have come and are not verified yet."""
+    """The files in transfer just now; reported some times a second.
+
+    Attributes:
+        files: The name of each file, and how many of its bytes have arrived and are not verified yet.
+        sources: The names of the sources that deliver them.
+    """
 
     files: tuple[tuple[str, int], ...]
+    sources: tuple[str, ...] = ()
 
 
 class Attempted(NamedTuple):
-    """One attempt at a source has ended: what was asked, bytes received and kept, seconds, and what went wrong.
+    """One request to a source has ended.
 
-    `wrong` counts the pieces that came with another digest than the manifest's.
+    Attributes:
+        source: The name of the source.
+        file: The name of the file.
+        span: The bytes that were asked for.
+        status: The HTTP status code of the answer, if there was one.
+        received: The bytes that arrived.
+        kept: Those of them that were verified and kept.
+        seconds: The time that it took.
+        wrong: The pieces that arrived with another digest than the manifest's.
+        error: What went wrong, if anything did.
     """
 
     source: str
@@ -46,7 +73,13 @@ class Attempted(NamedTuple):
 
 
 class NoSourceReady(NamedTuple):
-    """No source can serve just now: the reasons, the seconds of patience left, the bytes that are safe."""
+    """No source can serve just now.
+
+    Attributes:
+        reasons: What the sources answered.
+        patience: The seconds after which the run gives up.
+        safe: The bytes that are verified and on the disk.
+    """
 
     reasons: tuple[str, ...]
     patience: float
@@ -54,25 +87,37 @@ class NoSourceReady(NamedTuple):
 
 
 class Unpacked(NamedTuple):
-    """The payload FILE has been unpacked."""
+    """A payload has been unpacked.
+
+    Attributes:
+        file: The name of the payload.
+    """
 
     file: str
 
 
 class Message(NamedTuple):
-    """Another step: a sentence for people."""
+    """Another step of the run.
+
+    Attributes:
+        sentence: A sentence for people.
+    """
 
     sentence: str
 
 
 class Note(NamedTuple):
-    """A fact for the log, which is of no use on a screen."""
+    """A fact for the log only.
+
+    Attributes:
+        sentence: A sentence for people.
+    """
 
     sentence: str
 
 
 class DownloadEnded(NamedTuple):
-    """The transfer is over, well or not."""
+    """The download is over, successful or not."""
 
 
 Event = (
@@ -81,5 +126,26 @@ Event = (
 Listener = Callable[[Event], None]
 
 
+class Dispatcher:
+    """Passes the events of all threads to several listeners, one event at a time.
+
+    An exception of a listener is ignored: a display that fails must not end a download.
+    """
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners: list[Listener] = []
+        for listener in listeners:
+            # One lock for all: the listeners of another dispatcher become those of this one.
+            self._listeners += listener._listeners if isinstance(listener, Dispatcher) else [listener]
+        self._lock = threading.RLock()
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event to each listener."""
+        with self._lock:
+            for listener in self._listeners:
+                with suppress(Exception):
+                    listener(event)
+
+
 def silent(event: Event) -> None:
-    """Listen to nothing."""
+    """Ignore an event."""

@@ -61,7 +61,8 @@ class Source:
             partial = answer.status == 206 and stated.startswith(f"bytes {start}-")
             if partial or answer.status == 200:
                 total = stated.rpartition("/")[2] if partial else answer.headers["Content-Length"]
-                if "text/html" in answer.headers.get("Content-Type", ""):
+                page = "text/html" in answer.headers.get("Content-Type", "")
+                if page and total != str(self.size):
                     raise OSError("sends a web page")  # A login page may be gone in a minute.
                 if total and total.isdigit() and int(total) != self.size:
                     self.wrong += 1
@@ -77,8 +78,9 @@ class Source:
     def _body(self, answer: Any, at: int, start: int, end: int) -> Iterator[bytes]:
         since, before = time.monotonic(), at
         while at < end:
-            data = answer.read1(min((end if at >= start else start) - at, BLOCK))
-            if not data:
+            most = min((end if at >= start else start) - at, BLOCK)
+            data = answer.read1(most)
+            if not 0 < len(data) <= most:  # A chunk of a negative size gives more.
                 raise OSError(f"ended at byte {at} of {self.size}")
             at += len(data)
             if at > start:
@@ -95,7 +97,7 @@ class Source:
         self.failures += 1
         code = getattr(error, "code", 0)
         gone = 400 <= code < 500 and code not in (408, 416, 425, 429)
-        self.usable = self.wrong < 2 and not gone
+        self.usable = self.wrong < 3 and not gone
         wait = random.uniform(0, 2.0 ** min(self.failures, 9) / 4) if self.failures else 0
         asked = str((getattr(error, "headers", None) or {}).get("Retry-After"))
         wait = min(int(asked) if asked.isdigit() else wait, MAX_WAIT_S)
@@ -169,8 +171,9 @@ def complete(out: IO[bytes], missing: dict[int, str], step: int, size: int, **mo
                 report(name, done, size)
                 while start < end and at >= stop:
                     if not digest(out, start, stop - start).startswith(missing[start]):
-                        source.ranges = False  # They may be from another place of the file.
                         source.wrong += givers == {source}
+                        # They may be from another place of the file.
+                        source.ranges = source.ranges and source.wrong < 2
                         raise OSError("sends wrong bytes")
                     del missing[start]
                     start, stop, givers = stop, min(stop + step, size), {source}

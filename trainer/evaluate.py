@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import torch
 
-from fmnist_fetch.console.output import give
+from fmnist_fetch.console.output import write_line
 from fmnist_fetch.errors import FormatError
 from fmnist_fetch.tensors.arrays import load
 from trainer.data import Examples
@@ -27,14 +27,14 @@ def evaluate(options: Namespace) -> None:
     scores = score_images(model, test.images)  # (N, 10)
     overall = float(accuracy(scores, test.labels))
     loss = float(cross_entropy(scores, test.labels))
-    give(f"test loss {loss:.4f}   test acc {overall:.4f}   {len(test):,} images\n")
+    write_line(f"test loss {loss:.4f}   test acc {overall:.4f}   {len(test):,} images")
     for label, name in enumerate(run.classes):
         members = test.labels == label  # (N,) bool
         if members.any():
-            give(f"  {name:12} {float(accuracy(scores[members], test.labels[members])):.4f}\n")
+            write_line(f"  {name:12} {float(accuracy(scores[members], test.labels[members])):.4f}")
     digests = {f"test_{role}": digest for role, digest in split.digests.items()}
     run.check_summary(overall, digests)
-    give(f"{run.folder}: model, data and accuracy are as summary.json says\n")
+    write_line(f"{run.folder}: model, data and accuracy are as summary.json says")
 
 
 def check_shapes(run: Run, model: Model, test: Examples) -> None:

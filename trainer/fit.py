@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fmnist_fetch.console.output import give
+from fmnist_fetch.console.output import write_line
 from fmnist_fetch.errors import FetchError, FormatError, UsageError
 from fmnist_fetch.tensors.arrays import load
 from fmnist_fetch.tensors.split import Split
@@ -113,7 +113,7 @@ def resume(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Mo
     """
     found = open_checkpoint(new.folder)
     if found is None:
-        give(f"there is no checkpoint in {new.folder} yet: beginning with epoch 1\n")
+        write_line(f"there is no checkpoint in {new.folder} yet: beginning with epoch 1")
         return new, None
     return accept(*found, given, options)
 
@@ -145,7 +145,7 @@ def accept(run: Run, model: Model, wanted: dict[str, Any], options: Namespace) -
     epochs = wanted.get("epochs", begun_with)
     run.settings = Settings(**{**asdict(run.settings), "epochs": epochs})
     changed = f" (it was started for {begun_with})" if epochs != begun_with else ""
-    give(f"continuing the run in {run.folder} after epoch {len(run.history)} of {epochs}{changed}\n")
+    write_line(f"continuing the run in {run.folder} after epoch {len(run.history)} of {epochs}{changed}")
     return run, model
 
 
@@ -167,7 +167,7 @@ def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGr
     model = saved or Model.fresh(run.settings.seed, len(run.classes), splits[0].images[0].size)
     if group.is_first:
         if saved is None and (aside := set_aside(run.folder)):
-            give(f"the earlier run in {run.folder} is kept in {aside}\n")
+            write_line(f"the earlier run in {run.folder} is kept in {aside}")
         run.begin(model)
     model = Model(model.weight.to(group.device), model.bias.to(group.device))
     group.broadcast(model.weight, model.bias)
@@ -183,7 +183,7 @@ def run_epochs(
         history.append(epoch)
         if pictures is not None:
             run.record(model, history)
-            give(f"{format_epoch(epoch)}\n")
+            write_line(format_epoch(epoch))
             pictures.add(epoch)
     if pictures is not None:
         run.finish(model, device=str(group.device), processes=group.world_size)
@@ -215,7 +215,7 @@ def interrupted(run: Run | None, options: Namespace) -> InterruptedRunError:
 
 def report(run: Run, dataset: str) -> None:
     """Print where the run is. Raises a FetchError if it misses the bounds that the book has for Fashion-MNIST."""
-    give(f"the run is in {run.folder}\n")
+    write_line(f"the run is in {run.folder}")
     misses = missed_bounds(run.history) if dataset == Settings.dataset else None
     if misses:
         raise FetchError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fmnist_fetch.console.output import give
+from fmnist_fetch.console.output import write_line
 from fmnist_fetch.errors import FormatError, UsageError
 from fmnist_fetch.tensors.arrays import load
 from trainer.data import Examples, flatten
@@ -26,9 +26,9 @@ def predict(options: Namespace) -> None:
     for title, image in requested_images(run, model, options):
         scores = logits(model.weight, model.bias, flatten(image))  # (1, 10)
         probabilities, labels = top_k(scores, min(options.top, len(run.classes)))  # (1, k), (1, k)
-        give(f"{title}\n")
+        write_line(title)
         for probability, label in zip(probabilities[0].tolist(), labels[0].tolist(), strict=True):
-            give(f"  {run.classes[label]:12} {probability:.4f}\n")
+            write_line(f"  {run.classes[label]:12} {probability:.4f}")
 
 
 def requested_images(run: Run, model: Model, options: Namespace) -> Iterator[tuple[str, Tensor]]:

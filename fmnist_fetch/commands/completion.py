@@ -1,4 +1,4 @@
-"""The verb completion: the script with which a shell completes our command line, written by shtab."""
+"""The command completion: print the script with which a shell completes this command line, made by shtab."""
 
 import argparse
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_verb
-from fmnist_fetch.console.output import give
-from fmnist_fetch.errors import FetchError
-from fmnist_fetch.events import Listener
+from fmnist_fetch.console.output import print_text
+from fmnist_fetch.console.progress import ProgressState
+from fmnist_fetch.errors import FetchError, in_clone
 from fmnist_fetch.manifest.caches import HOMES
 from fmnist_fetch.manifest.catalog import names
 
@@ -16,17 +16,18 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def add_verb_for(top: argparse.ArgumentParser, verbs: Any) -> None:
-    """Add completion to argparse's VERBS, for the command line TOP that they belong to."""
+    """Add completion to the commands of argparse, for the parser `top` that they belong to."""
     summary = "print the script with which a shell completes this command"
     verb = add_verb(verbs, "completion", partial(_completion, top), summary, *SHELLS)
     verb.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash, zsh or fish")
 
 
-def _completion(top: argparse.ArgumentParser, options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _completion(top: argparse.ArgumentParser, options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     try:
         import shtab
     except ModuleNotFoundError as exc:
-        hint = "Run: pip install 'fmnist-fetch[completion]'"
+        package = "shtab" if in_clone() else "'fmnist-fetch[completion]'"
+        hint = f"Run: python3 -m pip install {package}"
         raise FetchError("completion needs shtab, which is not installed", hint=hint) from exc
     known: dict[str, Any] = {
         "DATASET": _datasets(shtab.glob("*.toml")),
@@ -42,12 +43,12 @@ def _completion(top: argparse.ArgumentParser, options: argparse.Namespace, _kept
             action.choices = sorted(HOMES)
     script = shtab.complete(top, options.shell)
     if not options.json:
-        give(script)
+        print_text(script)
     return {"shell": options.shell, "script": script}
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """The arguments of PARSER and of its verbs."""
+    """Yield the arguments of a parser and of its commands."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):
@@ -56,7 +57,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _datasets(manifests: dict[str, Any]) -> dict[str, Any]:
-    """How shells complete DATASET: by the names of the catalogue, and by MANIFESTS, shtab's way to complete these."""
+    """Return how shells complete DATASET: by the names of the catalogue, and by `manifests`, shtab's way for files."""
     known = " ".join(names())
     bash = "_fmnist_fetch_dataset_files"
     return {

@@ -1,82 +1,96 @@
-"""The verb fetch: arguments in, the rooms below do it, sentences and one JSON object out."""
+"""The command fetch: download a dataset, verify and unpack it, and write its tensor file."""
 
 import argparse
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_dataset, add_verb, patience, whole
-from fmnist_fetch.console.ending import ending, next_command
-from fmnist_fetch.console.formatting import wrapped
-from fmnist_fetch.console.output import say
+from fmnist_fetch.commands.arguments import add_dataset, add_verb, offline_by_environment, patience, rate, whole
+from fmnist_fetch.console.formatting import complete, next_command, wrapped
+from fmnist_fetch.console.output import print_line
+from fmnist_fetch.console.progress import Log, ProgressState, listener
 from fmnist_fetch.errors import disk
-from fmnist_fetch.events import Event, Listener
+from fmnist_fetch.events import Dispatcher
 from fmnist_fetch.manifest.catalog import find
+from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 
+DEFAULTS = FetchOptions()
+MAX_JOBS = 64
+
 
 def add_verbs(verbs: Any) -> None:
-    """Add fetch to argparse's VERBS."""
+    """Add fetch to the commands of argparse."""
     fetch = add_verb(
         verbs,
         "fetch",
         _fetch,
-        "bring a dataset, unpack it, write its tensor file; again: verify and repair",
+        "download a dataset, unpack it, write its tensor file; again: verify, repair",
         "",
         "--root /srv/datasets --mirror /media/usb",
     )
     add_dataset(fetch)
     fetch.add_argument(
-        "--mirror", action="append", default=[], metavar="URL|FOLDER", help="ask this one first; may be repeated"
+        "--mirror", action="append", default=[], metavar="URL|FOLDER", help="ask this source first; may be repeated"
     )
-    fetch.add_argument("--only-mirrors", action="store_true", help="ask nobody but the --mirror ones")
+    fetch.add_argument("--only-mirrors", action="store_true", help="ask no source but the --mirror ones")
+    fetch.add_argument("--offline", action="store_true", help="open no socket: use local copies only")
     fetch.add_argument(
-        "--offline",
-        action="store_true",
-        default=os.environ.get("FMNIST_OFFLINE", "") not in ("", "0"),
-        help="open no socket: local copies only",
+        "--jobs",
+        type=whole(1, MAX_JOBS),
+        default=DEFAULTS.jobs,
+        metavar="N",
+        help=f"connections at once (default {DEFAULTS.jobs})",
     )
-    fetch.add_argument("--jobs", type=whole(1, 64), default=4, metavar="N", help="connections at once (default 4)")
     fetch.add_argument(
         "--patience",
         type=patience,
-        default=120.0,
+        default=DEFAULTS.patience,
         metavar="SECONDS",
-        help='give up after so long without progress (default 120), or "forever"',
+        help=f'give up after so long without progress (default {DEFAULTS.patience:.0f}), or "forever"',
+    )
+    fetch.add_argument(
+        "--limit-rate", type=rate, metavar="500k", help="receive at most so many bytes per second in all, such as 2M"
     )
     fetch.add_argument(
         "--also",
         action="append",
         default=[],
         metavar="TOOL",
-        help="let keras or paddle find the files; may be repeated",
+        help="give the files to keras or paddle too; may be repeated",
     )
-    fetch.add_argument("--log", type=Path, metavar="FILE", help="append every attempt to FILE as a JSON line")
 
 
-def _fetch(options: argparse.Namespace, kept: Listener) -> dict[str, Any]:
-    from fmnist_fetch.console.progress import Log, listener, never_raising
+def _fetch(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
+    # Here, since --help and usage errors need nothing of it.
     from fmnist_fetch.pipeline.prepare import prepare
 
-    manifest = find(options.dataset)
-    layout = Layout(options.root, manifest)
-    chosen = FetchOptions(tuple(options.mirror), options.only_mirrors, options.offline, options.jobs, options.patience)
-    listeners = [kept, listener("none" if options.quiet else options.progress, sys.stderr)]
+    layout = Layout(options.root, find(options.dataset))
+    notify = listener("none" if options.quiet else options.progress, sys.stderr, state)
     if options.log:
         with disk(options.log):
-            listeners.append(never_raising(Log(options.log)))
-
-    def tell(event: Event) -> None:
-        for listen in listeners:
-            listen(event)
-
-    report = prepare(layout, chosen, listener=tell, also=options.also)
-    say(options, wrapped(ending(report, layout)))
+            notify = Dispatcher(notify, Log(options.log))
+    report = prepare(layout, _fetch_options(options), listener=notify, also=options.also)
+    for line in wrapped(complete(report, layout)):
+        print_line(options, line)
     for tool, folder in report.also.items():
-        say(options, f"For {tool}: {folder}")
-    say(options, f"Next: {next_command(options.dataset, options.root, manifest)}")
+        print_line(options, f"For {tool}: {folder}")
+    print_line(options, f"Next: {next_command(options.dataset, options.root, layout.manifest)}")
+    return _facts(report)
+
+
+def _fetch_options(options: argparse.Namespace) -> FetchOptions:
+    return FetchOptions(
+        mirrors=tuple(options.mirror),
+        only_mirrors=options.only_mirrors,
+        offline=options.offline or offline_by_environment(),
+        jobs=options.jobs,
+        patience=options.patience,
+        limit_rate=options.limit_rate,
+    )
+
+
+def _facts(report: Report) -> dict[str, Any]:
     return {
         "dataset": report.dataset,
         "root": str(report.root),

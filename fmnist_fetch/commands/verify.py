@@ -1,4 +1,4 @@
-"""The verb verify: hash everything of a dataset, repair nothing."""
+"""The command verify: hash everything of a dataset, repair nothing."""
 
 import argparse
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fmnist_fetch.commands.arguments import add_dataset, add_verb
-from fmnist_fetch.console.formatting import counted, damage, size, table, width
-from fmnist_fetch.console.output import say
+from fmnist_fetch.console.formatting import counted, damage, fetch_command, size, table, width
+from fmnist_fetch.console.output import print_line
+from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import DiskError, FetchError, IntegrityError
-from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
@@ -19,14 +19,24 @@ from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.storage.part_file import part_path
 
 MARGIN = "  "
-USUAL = 80
+DEFAULT_COLUMNS = 80
+PARTIAL = "partial"
 
 
 class Row(NamedTuple):
-    """One file on the disk: where, in which condition, its size in bytes, and what else there is to say."""
+    """One file of a dataset.
+
+    Attributes:
+        path: Where it is.
+        condition: A Condition, or PARTIAL for one of which some pieces are there.
+        size: Its size in bytes, if it is known.
+        remark: What else there is to say.
+        file: Its entry in the manifest, if it is a published file.
+        damaged: The indices of its damaged pieces.
+    """
 
     path: Path
-    condition: Condition
+    condition: str
     size: int | None
     remark: str = ""
     file: DataFile | None = None
@@ -34,34 +44,32 @@ class Row(NamedTuple):
 
 
 def add_verbs(verbs: Any) -> None:
-    """Add verify to argparse's VERBS."""
-    add_dataset(
-        add_verb(
-            verbs, "verify", _verify, "hash everything, repair nothing, open no socket", "", "--root /srv/datasets"
-        )
-    )
+    """Add verify to the commands of argparse."""
+    summary = "hash everything, repair nothing, open no socket"
+    add_dataset(add_verb(verbs, "verify", _verify, summary, "", "--root /srv/datasets"))
 
 
-def _verify(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _verify(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     manifest = find(options.dataset)
     layout = Layout(options.root, manifest)
-    state = inspect(layout)
-    rows = list(_rows(layout, state))
-    say(options, f"{manifest.title or manifest.name} in {layout.raw.parent}\n")
-    for line in (*_table(rows, layout), *_maps(rows)):
-        say(options, line)
+    status = inspect(layout)
+    rows = list(_rows(layout, status))
+    print_line(options, f"{manifest.title or manifest.name} in {layout.raw.parent}")
+    for line in ("", *_table(rows, layout), *_maps(rows)):
+        print_line(options, line)
     facts = {
         "dataset": manifest.name,
         "root": str(layout.root),
         "files": {str(row.path): row.condition for row in rows},
         "damaged_pieces": {str(row.path): row.damaged for row in rows if row.damaged},
     }
-    _demand_complete(layout, state, options, facts)
+    if not status.complete:
+        raise _incomplete(layout, options, facts)
     return facts
 
 
-def _rows(layout: Layout, state: DatasetStatus) -> Iterator[Row]:
-    for entry in state.files:
+def _rows(layout: Layout, status: DatasetStatus) -> Iterator[Row]:
+    for entry in status.files:
         yield _published(layout, entry)
         if entry.file.packed:
             path = layout.payload(entry.file)
@@ -69,11 +77,11 @@ def _rows(layout: Layout, state: DatasetStatus) -> Iterator[Row]:
     length: int | None = None
     with suppress(OSError):
         length = layout.tensors.stat().st_size
-    yield Row(layout.tensors, state.tensors, length, _remark(layout.tensors, state.tensors))
+    yield Row(layout.tensors, status.tensors, length, _remark(layout.tensors, status.tensors))
 
 
 def _remark(path: Path, condition: Condition) -> str:
-    """What stands in the way of reading the file at PATH."""
+    """Return what prevents reading the file at PATH."""
     try:
         if condition is Condition.REDIRECTED:
             return f"a link to {path.readlink()}, which is not there"
@@ -86,26 +94,27 @@ def _remark(path: Path, condition: Condition) -> str:
 
 def _published(layout: Layout, entry: FileStatus) -> Row:
     file, path = entry.file, layout.published(entry.file)
-    remark, damaged = _remark(path, entry.published), entry.damaged_pieces
+    pieces = counted(len(file.pieces), "piece")
     if entry.published is Condition.DAMAGED:
-        remark = f"{len(damaged)} of {counted(len(file.pieces), 'piece')} damaged"
+        damaged = entry.damaged_pieces
+        return Row(path, entry.published, file.size, f"{len(damaged)} of {pieces} damaged", file, damaged)
     if entry.published is Condition.ABSENT:
         if entry.payload is Condition.GOOD and file.packed:
-            remark = "not needed: it is unpacked"
-        elif good := len(find_good_pieces(part_path(path), file).indices):
-            remark = f"{good} of {counted(len(file.pieces), 'piece')} fetched"
-    return Row(path, entry.published, file.size, remark, file, damaged)
+            return Row(path, entry.published, file.size, "not needed: it is unpacked", file)
+        if good := len(find_good_pieces(part_path(path), file).indices):
+            return Row(path, PARTIAL, file.size, f"{good} of {pieces} fetched", file)
+    return Row(path, entry.published, file.size, _remark(path, entry.published), file)
 
 
 def _table(rows: list[Row], layout: Layout) -> list[str]:
-    """One line for each file, with its path under the dataset's folder, and one for all."""
+    """Return one line for each file, with its path under the dataset's folder, and one for all."""
     cells = [
-        (str(row.condition), "" if row.size is None else size(row.size), _within(layout, row.path), row.remark)
+        (row.condition, "" if row.size is None else size(row.size), _within(layout, row.path), row.remark)
         for row in rows
     ]
-    kinds = [row.condition for row in rows]
-    tally = ", ".join(f"{kinds.count(kind)} {kind}" for kind in Condition if kind in kinds)
-    there = sum(row.size or 0 for row in rows if row.condition is not Condition.ABSENT)
+    kinds = [str(row.condition) for row in rows]
+    tally = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys([*Condition, PARTIAL]) if kind in kinds)
+    there = sum(row.size or 0 for row in rows if row.condition not in (Condition.ABSENT, PARTIAL))
     cells.append(("total", size(there), f"{counted(len(rows), 'file')}: {tally}", ""))
     return table(cells, right={1}, spare=(3, 1), width=width())
 
@@ -115,22 +124,19 @@ def _within(layout: Layout, path: Path) -> str:
 
 
 def _maps(rows: list[Row]) -> Iterator[str]:
-    """A map of each damaged file, x where it is damaged."""
+    """Yield the lines of a map of each damaged file, with x where it is damaged."""
     for row in rows:
         if row.file is not None and row.damaged:
             pieces = row.file.pieces
-            cells, group = damage(len(pieces), row.damaged, (width() or USUAL) - 2 * len(MARGIN))
+            cells, group = damage(len(pieces), row.damaged, (width() or DEFAULT_COLUMNS) - 2 * len(MARGIN))
             each = size(pieces[0].span.length)
             cell = f"one piece of {each}" if group == 1 else f"{group} pieces of {each}"
-            yield f"\n{row.path.name}\n{MARGIN}{cells}\n{MARGIN}x damaged, . good; each is {cell}"
+            yield from ("", row.path.name, f"{MARGIN}{cells}", f"{MARGIN}x damaged, . good; each is {cell}")
 
 
-def _demand_complete(layout: Layout, state: DatasetStatus, options: argparse.Namespace, facts: dict[str, Any]) -> None:
-    """Raise what is the matter, with FACTS for programs, unless the dataset is complete."""
-    if state.complete:
-        return
-    root = f" --root {options.root}" if options.root else ""
-    hint = f"Run: fmnist-fetch fetch {options.dataset}{root}"
+def _incomplete(layout: Layout, options: argparse.Namespace, facts: dict[str, Any]) -> FetchError:
+    """Return the error for a dataset that is not complete, with facts for programs."""
+    hint = f"Run: {fetch_command(options.dataset, options.root)}"
     conditions, name = list(facts["files"].values()), layout.manifest.name
     if damaged := conditions.count(Condition.DAMAGED):
         error: FetchError = IntegrityError(f"{name} is damaged in {damaged} of its files", hint=hint)
@@ -140,4 +146,4 @@ def _demand_complete(layout: Layout, state: DatasetStatus, options: argparse.Nam
     else:
         error = FetchError(f"{name} is not complete under {layout.root}", hint=hint)
     error.facts = facts
-    raise error
+    return error

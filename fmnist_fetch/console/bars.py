@@ -1,209 +1,136 @@
-"""Bars on a terminal: one for all that is verified, and one for each file under way.
+"""Bars on a terminal: one for all that is verified, and one for each file in transfer.
 
-tqdm draws a bar; where the bars stand is decided here, since each picture has to be one write: an interrupt may come at
-any moment, and must not leave half a line behind.
+tqdm draws a bar; where the bars are is decided here, since each picture has to be one write: an interrupt may come at
+any moment, and must not leave half a line.
 """
 
 import os
-import time
-from collections import deque
-from collections.abc import Callable
 from typing import TextIO
 
-from fmnist_fetch.console.formatting import SOON, beginning, size, span_of_time, waiting
-from fmnist_fetch.events import (
-    BytesInFlight,
-    DownloadEnded,
-    DownloadStarted,
-    Event,
-    Message,
-    NoSourceReady,
-    Unpacked,
-    Verified,
-)
+from fmnist_fetch.console.formatting import beginning, encodable, size, span_of_time, waiting
+from fmnist_fetch.console.output import write
+from fmnist_fetch.console.progress import MAX_FILES_NAMED, ProgressState, named
+from fmnist_fetch.errors import escaped
+from fmnist_fetch.events import DownloadEnded, DownloadStarted, Event, Message, Unpacked, Verified
 
-PERIOD = 0.1
-MEMORY = 15.0
-"""Seconds over which a rate is taken: long enough not to jump with every piece, short enough to tell what is."""
-WIDEST = 100
-ALL = "verified"
-MOST_FILES = 8
-MOST_LINES = 3
-ROOM_FOR_TAIL = 60
+PAINT_PERIOD_S = 0.1
+MAX_COLUMNS = 100
+DEFAULT_SHAPE = 80, 24
+LABEL = "verified"
+LABEL_SHARE = 0.27
+"""The part of a line that the names of files may take."""
+MAX_WAIT_LINES = 3
+MIN_COLUMNS_FOR_SIZES = 60
 
 
 class Bars:
-    """The display for a terminal. Files that are not under way have no bar, however many there are."""
+    """The display for a terminal. Only files in transfer have a bar, however many files there are."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, state: ProgressState, stream: TextIO) -> None:
+        self._state = state
         self._block = Block(stream)
-        self._clock = clock
-        self._sizes: dict[str, int] = {}
-        self._verified: dict[str, int] = {}
-        self._arriving: dict[str, int] = {}
-        self._total = self._done = self._longest = 0
-        self._pace = Pace()
-        self._waiting: tuple[float, str] | None = None
-        self._painted_at = -PERIOD
-        self._unpacked = 0
+        self._painted_at = -PAINT_PERIOD_S
 
     def __call__(self, event: Event) -> None:
-        """Take note of EVENT, and repaint the bars where that is worth it."""
+        """Repaint the bars if an event is worth it."""
         match event:
             case DownloadStarted():
-                self._sizes = {name: total for name, total, _ in event.files}
-                self._verified = {name: good for name, _, good in event.files}
-                self._total, self._done = sum(self._sizes.values()), sum(self._verified.values())
-                self._longest = max(map(len, self._sizes), default=0)
                 self._paint(beginning(event))
-            case Verified():
-                self._verified[event.file] += event.length
-                self._done += event.length
-                # The next BytesInFlight tells what is left under way; until then no byte counts twice.
-                self._arriving[event.file] = max(0, self._arriving.get(event.file, 0) - event.length)
-                self._advance()
-            case BytesInFlight():
-                before, self._arriving = sum(self._arriving.values()), dict(event.files)
-                under_way = sum(self._arriving.values())
-                self._pace.note(self._clock(), self._done + under_way)
-                self._advance(moved=under_way > before)
-            case NoSourceReady():
-                self._wait(event)
-            case Unpacked():
-                self._unpack(event.file)
             case Message():
                 self._paint(event.sentence)
+            case Unpacked():
+                if self._state.unpacked <= MAX_FILES_NAMED:
+                    self._paint(f"{event.file} unpacked")
             case DownloadEnded():
-                self._sizes = {}
                 self._paint()
-
-    def _unpack(self, name: str) -> None:
-        self._unpacked += 1
-        if self._unpacked <= MOST_FILES:
-            self._paint(f"{name} unpacked")
-
-    def _wait(self, event: NoSourceReady) -> None:
-        since = self._waiting[0] if self._waiting else self._clock()
-        self._waiting = since, waiting(event)
-        if self._clock() - since > SOON:
-            # How long it stood still is no measure of how fast it goes when it goes.
-            self._pace = Pace()
-        self._advance(moved=False)
-
-    def _advance(self, *, moved: bool = True) -> None:
-        if moved:
-            self._waiting = None
-        if self._clock() - self._painted_at >= PERIOD or self._done == self._total:
-            self._paint()
+            case Verified() if self._state.done == self._state.total:
+                self._paint()
+            case _:
+                if self._state.clock() - self._painted_at >= PAINT_PERIOD_S:
+                    self._paint()
 
     def _paint(self, sentence: str = "") -> None:
-        self._painted_at = self._clock()
-        self._block.paint(self._lines() if self._sizes else [], sentence)
+        self._painted_at = self._state.clock()
+        self._block.paint(self._lines() if self._state.sizes else [], sentence)
 
     def _lines(self) -> list[str]:
-        """The bars: all first, so that it keeps its place while those of files come and go."""
-        width, height = self._block.shape()
-        under_way = [name for name in self._arriving if self._verified[name] < self._sizes[name]]
-        shown = under_way[: max(0, min(MOST_FILES, height - 4 - MOST_LINES))]
+        """Return the lines: all first, so that it keeps its place while the bars of files come and go."""
+        state, (width, height) = self._state, self._block.shape()
+        in_transfer = [name for name in state.in_flight if state.verified[name] < state.sizes[name]]
+        shown = in_transfer[: max(0, min(MAX_FILES_NAMED, height - 4 - MAX_WAIT_LINES))]
         # As wide as any name, shown or not, lets the bars keep their place.
-        column = max(len(ALL), min(self._longest, width * 27 // 100))
-        tail = self._tail()
-        lines = [_bar(ALL.ljust(column), self._done, self._total, tail, width, self._block.plain)]
-        if width < ROOM_FOR_TAIL:
-            lines.append(_shortened(" ".join(tail.split()), width))
+        longest = max(map(len, state.sizes), default=0)
+        column = max(len(LABEL), min(longest, int(width * LABEL_SHARE)))
+        lines = [_bar(LABEL.ljust(column), state.done, state.total, "", width, self._block.plain)]
+        lines.append(_shortened(self._numbers(), width))
         for name in shown:
             label = _shortened(name, column).ljust(column)
-            count, whole = self._verified[name] + self._arriving[name], self._sizes[name]
-            lines.append(_bar(label, min(count, whole), whole, size(whole), width, self._block.plain))
-        if len(under_way) > len(shown):
-            lines.append(f"and {len(under_way) - len(shown)} more files"[:width])
-        if self._waiting and self._clock() - self._waiting[0] > SOON:
+            whole = state.sizes[name]
+            tail = f" {size(whole):>8}" if width >= MIN_COLUMNS_FOR_SIZES else ""
+            count = min(state.verified[name] + state.in_flight[name], whole)
+            lines.append(_bar(label, count, whole, tail, width, self._block.plain))
+        if len(in_transfer) > len(shown):
+            lines.append(_shortened(f"and {len(in_transfer) - len(shown)} more files", width))
+        if wait := state.waiting:
             import textwrap
 
-            lines += textwrap.wrap(self._waiting[1], width)[:MOST_LINES]
+            lines += textwrap.wrap(escaped(waiting(wait)), width)[:MAX_WAIT_LINES]
         return lines
 
-    def _tail(self) -> str:
-        """The numbers for all: what is verified, how fast it goes, and how long it will take at that.
-
-        Their columns stay where they are, and so does the end of the bar.
-        """
-        total, rate = size(self._total), self._pace.rate()
-        tail = f"{size(self._done).rjust(max(8, len(total)))} of {total}"
-        if rate is None:
-            return tail
-        left = self._total - self._done - sum(self._arriving.values())
-        time_left = f"{span_of_time(left / rate)} left" if rate >= 1 and left > 0 else ""
-        return f"{tail} {size(rate):>8}/s {time_left:>10}"
-
-
-class Pace:
-    """How fast it has gone lately."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, int]] = deque()
-
-    def note(self, now: float, count: int) -> None:
-        """COUNT bytes are there at the time NOW."""
-        self._marks.append((now, count))
-        while len(self._marks) > 2 and self._marks[1][0] <= now - MEMORY:
-            self._marks.popleft()
-
-    def rate(self) -> float | None:
-        """Bytes per second; None where it is too early to tell."""
-        if not self._marks:
-            return None
-        (began, first), (now, last) = self._marks[0], self._marks[-1]
-        return max(0, last - first) / (now - began) if now - began >= 1 else None
+    def _numbers(self) -> str:
+        """Return what is verified, the rate, the time left and the source, in columns that keep their places."""
+        state, total = self._state, size(self._state.total)
+        numbers = f"{size(state.done).rjust(max(8, len(total)))} of {total}"
+        if state.rate is not None:
+            left = f"{span_of_time(state.seconds_left)} left" if state.seconds_left is not None else ""
+            numbers += f" {size(state.rate):>8}/s {left:>10}"
+        return numbers + (f"  from {named(state.sources)}" if state.sources else "")
 
 
 class Block:
-    """Lines at the end of a terminal that are painted over. The cursor waits below them, where a prompt may come."""
+    """Lines at the end of a terminal that are painted over. The cursor stays below them, where a prompt may come."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lengths: list[int] = []
-        self.plain = not _can_say("█▏", stream)
+        self.plain = encodable("█▏", getattr(stream, "encoding", None) or "ascii") != "█▏"
 
     def shape(self) -> tuple[int, int]:
-        """Columns that may be used, and lines."""
+        """Return the columns that may be used, and the lines."""
         try:
             columns, lines = os.get_terminal_size(self._stream.fileno())
-        except (OSError, ValueError):
-            columns, lines = 80, 24
+        except (OSError, ValueError, AttributeError):
+            columns, lines = DEFAULT_SHAPE
         # The last column stays free: some terminals begin a new line as soon as it is written to.
-        return min(max(columns or 80, 2) - 1, WIDEST), lines or 24
+        return min(max(columns or DEFAULT_SHAPE[0], 2) - 1, MAX_COLUMNS), lines or DEFAULT_SHAPE[1]
 
     def paint(self, lines: list[str], above: str = "") -> None:
-        """Put LINES in the place of those painted before, and the sentence ABOVE over them, for good."""
+        """Replace the lines painted before.
+
+        Args:
+            lines: The new lines.
+            above: A sentence that stays above them.
+        """
         columns = self.shape()[0] + 1
         # A terminal that became narrower has wrapped what was there.
         rows = sum(-(-length // columns) or 1 for length in self._lengths)
         text = f"\x1b[{rows}A\r" if rows else ""
-        for line in [*([above] if above else []), *lines]:
+        for line in map(escaped, [*([above] if above else []), *lines]):
             text += f"{line}\x1b[K\n"
         self._lengths = [len(line) for line in lines]
-        self._stream.write(f"{text}\x1b[J" if rows else text)
-        self._stream.flush()
+        write(self._stream, f"{text}\x1b[J" if rows else text)
 
 
 def _bar(label: str, count: int, total: int, tail: str, width: int, plain: bool) -> str:
-    """One line of at most WIDTH columns; what there is no room for is left out from the right."""
+    """Return one line of at most `width` columns; what has no place is left out from the right."""
     from tqdm import tqdm
 
-    # 100 % is only what is all there.
+    # 100 % only when all is there.
     share = 1.0 if count == total else min(count / total, 0.994)
-    line = "{desc} {percentage:3.0f}%|{bar}|" + (f" {tail}" if width >= ROOM_FOR_TAIL else "")
-    return tqdm.format_meter(share, 1, 0, ncols=width, prefix=label, ascii=plain, bar_format=line)
+    line = "{desc} {percentage:3.0f}%|{bar}|" + tail
+    return tqdm.format_meter(share, 1, 0, ncols=width, prefix=escaped(label), ascii=plain, bar_format=line)
 
 
 def _shortened(text: str, width: int) -> str:
+    text = escaped(text)
     return text if len(text) <= width else text[: max(0, width - 3)] + "..."[:width]
-
-
-def _can_say(text: str, stream: TextIO) -> bool:
-    try:
-        text.encode(getattr(stream, "encoding", None) or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

@@ -1,22 +1,38 @@
-"""Sizes, times, beginnings and waits in words that people read at a glance; tables, and maps of damage."""
+"""Text for people: sizes, times, sentences, tables, maps of damage, and text that is safe on a terminal."""
 
 import os
+import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from fmnist_fetch.download.backoff import FOREVER
+from fmnist_fetch.errors import escaped, in_clone
 from fmnist_fetch.events import DownloadStarted, NoSourceReady
+from fmnist_fetch.manifest.catalog import DATASET
+from fmnist_fetch.storage.layout import root_folder
 
-GAP = "  "
-GOOD, BAD = ".", "x"
-FEW = 3
-SOON = 2.0
-"""Seconds of waiting before they are worth a word: a retry within a moment is not."""
+if TYPE_CHECKING:
+    from fmnist_fetch.manifest.model import Manifest
+    from fmnist_fetch.pipeline.report import Report
+    from fmnist_fetch.storage.layout import Layout
+
+COLUMN_GAP = "  "
+GOOD, DAMAGED = ".", "x"
+MAX_SOURCES_NAMED = 3
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    """Return the text with all characters escaped that the encoding of a stream does not have."""
+    try:
+        return text.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
+    except LookupError:
+        return ascii(text)[1:-1]
 
 
 def beginning(event: DownloadStarted) -> str:
-    """What is there already, and what is to come."""
+    """Return a sentence on what is there already and what is to be fetched."""
     total = sum(size for _, size, _ in event.files)
     missing = total - sum(good for _, _, good in event.files)
     if not event.good:
@@ -25,22 +41,69 @@ def beginning(event: DownloadStarted) -> str:
 
 
 def waiting(event: NoSourceReady) -> str:
-    """What is waited for, until when, and what is safe."""
+    """Return a sentence on how long the run still waits, what is kept and why it waits."""
     reason = event.reasons[-1] if event.reasons else "no source can serve just now"
-    return f"waiting, {span_of_time(event.patience)} left ({size(event.safe)} are safe): {reason}"
+    end = "as long as it takes" if event.patience == FOREVER else f"gives up in {span_of_time(event.patience)}"
+    return f"waiting ({end}), {size(event.safe)} verified so far: {reason}"
+
+
+def complete(report: "Report", layout: "Layout") -> str:
+    """Return one sentence on what a fetch did, and another one on what went wrong meanwhile."""
+    seconds = f"{report.seconds:.1f} s" if report.seconds < 60 else span_of_time(report.seconds)
+    origin = f": {origin_of_bytes(report.received)}" if report.received else ""
+    title = layout.manifest.title or layout.manifest.name
+    text = f"{title} is complete in {layout.raw.parent}, every byte verified{origin} ({seconds})."
+    if report.retries:
+        text += f" {counted(report.retries, 'failed request')} {_was(report.retries)} retried successfully."
+    if wrong := report.wrong_pieces:
+        text += f" {counted(wrong, 'piece')} with wrong bytes {_was(wrong)} replaced."
+    return text
+
+
+def next_command(dataset: str, root: str | None, manifest: "Manifest") -> str:
+    """Return a command that uses the data and works in the current folder: `make train` in a clone, else Python."""
+    elsewhere = root_folder(root) != root_folder(None)
+    if in_clone() and _trainable(manifest):
+        return _make("train", dataset, root if elsewhere else None)
+    splits = [file.split for file in manifest.files]
+    arguments = [repr(dataset)] if dataset != DATASET else []
+    arguments += [f"split={splits[0]!r}"] if "train" not in splits else []
+    arguments += [f"root={str(root)!r}"] if elsewhere else []
+    return f"fmnist_fetch.load({', '.join(arguments)}) in Python"
+
+
+def fetch_command(dataset: str, root: str | None, mirror: str | None = None) -> str:
+    """Return the command that fetches a dataset and works in the current folder: `make data` in a clone."""
+    if in_clone():
+        return _make("data", dataset, root, mirror)
+    words = ["fmnist-fetch", "fetch", *([dataset] if dataset != DATASET else [])]
+    words += ["--root", root] if root else []
+    return shlex.join(words + (["--mirror", mirror] if mirror else []))
+
+
+def _make(target: str, dataset: str, root: str | None, mirror: str | None = None) -> str:
+    words = ["make", target]
+    words += [f"DATASET={dataset}"] if dataset != DATASET else []
+    words += [f"ROOT={root}"] if root else []
+    return shlex.join(words + ([f"MIRROR={mirror}"] if mirror else []))
+
+
+def _trainable(manifest: "Manifest") -> bool:
+    tensors = {file.tensor for file in manifest.files}
+    return bool(manifest.classes) and {"train_images", "train_labels", "test_images", "test_labels"} <= tensors
 
 
 def origin_of_bytes(received: Mapping[str, int]) -> str:
-    """Where the RECEIVED bytes (by source) came from; many sources are only counted."""
-    if len(received) > FEW:
+    """Return from which sources the received bytes came; many sources are only counted."""
+    if len(received) > MAX_SOURCES_NAMED:
         return f"{size(sum(received.values()))} from {len(received)} sources"
     return " and ".join(f"{size(count)} from {source}" for source, count in received.items())
 
 
 def size(count: float) -> str:
-    """COUNT bytes for people: 26.4 MB."""
+    """Return a number of bytes with its unit, such as 26.4 MB."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        # Not 1000: from 999.95 on it would be written as 1000.0.
+        # Not 1000: 999.95 and more would be written as 1000.0.
         if count < (1000 if unit == "bytes" else 999.95) or unit == "GB":
             break
         count /= 1000
@@ -48,7 +111,7 @@ def size(count: float) -> str:
 
 
 def span_of_time(seconds: float) -> str:
-    """SECONDS for people: 90 s, 5 min, 3.5 h, or "as long as it takes" where there is no end."""
+    """Return a time with its unit: 90 s, 5 min, 3.5 h, or "as long as it takes" where there is no end."""
     if seconds == FOREVER:
         return "as long as it takes"
     if seconds < 120:
@@ -57,46 +120,60 @@ def span_of_time(seconds: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """1 file, 2 files."""
+    """Return a number with its noun: 1 file, 2 files."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
 def width() -> int | None:
-    """The columns of the terminal that stdout is; None where it is none, and lines may be as long as they like."""
-    with suppress(OSError, ValueError):
+    """Return the columns of the terminal that stdout is; None where it is none, and lines may have any length."""
+    with suppress(OSError, ValueError, AttributeError):
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     return None
 
 
-def wrapped(sentence: str) -> str:
-    """SENTENCE as a person likes to have it on a terminal: cut between words, and never within a path or a URL."""
-    columns = width()
+def wrapped(sentence: str) -> list[str]:
+    """Return a sentence as lines for the terminal, divided between words and never within a path or a URL."""
+    sentence, columns = escaped(sentence), width()
     if columns is None or len(sentence) <= columns:
-        return sentence
+        return [sentence]
     import textwrap
 
-    return textwrap.fill(sentence, columns, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(sentence, columns, break_long_words=False, break_on_hyphens=False)
 
 
 def table(
     rows: Sequence[Sequence[str]], *, right: Collection[int] = (), spare: Sequence[int] = (), width: int | None = None
 ) -> list[str]:
-    """ROWS as lines with columns that line up, those RIGHT to the right; all rows have as many cells.
+    """Return rows of equally many cells as lines with aligned columns.
 
-    Where a line would be longer than WIDTH, the columns SPARE are left out, one after the other.
+    Args:
+        rows: The cells.
+        right: The columns that are aligned to the right.
+        spare: The columns that are left out, one after the other, where a line would be longer than `width`.
+        width: The length of the longest line; None for any.
     """
     columns = list(range(len(rows[0])))
     widths = [max(len(row[column]) for row in rows) for column in columns]
     for column in spare:
-        if width is None or sum(widths[kept] for kept in columns) + len(GAP) * (len(columns) - 1) <= width:
+        if width is None or sum(widths[kept] for kept in columns) + len(COLUMN_GAP) * (len(columns) - 1) <= width:
             break
         columns.remove(column)
     adjust = [str.rjust if column in right else str.ljust for column in range(len(widths))]
-    return [GAP.join(adjust[at](row[at], widths[at]) for at in columns).rstrip() for row in rows]
+    return [COLUMN_GAP.join(adjust[at](row[at], widths[at]) for at in columns).rstrip() for row in rows]
 
 
 def damage(count: int, bad: Collection[int], most: int) -> tuple[str, int]:
-    """COUNT pieces as a row of at most MOST cells, x where one of BAD is; and how many pieces a cell stands for."""
+    """Return a map of the pieces of a file, and how many pieces one of its cells stands for.
+
+    Args:
+        count: The number of pieces.
+        bad: The indices of the damaged ones.
+        most: The number of cells that fit in a line.
+    """
     group = -(-count // max(1, most))
-    cells = [BAD if any(piece in bad for piece in range(at, at + group)) else GOOD for at in range(0, count, group)]
+    cells = [DAMAGED if any(piece in bad for piece in range(at, at + group)) else GOOD for at in range(0, count, group)]
     return "".join(cells), group

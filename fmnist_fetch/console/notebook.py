@@ -1,14 +1,13 @@
-"""What a notebook shows while a fetch runs: one output, redrawn in place, with what every kernel has and no widgets."""
+"""The output of a cell during a fetch: redrawn in place, with what every kernel has and without widgets."""
 
 import sys
-import time
-from collections.abc import Callable
 from html import escape
 from importlib import import_module
 from typing import Any
 
-from fmnist_fetch.console.bars import Pace
-from fmnist_fetch.console.formatting import SOON, beginning, size, span_of_time, waiting
+from fmnist_fetch.console.formatting import beginning, size, span_of_time, waiting
+from fmnist_fetch.console.progress import ProgressState, named
+from fmnist_fetch.errors import escaped
 from fmnist_fetch.events import (
     BytesInFlight,
     DownloadEnded,
@@ -20,69 +19,57 @@ from fmnist_fetch.events import (
     Verified,
 )
 
-EVERY_SECONDS = 0.2
+DRAW_PERIOD_S = 0.2
 
 
 def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this process, which can redraw a cell's output."""
+    """Return whether a Jupyter kernel runs this process, which can redraw the output of a cell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return hasattr(shell, "kernel")
 
 
 class Cell:
-    """A bar with a line below it in the output of a cell; where HTML is not shown, the same in text."""
+    """The display for a notebook: a bar with a line below it; where HTML is not shown, the same as text."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, state: ProgressState) -> None:
+        self._state = state
         self._output: Any = None
-        self._total = self._done = 0
-        self._pace = Pace()
-        self._moved = self._drawn = clock()
-        self._note = ""
+        self._drawn_at = state.clock()
 
     def __call__(self, event: Event) -> None:
-        """Redraw, as often as an eye can follow."""
+        """Redraw the output if an event is worth it."""
         match event:
             case DownloadStarted():
-                self._total = sum(size for _, size, _ in event.files)
-                self._done = sum(good for _, _, good in event.files)
                 self._draw(beginning(event))
-            case Verified():
-                self._done += event.length
-                self._move(0)
-            case BytesInFlight():
-                self._move(sum(count for _, count in event.files))
-            case NoSourceReady():
-                # A retry within a moment is not worth a word.
-                if self._clock() - self._moved > SOON and self._due():
-                    self._draw(waiting(event))
             case Unpacked():
                 self._draw(f"{event.file} unpacked")
             case Message():
                 self._draw(event.sentence)
             case DownloadEnded():
                 self._draw("")
-
-    def _move(self, under_way: int) -> None:
-        self._moved = self._clock()
-        if under_way:
-            self._pace.note(self._moved, self._done + under_way)
-        if self._due():
-            rate, left = self._pace.rate(), self._total - self._done - under_way
-            self._draw(f"{size(rate)}/s, {span_of_time(left / rate)} left" if rate else "")
+            case Verified() | BytesInFlight() if self._due():
+                self._draw(self._pace())
+            case NoSourceReady() if self._due() and (wait := self._state.waiting):
+                self._draw(waiting(wait))
 
     def _due(self) -> bool:
-        return self._clock() - self._drawn >= EVERY_SECONDS
+        return self._state.clock() - self._drawn_at >= DRAW_PERIOD_S
+
+    def _pace(self) -> str:
+        state = self._state
+        rate = [f"{size(state.rate)}/s"] if state.rate else []
+        left = [f"{span_of_time(state.seconds_left)} left"] if state.seconds_left is not None else []
+        return ", ".join(rate + left + ([f"from {named(state.sources)}"] if state.sources else []))
 
     def _draw(self, note: str) -> None:
-        self._drawn = self._clock()
+        state, note = self._state, escaped(note)
+        self._drawn_at = state.clock()
         bar = text = ""
-        if self._total:
-            told = f"{size(self._done)} of {size(self._total)} verified"
-            # Rounded down: 100 % is only what is all there.
-            text = f"{100 * self._done // self._total:3d}%  {told}"
-            bar = f'<progress value="{self._done}" max="{self._total}" style="width: 20em"></progress> {told}'
+        if state.total:
+            verified = f"{size(state.done)} of {size(state.total)} verified"
+            text = f"{state.percent:3d}%  {verified}"
+            bar = f'<progress value="{state.done}" max="{state.total}" style="width: 20em"></progress> {verified}'
         shown = {
             "text/plain": "\n".join(filter(None, (text, note))),
             "text/html": f"<div>{bar}<br>{escape(note)}</div>",

@@ -1,57 +1,110 @@
-"""What is said to people and programs: sentences and one JSON object on stdout, errors in two lines on stderr.
+"""The output of a command: sentences and one JSON object on stdout, errors in two lines on stderr.
 
-A reader who goes away (`| head`) is in his right: what is left to say is said to nobody, and the exit code stays true.
+A reader that closes the pipe (`| head`) is no failure: the rest of the output is discarded. Any other failure to write
+a result is an error, since the caller would take an empty output for the result.
 """
 
 import argparse
+import errno
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
 
+from fmnist_fetch.console.formatting import encodable
+from fmnist_fetch.errors import DiskError, escaped, escaped_lines, reason
 
-def say(options: argparse.Namespace, sentence: str) -> None:
-    """Print SENTENCE, unless OPTIONS ask for silence or for JSON."""
+
+def print_line(options: argparse.Namespace, sentence: str) -> None:
+    """Print one line on stdout, unless the options ask for silence or for JSON.
+
+    Raises:
+        DiskError: stdout can't be written to.
+    """
     if not options.quiet and not options.json:
-        _print(sentence, sys.stdout)
+        write_line(sentence)
 
 
-def give(text: str) -> None:
-    """Print TEXT, which is what was asked for, on stdout as it is."""
-    _print(text, sys.stdout, end="")
+def write_line(sentence: str) -> None:
+    """Print one line on stdout.
+
+    Raises:
+        DiskError: stdout can't be written to.
+    """
+    _print(escaped(sentence) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print a text that the user asked for, such as a script, on stdout as it is.
+
+    Raises:
+        DiskError: stdout can't be written to.
+    """
+    _print(text)
 
 
 def emit(outcome: dict[str, Any]) -> None:
-    """Print OUTCOME as the one JSON object on stdout."""
-    _print(json.dumps(outcome), sys.stdout)
+    """Print the outcome of a command as one JSON object on stdout.
+
+    Raises:
+        DiskError: stdout can't be written to.
+    """
+    _print(json.dumps(outcome) + "\n")
 
 
 def print_error(message: str, hint: str) -> None:
-    """Print the two lines of an error: the facts, and what to do."""
-    _print(f"error: {message}\nhint: {hint}", sys.stderr)
+    """Print an error as its two lines on stderr. Nothing is left to do where that fails."""
+    with suppress(Exception):
+        write(sys.stderr, f"error: {escaped_lines(message)}\nhint: {escaped_lines(hint)}\n")
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write a text to a stream, which may be any object with a method `write`, and flush it."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        stream.write(encodable(text, getattr(stream, "encoding", None)))
+    if flush := getattr(stream, "flush", None):
+        flush()
 
 
 def open_streams() -> None:
-    """Replace closed streams (cron, >&-), which are None: what is said to them is said to nobody."""
+    """Replace closed streams (cron, >&-), which are None, by one that discards its text."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open to the end of the process
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
-def close_streams() -> None:
-    """Flush both streams now: a failure while the interpreter flushes them would become an exit code of its own."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            _to_nobody(stream)
+def flush_streams() -> None:
+    """Flush both streams: a failure while the interpreter does it would become an exit code of its own.
+
+    Raises:
+        DiskError: stdout can't be written to.
+    """
+    with suppress(Exception):
+        sys.stderr.flush()
+    _print("")
 
 
-def _print(text: str, stream: TextIO, end: str = "\n") -> None:
+def _print(text: str) -> None:
     try:
-        print(text, file=stream, end=end, flush=True)
-    except OSError:
-        _to_nobody(stream)
+        write(sys.stdout, text)
+    except OSError as exc:
+        sys.stdout = _discard(sys.stdout)
+        if not _is_closed_pipe(exc):
+            hint = "Send the output to another place, then run the same command again."
+            raise DiskError(f"the output can't be written: {reason(exc)}", hint=hint) from exc
 
 
-def _to_nobody(stream: TextIO) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def _is_closed_pipe(exc: OSError) -> bool:
+    # Windows reports a closed pipe as an invalid argument.
+    return isinstance(exc, BrokenPipeError) or (os.name == "nt" and exc.errno == errno.EINVAL)
+
+
+def _discard(stream: TextIO) -> TextIO:
+    """Return a stream in place of one that failed; what is left in its buffer goes nowhere."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return open(os.devnull, "w")
+    return stream

@@ -1,18 +1,27 @@
-"""What people see while it runs: bars on a terminal, a calm line now and then elsewhere. It can never raise."""
+"""The progress of a run: one state that is derived from its events, and the displays that draw it.
+
+A display is bars on a terminal, a line now and then elsewhere, or the output of a cell in a notebook.
+"""
 
 import json
 import os
-import threading
+import sys
 import time
+import traceback
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from fmnist_fetch.console.formatting import SOON, beginning, counted, size, waiting
+from fmnist_fetch.console.formatting import beginning, counted, size, waiting
+from fmnist_fetch.console.output import write
+from fmnist_fetch.errors import escaped
 from fmnist_fetch.events import (
     Attempted,
     BytesInFlight,
+    Dispatcher,
+    DownloadEnded,
     DownloadStarted,
     Event,
     Listener,
@@ -21,153 +30,285 @@ from fmnist_fetch.events import (
     Note,
     Unpacked,
     Verified,
-    silent,
 )
 
-EVERY_SECONDS = 10.0
-EVERY_SHARE = 0.10
-MOST_NAMES = 8
+SHORT_WAIT_S = 2.0
+"""A shorter wait is not reported: most retries succeed within it."""
+RATE_WINDOW_S = 15.0
+"""The time over which a rate is taken: long enough not to jump with every piece, short enough to follow changes."""
+LINE_PERIOD_S = 10.0
+LINE_SHARE = 0.10
+MAX_FILES_NAMED = 8
 KINDS = ("auto", "bar", "log", "none")
 
 
-def listener(kind: str, stream: TextIO | None) -> Listener:
-    """The listener for KIND: auto takes bars on a terminal and lines elsewhere. What goes wrong in it is swallowed.
+class ProgressState:
+    """What a run has done so far, derived from its events. It is a listener.
 
-    STREAM may be None (pythonw has no stderr), or any object with a method write (IDLE, a logger).
+    Attributes:
+        sizes: The size of each file of the download in progress, in bytes; empty when there is none.
+        verified: How many of the bytes of each file are verified.
+        in_flight: How many bytes of each file in transfer have arrived and are not verified yet.
+        sources: The names of the sources that deliver just now.
+        total: The size of all files of the latest download, in bytes.
+        done: How many of these bytes are verified.
+        pieces: The number of pieces of all files.
+        good: How many of the pieces are verified.
+        unpacked: The number of files that have been unpacked.
     """
-    if stream is None:
-        return silent
-    if kind == "auto":
-        kind = "bar" if _can_paint(stream) else "log"
-    return never_raising(_KINDS[kind](stream))
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.sizes: dict[str, int] = {}
+        self.verified: dict[str, int] = {}
+        self.in_flight: dict[str, int] = {}
+        self.sources: tuple[str, ...] = ()
+        self.total = self.done = self.pieces = self.good = self.unpacked = 0
+        self._pace = Pace()
+        self._waiting: tuple[float, NoSourceReady] | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Derive the new state from an event."""
+        match event:
+            case DownloadStarted():
+                self._start(event)
+            case Verified():
+                self.verified[event.file] += event.length
+                self.done += event.length
+                self.good += 1
+                # The next BytesInFlight counts what is left in flight; until then no byte counts twice.
+                self.in_flight[event.file] = max(0, self.in_flight.get(event.file, 0) - event.length)
+                self._waiting = None
+            case BytesInFlight():
+                before, self.in_flight = self.arrived, dict(event.files)
+                self.sources = event.sources
+                self._pace.note(self.clock(), self.done + self.arrived)
+                if self.arrived > before:
+                    self._waiting = None
+            case NoSourceReady():
+                self._waiting = (self._waiting[0] if self._waiting else self.clock()), event
+                if self.waiting:
+                    # The time of a standstill is no part of the rate.
+                    self._pace = Pace()
+            case Unpacked():
+                self.unpacked += 1
+            case DownloadEnded():
+                self.sizes = {}
+
+    def _start(self, event: DownloadStarted) -> None:
+        self.sizes = {name: size for name, size, _ in event.files}
+        self.verified = {name: good for name, _, good in event.files}
+        self.total, self.done = sum(self.sizes.values()), sum(self.verified.values())
+        self.pieces, self.good = event.pieces, event.good
+        self.in_flight, self._pace, self._waiting = {}, Pace(), None
+
+    @property
+    def arrived(self) -> int:
+        """The bytes that have arrived and are not verified yet."""
+        return sum(self.in_flight.values())
+
+    @property
+    def percent(self) -> int:
+        """The verified share of all bytes, rounded down: 100 only when all are verified."""
+        return 100 * self.done // self.total if self.total else 100
+
+    @property
+    def rate(self) -> float | None:
+        """The bytes per second of the last seconds; None while it is too early to say."""
+        return self._pace.rate()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time that the rest takes at the present rate; None while it is unknown."""
+        rate, left = self.rate, self.total - self.done - self.arrived
+        return left / rate if rate is not None and rate >= 1 and left > 0 else None
+
+    @property
+    def waiting(self) -> NoSourceReady | None:
+        """What the run waits for, if it has waited for longer than a retry takes."""
+        if self._waiting is None or self.clock() - self._waiting[0] <= SHORT_WAIT_S:
+            return None
+        return self._waiting[1]
+
+    def kept(self) -> str:
+        """Return a hint for an interrupted run: what is kept, and how to continue."""
+        if not self.pieces:
+            return "Nothing is lost. Run the same command again to continue."
+        others = f", and {size(self.arrived)} of others" if self.arrived else ""
+        return f"{self.good} of {self.pieces} pieces are good and kept{others}. Run the same command again to continue."
 
 
-def never_raising(listen: Listener) -> Listener:
-    """LISTEN, but for its failures: a display must not cost a download. Events reach it one at a time."""
-    turn = threading.RLock()
+class Pace:
+    """The rate of a download over the last seconds."""
 
-    def guarded(event: Event) -> None:
-        with suppress(Exception), turn:
-            listen(event)
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque()
 
-    return guarded
+    def note(self, now: float, count: int) -> None:
+        """Record how many bytes there are at a time in seconds."""
+        self._marks.append((now, count))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - RATE_WINDOW_S:
+            self._marks.popleft()
+
+    def rate(self) -> float | None:
+        """Return the bytes per second; None while it is too early to say."""
+        if not self._marks:
+            return None
+        (began, first), (now, last) = self._marks[0], self._marks[-1]
+        return max(0, last - first) / (now - began) if now - began >= 1 else None
 
 
-def _can_paint(stream: TextIO) -> bool:
-    """Whether STREAM is a terminal on which the cursor can be sent back to what is to be painted over."""
-    # IDLE's stream says that it is a terminal; it has no descriptor.
-    is_terminal = hasattr(stream, "isatty") and hasattr(stream, "fileno") and stream.isatty()
-    return is_terminal and os.environ.get("TERM") != "dumb" and os.name != "nt"
+def listener(kind: str, stream: TextIO | None, state: ProgressState | None = None) -> Dispatcher:
+    """Return a listener that displays progress.
+
+    Args:
+        kind: One of KINDS. `auto` is a cell's output in a notebook, bars on a terminal and lines elsewhere.
+        stream: The stream for the display: any object with a method `write`, or None for no display.
+        state: The state that is displayed; None for a new one.
+
+    Returns:
+        A dispatcher, in which no failure of the display matters.
+    """
+    state = state or ProgressState()
+    display = _display(kind, stream, state)
+    return Dispatcher(state, display) if display else Dispatcher(state)
 
 
-def _bars(stream: TextIO) -> Listener:
-    from fmnist_fetch.console.bars import Bars
+def _display(kind: str, stream: TextIO | None, state: ProgressState) -> Listener | None:
+    if kind == "auto" and "IPython" in sys.modules:
+        from fmnist_fetch.console.notebook import Cell, in_notebook
 
-    return Bars(stream)
+        if in_notebook():
+            return Cell(state)
+    if kind == "none" or stream is None:
+        return None
+    if kind == "bar" or (kind == "auto" and _can_repaint(stream)):
+        # Here, since most runs have nothing to draw bars for.
+        from fmnist_fetch.console.bars import Bars
+
+        return Bars(state, stream)
+    return Lines(state, stream)
+
+
+def _can_repaint(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal whose cursor can go back to lines that are painted over.
+
+    A stream may be any object: a logger without `isatty`, or IDLE's, which claims to be a terminal and has no number.
+    """
+    with suppress(Exception):
+        return os.isatty(stream.fileno()) and os.environ.get("TERM") != "dumb" and os.name != "nt"
+    return False
 
 
 class Lines:
-    """A calm line every 10 % or 10 s."""
+    """The display for everything but terminals and notebooks: a line for every 10 % or 10 s, and for each step."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, state: ProgressState, stream: TextIO) -> None:
+        self._state = state
         self._stream = stream
-        self._clock = clock
-        self._total = self._done = self._arriving = 0
-        self._said_at, self._said_share = clock(), 0.0
-        self._waiting_said: float | None = None
-        self._unpacked = 0
+        self._printed_at, self._printed_share = state.clock(), 0.0
+        self._printed_arrived = 0
+        self._printed_sources: tuple[str, ...] = ()
+        self._printed_wait: float | None = None
 
     def __call__(self, event: Event) -> None:
-        """Say what is worth a line."""
+        """Print a line if an event is worth one."""
         match event:
             case DownloadStarted():
-                self._total = sum(size for _, size, _ in event.files)
-                self._done = sum(good for _, _, good in event.files)
-                self._said_at, self._said_share = self._clock(), self._done / self._total
-                self._say(beginning(event))
+                self._printed_share, self._printed_at = self._share(), self._state.clock()
+                self._print(beginning(event))
             case Verified():
-                self._done += event.length
                 self._advance()
             case BytesInFlight():
-                self._arrive(sum(count for _, count in event.files))
+                self._arrive()
             case NoSourceReady():
-                self._wait(event)
+                self._wait()
             case Unpacked():
                 self._unpack(event.file)
             case Message():
-                self._say(event.sentence)
+                self._print(event.sentence)
 
-    def _unpack(self, name: str) -> None:
-        """Name the first; of many more, a count now and then is enough."""
-        self._unpacked += 1
-        now = self._clock()
-        if self._unpacked <= MOST_NAMES:
-            self._say(f"{name} unpacked")
-        elif now - self._said_at >= EVERY_SECONDS:
-            self._said_at = now
-            self._say(f"{counted(self._unpacked, 'file')} unpacked")
+    def _share(self) -> float:
+        return self._state.done / self._state.total if self._state.total else 1.0
+
+    def _due(self, since: float) -> bool:
+        return self._state.clock() - since >= LINE_PERIOD_S
 
     def _advance(self) -> None:
-        now, share = self._clock(), self._done / self._total
-        if share - self._said_share >= EVERY_SHARE or now - self._said_at >= EVERY_SECONDS or share == 1:
-            self._said_at, self._said_share = now, share
-            self._say(self._standing())
-        self._waiting_said = None
+        share = self._share()
+        if share - self._printed_share >= LINE_SHARE or self._due(self._printed_at) or share == 1:
+            self._printed_share = share
+            self._print_progress()
+        self._printed_wait = None
 
-    def _arrive(self, count: int) -> None:
-        """On a slow line a piece may take minutes: COUNT bytes of some have come."""
-        now = self._clock()
-        if count > self._arriving and now - self._said_at >= EVERY_SECONDS:
-            self._said_at, self._arriving = now, count
-            self._say(f"{self._standing()}, {size(count)} more have come")
-        self._arriving = min(self._arriving, count)
+    def _arrive(self) -> None:
+        """Report bytes that are not verified yet: on a slow line a piece may take minutes."""
+        arrived = self._state.arrived
+        if arrived > self._printed_arrived and self._due(self._printed_at):
+            self._printed_arrived = arrived
+            self._print_progress(f", {size(arrived)} more have arrived")
+        self._printed_arrived = min(self._printed_arrived, arrived)
 
-    def _standing(self) -> str:
-        # Rounded down: 100 % is only what is all there.
-        return f"{100 * self._done // self._total:3d}%  {size(self._done)} of {size(self._total)} verified"
+    def _print_progress(self, more: str = "") -> None:
+        state = self._state
+        self._printed_at = state.clock()
+        if state.sources and state.sources != self._printed_sources:
+            self._printed_sources = state.sources
+            more += f", from {named(state.sources)}"
+        self._print(f"{state.percent:3d}%  {size(state.done)} of {size(state.total)} verified{more}")
 
-    def _wait(self, event: NoSourceReady) -> None:
-        now = self._clock()
-        if self._waiting_said is None:
-            # A retry within a moment is not worth a word.
-            self._waiting_said = now + SOON
-        if now >= self._waiting_said:
-            self._waiting_said = now + EVERY_SECONDS
-            self._say(waiting(event))
+    def _wait(self) -> None:
+        wait = self._state.waiting
+        if wait and (self._printed_wait is None or self._due(self._printed_wait)):
+            self._printed_wait = self._state.clock()
+            self._print(waiting(wait))
 
-    def _say(self, sentence: str) -> None:
-        print(sentence, file=self._stream, flush=True)
+    def _unpack(self, name: str) -> None:
+        """Name the first files; of many others, a count now and then is enough."""
+        if self._state.unpacked <= MAX_FILES_NAMED:
+            self._print(f"{name} unpacked")
+        elif self._due(self._printed_at):
+            self._printed_at = self._state.clock()
+            self._print(f"{counted(self._state.unpacked, 'file')} unpacked")
+
+    def _print(self, sentence: str) -> None:
+        write(self._stream, escaped(sentence) + "\n")
+
+
+def named(sources: tuple[str, ...]) -> str:
+    """Return the first of some sources by its name, and the number of others."""
+    others = len(sources) - 1
+    return sources[0] + (f" and {counted(others, 'other')}" if others else "")
 
 
 class Log:
-    """A file with every attempt as one JSON line, for those who want to know exactly."""
+    """A file with a JSON line for each attempt. Raises OSError where it can't be opened."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         path.touch()
 
     def __call__(self, event: Event) -> None:
-        """Write the line of an attempt, or of a note."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        """Append the line of an attempt or of a note."""
         if isinstance(event, Note):
-            self._write({"time": moment, "note": event.sentence})
+            self._append(note=event.sentence)
         if isinstance(event, Attempted):
-            entry = {
-                "time": moment,
-                "source": event.source,
-                "file": event.file,
-                "span": list(event.span),
-                "status": event.status,
-                "bytes": event.received,
-                "kept": event.kept,
-                "seconds": round(event.seconds, 3),
-                "verdict": event.error or "good",
-            }
-            self._write(entry)
+            self._append(
+                source=event.source,
+                file=event.file,
+                span=list(event.span),
+                status=event.status,
+                bytes=event.received,
+                kept=event.kept,
+                seconds=round(event.seconds, 3),
+                verdict=event.error or "good",
+            )
 
-    def _write(self, entry: dict[str, Any]) -> None:
+    def note_failure(self, exc: BaseException) -> None:
+        """Append the traceback of an exception."""
+        self._append(traceback="".join(traceback.format_exception(exc)))
+
+    def _append(self, **entry: Any) -> None:
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry})
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-
-_KINDS: dict[str, Callable[[TextIO], Listener]] = {"bar": _bars, "log": Lines, "none": lambda _: silent}
+            file.write(line + "\n")

@@ -59,21 +59,13 @@ class SitePackages:
 
     def install(self, wheels: Sequence[Path]) -> None:
         """Install WHEELS, which are verified, without bytecode; other versions give way. Raises DiskError."""
-        from installer import install
-        from installer.destinations import SchemeDictionaryDestination
-        from installer.sources import WheelFile
-        from installer.utils import get_launcher_kind
+        from fmnist_fetch.environment.unpack import unpack
 
-        destination = SchemeDictionaryDestination(
-            {**self._paths, "headers": str(self.folder.parent / "include")},
-            interpreter=sys.executable,
-            script_kind=get_launcher_kind(),
-            overwrite_existing=True,
-        )
+        paths = {**self._paths, "headers": str(self.folder.parent / "include")}
         for wheel in wheels:
-            with disk(self.folder), WheelFile.open(wheel) as source:
-                self.remove(source.distribution)
-                install(source, destination, {"INSTALLER": INSTALLER})
+            with disk(self.folder):
+                self.remove(wheel.name.partition("-")[0])
+                unpack(wheel, paths, {"INSTALLER": INSTALLER})
 
     def install_project(self, project: Path, table: dict[str, Any]) -> None:
         """Make PROJECT importable by a path file, with its commands and its metadata (TABLE: [project])."""

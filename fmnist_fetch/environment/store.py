@@ -183,6 +183,7 @@ class Store:
             usable = [one for one in sources if one.name not in aside.get(now[0].name, set())]
             try:
                 download(now, self.folder, usable, FetchOptions(jobs=JOBS, patience=PATIENCE_S), self._tell)
+                self._verified.update(file.name for file in now)
             except WrongFileError as exc:
                 self._tell(Message(f"{exc.message}; asking other sources"))
                 wrong = aside.setdefault(exc.file.name, set())

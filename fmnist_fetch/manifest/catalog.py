@@ -9,6 +9,8 @@ from fmnist_fetch.manifest.toml import loads
 
 DATASET = "fashion-mnist"
 """The one that is meant where none is named."""
+# What people call it elsewhere: by their letters alone, these are nearer to mnist.
+_ALSO_CALLED = dict.fromkeys(("fmnist", "f-mnist", "fashion", "mnist-fashion"), DATASET)
 _FOLDER = Path(__file__).parents[1] / "datasets"
 _SUFFIX = ".toml"
 
@@ -35,10 +37,8 @@ def find(dataset: str | os.PathLike[str]) -> Manifest:
         return manifest
     known = names()
     if dataset not in known:
-        from difflib import get_close_matches
-
-        near = get_close_matches(dataset.lower(), known, n=1, cutoff=0.5)
-        guess = f"Did you mean {near[0]}? " if near else ""
+        near = _nearest(dataset.lower(), known)
+        guess = f"Did you mean {near}? " if near else ""
         raise UsageError(
             f"there is no dataset called {dataset!r}",
             hint=f"{guess}Known: {', '.join(known)}; or give the path of a manifest (FILE.toml).",
@@ -74,3 +74,11 @@ def _check_place(manifest: Manifest, path: str) -> None:
 def _content(manifest: Manifest) -> tuple[object, ...]:
     """What of MANIFEST decides about the files on the disk."""
     return manifest.name, manifest.folder, manifest.classes, manifest.mean, manifest.std, manifest.files
+
+
+def _nearest(word: str, known: list[str]) -> str | None:
+    """Return the dataset among KNOWN whose name, or another word for it, is most like WORD; None where none is."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, [*known, *_ALSO_CALLED], n=1, cutoff=0.5)
+    return _ALSO_CALLED.get(near[0], near[0]) if near else None

@@ -1,7 +1,6 @@
 """One dataset from nothing to tensors: look at the disk, do what is missing, and nothing else."""
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.download.engine import beside_rivals, download
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, disk
-from fmnist_fetch.events import Event, Listener, Message, Note, Unpacked, silent
+from fmnist_fetch.events import Dispatcher, Listener, Message, Note, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import origins
+from fmnist_fetch.sources.discovery import find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.durability import sync_folder, take_refusals
@@ -58,7 +57,7 @@ def prepare(
     began = time.monotonic()
     manifest = layout.manifest
     report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
-    notify = _one_at_a_time(report.note, listener)
+    notify = Dispatcher(report.note, listener)
     try:
         _complete(layout, options or FetchOptions(), notify)
         for tool, folder in report.also.items():
@@ -80,7 +79,7 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 # Another process has been at work, and may have done it all.
                 state = inspect(layout)
             if not state.complete:
-                run = _Run(layout, origins(layout, options), options, notify)
+                run = _Run(layout, find_sources(layout, options), options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
                 beside_rivals(lambda: run.complete(next(states)))
                 _sync(layout)
@@ -93,18 +92,6 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
 def _sweep(layout: Layout) -> None:
     for folder in (layout.raw, layout.processed):
         sweep(folder)
-
-
-def _one_at_a_time(*listeners: Listener) -> Listener:
-    """Pass events, which come from several threads, to LISTENERS one after the other."""
-    lock = threading.Lock()
-
-    def notify(event: Event) -> None:
-        with lock:
-            for listen in listeners:
-                listen(event)
-
-    return notify
 
 
 class _Run:

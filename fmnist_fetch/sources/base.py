@@ -11,6 +11,9 @@ from typing import NamedTuple, Protocol
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
 
+STAGE_TIMEOUT_S = 5.0
+"""What each stage of a connection may take at first; a source that was slow once gets more."""
+
 
 class FetchOptions(NamedTuple):
     """What the user chose for a run; made once, and passed on as one value.
@@ -50,6 +53,18 @@ class Connection(Protocol):
 
     oddity: str | None
     """What the answer that is being read seems to be in place of the file; None: nothing is odd about it."""
+
+    timeout_s: float
+    """Seconds that each stage of a read may take; the worker sets it before it reads.
+
+    A stage is the look-up of a name, the connection to one address, TLS, the first byte, the wait between two receives.
+    `read` raises SourceError when a stage takes longer.
+    """
+
+    @property
+    def stages(self) -> int:
+        """How many stages have ended so far. It grows while `read` waits: silence is counted from the last change."""
+        ...
 
     @property
     def pending(self) -> int:

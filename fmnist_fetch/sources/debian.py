@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile, DebianPackage
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
 from fmnist_fetch.sources.folder import Folder
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 600.0
 
 
-class DebianArchive:
+class DebianSource:
     """The package in the archives that this system's apt knows; WORK is a private folder for what apt brings."""
 
     connections = 1
@@ -33,18 +33,20 @@ class DebianArchive:
         self.package = package
         self.work = work
 
-    def open(self) -> "DebianSource":
+    def open(self) -> "DebianConnection":
         """A source that downloads the package when it is first read."""
-        return DebianSource(self)
+        return DebianConnection(self)
 
 
-class DebianSource:
+class DebianConnection:
     """The unpacked package, brought on the first read."""
 
     status: int | None = None
     oddity: str | None = None
+    timeout_s = STAGE_TIMEOUT_S
+    stages = 0
 
-    def __init__(self, archive: DebianArchive) -> None:
+    def __init__(self, archive: DebianSource) -> None:
         self._archive = archive
         self._folder: Folder | None = None
         self._lock = threading.Lock()
@@ -96,7 +98,7 @@ class DebianSource:
             self._apt("download", package.package)
         except SourceError:
             # The system's lists are empty or older than the archive: with fresh ones of our own, once more.
-            private = f"Dir::DatasetStatus::lists={work / 'lists'}"
+            private = f"Dir::State::lists={work / 'lists'}"
             self._apt("update", options=(private,))
             self._apt("download", package.package, options=(private,))
         archives = sorted(work.glob(f"{package.package}_*.deb"), key=lambda path: path.stat().st_mtime)

@@ -1,30 +1,62 @@
-"""What wrong bytes and failures are, in words that tell a user what to do. A guess for messages; it decides nothing."""
+"""What failures and wrong bytes are, in words that say what to do. For messages; only `permanent` decides anything."""
 
+import errno
+import http.client
+import os
 import re
+import ssl
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from socket import gaierror
+from typing import NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 from fmnist_fetch.errors import CHECK_NETWORK, SourceError, WrongBytesError
 from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.http_socket import LookupTimeoutError, NoThreadError
 
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
 _BUCKET = re.compile(rb"<Error>|AccessDenied|NoSuchKey")
 # Label files of the first release (26 August 2017), from which 43 duplicates and 10 overlaps were removed later.
 _FIRST_RELEASE = {("train-labels-idx1-ubyte.gz", 29_497), ("t10k-labels-idx1-ubyte.gz", 5_097)}
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LOGIN_PAGE = "looks like a login page: log in to the network with a browser, then run again"
-_SIGNS = (
-    ("ProxyError", "can't be reached through the proxy that is set"),
-    ("NameResolutionError", "can't be found: its name does not resolve"),
-    ("Failed to resolve", "can't be found: its name does not resolve"),
-    ("Connection refused", "refuses connections"),
-    ("unreachable", "can't be reached: no route to it"),
-    ("No route to host", "can't be reached: no route to it"),
-    ("Connection reset", "reset the connection"),
-    ("without response", "hung up without an answer"),
-    ("InvalidChunkLength", "sent an answer with broken framing"),
-    ("IncompleteRead", "hung up in the middle of an answer"),
-)
+SOCKS_HINT = "Install it with: pip install 'fmnist-fetch[socks]' (or: pip install PySocks)."
+_BUNDLE_HINT = "Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file."
+_NAME_HINT = "Check the address of the mirror; if the network has a login page, log in with a browser."
+_CLOCK_HINT = "Check this machine's clock."
+# The codes of OpenSSL's x509_vfy.h.
+_REASONS = {
+    9: ("it is not yet valid", _CLOCK_HINT),
+    10: ("it has expired", _CLOCK_HINT),
+    18: ("it is self-signed", _BUNDLE_HINT),
+    19: ("a self-signed certificate vouches for it", _BUNDLE_HINT),
+    20: ("nobody who is known here vouches for it", _BUNDLE_HINT),
+    21: ("nobody who is known here vouches for it", _BUNDLE_HINT),
+    62: ("it belongs to another name", _NAME_HINT),
+    64: ("it belongs to another address", _NAME_HINT),
+}
+_CLOCK = (9, 10)
+# What OpenSSL says of an answer that is not TLS; its words differ between versions.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
+_ERRNOS = {
+    errno.ECONNREFUSED: "refuses connections",
+    errno.ENETUNREACH: "can't be reached: no route to it",
+    errno.ENETDOWN: "can't be reached: no route to it",
+    errno.EHOSTUNREACH: "can't be reached: no route to it",
+    errno.ECONNRESET: "reset the connection",
+    errno.ECONNABORTED: "reset the connection",
+    errno.EPIPE: "reset the connection",
+    errno.EADDRNOTAVAIL: "can't be reached: this machine has no free port or address",
+    errno.EACCES: "can't be reached: this machine does not permit the connection",
+    errno.EPERM: "can't be reached: this machine does not permit the connection",
+}
+_MAX_CAUSES = 50
+_MAX_WORDS = 120
 
 
 def looks_like_page(start: bytes) -> bool:
@@ -38,6 +70,8 @@ def describe(start: bytes, file: DataFile, *, content_type: str = "") -> str | N
         return LOGIN_PAGE
     if start.lstrip().startswith(b"<?xml") and _BUCKET.search(start):
         return "looks like the refusal of a storage bucket"
+    if start.startswith(LFS_POINTER):
+        return "is a pointer of git-lfs, not the file"
     if start[:2] == b"\0\0" and start[2:3] in (b"\x08", b"\x09", b"\x0b", b"\x0c", b"\x0d", b"\x0e") and file.packed:
         return "looks like the unpacked file: a proxy removed the compression"
     return None
@@ -73,29 +107,239 @@ def _namesake(file: DataFile, size: int) -> str | None:
     return None
 
 
-def translate(exc: Exception, name: str) -> SourceError:
-    """The failure EXC of the mirror NAME as a SourceError."""
-    import requests  # here, since a run that asks no mirror has no use for it
-    from urllib3.exceptions import ReadTimeoutError
+def translate(exc: BaseException, name: str, *, proxy: str | None = None, bundle: str | None = None) -> SourceError:
+    """Turn the failure EXC of the mirror NAME into a SourceError.
 
-    text = f"{type(exc).__name__}: {exc}"
-    if isinstance(exc, requests.exceptions.SSLError):
-        return SourceError(
-            f"{name}: its certificate is not trusted ({_reason(text)})",
-            hint="Writeback a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file.",
-            permanent=True,
-        )
-    if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
-        return SourceError(f"{name}: not a usable URL", hint="Check the address of the mirror.", permanent=True)
-    if isinstance(exc, (requests.Timeout, ReadTimeoutError, TimeoutError)) or "timed out" in text:
-        return SourceError(f"{name} said nothing for several seconds", hint=CHECK_NETWORK)
-    for sign, meaning in _SIGNS:
-        if sign in text:
-            return SourceError(f"{name} {meaning}", hint=CHECK_NETWORK)
-    return SourceError(f"{name}: no sound answer ({type(exc).__name__})", hint=CHECK_NETWORK)
+    The structure decides: the chain of causes, their classes, errno, the code of a failed verification. What is not
+    known keeps the words of the library.
+
+    Args:
+        exc: What was raised.
+        name: The mirror, without secrets.
+        proxy: The URL of the proxy through which it was asked, if any.
+        bundle: The path of the CA bundle that the environment names, if any.
+    """
+    causes = list(_chain(exc))
+    found = _local(causes, bundle) or _of_proxy(causes, proxy) or _of_certificate(causes, "its") or _of_peer(causes)
+    what, hint, permanent = found or (f": {_words(causes)}", CHECK_NETWORK, False)
+    return SourceError(f"{name}{what}", hint=hint, permanent=permanent)
 
 
-def _reason(text: str) -> str:
-    """The kernel of a nested library message."""
-    match = re.search(r"certificate verify failed[^(\"']*|\[[A-Z0-9_: ]+\] ([^(\"']+)", text)
-    return (match[0] if match else text)[:120].strip()
+class _Cause(NamedTuple):
+    """What is said after a mirror's name, what to do about it, and whether to ask again is pointless."""
+
+    what: str
+    hint: str = CHECK_NETWORK
+    permanent: bool = False
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    """EXC and all that led to it, the outermost first: causes, contexts, and what libraries keep as attributes."""
+    waiting, seen = [exc], set[int]()
+    while waiting and len(seen) < _MAX_CAUSES:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        kept = (getattr(one, "reason", None), getattr(one, "original_error", None), *one.args)
+        waiting += [other for other in (*kept, one.__cause__, one.__context__) if isinstance(other, BaseException)]
+
+
+def _first(causes: Sequence[BaseException], *kinds: type[BaseException]) -> BaseException | None:
+    return next((cause for cause in causes if isinstance(cause, kinds)), None)
+
+
+def _errnos(causes: Sequence[BaseException]) -> set[int | None]:
+    # The numbers of a failed look-up (gaierror) and of OpenSSL are others.
+    return {
+        cause.errno
+        for cause in causes
+        if isinstance(cause, OSError) and not isinstance(cause, (gaierror, ssl.SSLError))
+    }
+
+
+def _local(causes: Sequence[BaseException], bundle: str | None) -> _Cause | None:
+    """A cause on this machine, which no other moment and no other mirror changes."""
+    if _errnos(causes) & {errno.EMFILE, errno.ENFILE}:
+        hint = "Raise the limit (ulimit -n 4096) or end other programs, then run the same command again."
+        return _Cause(": this machine opens no further file or connection: too many are open", hint, True)
+    if _first(causes, NoThreadError):
+        hint = "End other programs or raise the limit (ulimit -u), then run the same command again."
+        return _Cause(": this machine starts no further thread", hint, True)
+    if bundle is not None and (fault := _bundle_fault(causes, bundle)):
+        variable = next((one for one in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(one)), "a variable")
+        hint = f"Set {variable} to a file of CA certificates in PEM format, or unset it."
+        return _Cause(f": the CA bundle {bundle} ({variable}) {fault}", hint, True)
+    return None
+
+
+def _bundle_fault(causes: Sequence[BaseException], bundle: str) -> str | None:
+    """What is wrong with the CA bundle of a failed connection; None where something else is."""
+    if _first(causes, ssl.SSLCertVerificationError) or not _first(causes, OSError):
+        return None
+    if not os.path.exists(bundle):  # noqa: PTH110 - a path that can't be looked at is no reason to raise
+        return "is not there"
+    try:
+        folder = os.path.isdir(bundle)  # noqa: PTH112
+        ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
+    except OSError as exc:
+        return f"can't be read ({exc.strerror or 'no certificate is in it'})"
+    return None
+
+
+def _of_proxy(causes: Sequence[BaseException], proxy: str | None) -> _Cause | None:
+    """A cause in the proxy or its settings."""
+    import requests
+    from urllib3.exceptions import LocationValueError, ProxyError, ProxySchemeUnknown
+
+    if proxy is None:
+        return None
+    shown = redact(proxy)
+    socks = proxy.lower().startswith("socks")
+    if socks and find_spec("socks") is None and _first(causes, requests.exceptions.InvalidSchema):
+        return _Cause(f": the proxy {shown} needs the package PySocks", SOCKS_HINT, True)
+    broken = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError, ValueError)
+    if _first(causes, ProxySchemeUnknown) or (_first(causes, *broken) and not _usable_proxy(proxy)):
+        hint = "Check the variables HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
+        return _Cause(f": the proxy {shown} is not a usable URL", hint, True)
+    if tunnel := next((match for cause in causes if (match := _tunnel_refusal(cause))), None):
+        if tunnel[1] == "407":
+            return _login(shown)
+        return _Cause(f": the proxy {shown} gives no connection to it ({tunnel[1]} {tunnel[2]:.60})".replace(" )", ")"))
+    if socks and (refusal := next((cause for cause in causes if type(cause).__module__ == "socks"), None)):
+        if type(refusal).__name__ == "SOCKS5AuthError":
+            return _login(shown)
+        if not _errnos(causes):
+            return _Cause(f": the proxy {shown} gives no connection to it ({_clean(str(refusal))})")
+    if not _first(causes, ProxyError) and not socks:
+        return None
+    what, hint, permanent = _of_certificate(causes, "the proxy's") or _of_peer(causes) or _Cause(f": {_words(causes)}")
+    return _Cause(f" can't be reached through the proxy {shown}, which{what.removeprefix(':')}", hint, permanent)
+
+
+def refused_by_proxy(name: str, proxy: str | None) -> SourceError:
+    """The error of an answer 407 for the mirror NAME, which PROXY gave instead."""
+    what, hint, permanent = _login(redact(proxy) if proxy else "on the way")
+    return SourceError(f"{name}{what}", hint=hint, permanent=permanent, status=407)
+
+
+def _login(shown: str) -> _Cause:
+    """The proxy, SHOWN without secrets, wants a login."""
+    hint = "Put the login into the proxy's URL: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT."
+    return _Cause(f": the proxy {shown} requires a login", hint, True)
+
+
+def _tunnel_refusal(cause: BaseException) -> re.Match[str] | None:
+    """The status with which a proxy refused a tunnel: http.client keeps it in its message only."""
+    plain = isinstance(cause, OSError) and cause.errno is None and len(cause.args) == 1
+    return re.match(r"Tunnel connection failed: ([0-9]{3}) ?(.*)", str(cause)) if plain else None
+
+
+def _usable_proxy(proxy: str) -> bool:
+    from urllib3.exceptions import LocationValueError
+    from urllib3.util import parse_url
+
+    try:
+        parts = parse_url(proxy)
+    except LocationValueError:
+        return False
+    return bool(parts.host) and parts.scheme in ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+
+
+def _of_certificate(causes: Sequence[BaseException], whose: str) -> _Cause | None:
+    """A certificate that was verified and found wrong, with the reason."""
+    failure = _first(causes, ssl.SSLCertVerificationError)
+    if not isinstance(failure, ssl.SSLCertVerificationError):
+        return None
+    code, words = getattr(failure, "verify_code", 0), getattr(failure, "verify_message", "")
+    reason, hint = _REASONS.get(code, (_clean(words) or "it could not be verified", _BUNDLE_HINT))
+    if code in _CLOCK:
+        hint = f"{hint} It says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+    return _Cause(f": {whose} certificate is not trusted: {reason}", hint, True)
+
+
+def _of_peer(causes: Sequence[BaseException]) -> _Cause | None:
+    """A cause in the network, or in what the other side sends."""
+    import requests
+    from urllib3 import exceptions as urllib3
+
+    if lookup := _first(causes, gaierror):
+        return _Cause(f" can't be found: its name does not resolve ({_clean(getattr(lookup, 'strerror', '') or '')})")
+    if _first(causes, LookupTimeoutError):
+        return _Cause(" can't be found yet: the look-up of its name takes long")
+    if _first(causes, http.client.RemoteDisconnected):
+        return _Cause(" hung up without an answer")
+    if found := _of_tls(causes) or _of_time(causes):
+        return found
+    if meaning := next((_ERRNOS[number] for number in _errnos(causes) if number in _ERRNOS), None):
+        return _Cause(f" {meaning}")
+    if _first(causes, urllib3.InvalidChunkLength):
+        return _Cause(" sent an answer with broken framing")
+    if _first(causes, urllib3.IncompleteRead, http.client.IncompleteRead):
+        return _Cause(" hung up in the middle of an answer")
+    if _first(causes, urllib3.DecodeError, requests.exceptions.ContentDecodingError):
+        return _Cause(" sent an answer with a broken content coding")
+    if _first(causes, http.client.HTTPException, urllib3.InvalidHeader, urllib3.HeaderParsingError):
+        return _Cause(f" sent no valid HTTP answer ({_words(causes)})")
+    invalid = (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        urllib3.LocationValueError,
+        UnicodeError,
+    )
+    if _first(causes, *invalid):
+        return _Cause(": not a usable URL", "Check the address of the mirror.", True)
+    return None
+
+
+def _of_time(causes: Sequence[BaseException]) -> _Cause | None:
+    """A stage of the connection that took too long."""
+    import requests
+    from urllib3 import exceptions as urllib3
+
+    # A NewConnectionError is a ConnectTimeoutError too, and says nothing of time.
+    timed = [cause for cause in causes if not isinstance(cause, urllib3.NewConnectionError)]
+    if _first(timed, requests.ConnectTimeout, urllib3.ConnectTimeoutError):
+        return _Cause(" accepted no connection for several seconds")
+    if _first(timed, requests.Timeout, urllib3.TimeoutError, TimeoutError) or errno.ETIMEDOUT in _errnos(causes):
+        return _Cause(" said nothing for several seconds")
+    return None
+
+
+def _of_tls(causes: Sequence[BaseException]) -> _Cause | None:
+    """A failure of TLS that is none of the certificate: most are cuts like any other."""
+    failure = _first(causes, ssl.SSLError)
+    if not isinstance(failure, ssl.SSLError):
+        return None
+    if isinstance(failure, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return _Cause(" broke off the TLS connection")
+    if failure.reason in _NO_TLS:
+        return _Cause(" does not speak TLS", "Check the address of the mirror: http:// or https://.")
+    return _Cause(f": TLS failed ({_clean(failure.reason or str(failure))})")
+
+
+def _words(causes: Sequence[BaseException]) -> str:
+    """The words of the library: those of the innermost exception that has any."""
+    innermost = next((cause for cause in reversed(causes) if str(cause)), causes[-1])
+    words = _clean(str(innermost))
+    return f"{type(innermost).__name__}: {words}" if words else type(innermost).__name__
+
+
+def _clean(text: str) -> str:
+    """TEXT on one line, without secrets of URLs and at a length that can be read."""
+    text = re.sub(r"//[^/\s@]*@", "//***@", re.sub(r"\?[^\s'\"()]+", "?***", text))
+    return "".join(char if char.isprintable() else " " for char in text)[:_MAX_WORDS].strip()
+
+
+def redact(url: str) -> str:
+    """Return URL without what may be secret: user, password, and the values of a query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _clean(url)
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"***@{host}" if "@" in parts.netloc else host
+    shown = urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else "", fragment=""))
+    # Where the scheme is mistyped, a login is part of the path.
+    return re.sub(r"[^/\s@]+@", "***@", shown) if not parts.netloc else shown

@@ -9,12 +9,12 @@ from fmnist_fetch.manifest.caches import cache_folder
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import FetchOptions, Source, Tier
-from fmnist_fetch.sources.debian import DebianArchive
+from fmnist_fetch.sources.debian import DebianSource
 from fmnist_fetch.sources.folder import Folder
-from fmnist_fetch.storage.layout import Layout, user_path
+from fmnist_fetch.storage.layout import Layout, resolved, user_path
 
 
-def origins(layout: Layout, options: FetchOptions) -> list[Source]:
+def find_sources(layout: Layout, options: FetchOptions) -> list[Source]:
     """The origins to ask, in order; raises UsageError for a mirror that is neither a URL nor a folder."""
     manifest = layout.manifest
     found: list[Source] = list(_chosen(manifest, options))
@@ -23,16 +23,16 @@ def origins(layout: Layout, options: FetchOptions) -> list[Source]:
         if not options.offline:
             found += [_http(url, Tier.MIRROR) for url in manifest.mirrors]
             if manifest.debian:
-                found.append(DebianArchive(manifest.debian, layout.work))
+                found.append(DebianSource(manifest.debian, layout.work))
     return [origin for origin in found if not isinstance(origin, Folder) or any(map(origin.candidates, manifest.files))]
 
 
 def _copies(layout: Layout) -> Iterator[Folder]:
     """The folders in which other tools leave copies of this dataset."""
-    manifest, own = layout.manifest, layout.raw.resolve()
+    manifest, own = layout.manifest, resolved(layout.raw)
     folders = [cache_folder(tool, place) for tool, place in manifest.caches.items()]
     for folder in (*folders, *map(user_path, manifest.local)):
-        if folder.resolve() != own:
+        if resolved(folder) != own:
             yield Folder(folder, Tier.LOCAL)
     if manifest.debian:
         yield Folder(Path(manifest.debian.folder), Tier.LOCAL, spliced=True)

@@ -6,7 +6,7 @@ from typing import BinaryIO
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span, Splice
-from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
 from fmnist_fetch.storage.layout import is_file
 
 _MOST = 1024 * 1024
@@ -20,6 +20,8 @@ class Folder:
     status: int | None = None
     oddity: str | None = None
     pending = 0
+    timeout_s = STAGE_TIMEOUT_S
+    stages = 0
 
     def __init__(self, folder: Path, tier: Tier, *, spliced: bool = False, subfolders: tuple[str, ...] = ()) -> None:
         self.name = str(folder)

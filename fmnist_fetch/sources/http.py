@@ -1,4 +1,4 @@
-"""An HTTP mirror as an origin. HTTP's inclusive ranges exist only here and in answers.py.
+"""An HTTP mirror as an origin. HTTP's inclusive ranges exist only here and in http_response.py.
 
 A body is never read past the span asked for. No validator (ETag, If-Range) is sent: a digest is a stronger one than any
 that a server can offer.
@@ -6,34 +6,49 @@ that a server can offer.
 
 import threading
 from contextlib import suppress
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import DecodeError
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.manifest.pieces import Piece, Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.diagnosis import LOGIN_PAGE, looks_like_page, translate
+from fmnist_fetch.sources.diagnosis import LOGIN_PAGE, looks_like_page, redact, refused_by_proxy, translate
 from fmnist_fetch.sources.http_client import Client
-from fmnist_fetch.sources.http_response import judge
+from fmnist_fetch.sources.http_response import PieceCheck, RangeError, RangeResponse, Request, parse_response
+from fmnist_fetch.sources.http_socket import Wire
 
-CONNECT_TIMEOUT = 5.0
-READ_TIMEOUT = 5.0
 REDIRECTS = 5
+SERVER_ERRORS = 2
+"""So many errors of the server in a row are its own; one more, and the request's range may be the reason."""
 _MOST = 1024 * 1024
 """Bytes that one receive takes at most: each costs the worker the same, and all others who wait for the interpreter."""
+_NOTHING = RangeResponse(Span(0, 0), coded=False, certain=True, whole=False, oddity=None)
 
 
 class HttpSource:
-    """The mirror at the base URL; it remembers what it learns of the server, for all connections to it."""
+    """The mirror at the base URL; it remembers what it learns of the server, for all connections to it.
+
+    Attributes:
+        serves_ranges: Whether requests with a range are of use; None before that is known.
+        verified: Whether a piece has shown that answers hold what they are taken for.
+        suspect: A piece that was wrong in an answer to a range; a whole file shows whether the range was the reason.
+        coding_is_label: Whether a content coding without a length is a label only, and nothing must be removed.
+    """
 
     def __init__(self, url: str, tier: Tier) -> None:
         self.url = url
         self.name = redact(url)
         self.tier = tier
         self.serves_ranges: bool | None = None
+        self.verified = False
+        # Of a .gz file that is by far the more frequent case.
+        self.coding_is_label = True
+        self.suspect: Piece | None = None
+        self._misses = 0
+        self._refuses_whole: set[int | None] = set()
 
     @property
     def connections(self) -> int | None:
@@ -52,51 +67,89 @@ class HttpSource:
         parts = urlsplit(self.url)
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/" + quote(name)))
 
+    def served_range(self) -> None:
+        """Note that an answer held the range that was asked for."""
+        self.serves_ranges = True
+        self._misses = 0
+
+    def missed_range(self, status: int | None) -> bool:
+        """Note an answer with STATUS that did not hold the range; return whether ranges are to blame for it.
+
+        One answer shows it, unless others held their ranges before, or the server has an error of its own.
+        """
+        if status in self._refuses_whole:
+            return False
+        self._misses += 1
+        failing = status is not None and status >= 500
+        return self._misses > (SERVER_ERRORS if failing else 1 if self.serves_ranges else 0)
+
+    def refused_whole(self, status: int | None) -> None:
+        """Note that a request without a range is refused with STATUS too: ranges are not the reason."""
+        self._refuses_whole.add(status)
+
 
 class HttpConnection:
     """One keep-alive connection to a mirror, and the answer that is being read from it."""
 
-    pending = 0
-
     def __init__(self, mirror: HttpSource) -> None:
         self.status: int | None = None
         self.oddity: str | None = None
+        self.pending = 0
         self._mirror = mirror
-        self._client = Client()
+        self._wire = Wire()
+        self._client = Client(self._wire)
         self._lock = threading.Lock()
         self._stopped = False
         self._response: requests.Response | None = None
         self._file: DataFile | None = None
-        self._span = Span(0, 0)
-        self._decode = False
-        self._fresh = False
-        self._kept_alive = False
+        self._answer = _NOTHING
+        self._span = _NOTHING.span
+        self._coded = False
+        self._check: PieceCheck | None = None
+        self._redirected = self._fresh = self._delivered = self._kept_alive = self._ask_whole = False
+
+    @property
+    def timeout_s(self) -> float:
+        """The limit of each stage in seconds."""
+        return self._wire.timeout_s
+
+    @timeout_s.setter
+    def timeout_s(self, seconds: float) -> None:
+        self._wire.timeout_s = seconds
+
+    @property
+    def stages(self) -> int:
+        """How many stages have ended so far."""
+        return self._wire.stages
 
     def read(self, file: DataFile, span: Span) -> bytes:
-        """Bytes of FILE from span.start on, as many as one receive brings; raises SourceError.
+        """Return bytes of FILE from span.start on, as many as one receive brings; raise SourceError.
 
-        Goes on with the answer under way where that continues at span.start, else asks for SPAN anew.
+        Continues with the answer under way where that is at span.start, or leads there; else asks for SPAN anew.
         """
-        if not self._continues(file, span):
-            self._drop()
-            self._ask(file, span)
         try:
+            if not self._continues(file, span):
+                self._drop()
+                self._ask(file, span)
             while self._span.start < span.start:
-                # The server ignores ranges: what comes before is read and thrown away.
-                self._receive(span.start - self._span.start)
-            return self._receive(span.stop - self._span.start)
-        except BaseException:
+                # What comes before is read and discarded; for those who wait, it is a sign of life.
+                self.pending += len(self._receive(span.start - self._span.start))
+                self._wire.stages += 1
+            data = self._receive(span.stop - self._span.start)
+            self._delivered = True
+            return data
+        except BaseException as exc:
+            self._learn_from_failure(span)
             self._drop()
-            raise
+            if isinstance(exc, SourceError) or not isinstance(exc, Exception):
+                raise
+            # Whatever an answer makes a library raise is this mirror's failure, and ends nothing else.
+            raise self._translate(exc, self._mirror.url) from exc
 
     def stop(self) -> None:
         """End a read under way by shutting its socket down."""
         self._stopped = True
-        with self._lock:
-            response = self._response
-        if response is not None:
-            with suppress(Exception):
-                response.raw.shutdown()
+        self._wire.stop()
 
     def close(self) -> None:
         """Close the connection."""
@@ -107,62 +160,139 @@ class HttpConnection:
         here = self._span
         if self._response is None or self._file is not file or not here.start <= span.start < here.stop:
             return False
-        return here.start == span.start or self._mirror.serves_ranges is False
+        return here.start == span.start or (self._answer.whole and not self._mirror.serves_ranges)
 
     def _ask(self, file: DataFile, span: Span) -> None:
-        response = self._get(self._mirror.file_url(file.name), span)
+        """Ask for SPAN; where that gets no answer that can be used, for the whole file."""
+        mirror, ranged = self._mirror, self._mirror.serves_ranges is not False and not self._ask_whole
+        self._ask_whole = False
+        status = None
+        if ranged:
+            try:
+                return self._start(file, span, ranged=True)
+            except RangeError as exc:
+                if not mirror.missed_range(exc.status):
+                    raise
+                status = exc.status
+        try:
+            self._start(file, span, ranged=False)
+        except SourceError as exc:
+            if ranged and exc.status == status:
+                mirror.refused_whole(status)
+            raise
+        if not self._redirected:
+            mirror.serves_ranges = False
+        return None
+
+    def _start(self, file: DataFile, span: Span, *, ranged: bool) -> None:
+        """Send one request, and make its answer the one that is being read."""
+        response = self._get(self._mirror.file_url(file.name), span if ranged else None)
         with self._lock:
             self._response = response
         try:
-            self._span, self._decode, self.oddity = judge(response, self._mirror.name, file, span)
-            self._note_ranges(response, file, span)
+            request = Request(self._mirror.name, file, span, ranged, self._redirected)
+            answer = parse_response(response, request)
+            self._note_ranges(answer, request)
         except BaseException:
             self._drop()
             raise
-        self._file = file
-        self._fresh = True
+        if self._check is None or self._check.at != span.start or self._file is not file:
+            self._check = self._first_piece(file, span, answer)
+        self._answer, self._span, self.oddity, self._file = answer, answer.span, answer.oddity, file
+        self._coded = answer.coded and (answer.certain or not self._mirror.coding_is_label)
+        self._fresh, self._delivered = True, False
 
-    def _note_ranges(self, response: requests.Response, file: DataFile, span: Span) -> None:
-        """Remember whether the server serves ranges; raises SourceError at the first surprise that it does not."""
-        known = self._mirror.serves_ranges
-        if response.status_code == 200:
-            self._mirror.serves_ranges = False
-            if span.start > 0 and known is not False:
-                raise SourceError(f"{self._mirror.name} ignores ranges: {file.name} comes from its start each time")
+    def _note_ranges(self, answer: RangeResponse, request: Request) -> None:
+        """Remember whether the server serves ranges; raise SourceError at the first surprise that it does not."""
+        mirror = self._mirror
+        if not request.ranged:
+            return
+        if not answer.whole:
+            if answer.certain and mirror.serves_ranges is not False:
+                mirror.served_range()
+        elif mirror.serves_ranges and request.span.start and not mirror.missed_range(None):
+            name = request.file.name
+            raise SourceError(f"{mirror.name} ignored a range: {name} came from its start")
+        elif not self._redirected:
+            mirror.serves_ranges = False
+
+    def _first_piece(self, file: DataFile, span: Span, answer: RangeResponse) -> PieceCheck | None:
+        """What shows whether ANSWER holds what it is taken for; None where nothing more can be learned."""
+        mirror = self._mirror
+        if answer.whole and mirror.suspect in file.pieces:
+            return PieceCheck(mirror.suspect)
+        if answer.certain and (mirror.verified or not span.start):
+            return None
+        pieces = (piece for piece in file.pieces if span.start <= piece.span.start and piece.span.stop <= span.stop)
+        first = next(pieces, None)
+        return PieceCheck(first) if first else None
+
+    def _learn(self, check: PieceCheck, *, right: bool) -> None:
+        """Remember what the first piece of this answer shows; the next answer may have to be read another way."""
+        mirror, answer, self._check = self._mirror, self._answer, None
+        if answer.coded and not answer.certain:
+            mirror.coding_is_label = mirror.coding_is_label if right else self._coded
+        elif answer.whole:
+            if mirror.suspect is not None and not right:
+                # It is wrong whichever way it is asked for.
+                mirror.verified, mirror.serves_ranges = True, None
+            mirror.suspect = None
+        elif right:
+            mirror.verified, mirror.suspect = True, None
+            mirror.served_range()
+        elif answer.certain and mirror.suspect is None:
+            # The piece itself may be wrong there. If the next one is wrong too, ranges are the reason.
+            mirror.suspect = check.piece
         else:
-            self._mirror.serves_ranges = True
+            mirror.suspect = check.piece
+            self._ask_whole = self._redirected
+            mirror.serves_ranges = mirror.serves_ranges if self._redirected else False
 
-    def _get(self, url: str, span: Span) -> requests.Response:
+    def _learn_from_failure(self, span: Span) -> None:
+        """Go back to ranges where a whole file ended before what is missing: it may always end there."""
+        if self._answer.whole and span.start and not (self._delivered or self._redirected or self._stopped):
+            self._mirror.serves_ranges = None
+
+    def _get(self, url: str, span: Span | None) -> requests.Response:
         self.status = None
         # Redirects are followed here: the library would read the whole body of each, however long it is.
         for hop in range(REDIRECTS + 1):
             if self._stopped:
                 raise SourceError(f"{self._mirror.name}: stopped")
+            self._redirected = hop > 0
             try:
                 response = self._exchange(url, span)
-                target = self._client.redirect_target(response)
-                if target is None:
+                target = self._client.redirect_target(url, response)
+                if target is None and response.status_code != 407:
                     self.status = response.status_code
                     return response
                 response.close()
-                url = urljoin(url, target)
-            except (requests.RequestException, HTTPError, OSError, ValueError) as exc:
-                error = translate(exc, self._mirror.name)
+                if target is None:
+                    raise refused_by_proxy(self._mirror.name, self._client.proxy_of(url))
+                url = target
+            except SourceError:
+                raise
+            except Exception as exc:
+                error = self._translate(exc, url)
                 # Where a redirect leads to may be another place in a moment; a login page does such things.
                 error.permanent = error.permanent and hop == 0
                 raise error from exc
         raise SourceError(f"{self._mirror.name} redirects in a circle", hint="Check the address of the mirror.")
 
-    def _exchange(self, url: str, span: Span) -> requests.Response:
+    def _translate(self, exc: Exception, url: str) -> SourceError:
+        proxy, bundle = self._client.proxy_of(url), self._client.bundle_of(url)
+        return translate(exc, self._mirror.name, proxy=proxy, bundle=bundle)
+
+    def _exchange(self, url: str, span: Span | None) -> requests.Response:
         """One request; once more at once if a connection that was kept alive turns out to be dead.
 
         Servers close idle connections when they like (RFC 9112, section 9.3.1), and that says nothing against them.
         """
-        wanted = f"bytes={span.start}-{span.stop - 1}"
+        wanted = f"bytes={span.start}-{span.stop - 1}" if span else None
         while True:
             kept_alive, self._kept_alive = self._kept_alive, False
             try:
-                return self._client.get(url, wanted, (CONNECT_TIMEOUT, READ_TIMEOUT))
+                return self._client.get(url, wanted)
             except requests.ConnectionError:
                 if not kept_alive or self._stopped:
                     raise
@@ -174,14 +304,18 @@ class HttpConnection:
         if response is None or self._stopped:
             raise SourceError(f"{self._mirror.name}: stopped")
         try:
-            data: bytes = response.raw.read1(min(most, _MOST), decode_content=self._decode)
-        except (HTTPError, requests.RequestException, OSError, ValueError, AttributeError) as exc:
-            raise translate(exc, self._mirror.name) from exc
+            data: bytes = response.raw.read1(min(most, _MOST), decode_content=self._coded)
+        except DecodeError:
+            self._mirror.coding_is_label = True
+            raise
         if not data:
             raise SourceError(f"{self._mirror.name} hung up {self._span.length:,} bytes early")
+        start = self._span.start
         if self._fresh:
             self._check_beginning(response, data)
-        self._span = Span(self._span.start + len(data), self._span.stop)
+        if self._check is not None and (right := self._check.add(start, data)) is not None:
+            self._learn(self._check, right=right)
+        self._span = Span(start + len(data), self._span.stop)
         if not self._span.length:
             self._finish(response)
         return data
@@ -199,7 +333,7 @@ class HttpConnection:
         with self._lock:
             self._response = None
         length = response.raw.length_remaining
-        if length == 0 and not self._decode:
+        if length == 0 and not self._coded:
             with suppress(Exception):
                 # Nothing is left to drain, but it is this that lets go of the socket's file object; without it, closing
                 # the connection later would wait for the garbage collector.
@@ -212,14 +346,7 @@ class HttpConnection:
     def _drop(self) -> None:
         with self._lock:
             response, self._response = self._response, None
+        self._answer = _NOTHING
         if response is not None:
             with suppress(Exception):
                 response.close()
-
-
-def redact(url: str) -> str:
-    """URL without what may be secret: user, password, and the values of a query."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    netloc = f"***@{host}" if "@" in parts.netloc else host
-    return urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else "", fragment=""))

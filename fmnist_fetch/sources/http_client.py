@@ -1,36 +1,78 @@
 """HTTP requests through the requests library, one after the other on connections that are kept alive."""
 
+import http.client
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from fmnist_fetch import __version__
+from fmnist_fetch.sources.http_socket import HeadReader, Wire, connect
 
 HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
 
 
 class Client:
-    """A session of its own, for one thread."""
+    """A session for one thread, on the sockets that WIRE knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self._session = requests.Session()
         self._session.headers.update(HEADERS)
+        # No cookie is kept: a server that sets many makes every request longer, and a mirror has no use for any.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(wire))
         self._prepared: dict[tuple[str, str], tuple[requests.PreparedRequest, Any]] = {}
 
-    def get(self, url: str, wanted: str, timeout: tuple[float, float]) -> requests.Response:
-        """Ask for the range WANTED of URL; the body is left to be read, and a redirect to be followed.
+    def get(self, url: str, wanted: str | None) -> requests.Response:
+        """Ask for the range WANTED of URL, or for all of it; read no body, and follow no redirect.
 
-        TIMEOUT is that of connecting and that of each read, in seconds. Raises as requests does.
+        Raises as requests does; FileNotFoundError where a CA bundle is named that is not there.
         """
         request, settings = self._prepare(url)
-        request.headers["Range"] = wanted
-        return self._session.send(request, timeout=timeout, allow_redirects=False, **settings)
+        if wanted is not None:
+            request.headers["Range"] = wanted
+        limit = self._wire.timeout_s
+        return self._session.send(request, timeout=(limit, limit), allow_redirects=False, **settings)
 
-    def redirect_target(self, response: requests.Response) -> str | None:
-        """Where RESPONSE sends us, if it does."""
-        return self._session.get_redirect_target(response)
+    def redirect_target(self, url: str, response: requests.Response) -> str | None:
+        """The URL to which RESPONSE, the answer for URL, redirects, if it does; a login stays within its host."""
+        location = self._session.get_redirect_target(response)
+        if location is None:
+            return None
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
+        login, at, _ = old.netloc.rpartition("@")
+        leaves = self._session.should_strip_auth(url, target)  # type: ignore[no-untyped-call]
+        if at and "@" not in new.netloc and not leaves:
+            target = urlunsplit(new._replace(netloc=f"{login}@{new.netloc}"))
+        return target
+
+    def proxy_of(self, url: str) -> str | None:
+        """The URL of the proxy through which URL is asked for."""
+        with suppress(Exception):
+            proxies = self._session.merge_environment_settings(url, {}, True, None, None)["proxies"]
+            return select_proxy(url, proxies)
+        return None
+
+    def bundle_of(self, url: str) -> str | None:
+        """The path of the CA bundle that the environment names."""
+        with suppress(Exception):
+            verify = self._session.merge_environment_settings(url, {}, True, None, None)["verify"]
+            return verify if isinstance(verify, str) else None
+        return None
 
     def hang_up(self) -> None:
         """Close the connections that are kept alive, now: the session's own close leaves that to the collector."""
@@ -48,7 +90,7 @@ class Client:
         The environment is looked at once for each server: that takes longer than a small file does.
         """
         server = urlsplit(url)[:2]
-        if server not in self._prepared or self._session.cookies:
+        if server not in self._prepared:
             prepared = self._session.prepare_request(requests.Request("GET", url))
             settings = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
             self._prepared[server] = prepared, settings
@@ -56,3 +98,101 @@ class Client:
         request = prepared.copy()
         request.prepare_url(url, None)
         return request, settings
+
+
+class _Adapter(HTTPAdapter):
+    """Makes connections on the sockets that a wire knows, with a limit for each of their stages."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._pools: dict[str, Callable[..., HTTPConnectionPool]] = {
+            "http": partial(_pool, HTTPConnectionPool, _Http, wire),
+            "https": partial(_pool, HTTPSConnectionPool, _Https, wire),
+        }
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **settings: Any) -> None:
+        """Make the pool manager of direct connections."""
+        super().init_poolmanager(*args, **settings)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
+        """Make the pool manager of connections through PROXY; SOCKS has connections of its own."""
+        manager = super().proxy_manager_for(proxy, **settings)
+        if isinstance(manager, urllib3.ProxyManager):
+            manager.pool_classes_by_scheme = self._pools  # type: ignore[assignment]
+        return manager
+
+
+def _pool(kind: Callable[..., Any], connection: Callable[..., Any], wire: Wire, *args: Any, **settings: Any) -> Any:
+    pool = kind(*args, **settings)
+    pool.ConnectionCls = partial(connection, wire)
+    return pool
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose whole head must come in time, and whose cookies nobody reads."""
+
+    fp: Any
+
+    def __init__(self, sock: Any, *args: Any, timeout_s: float, **settings: Any) -> None:
+        super().__init__(sock, *args, **settings)
+        self._head: Any = HeadReader(self.fp, sock, timeout_s)
+        self.fp = self._head
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        del self.headers["Set-Cookie"]
+        if self.fp is self._head:
+            self.fp = self._head.stored
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Read a status line; informational answers that http.client takes for the answer are skipped."""
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        while http.client.SWITCHING_PROTOCOLS < status < http.client.OK:
+            http.client.parse_headers(self.fp)
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, status, reason
+
+
+class _Connects(HTTPConnection):
+    """A connection whose socket its wire knows."""
+
+    def __init__(self, wire: Wire, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._wire = wire
+
+    def _new_conn(self) -> Any:
+        # The same exceptions as urllib3's own method has, with the cause in their chain.
+        try:
+            sock = connect(self._dns_host, self.port, self._wire, self.socket_options or ())
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(self, str(exc)) from exc
+        except OSError as exc:
+            if isinstance(exc, socket.gaierror):
+                raise NameResolutionError(self.host, self, exc) from exc
+            raise NewConnectionError(self, str(exc)) from exc
+        self._wire.opened(sock)
+        return sock
+
+    def connect(self) -> None:
+        """Connect, and make the socket known that TLS has made of the first one."""
+        super().connect()
+        self._wire.opened(self.sock)
+
+    def getresponse(self) -> Any:
+        """Get the head of the answer, with a limit for all of it."""
+        self.response_class = partial(_Response, timeout_s=self._wire.timeout_s)  # type: ignore[assignment]
+        sock = self.sock
+        response = super().getresponse()
+        self._wire.stages += 1
+        sock.settimeout(self._wire.timeout_s)
+        return response
+
+
+class _Http(_Connects):
+    """HTTP."""
+
+
+class _Https(_Connects, HTTPSConnection):
+    """HTTP over TLS."""

@@ -1,8 +1,9 @@
-"""What an answer to a range request really is: which bytes of the file its body holds, or why it is of no use.
+"""What an answer to a request for a file really is: which bytes of the file its body holds, or why it is of no use.
 
 A status line is not believed. Source: RFC 9110, sections 14.4 (Content-Range), 15.3.7 (206), 15.5.17 (416).
 """
 
+import hashlib
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,83 +14,208 @@ import requests
 
 from fmnist_fetch.errors import AGAIN, SourceError, WrongBytesError
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.manifest.pieces import Piece, Span
 from fmnist_fetch.sources import diagnosis
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-_UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})")
+# More lenient than the grammar: servers were seen to send "bytes=0-1/2" and "bytes: 0-1/2".
+_CONTENT_RANGE = re.compile(
+    r"bytes\s*[ =:]\s*([0-9]{1,18})\s*-\s*([0-9]{1,18})\s*/\s*([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE
+)
+_UNSATISFIED = re.compile(r"bytes\s*[ =:]\s*\*/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+WHOLE = (200, 203)
+"""Statuses of an answer that holds the whole file; 203 is a 200 that a proxy has changed (RFC 9110, 15.3.4)."""
 _TRANSIENT = {408, 416, 425, 429}
+_NOT_ABOUT_RANGES = {401, 407, 408, 425, 429, 451, 503, 504, 511}
+"""Refusals that a request without a range would get too: a login, a limit, a server that is busy."""
+_LOGIN_REQUIRED = 511
 
 
-class Answer(NamedTuple):
-    """The span of the file that a body holds, and whether a content coding lies on top that must come off.
+class Request(NamedTuple):
+    """What was asked for: SPAN of FILE from the mirror NAME.
 
-    `oddity` is what the whole seems to be in place of the file, judged by its size: another dataset's file of the same
-    name, a file that is cut off. Its pieces may be right all the same; their digests decide.
+    Attributes:
+        ranged: Whether the request had a Range field.
+        redirected: Whether a redirect led to the answer, which then says nothing lasting about the mirror.
+    """
+
+    name: str
+    file: DataFile
+    span: Span
+    ranged: bool = True
+    redirected: bool = False
+
+
+class RangeResponse(NamedTuple):
+    """The bytes of the file that a body holds, and how to read them.
+
+    Attributes:
+        span: The bytes of the file, from the first byte of the body on.
+        coded: Whether a content coding must be removed.
+        certain: Whether the header fields say all this without a contradiction. If not, the digests decide.
+        whole: Whether the body is the whole file: the server ignores ranges.
+        oddity: What the file there seems to be, judged by its size: another dataset's file of the same name, a
+            truncated file. Its pieces may be right; their digests decide.
     """
 
     span: Span
-    decode: bool
+    coded: bool
+    certain: bool
+    whole: bool
     oddity: str | None
 
 
-def judge(response: requests.Response, name: str, file: DataFile, span: Span) -> Answer:
-    """What RESPONSE of the mirror NAME holds, where SPAN of FILE was asked for; raises SourceError if it is of no use.
+class PieceCheck:
+    """Checks one piece while the body it is in is received: whether the body holds what it was taken for."""
 
-    A 200 is the whole file: the mirror ignores ranges.
+    def __init__(self, piece: Piece) -> None:
+        self.at = piece.span.start
+        self.piece = piece
+        self._hash = hashlib.sha256()
+
+    def add(self, start: int, data: bytes) -> bool | None:
+        """Take note of DATA from offset START on; return whether the piece is right, or None before its end."""
+        stop = min(start + len(data), self.piece.span.stop)
+        if start <= self.at < stop:
+            self._hash.update(memoryview(data)[self.at - start : stop - start])
+            self.at = stop
+        return self._hash.hexdigest() == self.piece.sha256 if self.at == self.piece.span.stop else None
+
+
+class RangeError(SourceError):
+    """A request with a range got an answer that can't be used; the same request without a range may succeed."""
+
+
+def parse_response(response: requests.Response, request: Request) -> RangeResponse:
+    """Find out which bytes of the file the body of RESPONSE holds.
+
+    Raises:
+        RangeError: If the answer is of no use, and a request without a range may get a better one.
+        SourceError: If it is of no use.
     """
     if response.status_code == 206:
-        return _partial(response, name, file, span)
-    if response.status_code == 200:
-        return _whole(response, name, file)
-    raise _refusal(response, name, file)
+        return _partial(response, request)
+    if response.status_code in WHOLE:
+        claim = _content_range(response)
+        if claim is not None and _length(response) == claim.span.length < request.file.size:
+            # A partial answer under the wrong status.
+            return _partial(response, request)
+        return _whole(response, request)
+    raise _refusal(response, request)
 
 
-def _partial(response: requests.Response, name: str, file: DataFile, span: Span) -> Answer:
-    stated = response.headers.get("Content-Range", "")
-    match = _CONTENT_RANGE.fullmatch(stated.strip())
-    if not match or int(match[1]) != span.start or int(match[2]) < span.start:
-        wanted = f"bytes {span.start}-{span.stop - 1}/{file.size}"
-        facts = f"{name}: {file.name}: answered {stated[:80] or 'no range'}, wanted {wanted}"
-        raise SourceError(facts, status=response.status_code)
-    total = file.size if match[3] == "*" else int(match[3])
-    stop = int(match[2]) + 1
-    return Answer(Span(span.start, min(stop, span.stop)), _coded(response, stop - span.start), _oddity(file, total))
+class _Claim(NamedTuple):
+    """What a Content-Range field says."""
+
+    span: Span
+    total: int | None
 
 
-def _whole(response: requests.Response, name: str, file: DataFile) -> Answer:
-    length = response.headers.get("Content-Length", "")
-    decode = _coded(response, file.size)
-    size = int(length) if length.isdecimal() and not decode else file.size
+def _partial(response: requests.Response, request: Request) -> RangeResponse:
+    file, span, length = request.file, request.span, _length(response)
+    claim = _content_range(response)
+    content_type = response.headers.get("Content-Type", "").strip().lower()
+    if content_type.startswith("multipart/"):
+        raise _unusable(response, request, "several parts")
+    if length == 0:
+        raise _unusable(response, request, "no bytes")
+    if claim is not None and length in (None, claim.span.length):
+        placed, certain = claim.span, True
+    elif _coding(response) and claim is not None and claim.span.start == span.start:
+        # The length is that of the coded bytes.
+        placed, certain = claim.span, True
+    elif length == file.size:
+        placed, certain = Span(0, file.size), False
+    elif claim is None or claim.span.start == span.start or length == span.length:
+        # What it says is missing, malformed, or contradicts its length: read it as what was asked for.
+        placed, certain = Span(span.start, span.stop if length is None else span.start + length), False
+    else:
+        placed, certain = claim.span, False
+    if not placed.start <= span.start < placed.stop:
+        raise _unusable(response, request, response.headers.get("Content-Range", "")[:80] or "no range")
+    total = claim.total if claim and claim.total is not None else file.size
+    whole = placed.start == 0 and placed.stop >= file.size and span.length < file.size
+    stop = min(placed.stop, file.size if whole else span.stop)
+    coded = _is_coded(response, placed.length)
+    certain = certain and not (coded and length is None)
+    return RangeResponse(Span(placed.start, stop), coded, certain, whole, _oddity(file, total))
+
+
+def _whole(response: requests.Response, request: Request) -> RangeResponse:
+    file = request.file
+    coded = _is_coded(response, file.size)
+    length = _length(response)
+    size = file.size if length is None or coded else length
     if size < file.pieces[0].span.length:
         what = _suspect(response, file) or "another file, or a part of it"
-        facts = f"{name}: {file.name} has {size:,} bytes there, wanted {file.size:,} ({what})"
+        facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,} ({what})"
         raise SourceError(facts, status=response.status_code, telling=2)
-    return Answer(Span(0, min(size, file.size)), decode, _oddity(file, size))
+    if size <= request.span.start:
+        facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,}"
+        raise SourceError(facts, status=response.status_code, telling=1)
+    certain = not (coded and length is None)
+    return RangeResponse(Span(0, min(size, file.size)), coded, certain, True, _oddity(file, size))
 
 
-def _coded(response: requests.Response, length: int) -> bool:
-    """Whether a content coding lies on top of the LENGTH bytes expected.
+def _unusable(response: requests.Response, request: Request, what: str) -> SourceError:
+    span, file = request.span, request.file
+    wanted = f"bytes {span.start}-{span.stop - 1}/{file.size}"
+    facts = f"{request.name}: {file.name}: answered {what}, wanted {wanted}"
+    return (RangeError if request.ranged else SourceError)(facts, status=response.status_code)
 
-    Many servers label a .gz file as gzip-coded and send it as it is; then the length is right, and it stays as it is.
+
+def _content_range(response: requests.Response) -> _Claim | None:
+    """The range that RESPONSE says it has; None where it says none, or nothing that can be true."""
+    match = _CONTENT_RANGE.fullmatch(_single(response.headers.get("Content-Range", "")))
+    if match is None or int(match[2]) < int(match[1]):
+        return None
+    return _Claim(Span(int(match[1]), int(match[2]) + 1), None if match[3] == "*" else int(match[3]))
+
+
+def _length(response: requests.Response) -> int | None:
+    """The length of the body in bytes, where RESPONSE says it and means it (RFC 9112, section 6.3)."""
+    if response.headers.get("Transfer-Encoding"):
+        return None
+    stated = _single(response.headers.get("Content-Length", ""))
+    return int(stated) if _LENGTH.fullmatch(stated) else None
+
+
+def _single(value: str) -> str:
+    """VALUE, which a field that occurs several times with the same value repeats (RFC 9110, section 8.6)."""
+    first, *others = (part.strip() for part in value.split(","))
+    return first if all(other == first for other in others) else value.strip()
+
+
+def _coding(response: requests.Response) -> str:
+    """The content codings of RESPONSE in lower case, without `identity`."""
+    codings = (coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(","))
+    return ", ".join(coding for coding in codings if coding not in ("", "identity"))
+
+
+def _is_coded(response: requests.Response, length: int) -> bool:
+    """Whether a content coding must be removed to get the LENGTH bytes expected.
+
+    Many servers label a .gz file as gzip-coded and send it as it is; then the length is right.
     """
-    coding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    return coding != "identity" and response.headers.get("Content-Length") != str(length)
+    return bool(_coding(response)) and _length(response) != length
 
 
-def _refusal(response: requests.Response, name: str, file: DataFile) -> SourceError:
-    status = response.status_code
-    permanent = 400 <= status < 500 and status not in _TRANSIENT
-    told = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", "").strip())
-    beyond = told if status == 416 else None
-    what = _oddity(file, int(beyond[1])) if beyond else _suspect(response, file)
+def _refusal(response: requests.Response, request: Request) -> SourceError:
+    status, file = response.status_code, request.file
+    permanent = 400 <= status < 500 and status not in _TRANSIENT and not request.redirected
+    stated = _UNSATISFIED.fullmatch(_single(response.headers.get("Content-Range", "")))
+    beyond = stated if status == 416 and stated and int(stated[1]) <= request.span.start else None
+    what = _oddity(file, int(beyond[1])) if beyond else _suspect_refusal(response, request)
     # A range that the manifest's file has and the one there lacks: there is another file.
     kind = WrongBytesError if beyond and what else SourceError
+    if kind is SourceError and request.ranged and status not in _NOT_ABOUT_RANGES:
+        kind = RangeError
     return kind(
-        f"{name} answered {status} for {file.name}" + (f" ({what})" if what else ""),
+        f"{request.name} answered {status} for {file.name}" + (f" ({what})" if what else ""),
         hint="Check the address of the mirror." if permanent else AGAIN,
         permanent=permanent,
-        retry_after=retry_after(response.headers.get("Retry-After")),
+        retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
         status=status,
         telling=0 if what is None else 1 if beyond else 2,
     )
@@ -111,15 +237,39 @@ def _suspect(response: requests.Response, file: DataFile) -> str | None:
     return diagnosis.describe(start, file, content_type=response.headers.get("Content-Type", ""))
 
 
-def retry_after(value: str | None) -> float | None:
-    """Retry-After in seconds from now, or None; a number or an HTTP date (RFC 9110, section 10.2.3)."""
+def _suspect_refusal(response: requests.Response, request: Request) -> str | None:
+    """What the body of a refusal seems to be. The page of an ordinary 404 is no login page."""
+    what = _suspect(response, request.file)
+    if what == diagnosis.LOGIN_PAGE and not request.redirected and response.status_code != _LOGIN_REQUIRED:
+        return None
+    return what
+
+
+def retry_after(value: str | None, date: str | None = None) -> float | None:
+    """Parse Retry-After: a number of seconds, or an HTTP date (RFC 9110, section 10.2.3).
+
+    Args:
+        value: The field's value, if there is one.
+        date: The Date field of the same answer. A date is counted from it, since the two clocks may differ.
+
+    Returns:
+        Seconds from now, or None.
+    """
+    stated = _single(value or "")
+    if stated.isascii() and stated.isdecimal():
+        return float(stated[:9])
+    moment = _moment(value)
+    if moment is None:
+        return None
+    return max(0.0, (moment - (_moment(date) or datetime.now(UTC))).total_seconds())
+
+
+def _moment(value: str | None) -> datetime | None:
+    """The moment that an HTTP date names."""
     if not value:
         return None
-    if value.strip().isdecimal():
-        return float(value.strip()[:9])
     try:
         moment = parsedate_to_datetime(value)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

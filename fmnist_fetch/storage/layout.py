@@ -1,17 +1,39 @@
 """Where things are under the root. torchvision and d2l read the raw folder as it is."""
 
 import os
+import shlex
 from functools import cache
 from pathlib import Path
 
+from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.model import DataFile, Manifest
 
 DEFAULT_ROOT = "data"
 
 
 def root_folder(root: str | os.PathLike[str] | None) -> Path:
-    """ROOT, else the environment's FMNIST_ROOT, else ./data."""
-    return user_path(root or os.environ.get("FMNIST_ROOT") or DEFAULT_ROOT)
+    """ROOT, else the environment's FMNIST_ROOT, else ./data. Raises UsageError as `checked_path` does."""
+    return checked_path(root or os.environ.get("FMNIST_ROOT") or DEFAULT_ROOT)
+
+
+def checked_path(text: str | os.PathLike[str]) -> Path:
+    """Return a path that the user gave, with ~ as the home folder.
+
+    Raises:
+        UsageError: It begins with a variable, is in quotes or names an unknown home folder: something that a shell
+            should have replaced, and that nobody means as the name of a folder.
+    """
+    path = os.fspath(text)
+    hint = f"Give the path itself; for a folder that really has this name: {shlex.quote(f'./{path}')}"
+    if path.startswith("$") or (path.startswith("%") and "%" in path[1:]):
+        raise UsageError(f"the path {path} begins with a variable that nothing has replaced", hint=hint)
+    if len(path) > 1 and path[0] == path[-1] and path[0] in "'\"":
+        inner = shlex.quote(path[1:-1])
+        raise UsageError(f"the path {path} has quotes around it", hint=f"Leave out one pair of quotes: {inner}")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"the path {path} begins with a home folder that is not known", hint=hint) from None
 
 
 def lookup_folders(root: str | os.PathLike[str] | None) -> list[Path]:
@@ -30,6 +52,22 @@ def user_path(text: str | os.PathLike[str]) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
+
+
+def absolute(path: Path) -> Path:
+    """Return a path as an absolute one; as it is where the current folder has been deleted."""
+    try:
+        return path.absolute()
+    except OSError:
+        return path
+
+
+def resolved(path: Path) -> Path:
+    """Return a path without symbolic links; as it is where they form a loop or the current folder has been deleted."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
 
 
 def is_file(path: Path) -> bool:

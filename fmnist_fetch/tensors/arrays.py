@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageError
+from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageError, in_clone
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.storage.files import Stamp, is_settled, open_regular
-from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, is_file, lookup_folders
+from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, absolute, is_file, lookup_folders
 from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from fmnist_fetch.tensors.split import Split
 
 
-PROJECT = Path(__file__).parents[2]
 _verified: set[tuple[Stamp, str, str]] = set()
 """What this process has verified: the stamp of a tensor file, a tensor in it, and its digest."""
 
@@ -127,7 +126,7 @@ def _files_of(manifest: Manifest, split: str) -> dict[str, DataFile]:
 
 def _cannot_open(layouts: Sequence[Layout], exc: OSError) -> str:
     """Say why the tensor file of the first of LAYOUTS can't be opened, and where else there is none."""
-    first, *others = dict.fromkeys(str(layout.tensors.absolute()) for layout in layouts)
+    first, *others = dict.fromkeys(str(absolute(layout.tensors)) for layout in layouts)
     if not isinstance(exc, FileNotFoundError):
         return f"{first} can't be read: {exc.strerror or exc}"
     return f"{first} is not there" + (f", nor is {' or '.join(others)}" if others else "")
@@ -168,10 +167,10 @@ def _labels(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
 
 def _command(dataset: str | os.PathLike[str], layout: Layout) -> str:
     """Return the command that downloads the dataset to where LOAD looks for it: make's in a clone, else ours."""
-    name, root = os.fspath(dataset), str(layout.root.absolute())
-    if Path.cwd() == PROJECT and (PROJECT / "Makefile").exists():
+    name, root = os.fspath(dataset), str(absolute(layout.root))
+    if in_clone():
         words = ["make", "data", *([] if name == DATASET else [f"DATASET={name}"])]
-        words += [] if layout.root.absolute() == Path(DEFAULT_ROOT).absolute() else [f"ROOT={root}"]
+        words += [] if absolute(layout.root) == absolute(Path(DEFAULT_ROOT)) else [f"ROOT={root}"]
     else:
         words = ["fmnist-fetch", "fetch", *([] if name == DATASET else [name]), "--root", root]
     return f"Run: {shlex.join(words)}"

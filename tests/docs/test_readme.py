@@ -38,9 +38,12 @@ from samples import HOME_OF_PACKAGE
 
 # Commands that are not run here, by how they begin; their syntax is looked at all the same.
 NOT_RUN = {
+    "sudo apt install python3-venv": "it changes the machine",
     "sudo apt install dataset-fashion-mnist": "it changes the machine; tests/unit/sources takes the data through apt",
     "from d2l import torch as d2l": "the book's own line, which the page replaces",
     "pip install": "it needs a package index",
+    "uv pip install": "it needs a package index",
+    "git clone": "it needs the network",
     "make lock": "it needs a package index and writes to the clone",
     "py -m": "it is for Windows",
     ".venv\\Scripts": "it is for Windows",
@@ -50,6 +53,9 @@ NOT_RUN = {
     "make hooks": "it changes the clone's own git",
     "make dist": "it needs a package index; tests/system/test_packaging.py builds",
     "pipx run": "it needs a package index; tests/system/test_packaging.py installs",
+    "pip config set": "it changes the settings of the user",
+    "export HTTPS_PROXY": "there is no proxy here",
+    "export FMNIST_MIRRORS": "the pages' own mirrors stand in for it",
     "make kit-check": "it makes a machine of its own; CI runs it",
 }
 # Blocks that other tests run, by what they begin with.
@@ -61,7 +67,11 @@ ELSEWHERE = {
 STAND_INS = {
     "http://lab-server:8000/": "{mirror}",
     "https://dataset.bj.bcebos.com/fashion_mnist/": "{mirror}",
+    "https://oneflow-public.oss-cn-beijing.aliyuncs.com/datasets/mnist/Fashion-MNIST/": "{mirror}",
+    # The script has no proxy to go through, and only the mirrors of the manifest.
+    "python3 get_fashion_mnist.py data/": "python3 get_fashion_mnist.py {checkout}/data/",
     "/media/": "{lab}/media/",
+    "../fashion-mnist/data/fashion": "{lab}/media/usb",
     "/srv/datasets": "{lab}/srv",
     "/var/log/": "{lab}/",
     "/opt": "{lab}/opt",
@@ -81,7 +91,7 @@ NEEDS = {
 }
 HEED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 ALL = [block for page in pages.PAGES for block in pages.blocks(page)]
-KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml", "text")
+KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml", "text", "dockerfile")
 
 
 def of(kind: str) -> list[Block]:
@@ -134,7 +144,7 @@ class Lab:
 
     def translated(self, text: str) -> str:
         for said, meant in STAND_INS.items():
-            text = text.replace(said, meant.format(lab=self.folder, mirror=self.mirror.url))
+            text = text.replace(said, meant.format(lab=self.folder, mirror=self.mirror.url, checkout=self.checkout))
         return text
 
     def run(self, script: str, **more: str) -> str:
@@ -362,13 +372,23 @@ def test_a_playbook_is_one(block: Block, tmp_path: Path) -> None:
     subprocess.run([program, "--syntax-check", str(playbook)], check=True)
 
 
+@each("dockerfile")
+def test_a_dockerfile_installs_extras_that_there_are_and_runs_commands_that_there_are(block: Block) -> None:
+    extras = tomllib.loads(pages.read("pyproject.toml"))["project"]["optional-dependencies"]
+    assert set(re.findall(r"\[(\w+)\]", block.text)) <= extras.keys()
+    commands = re.findall(r"^RUN (fmnist-fetch .*)$", block.text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        parse(command.split())
+
+
 # The commands within sentences and tables: their words are looked at.
 
 
 def commands(page: str) -> Iterator[list[str]]:
     for span in pages.spans(page):
         for command in re.split(r"&&|\|\|", span):
-            yield shlex.split(re.sub(r"\[[A-Z]+\]", "", command))
+            yield shlex.split(re.sub(r"\[[A-Z]+\]| > \S+", "", command))
 
 
 def parse(words: Sequence[str]) -> None:
@@ -411,7 +431,7 @@ def test_every_command_in_a_sentence_is_one(page: str) -> None:
 
 
 def test_every_option_in_a_page_is_one_and_the_readme_tells_of_all_that_fetch_has() -> None:
-    verbs = [("fmnist_fetch", verb) for verb in ("fetch", "manifest", "kit", "serve")]
+    verbs = [("fmnist_fetch", verb) for verb in ("fetch", "manifest", "kit", "serve", "script")]
     verbs += [("trainer", verb) for verb in ("train", "predict")]
     texts = [
         subprocess.run(
@@ -421,6 +441,7 @@ def test_every_option_in_a_page_is_one_and_the_readme_tells_of_all_that_fetch_ha
     ]
     known = [set(re.findall(r"--[a-z][a-z-]+", text.stdout)) for text in texts]
     others = {"--pdb", "--spec", "--partial", "--nproc-per-node", "--map-root-user", "--net", "--bind", "--directory"}
+    others |= {"--no-cache-dir", "--version"}
     for page in pages.PAGES:
         assert pages.options(page) - set().union(*known) - others == set()
     assert known[0] - {"--help"} <= pages.options("README.md")

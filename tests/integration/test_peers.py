@@ -286,7 +286,7 @@ def test_a_cable_that_is_pulled_for_long_is_waited_for_and_said_so(link: Link, w
     with link.start(world, "--patience", "forever") as run:
         run.until(lambda: link.served >= MIB)
         link.set("down")
-        run.until(lambda: "waiting, as long as it takes" in run.err)
+        run.until(lambda: "waiting (as long as it takes)" in run.err)
         link.set("up")
         outcome = run.wait()
     assert outcome.code == 0, outcome.err

@@ -28,7 +28,7 @@ from fmnist_fetch.commands.serve.files import ServedFiles
 from fmnist_fetch.commands.serve.server import serve
 from fmnist_fetch.commands.serve.wheels import ServedWheels
 root, project = map(Path, sys.argv[1:])
-files = ServedFiles(root, [find("fashion-mnist")])
+files = ServedFiles(root, [find("fashion-mnist"), find("mnist")])
 serve(files, ServedWheels.of_project(project), "127.0.0.1", 0, lambda line: print(line, flush=True))
 """
 MADE = [make_wheel("alpha"), make_wheel("large-thing", "2.5", ballast=payload(3 * MIB, seed=2)), make_wheel("absent")]
@@ -87,7 +87,9 @@ def test_it_is_an_index_for_other_tools_and_only_of_what_is_here(url: str, tmp_p
 
 def test_ranges_of_a_wheel_are_sent(url: str) -> None:
     wheel, content = MADE[1]
-    assert ask(url + "wheels/" + wheel.name, "bytes=1000-1999") == (206, content[1000:2000])
+    # The second URL is below the one that is the mirror of another dataset.
+    for path in ("wheels/", "MNIST/raw/wheels/", "FashionMNIST/raw/wheels/"):
+        assert ask(url + path + wheel.name, "bytes=1000-1999") == (206, content[1000:2000])
 
 
 def test_a_damaged_or_unfinished_wheel_is_not_sent(url: str, project: Path) -> None:

@@ -38,6 +38,30 @@ def blackhole() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
+def expired(folder: Path, host: str = "127.0.0.1") -> Certificate:
+    """A certificate for HOST whose last day was yesterday; skips the test where openssl is absent."""
+    certificate = self_signed(folder, host)
+    request = folder / "expired.csr"
+    make = ["req", "-new", "-key", str(certificate.key), "-subj", f"/CN={host}", "-out", str(request)]
+    extension = folder / "expired.ext"
+    extension.write_text(f"subjectAltName={'IP' if host.replace('.', '').isdigit() else 'DNS'}:{host}\n")
+    sign = [
+        "x509",
+        "-req",
+        "-extfile",
+        str(extension),
+        "-in",
+        str(request),
+        "-signkey",
+        str(certificate.key),
+        "-days",
+        "-1",
+    ]
+    for command in (make, [*sign, "-out", str(certificate.cert)]):
+        subprocess.run(["openssl", *command], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    return certificate
+
+
 def self_signed(folder: Path, host: str = "127.0.0.1") -> Certificate:
     """A certificate for HOST that nobody vouches for; skips the test where openssl is absent."""
     openssl = shutil.which("openssl")

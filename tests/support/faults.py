@@ -19,7 +19,7 @@ from email.utils import formatdate
 from math import ceil
 from random import Random
 
-from dead_ends import UNRESOLVABLE, blackhole, refusing, self_signed
+from dead_ends import UNRESOLVABLE, blackhole, expired, refusing, self_signed
 from mirror import Certificate, Exchange, Mirror
 from nonsense import CONTENT_RANGES, HEADER_LINES, STATUS_LINES
 from occasions import After, AfterServed, AtMost, During, Every, First, On, Randomly, When
@@ -65,6 +65,7 @@ __all__ = [
     "Span",
     "When",
     "blackhole",
+    "expired",
     "payload",
     "refusing",
     "self_signed",
@@ -346,6 +347,75 @@ class Unsatisfiable(Fault):
             return reply
         whole = f"bytes */{reply.total}"
         return reply.instead(416, b"", "text/plain").header("Content-Range", whole)
+
+
+class ToRanges(When):
+    """A fault of the answers to requests with a range only."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(lambda request: "range" in request.headers, fault)
+
+
+@dataclass(frozen=True)
+class Multipart(Fault):
+    """One range as multipart/byteranges."""
+
+    def reply(self, reply: Reply) -> Reply:
+        if reply.status != 206:
+            return reply
+        place = dict(reply.headers)["Content-Range"].encode()
+        head = b"--x\r\nContent-Type: application/gzip\r\nContent-Range: " + place + b"\r\n\r\n"
+        parts = replace(reply, body=head + reply.body + b"\r\n--x--\r\n")
+        return parts.header("Content-Range", None).header("Content-Type", "Multipart/ByteRanges; boundary=x")
+
+
+@dataclass(frozen=True)
+class Aligned(Fault):
+    """206 that starts at the beginning of a block, as caches that fetch in blocks answer; it says so, or ADMITS not."""
+
+    block: int
+    admitted: bool = True
+
+    def span(self, span: Span | None, size: int) -> Span | None:
+        if span is None or span.start >= size:
+            return span
+        return Span(span.start - span.start % self.block, span.stop)
+
+    def reply(self, reply: Reply) -> Reply:
+        return reply if self.admitted else OtherSpan(admitted=False).reply(reply)
+
+
+@dataclass(frozen=True)
+class WholeAsPartial(Fault):
+    """The whole file under 206; Content-Range says so, claims what was asked for, or is absent (for None)."""
+
+    admitted: bool | None = True
+
+    def span(self, span: Span | None, size: int) -> Span | None:
+        return None if span is None else Span(0, size)
+
+    def reply(self, reply: Reply) -> Reply:
+        if reply.status != 206 or self.admitted:
+            return reply
+        return ContentRange(None).reply(reply) if self.admitted is None else OtherSpan(admitted=False).reply(reply)
+
+
+@dataclass(frozen=True)
+class PartialAs(Fault):
+    """The range under another status than 206."""
+
+    code: int
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, status=self.code) if reply.status == 206 else reply
+
+
+@dataclass(frozen=True)
+class EmptyPartial(Fault):
+    """206 without a byte."""
+
+    def reply(self, reply: Reply) -> Reply:
+        return replace(reply, body=b"") if reply.status == 206 else reply
 
 
 # What the file is.

@@ -114,6 +114,10 @@ class Connection:
     def _shake_hands(self) -> None:
         if self.mirror.context is None:
             return
+        if self.mirror.broken_handshakes:
+            self.mirror.broken_handshakes -= 1
+            self.sock.recv(BLOCK)
+            raise ClientGoneError
         wrapped = self.mirror.context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
         self.sock = wrapped
         # Between the two lines above hang_up could not reach the socket.
@@ -280,6 +284,7 @@ class Mirror:
         if certificate is not None:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(certificate.cert, certificate.key)
+        self.broken_handshakes = 0  # so many TLS connections from now on end in their handshake
         self.closing = self._away = False
         self._lock = threading.Lock()
         self._live: dict[int, Connection] = {}

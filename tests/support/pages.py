@@ -8,11 +8,18 @@ from dataclasses import dataclass
 
 from samples import HOME_OF_PACKAGE
 
+# From docstrings, whose examples tests/docs/test_docstrings.py runs, and from the source.
+GENERATED = ("api.md", "errors.md")
 PAGES = (
     "README.md",
     "README.zh.md",
     "CONTRIBUTING.md",
-    *(f"docs/{path.name}" for path in sorted(HOME_OF_PACKAGE.glob("docs/*.md"))),
+    "SECURITY.md",
+    *(
+        path.relative_to(HOME_OF_PACKAGE).as_posix()
+        for path in sorted(HOME_OF_PACKAGE.glob("docs/**/*.md"))
+        if path.name not in GENERATED
+    ),
 )
 # An inline command begins with one of these; others are names, options or file names.
 PROGRAMS = ("make", "fmnist-fetch", "fmnist-train", "python", "torchrun", "pip", "pipx", "uv", "sudo", "pre-commit")

@@ -225,7 +225,7 @@ def command_line(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
 def started(*words: str) -> subprocess.Popen[str]:
     """The command line as a process under way, which heeds Ctrl-C even where its parents were told to ignore it."""
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "from fmnist_fetch.cli import main; main()"
+    code += "from fmnist_fetch.__main__ import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
         stdout=subprocess.PIPE,

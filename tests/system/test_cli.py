@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from faults import FlipByte, Mirror, On, Status, refusing
 from fmnist_fetch import __version__
-from fmnist_fetch.cli import run
+from fmnist_fetch.cli import parser, run
 from fmnist_fetch.manifest.catalog import names
-from samples import Sample, command_line, disk_of, environment, lay, python
+from samples import HOME_OF_PACKAGE, Sample, command_line, disk_of, environment, lay, python
 
 Capture = pytest.CaptureFixture[str]
 
@@ -108,25 +110,107 @@ def test_the_version_is_told(capsys: Capture) -> None:
 # Exit code 2: the command names what is not there.
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        [],
-        ["fetsch"],
-        ["fetch", "--jobs", "0"],
-        ["fetch", "--jobs", "65"],
-        ["fetch", "--patience", "-1"],
-        ["fetch", "--patience", "nan"],
-        ["fetch", "--patience", "long"],
-        ["fetch", "--progress", "loud"],
-        ["verify", "--mirror", "x"],
-    ],
-)
-def test_a_command_that_is_none_is_2(words: list[str], capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as caught:
-        run(words)
-    assert caught.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+COMMANDS = "Commands: fetch, verify, list, manifest, kit, serve, completion."
+OPTIONS = "All options: fmnist-fetch {} --help"
+USAGE = {
+    "": ("no command is given", f"{COMMANDS} To begin: fmnist-fetch fetch"),
+    "fetsch": ("there is no command 'fetsch'", f"Did you mean fetch? {COMMANDS}"),
+    "--verion": (
+        "fmnist-fetch has no option --verion",
+        "Did you mean --version? Other options follow a command: fmnist-fetch fetch --help",
+    ),
+    "--quiet fetch": (
+        "fmnist-fetch has no option --quiet",
+        "Other options follow a command: fmnist-fetch fetch --help",
+    ),
+    "fetch --jobs 0": ("--jobs: '0' is not a number from 1 to 64", OPTIONS.format("fetch")),
+    "fetch --jobs 65": ("--jobs: '65' is not a number from 1 to 64", OPTIONS.format("fetch")),
+    "fetch --jobs ٣": ("--jobs: '٣' is not a number from 1 to 64", OPTIONS.format("fetch")),
+    # A number, but no time.
+    "fetch --patience -1": ("--patience: '-1' is neither a number of seconds nor \"forever\"", OPTIONS.format("fetch")),
+    "fetch --patience nan": (
+        "--patience: 'nan' is neither a number of seconds nor \"forever\"",
+        OPTIONS.format("fetch"),
+    ),
+    "fetch --limit-rate fast": (
+        "--limit-rate: 'fast' is not a number of bytes per second such as 500k or 2M",
+        OPTIONS.format("fetch"),
+    ),
+    "fetch --progress lgo": ("--progress can't be 'lgo'", "Did you mean log? Choose from: auto, bar, log, none."),
+    "fetch --ofline": ("fetch has no option --ofline", f"Did you mean --offline? {OPTIONS.format('fetch')}"),
+    "fetch --mirror": ("--mirror: expected one argument", OPTIONS.format("fetch")),
+    "verify --mirror=x": ("verify has no option --mirror", OPTIONS.format("verify")),
+    "verify mnist kmnist": ("unexpected argument 'kmnist'", OPTIONS.format("verify")),
+    "manifest": ("the following arguments are required: FOLDER", OPTIONS.format("manifest")),
+    "fetch --root $HOME/x": (
+        "the path $HOME/x begins with a variable that nothing has replaced",
+        "Give the path itself; for a folder that really has this name: './$HOME/x'",
+    ),
+    "verify --root '/data'": ("the path '/data' has quotes around it", "Leave out one pair of quotes: /data"),
+    "list --root ~nobody-at-all/x": (
+        "the path ~nobody-at-all/x begins with a home folder that is not known",
+        "Give the path itself; for a folder that really has this name: './~nobody-at-all/x'",
+    ),
+    "fetch --log %TEMP%/x": (
+        "the path %TEMP%/x begins with a variable that nothing has replaced",
+        "Give the path itself; for a folder that really has this name: ./%TEMP%/x",
+    ),
+}
+
+
+@pytest.mark.parametrize("line", USAGE)
+def test_a_usage_error_is_2_with_what_may_have_been_meant(line: str, capsys: Capture) -> None:
+    error, hint = USAGE[line]
+    assert run(line.split()) == 2
+    assert capsys.readouterr() == ("", f"error: {error}\nhint: {hint}\n")
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_usage_error_is_in_the_json_too(capsys: Capture) -> None:
+    assert run(["fetch", "--json", "--jobs", "0"]) == 2
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome == {
+        "exit_code": 2,
+        "error": "--jobs: '0' is not a number from 1 to 64",
+        "hint": OPTIONS.format("fetch"),
+    }
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES", " on "])
+def test_the_environment_may_say_offline_in_several_ways(
+    value: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMNIST_OFFLINE", value)
+    with Mirror(command.sample.files) as mirror:
+        assert command.error("--mirror", mirror.url)[0] == 4
+        assert mirror.served == 0
+
+
+@pytest.mark.parametrize("value", ["", "0", "false", "No", "off"])
+def test_the_environment_may_say_online_in_several_ways(
+    value: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMNIST_OFFLINE", value)
+    with Mirror(command.sample.files) as mirror:
+        assert command("fetch", "--mirror", mirror.url)[0] == 0
+
+
+def test_the_environment_can_not_say_offline_in_every_way(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FMNIST_OFFLINE", "perhaps")
+    assert command.error() == (
+        2,
+        ["error: FMNIST_OFFLINE=perhaps is neither yes nor no", "hint: Set FMNIST_OFFLINE=1 or FMNIST_OFFLINE=0."],
+    )
+    assert not command.root.exists()
+
+
+@pytest.mark.parametrize("columns", ["30", "80", "300"])
+def test_no_line_of_the_help_is_longer_than_80_columns(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    top = parser()
+    (added,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    for shown in (top, *added.choices.values()):
+        assert [line for line in shown.format_help().splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("verb", ["fetch", "verify"])
@@ -134,13 +218,13 @@ def test_an_unknown_dataset_is_2_with_the_nearest_and_the_known_ones(verb: str, 
     assert run([verb, "fashon-mnist"]) == 2
     assert capsys.readouterr().err == (
         "error: there is no dataset called 'fashon-mnist'\n"
-        "hint: Did you mean fashion-mnist? Known: fashion-mnist, kmnist, mnist; "
+        "hint: Did you mean fashion-mnist? Known: fashion-mnist, kmnist, mnist, qmnist; "
         "or give the path of a manifest (FILE.toml).\n"
     )
 
 
 # What goes wrong, word for word; nothing changes on the disk.
-OTHER_ROOT = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one."
+OTHER_ROOT = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or repair this one."
 SENTENCES = {
     "fetch {folder}/none.toml": (
         2,
@@ -159,7 +243,7 @@ SENTENCES = {
     ),
     "fetch {manifest} --quiet --mirror {stick} --log {folder}/none/log": (
         5,
-        "{folder}/none/log: it is not there (any more)",
+        "{folder}/none/log: it does not exist (any more)",
         OTHER_ROOT,
     ),
     "fetch {manifest} --offline --quiet": (
@@ -245,7 +329,8 @@ if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-fmnist_fetch.cli.main(sys.argv[1:])
+import fmnist_fetch.__main__
+fmnist_fetch.__main__.main()
 """
 
 
@@ -257,7 +342,7 @@ def test_a_root_that_may_not_be_written_to_is_5_and_the_way_out_is_named(sample:
     assert done.returncode == 5, done.stderr
     assert done.stderr.splitlines() == [
         f"error: {shut / 'Sample' / 'raw'}: permission denied",
-        "hint: Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one.",
+        "hint: Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or repair this one.",
     ]
     assert list(shut.iterdir()) == []
 
@@ -276,7 +361,7 @@ def test_a_manifest_with_ten_faults_is_6_and_tells_all_ten(tmp_path: Path, root:
     assert lines[0] == f"error: {path} has 10 faults:"
     places = ["name", "folder", "mirrors", "mean", "colour", *["file"] * 5]
     assert sorted(line.split()[0] for line in lines[1:-1]) == sorted(places)
-    assert lines[-1] == "hint: Mend the places named above, then run again."
+    assert lines[-1] == "hint: Correct the places named above, then run the same command again."
     assert not root.exists()
 
 
@@ -306,6 +391,142 @@ def test_help_may_be_read_by_nobody() -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+WRITES = [
+    ["verify", "{manifest}", "--root", "{root}"],
+    ["verify", "{manifest}", "--root", "{root}", "--json"],
+    ["list", "--root", "{root}"],
+    ["fetch", "{manifest}", "--root", "{root}", "--json"],
+    ["fetch", "--help"],
+    ["--version"],
+    ["manifest", "{stick}", "--out", "-"],
+]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", WRITES, ids=" ".join)
+def test_a_result_that_can_not_be_written_is_5(words: list[str], command: Command) -> None:
+    command("fetch", "--mirror", command.stick)
+    places = {"manifest": command.manifest, "root": command.root, "stick": command.stick}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fmnist_fetch", *(word.format(**places) for word in words)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 5
+    assert done.stderr.endswith(
+        "error: the output can't be written: the disk is full\n"
+        "hint: Send the output to another place, then run the same command again.\n"
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-"])
+def test_streams_may_be_closed(closed: str, command: Command) -> None:
+    words = f"'{sys.executable}' -m fmnist_fetch fetch '{command.manifest}' --root '{command.root}'"
+    script = f"{words} --mirror '{command.stick}' {closed}"
+    assert subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, check=False).returncode == 0
+
+
+def test_text_that_the_streams_can_not_encode_is_printed_with_its_numbers(command: Command) -> None:
+    odd = command.root.with_name("数据")
+    done = command_line("verify", command.manifest, "--root", str(odd), PYTHONIOENCODING="ascii")
+    assert done.returncode == 1
+    assert "\\u6570\\u636e" in done.stdout
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_the_text_of_strangers_can_not_pass_for_ours(command: Command, tmp_path: Path, capsys: Capture) -> None:
+    manifest = Path(command.manifest)
+    manifest.write_text(manifest.read_text().replace('title = "A sample"', 'title = "A\\u001b[2J\\nhint: run this"'))
+    command("fetch", "--mirror", command.stick)
+    assert command("verify")[1].startswith("A\\x1b[2J\\nhint: run this in ")
+    bad = tmp_path / "bad.toml"
+    bad.write_text('"x\\u001b[2J\\nhint: run this" = 1\n')
+    assert run(["verify", str(bad)]) == 6
+    err = capsys.readouterr().err
+    assert [line for line in err.splitlines() if line.startswith("hint:")] == err.splitlines()[-1:]
+    assert "\x1b" not in err
+
+
+FAILING = """
+import sys, fmnist_fetch.pipeline.prepare as prepare
+def fail(*_, **__):
+    raise {}
+prepare.prepare = fail
+from fmnist_fetch.__main__ import main
+main()
+"""
+
+
+def test_a_failure_that_nobody_expected_is_two_lines_and_the_log_has_the_traceback(
+    command: Command, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    words = ("fetch", command.manifest, "--root", str(command.root), "--json")
+    done = python(FAILING.format("ZeroDivisionError('a bug')"), *words)
+    assert done.returncode == json.loads(done.stdout)["exit_code"] == 1
+    error, hint = done.stderr.splitlines()
+    assert re.fullmatch(r"error: unexpected ZeroDivisionError \(.+, line \d+\): a bug", error)
+    assert "--log FILE" in hint
+    done = python(FAILING.format("ZeroDivisionError('a bug')"), *words, "--log", str(log))
+    assert done.stderr.splitlines()[1].startswith(f"hint: This is a bug. {log} has the traceback")
+    assert "Traceback (most recent call last)" in json.loads(log.read_text())["traceback"]
+
+
+def test_a_machine_without_threads_is_told_so(command: Command) -> None:
+    done = python(FAILING.format('RuntimeError("can\'t start new thread")'), "fetch", command.manifest)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: this system allows no more threads"
+
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"requests", "filelock", "urllib3"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from fmnist_fetch.__main__ import main
+main()
+"""
+
+
+def test_a_dependency_that_is_not_installed_is_named_with_the_way_to_get_it(command: Command) -> None:
+    words = ("fetch", command.manifest, "--root", str(command.root))
+    done = python(WITHOUT, *words)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: the package filelock is not installed\nhint: Run: python3 -m pip install --upgrade fmnist-fetch\n"
+    )
+    clone = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words],
+        cwd=HOME_OF_PACKAGE,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert clone.stderr.splitlines()[1] == "hint: Run: make data"
+
+
+def test_a_current_folder_that_is_gone_costs_neither_result_nor_json(command: Command, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    relative = replace(command.sample, manifest=command.sample.manifest._replace(local=("../data/Sample/raw",)))
+    words = f"'{sys.executable}' -m fmnist_fetch fetch '{relative.write(tmp_path)}' --root '{command.root}'"
+    script = f"cd '{gone}' && rmdir '{gone}' && {words} --mirror '{command.stick}'"
+    for more in ("", " --json"):
+        done = subprocess.run(
+            ["bash", "-c", script + more], capture_output=True, text=True, env=environment(), check=False
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+        gone.mkdir()
+    assert json.loads(done.stdout)["exit_code"] == 0
 
 
 # Ctrl-C at the very moment at which this module is loaded: as a script, and as a module.

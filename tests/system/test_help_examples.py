@@ -58,7 +58,7 @@ def lay_own(here: Path, line: str) -> None:
     """Lay the IDX files that the example LINE is about."""
     values = {"images": images((2, 4, 4), 1), "labels": idx(0x08, (2,), b"\0\1")}
     if "a.idx" in line:
-        lay(here / "my-data", {"a.idx": values["images"], "b.idx": values["labels"]})
+        lay(here / "my-data", {"a.idx": values["images"]})
         return
     for split in ("train", "test"):
         for role, data in values.items():
@@ -81,7 +81,7 @@ def test_an_example_works(line: str, here: Path, capsys: Capture, monkeypatch: p
         # The project and its wheels are the business of tests/system/test_kit.py.
         words.append("--no-wheels")
         monkeypatch.setattr(pack.Project, "at", classmethod(lambda cls, _: cls("0" * 40, 0, ())))
-        monkeypatch.setattr(pack, "changes", lambda _: [])
+        monkeypatch.setattr(pack, "uncommitted", lambda _: [])
     if verb == "manifest":
         lay_own(here, line)
     if verb == "verify" and "--root" in words:

@@ -1,10 +1,11 @@
-"""Errors: a tree split by what the caller can do, sentences of facts, hints to act on."""
+"""Errors: classes by what the caller can do, messages of facts, hints to act on."""
 
 from __future__ import annotations
 
 import ast
 import errno
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,13 @@ from fmnist_fetch.errors import (
     SourceError,
     UsageError,
     disk,
+    from_exception,
+    in_clone,
 )
+from samples import HOME_OF_PACKAGE
 
 ROOM = "Free some space and run the same command again; every verified piece is kept."
-ELSEWHERE = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or mend this one."
+ELSEWHERE = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or repair this one."
 
 
 def kinds(kind: type[FetchError] = FetchError) -> Iterator[type[FetchError]]:
@@ -54,7 +58,7 @@ def test_the_tree_in_the_docstring_is_the_tree_in_the_code() -> None:
     assert drawn == {kind.__name__: kind.exit_code for kind in kinds()}
 
 
-def test_the_ground_floor_imports_nothing_of_the_package() -> None:
+def test_the_module_imports_nothing_of_the_package() -> None:
     tree = ast.parse(Path(errors.__file__).read_text())
     imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert not [name for name in imported if name.startswith("fmnist_fetch")]
@@ -88,7 +92,7 @@ def failing(number: int, needed: int | None = None) -> DiskError:
         (errno.EEXIST, "a file is in the way where a folder should be"),
         (errno.ENOTDIR, "a part of this path is a file, not a folder"),
         (errno.EISDIR, "this is a folder, not a file"),
-        (errno.ENOENT, "it is not there (any more)"),
+        (errno.ENOENT, "it does not exist (any more)"),
         (errno.EIO, os.strerror(errno.EIO)),
     ],
 )
@@ -105,6 +109,72 @@ def test_where_space_is_short_the_bytes_needed_are_told(number: int, reason: str
     assert error.message == f"/media/stick/x: {reason} (26,421,880 bytes are needed)"
     assert error.hint == ROOM
     assert failing(number).message == f"/media/stick/x: {reason}"
+
+
+def test_a_limit_of_the_system_is_no_reason_to_choose_another_root() -> None:
+    error = failing(errno.EMFILE)
+    assert error.message == "/media/stick/x: this process may open no more files"
+    assert "ulimit -n" in error.hint
+    assert "--root" not in error.hint
+
+
+def test_the_text_of_an_error_holds_facts_and_hint() -> None:
+    assert str(FetchError("the disk is gone", hint="Plug it in.")) == "the disk is gone\nhint: Plug it in."
+
+
+def test_the_text_of_an_error_can_not_forge_a_hint_nor_control_a_terminal() -> None:
+    error = FetchError("2 faults:\n  one\nhint: \x1b[2J", hint="a\x9bb")
+    assert str(error) == "2 faults:\n  one\\nhint: \\x1b[2J\nhint: a\\x9bb"
+    assert error._render_traceback_() == ["error: 2 faults:\n  one\\nhint: \\x1b[2J", "hint: a\\x9bb"]
+    assert error.message == "2 faults:\n  one\nhint: \x1b[2J"
+
+
+def test_an_error_of_ours_is_what_the_last_handler_prints() -> None:
+    error = UsageError("x", hint="y")
+    assert from_exception(error) is error
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message", "hint"),
+    [
+        (ModuleNotFoundError("No module named 'requests'", name="requests.adapters"), 1, "the package requests", "pip"),
+        (RuntimeError("can't start new thread"), 1, "this system allows no more threads", "ulimit -u"),
+        (MemoryError(), 1, "the memory is used up", "Close other programs"),
+        (PermissionError(errno.EACCES, "no", "/x/y"), 5, "/x/y: permission denied", "--root"),
+        (PermissionError(errno.EACCES, "no", b"/x/\xff"), 5, "/x/\udcff: permission denied", "--root"),
+        (ZeroDivisionError("one\ntwo"), 1, "unexpected ZeroDivisionError: one", "--log FILE"),
+        (OSError("no number"), 1, "unexpected OSError: no number", "--log FILE"),
+        (ModuleNotFoundError("gone", name="fmnist_fetch.x"), 1, "unexpected ModuleNotFoundError", "--log FILE"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_exception_that_nothing_handles_becomes_two_lines(
+    raised: Exception, code: int, message: str, hint: str
+) -> None:
+    error = from_exception(raised)
+    assert error.exit_code == code
+    assert error.message.startswith(message)
+    assert hint in error.hint
+    assert "\n" not in error.message
+    assert error.__cause__ is raised
+
+
+def test_an_unexpected_exception_is_reported_with_its_place() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        _ = 1 / 0
+    message = from_exception(caught.value).message
+    assert re.match(r"unexpected ZeroDivisionError \(test_errors.py, line \d+\): ", message)
+
+
+def test_a_clone_is_one_only_where_make_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert not in_clone()
+    monkeypatch.chdir(HOME_OF_PACKAGE)
+    assert in_clone()
+    assert from_exception(ModuleNotFoundError("x", name="requests")).hint == "Run: make data"
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert not in_clone()
 
 
 def test_other_failures_pass_through_untouched() -> None:

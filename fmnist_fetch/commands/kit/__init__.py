@@ -7,15 +7,13 @@ from typing import Any
 
 from fmnist_fetch.commands.arguments import add_verb
 from fmnist_fetch.console.formatting import size
-from fmnist_fetch.console.output import say
+from fmnist_fetch.console.output import print_line
 from fmnist_fetch.environment.lock import STORE
 from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.storage.layout import Layout
 
 CHECKOUT = Path(__file__).parents[3]
-FAT32_MAX_BYTES = 4 * 1024**3 - 1
-"""The largest file on a stick with FAT32."""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -49,11 +47,9 @@ def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
         wheels = pack.wheel_entries(paths, target)
     machine = target.description if wheels else "machines with a package index"
     kit = pack.pack(options.out, project, data, wheels, machine, listen)
-    say(options, f"{kit.path}: {size(kit.size)}")
-    say(options, f"  {kit.files} files, {kit.wheels} of them wheels; for {machine}")
+    print_line(options, f"{kit.path}: {size(kit.size)}")
+    print_line(options, f"  {kit.files} files, {kit.wheels} of them wheels; for {machine}")
     unpack = f"tar xf {kit.path.name} && cd {pack.TOP}"
     commands = "the commands are in LAB.txt there" if " on win" in machine else "make data && make train"
-    say(options, f"  on the lab machine: {unpack}{'; ' if ' on win' in machine else ' && '}{commands}")
-    if kit.size > FAT32_MAX_BYTES:
-        say(options, f"  a stick with FAT32 holds it in parts only: split -b 2G {kit.path.name} {kit.path.name}.")
+    print_line(options, f"  on the lab machine: {unpack}{'; ' if ' on win' in machine else ' && '}{commands}")
     return {"paths": [str(kit.path)], "files": kit.files, "size": kit.size}

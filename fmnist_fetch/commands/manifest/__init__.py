@@ -1,4 +1,4 @@
-"""The verb for people's own datasets: manifest writes down what their IDX files are, and where they can be had."""
+"""The command manifest: write a manifest for the user's own IDX files."""
 
 import argparse
 import os
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_fetch.commands.arguments import add_verb, size
 from fmnist_fetch.commands.manifest.naming import FileRole
-from fmnist_fetch.console.formatting import counted, table
+from fmnist_fetch.console.formatting import counted, fetch_command, table
 from fmnist_fetch.console.formatting import size as sized
-from fmnist_fetch.console.output import give, say
+from fmnist_fetch.console.output import print_line, print_text
+from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import DiskError, UsageError
-from fmnist_fetch.events import Listener, Message
+from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.model import LARGEST_PIECE, PIECE_LENGTH, ROLES
 from fmnist_fetch.manifest.toml import dumps
 from fmnist_fetch.manifest.validation import is_word
@@ -30,16 +31,16 @@ SMALLEST_PIECE = 1024
 
 
 def add_verbs(verbs: Any) -> None:
-    """Add manifest to argparse's VERBS."""
-    summary = "write a manifest for your own IDX files, which fetch then brings to others"
+    """Add manifest to the commands of argparse."""
+    summary = "write a manifest for your own IDX files, which others can then fetch"
     verb = add_verb(
         verbs,
         "manifest",
         _manifest,
         summary,
         "my-data --url https://example.org/my-data/",
-        "gzip --only 'emnist-letters-*' --url https://example.org/emnist/",
-        "my-data --file train:images=a.idx --file train:labels=b.idx --classes cat,dog --out -",
+        "gzip --only 'emnist-letters-*' --url http://lab:8000/",
+        "my-data --file train:images=a.idx --out -",
     )
     _add_files(verb)
     _add_words(verb)
@@ -53,7 +54,7 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument(
         "-o", "--out", metavar="FILE", help="the manifest to write (default: NAME.toml here; - is stdout)"
     )
-    verb.add_argument("--force", action="store_true", help="overwrite FILE if it is there")
+    verb.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
     verb.add_argument(
         "--piece-length",
         type=size(SMALLEST_PIECE, LARGEST_PIECE),
@@ -64,8 +65,8 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _add_files(verb: argparse.ArgumentParser) -> None:
-    """Add the options that tell which files are meant."""
-    verb.add_argument("folder", metavar="FOLDER", help="where the IDX files lie, plain or packed with gzip")
+    """Add the options that say which files belong to the dataset."""
+    verb.add_argument("folder", metavar="FOLDER", help="the folder of the IDX files, plain or packed with gzip")
     verb.add_argument(
         "--only", action="append", default=[], metavar="PATTERN", help="only files with such names; may be repeated"
     )
@@ -79,7 +80,7 @@ def _add_files(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_words(verb: argparse.ArgumentParser) -> None:
-    """Add the options for what people call the dataset and its classes."""
+    """Add the options for the names of the dataset and its classes."""
     verb.add_argument("--name", help="the dataset's name (default: that of its folder)")
     verb.add_argument("--title", default="", metavar="TEXT", help="its name for people")
     verb.add_argument("--licence", default="", metavar="TEXT", help="what others may do with it, such as CC-BY-4.0")
@@ -88,21 +89,21 @@ def _add_words(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _manifest(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _manifest(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
     from fmnist_fetch.commands.manifest.author import draft, suggest_name
-    from fmnist_fetch.commands.manifest.collect import home_of_files
+    from fmnist_fetch.commands.manifest.collect import folder_of_files
     from fmnist_fetch.console.progress import listener
 
-    tell = listener("none" if options.quiet else options.progress, sys.stderr)
-    folder = home_of_files(user_path(options.folder))
+    notify = listener("none" if options.quiet else options.progress, sys.stderr, state)
+    folder = folder_of_files(user_path(options.folder))
     name = options.name or suggest_name(folder, options.only)
     out = _out(options, name)
-    drafted = draft(folder, _wishes(options, name))
+    drafted = draft(folder, _manifest_options(options, name))
     for note in drafted.notes:
-        tell(Message(f"note: {note}"))
+        notify(Message(f"note: {note}"))
     text = dumps(drafted.manifest)
     if out is None:
-        give(text)
+        print_text(text)
     else:
         _write(out, text)
         _report(options, drafted.files, folder, out)
@@ -117,7 +118,7 @@ def _manifest(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     }
 
 
-def _wishes(options: argparse.Namespace, name: str) -> "ManifestOptions":
+def _manifest_options(options: argparse.Namespace, name: str) -> "ManifestOptions":
     from fmnist_fetch.commands.manifest.author import ManifestOptions
 
     return ManifestOptions(
@@ -127,7 +128,7 @@ def _wishes(options: argparse.Namespace, name: str) -> "ManifestOptions":
         classes=tuple(_text(word).strip() for word in options.classes.split(",")) if options.classes else (),
         mirrors=tuple(options.url),
         only=tuple(options.only),
-        places=dict(map(_place, options.file)),
+        roles=dict(map(_file_role, options.file)),
         piece_length=options.piece_length,
     )
 
@@ -144,18 +145,25 @@ def _facts(entry: "IdxFile") -> dict[str, Any]:
 
 
 def _out(options: argparse.Namespace, name: str) -> Path | None:
-    """The manifest to write, None for stdout; raises UsageError for one that is there or that fetch would not take."""
+    """Return the manifest to write, None for stdout.
+
+    Raises:
+        UsageError: It exists already, or `fetch` does not take a file with such a name.
+    """
     if options.out == STDOUT:
         if options.json:
             raise UsageError(
-                "--json and --out - both want stdout", hint="Write the manifest to a file: --out FILE.toml"
+                "--json and --out - both write to stdout", hint="Write the manifest to a file: --out FILE.toml"
             )
         return None
     out = user_path(options.out or f"{name}.toml")
     if out.suffix != ".toml":
-        raise UsageError(f"{out} is no name for a manifest: fetch takes FILE.toml", hint=f"Say: --out {out}.toml")
+        raise UsageError(
+            f"{out} is not a name for a manifest: fetch takes FILE.toml",
+            hint=f"Use: --out {shlex.quote(f'{out}.toml')}",
+        )
     if os.path.lexists(out) and not options.force:
-        raise UsageError(f"{out} is there already", hint="Overwrite it with --force, or write another: --out FILE.toml")
+        raise UsageError(f"{out} exists already", hint="Overwrite it with --force, or write another: --out FILE.toml")
     return out
 
 
@@ -171,18 +179,20 @@ def _write(out: Path, text: str) -> None:
 def _report(options: argparse.Namespace, files: "Sequence[IdxFile]", folder: Path, out: Path) -> None:
     rows = [(f"{entry.file.split} {entry.file.role}", entry.header.words, entry.path.name) for entry in files]
     for line in table(rows):
-        say(options, line)
+        print_line(options, line)
     total, pieces = sum(entry.file.size for entry in files), sum(len(entry.file.pieces) for entry in files)
-    say(options, f"{out} is written: {counted(len(files), 'file')}, {sized(total)}, {counted(pieces, 'piece')}.")
-    root = ["--root", options.root] if options.root else []
-    fetch = shlex.join(["fmnist-fetch", "fetch", str(out) if out.is_absolute() else f"./{out}", *root])
+    print_line(options, f"{out} is written: {counted(len(files), 'file')}, {sized(total)}, {counted(pieces, 'piece')}.")
+    dataset = str(out) if out.is_absolute() else f"./{out}"
     if options.url:
-        say(options, f"Next: put the files where --url says, then anybody can: {fetch}")
-    say(options, f"To try it at once: {fetch} --mirror {shlex.quote(str(folder))}")
+        print_line(
+            options,
+            f"Next: put the files where --url says; then anybody can run: {fetch_command(dataset, options.root)}",
+        )
+    print_line(options, f"To try it now: {fetch_command(dataset, options.root, str(folder))}")
 
 
 def _text(value: str) -> str:
-    """VALUE, if it is text; bytes of another encoding are not. Raises UsageError."""
+    """Return an option's value; raise UsageError for bytes of another encoding than the terminal's."""
     try:
         value.encode()
     except UnicodeEncodeError as exc:
@@ -190,8 +200,8 @@ def _text(value: str) -> str:
     return value
 
 
-def _place(text: str) -> tuple[str, FileRole]:
-    """The file name and the place in SPLIT:ROLE=NAME; raises UsageError."""
+def _file_role(text: str) -> tuple[str, FileRole]:
+    """Return the file name and the role in SPLIT:ROLE=NAME; raise UsageError for anything else."""
     place, _, name = text.partition("=")
     split, _, role = place.partition(":")
     if not is_word(split) or role not in ROLES or not name:

@@ -1,6 +1,7 @@
-"""From a folder of IDX files to the manifest that pins them, once everything in it fits together."""
+"""The draft of a manifest for a folder of IDX files, once all of them fit together."""
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,14 +18,21 @@ from fmnist_fetch.manifest.toml import dumps, loads
 from fmnist_fetch.manifest.validation import is_name, is_url
 from fmnist_fetch.tensors.statistics import statistics
 
-MOST_CLASSES_GUESSED = 1000
+MAX_CLASSES_GUESSED = 1000
 
 
 class ManifestOptions(NamedTuple):
-    """What the author says of the dataset.
+    """What the author says about the dataset.
 
-    `only` holds patterns of the names of its files, all if it is empty; `places` the places of files whose names do not
-    tell them. No `classes` means the numbers from 0 to the greatest label.
+    Attributes:
+        name: Its name, which is also that of its folder.
+        title: Its name for people.
+        licence: What others may do with it.
+        classes: The names of its classes; empty for the numbers from 0 to the greatest label.
+        mirrors: The URLs to which the name of a file is added.
+        only: Patterns of the names of its files; empty for all files.
+        roles: The roles of files whose names do not say them, by name.
+        piece_length: The length of its pieces in bytes.
     """
 
     name: str
@@ -33,12 +41,12 @@ class ManifestOptions(NamedTuple):
     classes: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    places: Mapping[str, FileRole] = MappingProxyType({})
+    roles: Mapping[str, FileRole] = MappingProxyType({})
     piece_length: int = PIECE_LENGTH
 
 
 class Draft(NamedTuple):
-    """A manifest, the files that it was made from, and remarks for its author."""
+    """A manifest, the files that it was made from, and notes for its author."""
 
     manifest: Manifest
     files: tuple[IdxFile, ...]
@@ -46,7 +54,7 @@ class Draft(NamedTuple):
 
 
 def suggest_name(folder: Path, only: Sequence[str]) -> str:
-    """A name for the dataset: what its file names begin with, if a pattern says so, or else that of its FOLDER."""
+    """Return a name for the dataset: the beginning of its file names if a pattern has it, else that of the folder."""
     begin = re.split(r"[*?\[]", only[0])[0] if len(only) == 1 else ""
     path = folder.absolute()
     for text in (begin, path.parent.name if path.name == "raw" else path.name):
@@ -56,29 +64,32 @@ def suggest_name(folder: Path, only: Sequence[str]) -> str:
     return "dataset"
 
 
-def draft(folder: Path, wishes: ManifestOptions) -> Draft:
-    """Examine the IDX files in FOLDER and make their manifest, as WISHES say.
+def draft(folder: Path, options: ManifestOptions) -> Draft:
+    """Examine the IDX files of a folder, and make their manifest.
 
-    Raises UsageError for what WISHES get wrong or leave open, FormatError for files that are damaged or do not fit
-    together, IntegrityError for a packed file beside another unpacked one, DiskError.
+    Raises:
+        UsageError: An option is wrong, or one that is needed is absent.
+        FormatError: Files are damaged or do not fit together.
+        IntegrityError: A packed file does not match the unpacked one beside it.
+        DiskError: A file can't be read.
     """
-    mirrors = tuple(_checked_url(url) for url in wishes.mirrors)
-    _check_name(wishes.name)
-    places, notes = collect(folder, wishes.only, wishes.places)
-    _check_bases(mirrors, places)
-    order = sorted(places, key=lambda name: (_rank(places[name]), name))
-    files = tuple(IdxFile.examine(folder / name, places[name], wishes.piece_length) for name in order)
+    mirrors = tuple(_checked_url(url) for url in options.mirrors)
+    _check_name(options.name)
+    roles, notes = collect(folder, options.only, options.roles)
+    _check_bases(mirrors, roles)
+    order = sorted(roles, key=lambda name: (_rank(roles[name]), name))
+    files = tuple(IdxFile.examine(folder / name, roles[name], options.piece_length) for name in order)
     notes += _check_rows(files)
     if not mirrors:
-        notes.append("without --url, whoever fetches it must say --mirror URL or --mirror FOLDER")
-    classes, remarks = _classes(files, wishes.classes)
+        notes.append("without --url, others have to fetch it with --mirror URL or --mirror FOLDER")
+    classes, remarks = _classes(files, options.classes)
     mean, std = next((_statistics(file) for file in files if file.file.tensor == "train_images"), (None, None))
     manifest = Manifest(
-        name=wishes.name,
-        title=wishes.title,
-        licence=wishes.licence,
+        name=options.name,
+        title=options.title,
+        licence=options.licence,
         homepage="",
-        folder=wishes.name,
+        folder=options.name,
         classes=classes,
         mean=mean,
         std=std,
@@ -87,27 +98,27 @@ def draft(folder: Path, wishes: ManifestOptions) -> Draft:
         debian=None,
         files=tuple(file.file for file in files),
     )
-    # Whatever was overlooked here must not become somebody else's error: what is written can be read.
-    loads(dumps(manifest).encode(), f"{wishes.name}.toml")
+    # A fault that was overlooked here must not become the error of somebody else: what is written can be read.
+    loads(dumps(manifest).encode(), f"{options.name}.toml")
     return Draft(manifest, files, (*notes, *remarks))
 
 
 def _check_name(name: str) -> None:
     if not is_name(name):
         raise UsageError(
-            f"{name!r} can't be the name of a dataset: it becomes a folder and a file",
-            hint="Give a plain one with --name: letters, digits, _ . + -",
+            f"{name!r} can't be the name of a dataset, which becomes a folder and a file",
+            hint="Give another one with --name: letters, digits, _ . + -",
         )
     for known in map(find, names()):
         if name.lower() in (known.name.lower(), known.folder.lower()):
             raise UsageError(
-                f"{name} is the place of {known.title}, which is in the catalogue",
+                f"{name} is the name of {known.title} in the catalogue",
                 hint=f"Give yours another name: --name my-{known.name}",
             )
 
 
 def _checked_url(url: str) -> str:
-    """URL as the base of file names; raises UsageError."""
+    """Return a URL to which file names can be added; raise UsageError for anything else."""
     if not is_url(url) or urlsplit(url).fragment:
         raise UsageError(
             f"--url {url!r} is not an http:// or https:// URL of a folder",
@@ -123,18 +134,19 @@ def _check_bases(mirrors: Iterable[str], published: Iterable[str]) -> None:
         if last in published:
             folder = parts._replace(path=f"{base}/").geturl()
             raise UsageError(
-                f"--url {url.rstrip('/')} names a file, not its folder", hint=f"Give its folder: --url {folder}"
+                f"--url {url.rstrip('/')} names a file, not its folder",
+                hint=f"Give its folder: --url {shlex.quote(folder)}",
             )
 
 
-def _rank(place: FileRole) -> tuple[int, str, str]:
-    """Train and test come first, images before labels."""
+def _rank(role: FileRole) -> tuple[int, str, str]:
+    """Return a key for sorting: train and test first, images before labels."""
     order = ("train", "test", "val")
-    return order.index(place.split) if place.split in order else len(order), place.split, place.role
+    return order.index(role.split) if role.split in order else len(order), role.split, role.role
 
 
 def _check_rows(files: Sequence[IdxFile]) -> list[str]:
-    """As many labels as images in each split; raises FormatError. Returns remarks on what is unusual."""
+    """Raise FormatError unless each split has as many labels as images; return notes on what is unusual."""
     notes = []
     for split in dict.fromkeys(file.file.split for file in files):
         found = {file.file.role: file for file in files if file.file.split == split}
@@ -145,7 +157,7 @@ def _check_rows(files: Sequence[IdxFile]) -> list[str]:
             raise FormatError(
                 f"{split} has {rows['images']:,} images ({found['images'].path.name}), "
                 f"but {rows['labels']:,} labels ({found['labels'].path.name})",
-                hint="Mend the files, or say which belong together: --file SPLIT:ROLE=NAME",
+                hint="Correct the files, or say which belong together: --file SPLIT:ROLE=NAME",
             )
         labels = found.get("labels")
         if labels and len(labels.header.shape) != 1:
@@ -154,16 +166,17 @@ def _check_rows(files: Sequence[IdxFile]) -> list[str]:
 
 
 def _classes(files: Sequence[IdxFile], given: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
-    """The names of the classes as GIVEN or, for labels that are numbers from 0 on, these; and remarks.
+    """Return the names of the classes, and notes: the given names, else the numbers of labels that are whole numbers.
 
-    Raises FormatError for a label beyond the classes that were given.
+    Raises:
+        FormatError: A label is beyond the given classes.
     """
     most = -1
     for file in files:
         if file.file.role != "labels" or len(file.header.shape) != 1 or not file.header.shape[0]:
             continue
         extent = file.extent()
-        if extent is None or extent[0] < 0 or extent[1] >= (len(given) or MOST_CLASSES_GUESSED):
+        if extent is None or extent[0] < 0 or extent[1] >= (len(given) or MAX_CLASSES_GUESSED):
             words = "that are fractions" if extent is None else f"from {extent[0]} to {extent[1]}"
             if given:
                 raise FormatError(

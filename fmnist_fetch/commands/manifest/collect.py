@@ -1,5 +1,6 @@
-"""Which files of a folder are a dataset's, and the place of each in it. Guesses what names tell; asks for the rest."""
+"""The IDX files of a folder and their roles in the dataset: guessed from their names, or asked for."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -13,12 +14,17 @@ from fmnist_fetch.manifest.validation import is_name
 from fmnist_fetch.storage.layout import is_file
 
 
-def home_of_files(folder: Path) -> Path:
-    """FOLDER, or FOLDER/raw if the IDX files lie there, as torchvision lays them. Raises UsageError, DiskError."""
-    hint = "Give the folder in which your IDX files lie."
+def folder_of_files(folder: Path) -> Path:
+    """Return a folder, or its subfolder `raw` if the IDX files are there, as torchvision has them.
+
+    Raises:
+        UsageError: There is no such folder.
+        DiskError: It can't be read.
+    """
+    hint = "Give the folder of your IDX files."
     with _readable(folder):
         if not folder.exists():
-            raise UsageError(f"the folder {folder} is not there", hint=hint)
+            raise UsageError(f"the folder {folder} does not exist", hint=hint)
         if not folder.is_dir():
             raise UsageError(f"{folder} is a file, not a folder", hint=hint)
         raw = folder / "raw"
@@ -26,10 +32,19 @@ def home_of_files(folder: Path) -> Path:
 
 
 def collect(folder: Path, only: Sequence[str], named: Mapping[str, FileRole]) -> tuple[dict[str, FileRole], list[str]]:
-    """The places of FOLDER's IDX files by file name, and remarks on files left out.
+    """Find the IDX files of a folder. Of a file that is there packed and unpacked, take the packed one.
 
-    ONLY holds patterns that names must match, NAMED the places of files that the author gave. Where a file lies there
-    packed and unpacked, it is the packed one. Raises UsageError for what can't be told, DiskError.
+    Args:
+        folder: The folder.
+        only: Patterns that the names must match; empty for all.
+        named: The roles that the author gave, by file name.
+
+    Returns:
+        The role of each file by its name, and notes on files that are left out.
+
+    Raises:
+        UsageError: The role of a file is not known, or two files have the same.
+        DiskError: The folder can't be read.
     """
     names = [path.name for path in _files(folder)]
     _check_there(folder, names, named)
@@ -39,14 +54,14 @@ def collect(folder: Path, only: Sequence[str], named: Mapping[str, FileRole]) ->
     inside = {payload_name(name) for name in ours if payload_name(name) != name}
     published = [name for name in ours if name not in inside]
     _check_names(folder, published)
-    given = {name: place for name in published if (place := _given(name, named))}
+    given = {name: role for name in published if (role := _given(name, named))}
     rest = [name for name in published if name not in given]
-    _check_told(rest)
-    taken = {place: name for name, place in given.items()}
-    notes = [f"{name} is left out, {taken[guess(name)]} has its place" for name in rest if guess(name) in taken]
-    places = given | {name: guess(name) for name in rest if guess(name) not in taken}
-    _check_alone(places)
-    return places, notes
+    _check_roles(rest)
+    taken = {role: name for name, role in given.items()}
+    notes = [f"{name} is left out: {taken[guess(name)]} has its role" for name in rest if guess(name) in taken]
+    roles = given | {name: guess(name) for name in rest if guess(name) not in taken}
+    _check_unique(roles)
+    return roles, notes
 
 
 def _files(folder: Path) -> list[Path]:
@@ -70,7 +85,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _given(name: str, named: Mapping[str, FileRole]) -> FileRole | None:
-    """The place that the author gave the file NAME, by its own name or that of what is packed in it."""
+    """Return the role that the author gave a file, by its name or by that of its payload."""
     return named.get(name) or named.get(payload_name(name))
 
 
@@ -100,30 +115,33 @@ def _check_there(folder: Path, names: Sequence[str], named: Iterable[str]) -> No
 
 
 def _check_names(folder: Path, names: Iterable[str]) -> None:
-    """Names that every system can hold side by side; raises UsageError."""
+    """Raise UsageError unless every system can have files with these names in one folder."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(payload_name(name).lower(), name)
         if other != name:
             raise UsageError(
-                f"{other} and {name} differ in upper and lower case only, which not every system tells apart",
+                f"{other} and {name} differ in upper and lower case only, which some systems ignore",
                 hint="Rename or delete one of them.",
             )
         if not is_name(name) or not is_name(payload_name(name)):
             raise UsageError(
-                f"{folder / name} has a name that not every system and server takes",
+                f"{folder / name} has a name that some systems and servers refuse",
                 hint="Rename it: a letter or digit first, then letters, digits, _ . + - (and no system's device).",
             )
 
 
-def _check_told(names: Sequence[str]) -> None:
-    """Every name must tell its place; raises UsageError with the very words that tell it."""
-    dark = [name for name in names if not all(guess(name))]
-    if dark:
-        words = " ".join(f"--file {guess(name).split or 'train'}:{_likely_role(name)}={name}" for name in dark)
+def _check_roles(names: Sequence[str]) -> None:
+    """Raise UsageError, with the options to add, unless every name says its role."""
+    unclear = [name for name in names if not all(guess(name))]
+    if unclear:
+        words = " ".join(
+            f"--file {guess(name).split or 'train'}:{_likely_role(name)}={shlex.quote(name)}" for name in unclear
+        )
+        listed = f"{' and '.join(unclear[:3])}{' ...' if len(unclear) > 3 else ''}"
         raise UsageError(
-            f"{' and '.join(dark[:3])}{' ...' if len(dark) > 3 else ''}: the name does not tell both split and role",
-            hint=f"Say which (train, test, val ...; images or labels), such as {words}, {LEAVE_OUT}",
+            f"{listed}: the name does not say both split and role",
+            hint=f"Say them (train, test, val ...; images or labels), such as {words}, {LEAVE_OUT}",
         )
 
 
@@ -131,16 +149,16 @@ def _likely_role(name: str) -> str:
     return guess(name).role or ("labels" if "idx1" in name.lower() else "images")
 
 
-def _check_alone(places: Mapping[str, FileRole]) -> None:
-    """No two files at one place; raises UsageError with the way to choose."""
+def _check_unique(roles: Mapping[str, FileRole]) -> None:
+    """Raise UsageError, with the way to choose, if two files have the same role."""
     holders: dict[FileRole, str] = {}
-    for name, place in places.items():
-        first = holders.setdefault(place, name)
+    for name, role in roles.items():
+        first = holders.setdefault(role, name)
         if first == name:
             continue
-        families = list(dict.fromkeys(family(other) for other in places))
+        families = list(dict.fromkeys(family(other) for other in roles))
         if len(families) > 1 and all(families):
-            hint = "Choose one dataset: " + " or ".join(f"--only '{start}*'" for start in families)
+            hint = "Choose one dataset: " + " or ".join(f"--only {shlex.quote(f'{start}*')}" for start in families)
         else:
-            hint = f"Say which: --file {place.split}:{place.role}={first}"
-        raise UsageError(f"both {first} and {name} seem to be the {place.split} {place.role}", hint=hint)
+            hint = f"Say which: --file {role.split}:{role.role}={shlex.quote(first)}"
+        raise UsageError(f"both {first} and {name} seem to be the {role.split} {role.role}", hint=hint)

@@ -1,11 +1,13 @@
-"""One IDX file as it lies in its author's folder, packed or not: hashed, cut in pieces, its header read."""
+"""One IDX file in its author's folder, packed or not: hashed, divided into pieces, its header read."""
 
 import hashlib
+import shlex
 import sys
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, Self
 
 from fmnist_fetch.commands.manifest.naming import FileRole, payload_name
@@ -14,51 +16,58 @@ from fmnist_fetch.manifest.idx import LONGEST_HEADER, TYPES, IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span
 from fmnist_fetch.storage.files import verifies
-from fmnist_fetch.tensors.decompress import MAGIC, stream
+from fmnist_fetch.tensors.decompress import MAGIC, stream, with_each_decoder
 
-# What numpy holds in every version that this package runs with.
-MOST_DIMENSIONS = 32
-# The types of whole numbers, as Python's arrays call them.
+# What arrays can have in every version of numpy that this package runs with.
+MAX_DIMENSIONS = 32
+# The types of whole numbers, with their names in Python's arrays.
 _WHOLE = {"u1": "B", "i1": "b", ">i2": "h", ">i4": "i"}
 LEAVE_OUT = "or leave it out: --only takes a pattern of the names that belong to the dataset."
 
 
 class IdxFile(NamedTuple):
-    """A file at PATH, its entry in the manifest, and the header of the IDX array in it."""
+    """A file, its entry in the manifest, and the header of the IDX array in it."""
 
     path: Path
     file: DataFile
     header: IdxHeader
 
     @classmethod
-    def examine(cls, path: Path, place: FileRole, piece_length: int) -> Self:
-        """Read the file at PATH, which is to stand at PLACE in its dataset, in pieces of PIECE_LENGTH bytes.
+    def examine(cls, path: Path, role: FileRole, piece_length: int) -> Self:
+        """Read a file and make its entry.
 
-        Raises FormatError where it is no IDX file or a damaged one, IntegrityError where another IDX file lies unpacked
-        beside it, DiskError.
+        Args:
+            path: The file.
+            role: Its role in the dataset.
+            piece_length: The length of its pieces in bytes.
+
+        Raises:
+            FormatError: It is not an IDX file, or a damaged one.
+            IntegrityError: Another IDX file is beside it unpacked.
+            DiskError: It can't be read.
         """
         with _for_authors(path):
             pieces, sha256 = _pieces(path, piece_length)
             size = pieces[-1].span.stop if pieces else 0
             payload, start = _payload(path)
             header = IdxHeader.parse(start, payload.size, str(path))
-        if len(header.shape) > MOST_DIMENSIONS:
+        if len(header.shape) > MAX_DIMENSIONS:
             raise FormatError(
-                f"{path} has {len(header.shape)} dimensions, numpy arrays have at most {MOST_DIMENSIONS}",
+                f"{path} has {len(header.shape)} dimensions, numpy arrays have at most {MAX_DIMENSIONS}",
                 hint=f"Write it with fewer dimensions, {LEAVE_OUT}",
             )
         _check_beside(path, payload)
-        return cls(path, DataFile(path.name, size, sha256, pieces, *place, payload._replace(header=header)), header)
+        return cls(path, DataFile(path.name, size, sha256, pieces, *role, payload._replace(header=header)), header)
 
     def values(self) -> Iterator[bytes]:
-        """The values of the array as they lie in the file, in parts of any size."""
+        """Yield the values of the array as the file has them, in parts of any size."""
         skip = self.header.offset
         for part in stream(self.path):
             yield part[skip:]
             skip = max(0, skip - len(part))
 
     def extent(self) -> tuple[int, int] | None:
-        """The least and the greatest of the array's values; None where there are none, or not only whole ones."""
+        """Return the least and the greatest value of the array; None if there are none or some are not whole."""
         code = _WHOLE.get(self.header.dtype)
         if code is None:
             return None
@@ -76,7 +85,7 @@ class IdxFile(NamedTuple):
 
 
 def begins_as_idx(path: Path) -> bool:
-    """Whether the file at PATH, unpacked if it is packed, begins as an IDX file does. What can't be read does not."""
+    """Return whether a file or what is packed in it begins like an IDX file; one that can't be read does not."""
     try:
         start = next(stream(path), b"")
     except (DiskError, FormatError):
@@ -95,36 +104,42 @@ def _pieces(path: Path, length: int) -> tuple[tuple[Piece, ...], str]:
 
 
 def _payload(path: Path) -> tuple[Payload, bytes]:
-    """The payload of the file at PATH, and the bytes in which its header lies."""
-    digest, size, start = hashlib.sha256(), 0, b""
-    for part in stream(path):
-        digest.update(part)
-        size += len(part)
-        start += part[: LONGEST_HEADER - len(start)]
-    return Payload(payload_name(path.name), size, digest.hexdigest()), start
+    """Return the payload of a file, and the bytes that have its header."""
+
+    def attempt(decoder: ModuleType) -> tuple[Payload, bytes]:
+        digest, size, start = hashlib.sha256(), 0, b""
+        for part in stream(path, decoder=decoder):
+            digest.update(part)
+            size += len(part)
+            start += part[: LONGEST_HEADER - len(start)]
+        return Payload(payload_name(path.name), size, digest.hexdigest()), start
+
+    return with_each_decoder(attempt)
 
 
 def _check_beside(path: Path, payload: Payload) -> None:
-    """What is packed must be what lies unpacked beside it, if something does."""
+    """Raise an error unless a packed file matches the unpacked one beside it, if there is one."""
     if payload.name == path.name:
         with disk(path), open(path, "rb") as file:
             if file.read(2) == MAGIC:
-                raise FormatError(f"{path} is packed with gzip", hint=f"Call it {path.name}.gz: mv {path} {path}.gz")
+                raise FormatError(
+                    f"{path} is packed with gzip", hint=f"Rename it: {shlex.join(['mv', str(path), f'{path}.gz'])}"
+                )
         return
     beside = path.with_name(payload.name)
     if beside.exists() and not verifies(beside, payload.size, payload.sha256 or ""):
         raise IntegrityError(
-            f"{path} does not unpack to {payload.name}, which lies beside it",
-            hint="Delete the one that is outdated. The packed one is what the manifest would pin.",
+            f"{path} does not unpack to {payload.name}, which is beside it",
+            hint="Delete the outdated one. The manifest would pin the packed one.",
         )
 
 
 @contextmanager
 def _for_authors(path: Path) -> Iterator[None]:
-    """Other hints than those for who fetches: the file at PATH is the original here."""
+    """Replace the hints for users by hints for the author, whose file is the original."""
     try:
         yield
     except FormatError as exc:
-        raise FormatError(exc.message, hint=f"Write {path.name} anew, {LEAVE_OUT}") from exc
+        raise FormatError(exc.message, hint=f"Write {path.name} again, {LEAVE_OUT}") from exc
     except DiskError as exc:
         raise DiskError(exc.message, hint=f"Make {path.name} readable to you, {LEAVE_OUT}") from exc

@@ -1,4 +1,4 @@
-"""What a file's name tells of an IDX file: which split it is of, and which role it has there. Pure guesses."""
+"""Guesses from the name of an IDX file: its split, and its role there."""
 
 import re
 from typing import NamedTuple
@@ -17,31 +17,31 @@ _PACKED = ".gz"
 
 
 class FileRole(NamedTuple):
-    """Where a file belongs in its dataset; "" where its name does not tell, or tells two things."""
+    """The split and the role of a file; "" where its name does not say one, or says two."""
 
     split: str
     role: str
 
 
 def payload_name(name: str) -> str:
-    """The name of what is in the file NAME: without .gz, or NAME itself."""
+    """Return the name of the payload of a file: its name without .gz, if it has that."""
     return name[: -len(_PACKED)] if name.lower().endswith(_PACKED) else name
 
 
 def says_idx(name: str) -> bool:
-    """Whether NAME is an IDX file's, packed or not: train-images-idx3-ubyte.gz, x.idx."""
+    """Return whether a name is that of an IDX file, packed or not, such as train-images-idx3-ubyte.gz or x.idx."""
     return _IDX.fullmatch(payload_name(name).lower()) is not None
 
 
 def guess(name: str) -> FileRole:
-    """The place that NAME tells of."""
+    """Return the role that a name says."""
     return FileRole(
         *("".join(found) if len(found) == 1 else "" for found in (_found(SPLITS, name), _found(ROLES, name)))
     )
 
 
 def family(name: str) -> str:
-    """What stands in NAME before the word for the split: what the files of one dataset among several share."""
+    """Return what a name has before the word for the split, which the files of one dataset have in common."""
     matches = [match.start() for word in SPLITS.values() if (match := word.search(name.lower()))]
     return name[: min(matches)] if matches else ""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_verb, whole
-from fmnist_fetch.console.output import say
+from fmnist_fetch.console.output import print_line
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import DATASET, find, names
@@ -36,11 +36,11 @@ def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
     except ModuleNotFoundError as exc:
         hint = "Run: make serve, or pip install 'fmnist-fetch[serve]'"
         raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
-    root, print_line = root_folder(options.root), partial(say, options)
+    root, say = root_folder(options.root), partial(print_line, options)
     standard = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
     manifests, notes = datasets(root, standard, map(find, options.manifests))
     for note in notes:
-        print_line(f"note: {note}")
+        say(f"note: {note}")
     wheels = ServedWheels.of_project(Path(__file__).parents[3])
-    serve(ServedFiles(root, manifests), wheels, options.host, options.port, print_line)
+    serve(ServedFiles(root, manifests), wheels, options.host, options.port, say)
     return {"root": str(root)}

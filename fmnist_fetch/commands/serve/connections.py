@@ -15,6 +15,8 @@ from aiohttp import web
 
 IDLE_TIMEOUT_S = 20.0
 CHECK_INTERVAL_S = 1.0
+AIOHTTP_TIMEOUT_S = 3600.0
+"""For aiohttp's own rule, which some of its versions do not have for the first request."""
 MIN_IDLE_BEFORE_EVICTION_S = 1.0
 RETRY_ACCEPT_S = 0.1
 NOTICE_INTERVAL_S = 60.0
@@ -46,7 +48,7 @@ class Connection(web.RequestHandler):
 
     def __init__(self, connections: "Connections", server: web.Server, **options: Any) -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(server, loop=loop, keepalive_timeout=2 * IDLE_TIMEOUT_S, **options)
+        super().__init__(server, loop=loop, keepalive_timeout=AIOHTTP_TIMEOUT_S, **options)
         self._connections = connections
         self._socket_transport: asyncio.BaseTransport | None = None
         self._serving = False

@@ -51,7 +51,7 @@ class ServedFile:
 
     Args:
         folder: No link is followed out of this folder.
-        path: The final name of the file; the part file lies beside it.
+        path: The final name of the file; the part file is beside it.
         file: Its size, digest and pieces.
     """
 
@@ -149,10 +149,10 @@ class ServedFile:
         return stop
 
     def _open(self, path: Path) -> BinaryIO:
-        """Open the file at PATH; raise OSError where it is none, or lies outside of the folder."""
+        """Open the file at PATH; raise OSError where it is none, or is outside of the folder."""
         real = path.resolve()
         if not real.is_relative_to(self._folder.resolve()):
-            raise OSError(f"{path} lies outside of {self._folder}")
+            raise OSError(f"{path} is outside of {self._folder}")
         # A link that is changed between these lines does no harm: bytes are served by their digests only.
         return open(real, "rb", buffering=0, opener=_open_regular)
 

@@ -21,8 +21,8 @@ from fmnist_fetch.manifest.toml import dumps
 
 RETRY_AFTER_S = 1
 """When a client should ask again for a piece that is not here yet; its patience allows many requests."""
-SEND_BYTES = 256 * 1024
-SEND_TIMEOUT_S = 60.0
+SEND_BYTES = 1024 * 1024
+SEND_TIMEOUT_S = 240.0
 """How long a client may take for SEND_BYTES; one that does not read is disconnected."""
 HASHING_THREADS = 2
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -42,12 +42,12 @@ def requested_span(request: web.BaseRequest, size: int) -> Span | None:
         UnsatisfiableError: The range has no byte in common with the file.
     """
     try:
-        asked = request.http_range
+        requested = request.http_range
     except ValueError:
         return None
-    if asked.start is None:
+    if requested.start is None:
         return None
-    start, stop, _ = asked.indices(size)
+    start, stop, _ = requested.indices(size)
     if start >= size:
         raise UnsatisfiableError
     return Span(start, stop)
@@ -85,7 +85,7 @@ class RequestHandler:
         for file in files:
             if not file.needs_inspection():
                 continue
-            # Who waits holds no thread, so that others are not kept from having their files inspected.
+            # A client that waits takes no thread, so that other files are inspected meanwhile.
             async with self._locks.setdefault(file, asyncio.Lock()):
                 if file.needs_inspection():
                     await loop.run_in_executor(self._hashing, file.inspect)
@@ -95,7 +95,7 @@ class RequestHandler:
             return file
         # A mirror has wheels below its own URL, which is another one for each dataset.
         for manifest in self._files.manifests:
-            path = path.removeprefix(self._files.folder(manifest).rstrip("/"))
+            path = path.removeprefix(f"/{manifest.folder}/raw")
         return self._wheels.find(path)
 
     def _text(self, path: str) -> web.Response | None:
@@ -121,29 +121,29 @@ class RequestHandler:
 
 
 async def _send_file(request: web.BaseRequest, file: ServedFile) -> web.StreamResponse:
-    """Send FILE, or the span of it that was asked for, as far as it is verified."""
+    """Send FILE, or the span of it that was requested, as far as it is verified."""
     etag = f'"{file.file.sha256}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
     if any(known.value in (file.file.sha256, "*") for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    asked, whole = None, Span(0, file.file.size)
+    requested, whole = None, Span(0, file.file.size)
     if request.method == "GET" and request.headers.get("If-Range", etag) == etag:
         try:
-            asked = requested_span(request, file.file.size)
+            requested = requested_span(request, file.file.size)
         except UnsatisfiableError:
             return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{file.file.size}"})
-    found = file.open(asked or whole)
+    found = file.open(requested or whole)
     if found is None:
         return _not_here(file)
     opened, span = found
     with opened:
-        if asked is None and span != whole:
+        if requested is None and span != whole:
             return _not_here(file)
-        response = web.StreamResponse(status=206 if asked else 200, headers=headers)
+        response = web.StreamResponse(status=206 if requested else 200, headers=headers)
         response.content_type = "application/gzip" if file.file.packed else "application/octet-stream"
         response.content_length = span.length
-        if asked:
-            # A server may send less than was asked for (section 15.3.7): here, what is verified by now.
+        if requested:
+            # A server may send less than was requested (section 15.3.7): here, what is verified by now.
             response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{file.file.size}"
         await response.prepare(request)
         if request.method != "HEAD":

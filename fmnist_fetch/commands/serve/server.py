@@ -22,7 +22,7 @@ from fmnist_fetch.commands.serve.page import command_line, state_of
 from fmnist_fetch.commands.serve.wheels import ServedWheels
 from fmnist_fetch.console.formatting import counted, size
 from fmnist_fetch.console.output import print_error
-from fmnist_fetch.errors import UsageError
+from fmnist_fetch.errors import AGAIN, FetchError, UsageError
 
 SHUTDOWN_TIMEOUT_S = 0.1
 BACKLOG = 512
@@ -76,15 +76,23 @@ async def _serve(
         jobs += [connections.close_idle(), _announce(files, wheels, handler, host, urls, print_line)]
         tasks = [loop.create_task(job) for job in jobs]
         for task in tasks:
-            task.add_done_callback(partial(errors.of_task, stopped))
+            task.add_done_callback(partial(_stop_after_failure, stopped))
         try:
             await stopped.wait()
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
             await server.shutdown(SHUTDOWN_TIMEOUT_S)
             handler.close()
+    for failure in ended:
+        if isinstance(failure, Exception):
+            raise FetchError(f"the server stopped: {type(failure).__name__}: {failure}", hint=AGAIN) from failure
+
+
+def _stop_after_failure(stopped: asyncio.Event, task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception():
+        stopped.set()
 
 
 async def _announce(
@@ -95,7 +103,7 @@ async def _announce(
     urls: list[str],
     print_line: Callable[[str], None],
 ) -> None:
-    """Print what is served and where, and the command that others run; then hash the wheels before they are asked."""
+    """Print what is served, where, and the command that others run; then hash the wheels before anybody needs them."""
     print_line(f"serving {files.root.absolute()}, read-only, until Ctrl-C; a page for browsers is at {urls[0]}")
     for other in urls[1:]:
         print_line(f"  this machine is also {other}")
@@ -122,7 +130,7 @@ async def _announce(
 
 
 class _UnexpectedErrors(logging.Handler):
-    """Prints errors that nobody foresaw in two lines, each one once; aiohttp and asyncio would print tracebacks."""
+    """Prints errors that were not foreseen in two lines, each one once; aiohttp and asyncio would print tracebacks."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -135,14 +143,8 @@ class _UnexpectedErrors(logging.Handler):
         self._report(record.exc_info[1] if record.exc_info else None, record.getMessage())
 
     def of_loop(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Report what asyncio says of a callback or a task that nobody waits for."""
+        """Report what fails in a callback or a task that nothing waits for."""
         self._report(context.get("exception"), str(context.get("message")))
-
-    def of_task(self, stopped: asyncio.Event, task: "asyncio.Task[None]") -> None:
-        """Report the failure of TASK, without which the server cannot go on."""
-        if not task.cancelled() and (exc := task.exception()):
-            self._report(exc, "")
-            stopped.set()
 
     def _report(self, exc: BaseException | None, message: str) -> None:
         if isinstance(exc, _OF_CLIENTS) or (isinstance(exc, OSError) and exc.errno in _OF_NETWORKS):

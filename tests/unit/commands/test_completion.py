@@ -141,7 +141,8 @@ def test_without_shtab_the_way_to_get_it_is_told(
     monkeypatch.setattr(builtins, "__import__", without)
     assert run(["completion", "bash"]) == 1
     assert capsys.readouterr().err == (
-        "error: completion needs shtab, which is not installed\nhint: Run: pip install 'fmnist-fetch[completion]'\n"
+        "error: completion needs shtab, which is not installed\n"
+        "hint: Run: python3 -m pip install 'fmnist-fetch[completion]'\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""The verb manifest: from a folder of IDX files to a manifest, or to two lines that say what to do."""
+"""The command manifest: from a folder of IDX files to a manifest, or to two lines that say what to do."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_a_given_file_takes_the_place_of_a_guessed_one_which_is_told(author: Aut
     files = {"train-images.idx": images((3, 2), 1), "train-images-2.idx": images((4, 2), 1)}
     code, out, err = author("--url", BASE, "--file", "train:images=train-images-2.idx", files=files)
     assert (code, "4 x 2 uint8" in out) == (0, True)
-    assert "note: train-images.idx is left out, train-images-2.idx has its place\n" in err
+    assert "note: train-images.idx is left out: train-images-2.idx has its role\n" in err
     assert [file.name for file in find("mine.toml").files] == ["train-images-2.idx"]
 
 
@@ -231,8 +231,8 @@ def test_it_tells_what_it_found_and_what_to_do_next(author: Author) -> None:
         "train images  12 x 5 x 4 uint8  train-images-idx3-ubyte.gz",
         "train labels  12 uint8          train-labels-idx1-ubyte.gz",
         f"mine.toml is written: 2 files, {size} bytes, 2 pieces.",
-        "Next: put the files where --url says, then anybody can: fmnist-fetch fetch ./mine.toml --root 'my data'",
-        f"To try it at once: fmnist-fetch fetch ./mine.toml --root 'my data' --mirror {author.folder}",
+        "Next: put the files where --url says; then anybody can run: fmnist-fetch fetch ./mine.toml --root 'my data'",
+        f"To try it now: fmnist-fetch fetch ./mine.toml --root 'my data' --mirror {author.folder}",
     ]
 
 
@@ -249,7 +249,7 @@ def test_the_commands_that_it_names_work(author: Author, capsys: Capture, root: 
 def test_without_a_url_it_says_what_that_means(author: Author) -> None:
     code, out, err = author(files=packed(TRAIN))
     assert (code, "Next: " in out) == (0, False)
-    assert err == "note: without --url, whoever fetches it must say --mirror URL or --mirror FOLDER\n"
+    assert err == "note: without --url, others have to fetch it with --mirror URL or --mirror FOLDER\n"
     assert find("mine.toml").mirrors == ()
 
 
@@ -296,7 +296,7 @@ def test_json_tells_what_is_in_it(author: Author) -> None:
 def test_a_manifest_that_is_there_is_overwritten_only_by_force(author: Author) -> None:
     Path("mine.toml").write_text("mine")
     code, message, hint = author.error("--url", BASE, files=packed(TRAIN))
-    assert (code, message) == (2, "mine.toml is there already")
+    assert (code, message) == (2, "mine.toml exists already")
     assert "--force" in hint
     assert author("--url", BASE, "--force")[0] == 0
     assert find("mine.toml").mirrors == (BASE,)
@@ -318,8 +318,8 @@ def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author,
         ([], {}, 2, "there is no IDX file in MINE", "Unpack archives (zip, tar) first"),
         ([], {"data.zip": b"PK\3\4"}, 2, "there is no IDX file in MINE", "Unpack archives"),
         (["--only", "a*"], TRAIN, 2, "no IDX file in MINE matches 'a*'", "Quote the pattern"),
-        ([], {"x.idx": b"hello"}, 2, "x.idx: the name does not tell both split and role", "--file train:images=x.idx,"),
-        ([], {"idx1": labels(3, 1)}, 2, "idx1: the name does not tell", "--file train:labels=idx1, or leave it out"),
+        ([], {"x.idx": b"hello"}, 2, "x.idx: the name does not say both split and role", "--file train:images=x.idx,"),
+        ([], {"idx1": labels(3, 1)}, 2, "idx1: the name does not say", "--file train:labels=idx1, or leave it out"),
         (["--file", "train=x"], TRAIN, 2, "--file train=x is not SPLIT:ROLE=NAME", "--file train:images=NAME"),
         (["--file", "Train:images=x"], TRAIN, 2, "--file Train:images=x is not", "lower-case word"),
         (["--file", "train:x=x"], TRAIN, 2, "--file train:x=x is not SPLIT:ROLE=NAME", "images or labels"),
@@ -338,7 +338,7 @@ def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author,
             "both train-images.idx and train-img.idx seem to be the train images",
             "Say which: --file train:images=train-images.idx",
         ),
-        ([], {"train images.idx": b""}, 2, "MINE/train images.idx has a name that not every system", "Rename it: "),
+        ([], {"train images.idx": b""}, 2, "MINE/train images.idx has a name that some systems", "Rename it: "),
         (
             ["--url", "example.org"],
             TRAIN,
@@ -356,11 +356,17 @@ def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author,
             f"Give its folder: --url {BASE}",
         ),
         (["--name", "a/b"], TRAIN, 2, "'a/b' can't be the name of a dataset", "--name: letters, digits"),
-        (["--name", "mnist"], TRAIN, 2, "mnist is the place of MNIST, which is in the catalogue", "--name my-mnist"),
-        (["--name", "FASHIONmnist"], TRAIN, 2, "FASHIONmnist is the place of Fashion-MNIST", "--name my-fashion-mnist"),
+        (["--name", "mnist"], TRAIN, 2, "mnist is the name of MNIST in the catalogue", "--name my-mnist"),
+        (["--name", "FASHIONmnist"], TRAIN, 2, "FASHIONmnist is the name of Fashion-MNIST", "--name my-fashion-mnist"),
         (["--title", "\udcff"], TRAIN, 2, "'\\udcff' is not text in UTF-8", "encoding of your terminal"),
-        (["--out", "mine.txt"], TRAIN, 2, "mine.txt is no name for a manifest: fetch takes FILE.toml", "mine.txt.toml"),
-        (["--out", "."], TRAIN, 2, ". is no name for a manifest", "Say: --out "),
+        (
+            ["--out", "mine.txt"],
+            TRAIN,
+            2,
+            "mine.txt is not a name for a manifest: fetch takes FILE.toml",
+            "mine.txt.toml",
+        ),
+        (["--out", "."], TRAIN, 2, ". is not a name for a manifest", "Use: --out "),
         (
             ["--classes", "cat,dog"],
             TRAIN,
@@ -373,36 +379,36 @@ def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author,
             TRAIN | {"train-labels-idx1-ubyte": labels(11, 1)},
             6,
             "train has 12 images (train-images-idx3-ubyte), but 11 labels (train-labels-idx1-ubyte)",
-            "Mend the files",
+            "Correct the files",
         ),
         (
             [],
             {"train-images.idx": b"<html>"},
             6,
             "MINE/train-images.idx is not the IDX file it should be: it",
-            "anew, or",
+            "again, or",
         ),
-        ([], {"train-images.idx": b""}, 6, "MINE/train-images.idx is not the IDX file it should be: it", "anew, or"),
+        ([], {"train-images.idx": b""}, 6, "MINE/train-images.idx is not the IDX file it should be: it", "again, or"),
         (
             [],
             {"train-images.idx": TRAIN["train-images-idx3-ubyte"][:-1]},
             6,
             "MINE/train-images.idx is not the IDX file it should be: its header says 12 x 5 x 4",
-            "Write train-images.idx anew, or leave it out: --only",
+            "Write train-images.idx again, or leave it out: --only",
         ),
         (
             [],
             {"train-images.idx.gz": gz(TRAIN["train-images-idx3-ubyte"])[:-20]},
             6,
             "MINE/train-images.idx.gz is a gzip stream that ends early",
-            "Write train-images.idx.gz anew, or leave it out: --only",
+            "Write train-images.idx.gz again, or leave it out: --only",
         ),
         (
             [],
             {"train-images.idx.gz": flipped(gz(TRAIN["train-images-idx3-ubyte"]), -6)},
             6,
-            "MINE/train-images.idx.gz is not a sound gzip stream",
-            "Write train-images.idx.gz anew",
+            "MINE/train-images.idx.gz is not a valid gzip stream",
+            "Write train-images.idx.gz again",
         ),
         (
             [],
@@ -416,8 +422,8 @@ def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author,
             [],
             {"train-images.idx.gz": gz(labels(3, 1)), "train-images.idx": labels(3, 2)},
             3,
-            "MINE/train-images.idx.gz does not unpack to train-images.idx, which lies beside it",
-            "Delete the one that is outdated.",
+            "MINE/train-images.idx.gz does not unpack to train-images.idx, which is beside it",
+            "Delete the outdated one.",
         ),
     ],
 )
@@ -433,9 +439,9 @@ def test_what_it_cannot_use_is_told_with_what_to_do(
 
 def test_a_folder_that_is_not_there_or_is_a_file_is_2(capsys: Capture) -> None:
     Path("file").write_text("")
-    for name, words in (("gone", "the folder gone is not there"), ("file", "file is a file, not a folder")):
+    for name, words in (("gone", "the folder gone does not exist"), ("file", "file is a file, not a folder")):
         assert run(["manifest", name]) == 2
-        hint = "Give the folder in which your IDX files lie."
+        hint = "Give the folder of your IDX files."
         assert capsys.readouterr().err == f"error: {words}\nhint: {hint}\n"
 
 
@@ -450,7 +456,9 @@ def test_names_that_only_case_tells_apart_are_refused(author: Author) -> None:
 def test_json_and_the_manifest_cannot_share_stdout(author: Author) -> None:
     code, out, err = author("--json", "--out", "-", files=packed(TRAIN))
     assert (code, json.loads(out)["exit_code"]) == (2, 2)
-    assert err == "error: --json and --out - both want stdout\nhint: Write the manifest to a file: --out FILE.toml\n"
+    assert (
+        err == "error: --json and --out - both write to stdout\nhint: Write the manifest to a file: --out FILE.toml\n"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")

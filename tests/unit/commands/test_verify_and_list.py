@@ -1,9 +1,10 @@
-"""verify and list: tables, maps of the damage, and JSON for programs."""
+"""The commands verify and list: tables, maps of the damage, and JSON for programs."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fmnist_fetch.cli import run
 from fmnist_fetch.console.formatting import size
 from fmnist_fetch.manifest.catalog import find, names
+from fmnist_fetch.storage.layout import Layout
 from samples import Sample, disk_of, flipped, lay, make
 
 Capture = pytest.CaptureFixture[str]
@@ -34,7 +36,7 @@ class Command:
         return self("verify", self.manifest, *words)
 
     def damage(self, *places: int) -> Path:
-        """Turn over a bit in each of these bytes of the first file."""
+        """Invert a bit in each of these bytes of the first file."""
         path = self.sample.layout(self.root).published(self.sample.file())
         for place in places:
             path.write_bytes(flipped(path.read_bytes(), place))
@@ -114,6 +116,24 @@ def test_what_is_fetched_so_far_is_told_of_a_file_that_is_not_there_yet(command:
     assert next(line for line in command.verify()[1] if file.name in line).endswith("  not needed: it is unpacked")
     layout.payload(file).unlink()
     assert next(line for line in command.verify()[1] if file.name in line).endswith("  5 of 16 pieces fetched")
+    assert next(line for line in command.verify()[1] if file.name in line).startswith("partial")
+    assert json.loads(command.verify("--json")[1][0])["files"][str(path)] == "partial"
+
+
+@pytest.mark.parametrize("clone", [True, False])
+def test_the_hint_is_a_command_that_works_where_it_is_printed_with_its_paths_quoted(
+    clone: bool, sample: Sample, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fmnist_fetch.console.formatting.in_clone", lambda: clone)
+    (tmp_path / "my data").mkdir()
+    manifest, root = sample.write(tmp_path / "my data"), str(tmp_path / "NO $NAME")
+    assert run(["verify", manifest, "--root", root]) == 1
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1].removeprefix("hint: Run: "))
+    assert words == (
+        ["make", "data", f"DATASET={manifest}", f"ROOT={root}"]
+        if clone
+        else ["fmnist-fetch", "fetch", manifest, "--root", root]
+    )
 
 
 def test_verify_of_what_is_not_there_is_1_and_makes_nothing(
@@ -172,10 +192,21 @@ def test_quiet_says_nothing(command: Command) -> None:
     assert command.verify("--quiet") == (0, [], "")
 
 
+def test_list_says_partial_where_only_pieces_are_there(root: Path, capsys: Capture) -> None:
+    manifest = find("mnist")
+    layout = Layout(root, manifest)
+    layout.raw.mkdir(parents=True)
+    path = layout.published(manifest.files[0])
+    path.with_name(path.name + ".part").write_bytes(b"some")
+    assert run(["list", "--root", str(root), "--json"]) == 0
+    states = json.loads(capsys.readouterr().out)["datasets"]
+    assert (states["mnist"], states["kmnist"]) == ("partial", "absent")
+
+
 def test_list_is_a_table_of_the_catalogue_and_its_state(root: Path, capsys: Capture) -> None:
     assert run(["list", "--root", str(root)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"The catalogue, and what of it is in {root}"
+    assert lines[0] == f"The catalogue, and the state of its datasets in {root}"
     assert lines[2].split() == ["name", "state", "size", "licence", "home"]
     assert [line.split()[:2] for line in lines[3:-1]] == [[name, "absent"] for name in names()]
     total = sum(file.size for name in names() for file in find(name).files)

@@ -1,4 +1,4 @@
-"""Bars on a terminal: what stands on the screen at each moment, at every width, and after the end."""
+"""Bars on a terminal: what the screen shows at each moment, at every width, and after the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from fmnist_fetch.console.bars import MOST_FILES, Bars, Block, Pace
+from fmnist_fetch.console.bars import Bars, Block
+from fmnist_fetch.console.progress import MAX_FILES_NAMED, Pace, ProgressState
 from fmnist_fetch.events import (
     BytesInFlight,
     DownloadEnded,
@@ -77,7 +78,7 @@ class Screen:
 
     @property
     def shown(self) -> list[str]:
-        """What stands on the screen."""
+        """What the screen shows."""
         return [line for line in self.lines if line]
 
     def close(self) -> None:
@@ -86,16 +87,18 @@ class Screen:
 
 
 class Show:
-    """Bars on a screen, and a clock that goes when it is told to."""
+    """Bars on a screen, and a clock that the test moves."""
 
     def __init__(self, screen: Screen) -> None:
         self.screen, self.now = screen, 100.0
-        self._bars = Bars(screen, lambda: self.now)  # type: ignore[arg-type]
+        self._state = ProgressState(lambda: self.now)
+        self._bars = Bars(self._state, screen)  # type: ignore[arg-type]
 
     def __call__(self, *events: Event, after: float = 0.25) -> list[str]:
-        """Tell EVENTS, each so many seconds AFTER the one before; return what stands on the screen then."""
+        """Pass on events, each so many seconds after the one before; return what the screen shows then."""
         for event in events:
             self.now += after
+            self._state(event)
             self._bars(event)
         return self.screen.shown
 
@@ -119,61 +122,72 @@ def arriving(**counts: int) -> BytesInFlight:
     return BytesInFlight(tuple((name.replace("_", "-") + ".gz", count) for name, count in counts.items()))
 
 
-def test_the_beginning_stands_above_and_all_files_have_one_bar(show: Show) -> None:
-    begin, verified = show(BEGAN)
+def test_the_beginning_is_above_and_all_files_have_one_bar_with_the_numbers_below(show: Show) -> None:
+    begin, verified, numbers = show(BEGAN)
     assert begin == "2 files, 25.0 MB to fetch"
     assert verified.startswith("verified          0%|")
-    assert verified.endswith("|  0 bytes of 25.0 MB")
+    assert numbers.split() == ["0", "bytes", "of", "25.0", "MB"]
 
 
-def test_what_was_good_already_is_said_and_stands_in_the_bars(show: Show) -> None:
+def test_what_was_good_already_is_shown_in_words_and_in_the_bars(show: Show) -> None:
     resumed = DownloadStarted(
         (("train-images.gz", 20 * MB, 10 * MB), ("test-images.gz", 5 * MB, 5 * MB)), pieces=100, good=60
     )
-    begin, verified, file = show(resumed, arriving(train_images=0))
+    begin, verified, _, file = show(resumed, arriving(train_images=0))
     assert begin == "60 of 100 pieces already good; 10.0 MB of 25.0 MB to fetch"
     assert verified.startswith("verified         60%|")
     assert file.startswith("train-images.gz  50%|")
 
 
-def test_only_files_under_way_have_bars_and_done_ones_vanish(show: Show) -> None:
+def test_only_files_in_transfer_have_bars_and_complete_ones_vanish(show: Show) -> None:
     show(BEGAN)
-    assert [line.split()[0] for line in show(arriving(train_images=1, test_images=1))[2:]] == [
+    assert [line.split()[0] for line in show(arriving(train_images=1, test_images=1))[3:]] == [
         "train-images.gz",
         "test-images.gz",
     ]
     after = show(Verified("test-images.gz", 5 * MB), arriving(train_images=1))
-    assert [line.split()[0] for line in after] == ["2", "verified", "train-images.gz"]
+    assert [line.split()[0] for line in after] == ["2", "verified", "5.0", "train-images.gz"]
     assert after[1].split("|")[0] == "verified         20%"
 
 
 def test_bytes_that_arrive_move_the_file_but_only_verified_ones_count(show: Show) -> None:
-    _, verified, file = show(BEGAN, arriving(train_images=10 * MB))
+    _, verified, _, file = show(BEGAN, arriving(train_images=10 * MB))
     assert "verified          0%|" in verified
     assert "train-images.gz  50%|" in file
+
+
+def test_the_bar_of_all_is_wider_than_that_of_a_file(show: Show) -> None:
+    _, verified, _, file = show(BEGAN, arriving(train_images=10 * MB))
+    assert len(verified.split("|")[1]) > len(file.split("|")[1])
+
+
+def test_the_mirror_in_use_is_named_and_others_are_counted(show: Show) -> None:
+    in_transfer = (("train-images.gz", 1),)
+    assert show(BEGAN, BytesInFlight(in_transfer, ("http://a/",)))[2].endswith("  from http://a/")
+    assert show(BytesInFlight(in_transfer, ("http://a/", "http://b/")))[2].endswith("from http://a/ and 1 other")
+    assert "from" not in show(BytesInFlight(in_transfer))[2]
 
 
 def test_what_is_nearly_all_is_not_100_percent(show: Show) -> None:
     almost = DownloadStarted((("train-images.gz", 20 * MB, 20 * MB - 1),), pieces=100, good=99)
     assert all("100%" not in line for line in show(almost, arriving(train_images=0)))
-    assert all("100%" in line for line in show(Verified("train-images.gz", 1))[1:])
+    assert "100%" in show(Verified("train-images.gz", 1))[1]
 
 
 def test_rate_and_time_left_do_not_jump_with_the_pieces(show: Show) -> None:
     show(BEGAN)
     seen = []
     for step in range(1, 80):
-        # A steady 1 MB/s, verified in lumps of 2 MB.
+        # A steady 1 MB/s, verified 2 MB at a time.
         if step % 8 == 0:
             show(Verified("train-images.gz", 2 * MB), after=0.0)
-        tail = show(arriving(train_images=step % 8 * MB // 4))[1].rpartition("|")[2]
-        seen.append(tail)
-    rates = [float(match[1]) for tail in seen if (match := re.search(r"([\d.]+) MB/s", tail))]
-    times = [int(match[1]) for tail in seen if (match := re.search(r"(\d+) s left", tail))]
+        seen.append(show(arriving(train_images=step % 8 * MB // 4))[2])
+    rates = [float(match[1]) for numbers in seen if (match := re.search(r"([\d.]+) MB/s", numbers))]
+    times = [int(match[1]) for numbers in seen if (match := re.search(r"(\d+) s left", numbers))]
     assert len(rates) > 70
     assert set(rates) == {1.0}
     assert times == sorted(times, reverse=True)
-    assert len({len(tail) for tail in seen if "left" in tail}) == 1
+    assert len({len(numbers) for numbers in seen if "left" in numbers}) == 1
 
 
 def test_the_rate_is_of_the_last_seconds() -> None:
@@ -187,20 +201,20 @@ def test_the_rate_is_of_the_last_seconds() -> None:
     assert pace.rate() == 500
 
 
-def test_a_wait_is_told_below_and_is_no_part_of_the_rate(show: Show) -> None:
+def test_a_wait_is_reported_below_and_is_no_part_of_the_rate(show: Show) -> None:
     wait = NoSourceReady(("http://a/ refuses connections",), 118.0, 10 * MB)
     show(BEGAN, *[arriving(train_images=step * MB // 4) for step in range(10)])
-    assert len(show(wait, arriving(train_images=9 * MB // 4))) == 3
+    assert len(show(wait, arriving(train_images=9 * MB // 4))) == 4
     standstill: list[Event] = [wait, arriving(train_images=9 * MB // 4)]
-    *_, verified, file, line = show(*standstill * 20)
-    assert line == "waiting, 118 s left (10.0 MB are safe): http://a/ refuses connections"
-    assert "/s" not in verified
+    *_, numbers, file, line = show(*standstill * 20)
+    assert line == "waiting (gives up in 118 s), 10.0 MB verified so far: http://a/ refuses connections"
+    assert "/s" not in numbers
     assert "train-images.gz  11%|" in file
-    *_, verified, file = show(*[arriving(train_images=step * MB // 4) for step in range(10, 20)])
-    assert "1.0 MB/s" in verified
+    *_, numbers, file = show(*[arriving(train_images=step * MB // 4) for step in range(10, 20)])
+    assert "1.0 MB/s" in numbers
 
 
-def test_a_moment_of_waiting_is_not_told(show: Show) -> None:
+def test_a_short_wait_is_not_reported(show: Show) -> None:
     wait = NoSourceReady(("http://a/ refuses connections",), 118.0, 10 * MB)
     assert not any("waiting" in line for line in show(BEGAN, wait, wait, arriving(train_images=9), wait, wait))
 
@@ -208,7 +222,7 @@ def test_a_moment_of_waiting_is_not_told(show: Show) -> None:
 def test_sentences_stay_above_the_bars(show: Show) -> None:
     lines = show(BEGAN, arriving(train_images=1), Message("asking for the package"), Unpacked("test-images"))
     assert lines[1:3] == ["asking for the package", "test-images unpacked"]
-    assert len(lines) == 5
+    assert len(lines) == 6
 
 
 def test_the_end_leaves_sentences_and_no_bars(show: Show) -> None:
@@ -229,11 +243,11 @@ def test_two_thousand_files_make_few_lines(show: Show) -> None:
     show(DownloadStarted(tuple((name, 1000, 0) for name in names), pieces=2000, good=0))
     for at in range(0, 2000, 20):
         show(BytesInFlight(tuple((name, 10) for name in names[at : at + 20])))
-        assert len(show.screen.shown) == 2 + MOST_FILES + 1
+        assert len(show.screen.shown) == 3 + MAX_FILES_NAMED + 1
         assert show.screen.shown[-1] == "and 12 more files"
         show(*[Verified(name, 1000) for name in names[at : at + 20]], after=0.0)
     show(*[Unpacked(name) for name in names], DownloadEnded())
-    assert len(show.screen.shown) == 1 + MOST_FILES
+    assert len(show.screen.shown) == 1 + MAX_FILES_NAMED
 
 
 @pytest.mark.parametrize("columns", [*range(1, 130), 300])
@@ -247,13 +261,13 @@ def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
         assert show.screen.longest <= 100
 
 
-def test_a_narrow_terminal_has_the_numbers_in_a_line_of_their_own() -> None:
+def test_a_narrow_terminal_has_shorter_names_and_no_sizes_of_files() -> None:
     with showing(40) as show:
         lines = show(BEGAN, *[arriving(train_images=step * MB // 4) for step in range(9)])
-    assert [line.split("|")[0].strip() for line in lines[1:]] == [
-        "verified     0%",
-        "0 bytes of 25.0 MB 1.0 MB/s 23 s left",
-        "train-i...  10%",
+    assert [" ".join(line.split("|")[0].split()) for line in lines[1:]] == [
+        "verified 0%",
+        "0 bytes of 25.0 MB 1.0 MB/s 23 s...",
+        "train-i... 10%",
     ]
 
 
@@ -264,20 +278,29 @@ def test_a_low_terminal_has_fewer_bars() -> None:
             DownloadStarted(tuple((name, 1000, 0) for name in names), 20, 0),
             BytesInFlight(tuple((n, 1) for n in names)),
         )
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert lines[-1] == "and 17 more files"
 
 
-def test_a_terminal_that_became_narrower_has_wrapped_what_stood_there(show: Show) -> None:
+def test_a_terminal_that_became_narrower_has_wrapped_its_lines(show: Show) -> None:
     show(BEGAN, arriving(train_images=1))
-    # Each of the two lines of 99 columns stands on two rows now, and the cursor below them.
-    show.screen.lines[1:3] = ["wrapped"] * 4
-    show.screen.row = 5
+    # The two bars of 99 columns take two rows each now, the numbers between them one, and the cursor is below them.
+    show.screen.lines[1:4] = ["wrapped"] * 5
+    show.screen.row = 6
     show.screen.resize(70)
-    assert [line.split()[0] for line in show(arriving(train_images=1))] == ["2", "verified", "train-images.gz"]
+    assert [line.split()[0] for line in show(arriving(train_images=1))] == ["2", "verified", "0", "train-images.gz"]
 
 
-def test_a_stream_that_knows_no_boxes_gets_plain_bars() -> None:
+def test_text_of_strangers_can_not_control_the_terminal(show: Show) -> None:
+    wait = NoSourceReady(("http://a/ sent \x1b[2J\nhint: run this",), 118.0, 0)
+    show(DownloadStarted((("x\x1b]0;y.gz", MB, 0),), 4, 0), Message("a \x1b[31mtitle"))
+    lines = show(BytesInFlight((("x\x1b]0;y.gz", 1),), ("http://\x9b/",)), *[wait] * 20)
+    assert "a \\x1b[31mtitle" in lines
+    assert "\\x1b[2J\\nhint: run this" in lines[-1]
+    assert "http://\\x9b/" in lines[3]
+
+
+def test_a_stream_that_has_no_blocks_gets_plain_bars() -> None:
     screen = Screen()
     screen.encoding = "ascii"
     show = Show(screen)

@@ -10,6 +10,7 @@ import pytest
 
 from faults import Line, Mirror
 from fmnist_fetch.console.notebook import Cell, in_notebook
+from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.events import (
     Attempted,
     BytesInFlight,
@@ -109,11 +110,13 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     return screen
 
 
-def tell(screen: Screen, *events: tuple[float, Event]) -> list[str]:
-    """What is shown, one after the other, where the EVENTS happen at these moments."""
-    cell = Cell(lambda: screen.now)
+def shown_after(screen: Screen, *events: tuple[float, Event]) -> list[str]:
+    """Return what is shown, one after the other, when the events happen at these moments."""
+    state = ProgressState(lambda: screen.now)
+    cell = Cell(state)
     for moment, event in events:
         screen.now = moment
+        state(event)
         cell(event)
     return screen.shown
 
@@ -123,7 +126,7 @@ BEGAN = DownloadStarted((("a", 1_000_000, 0), ("b", 1_000_000, 500_000)), 8, 2)
 
 def test_it_begins_with_what_is_good_and_ends_with_the_last_step(screen: Screen) -> None:
     done = Verified("a", 1_500_000)
-    assert tell(screen, (0, BEGAN), (1, done), (1, DownloadEnded()), (2, Message("all <written>"))) == [
+    assert shown_after(screen, (0, BEGAN), (1, done), (1, DownloadEnded()), (2, Message("all <written>"))) == [
         " 25%  500.0 kB of 2.0 MB verified\n2 of 8 pieces already good; 1.5 MB of 2.0 MB to fetch",
         "100%  2.0 MB of 2.0 MB verified",
         "100%  2.0 MB of 2.0 MB verified",
@@ -134,12 +137,14 @@ def test_it_begins_with_what_is_good_and_ends_with_the_last_step(screen: Screen)
 
 def test_it_is_redrawn_as_often_as_an_eye_can_follow(screen: Screen) -> None:
     piece = Verified("a", 1000)
-    assert len(tell(screen, (0, BEGAN), *((number / 64, piece) for number in range(65)))) == 1 + 4
+    assert len(shown_after(screen, (0, BEGAN), *((number / 64, piece) for number in range(65)))) == 1 + 4
 
 
 def test_a_rate_and_the_time_left_are_told_when_they_are_no_guess_any_more(screen: Screen) -> None:
     coming = [BytesInFlight((("a", count),)) for count in (100_000, 200_000, 500_000)]
-    shown = tell(screen, (0, BEGAN), (0.5, coming[0]), (1, coming[1]), (4.5, coming[2]), (5, Verified("a", 500_000)))
+    shown = shown_after(
+        screen, (0, BEGAN), (0.5, coming[0]), (1, coming[1]), (4.5, coming[2]), (5, Verified("a", 500_000))
+    )
     assert shown[1:] == [
         " 25%  500.0 kB of 2.0 MB verified",
         " 25%  500.0 kB of 2.0 MB verified",
@@ -149,19 +154,19 @@ def test_a_rate_and_the_time_left_are_told_when_they_are_no_guess_any_more(scree
 
 
 def test_what_is_all_but_there_is_not_100_percent(screen: Screen) -> None:
-    assert tell(screen, (0, BEGAN), (1, Verified("a", 1_499_999)))[-1].startswith(" 99%")
+    assert shown_after(screen, (0, BEGAN), (1, Verified("a", 1_499_999)))[-1].startswith(" 99%")
 
 
 def test_waiting_is_told_with_its_reason_when_it_lasts(screen: Screen) -> None:
-    events = [(moment, NoSourceReady(("no route to host",), 100 - moment, 500_000)) for moment in (1, 2, 3)]
-    assert tell(screen, (0, BEGAN), *events)[1:] == [
-        " 25%  500.0 kB of 2.0 MB verified\nwaiting, 97 s left (500.0 kB are safe): no route to host"
+    events = [(moment, NoSourceReady(("no route to host",), 100 - moment, 500_000)) for moment in (1, 2, 3, 4)]
+    assert shown_after(screen, (0, BEGAN), *events)[1:] == [
+        " 25%  500.0 kB of 2.0 MB verified\nwaiting (gives up in 96 s), 500.0 kB verified so far: no route to host"
     ]
 
 
 def test_steps_without_a_transfer_have_no_bar(screen: Screen) -> None:
     attempt = Attempted("x", "a", Span(0, 1), None, 0, 0, 0.0, 0, None)
-    assert tell(screen, (0, attempt), (1, Unpacked("a")), (2, Message("b"))) == ["a unpacked", "b"]
+    assert shown_after(screen, (0, attempt), (1, Unpacked("a")), (2, Message("b"))) == ["a unpacked", "b"]
     assert "progress" not in screen.html
 
 

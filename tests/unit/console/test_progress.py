@@ -18,8 +18,18 @@ import pytest
 from fmnist_fetch import fetch
 from fmnist_fetch.console.bars import Bars
 from fmnist_fetch.console.formatting import beginning, size, span_of_time
-from fmnist_fetch.console.progress import KINDS, Lines, Log, listener, never_raising
-from fmnist_fetch.events import Attempted, DownloadEnded, DownloadStarted, Event, Message, NoSourceReady, Verified
+from fmnist_fetch.console.progress import KINDS, Lines, Log, ProgressState, listener
+from fmnist_fetch.events import (
+    Attempted,
+    BytesInFlight,
+    Dispatcher,
+    DownloadEnded,
+    DownloadStarted,
+    Event,
+    Message,
+    NoSourceReady,
+    Verified,
+)
 from fmnist_fetch.manifest.pieces import Span
 from samples import Sample, lay
 
@@ -28,7 +38,7 @@ FOREVER = float("inf")
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -43,14 +53,16 @@ class Shown:
     def __init__(self) -> None:
         self.clock = Clock()
         self._stream = io.StringIO()
-        self._show = Lines(self._stream, self.clock)
+        self._state = ProgressState(self.clock)
+        self._show = Lines(self._state, self._stream)
 
     def __call__(self, *events: Event, after: float = 0.0) -> list[str]:
-        """Tell EVENTS, each so many seconds AFTER the one before; return the lines said then."""
+        """Pass on events, each so many seconds after the one before; return the lines printed then."""
         self._stream.seek(0)
         self._stream.truncate()
         for event in events:
             self.clock.now += after
+            self._state(event)
             self._show(event)
         return self._stream.getvalue().splitlines()
 
@@ -102,7 +114,7 @@ def test_a_retry_within_a_moment_is_not_worth_a_word(shown: Shown) -> None:
 def test_waiting_is_told_with_the_reason_the_time_left_and_what_is_safe(shown: Shown) -> None:
     wait = NoSourceReady(("one hung up", "the mirror refuses connections"), 118.0, 262_144)
     assert shown(*[wait] * 12, after=0.25) == [
-        "waiting, 118 s left (262.1 kB are safe): the mirror refuses connections"
+        "waiting (gives up in 118 s), 262.1 kB verified so far: the mirror refuses connections"
     ]
     assert shown(*[wait] * 30, after=0.25) == []
     assert len(shown(*[wait] * 40, after=0.25)) == 1
@@ -137,7 +149,8 @@ RUN: list[Event] = [
 
 
 def bars(stream: io.TextIOBase) -> None:
-    show = Bars(stream)  # type: ignore[arg-type]
+    state = ProgressState()
+    show = Dispatcher(state, Bars(state, stream))  # type: ignore[arg-type]
     for event in RUN:
         show(event)
 
@@ -209,12 +222,78 @@ def test_a_listener_that_raises_costs_nothing(sample: Sample, root: Path) -> Non
     assert any(isinstance(event, Verified) for event in heard)
 
 
+def test_a_line_names_the_mirrors_in_use_when_they_change(shown: Shown) -> None:
+    first = BytesInFlight((("a.gz", 5),), ("http://a/",))
+    assert shown(first, Verified("a.gz", 100_000)) == [" 10%  100.0 kB of 1.0 MB verified, from http://a/"]
+    assert shown(first, Verified("a.gz", 100_000)) == [" 20%  200.0 kB of 1.0 MB verified"]
+    both = BytesInFlight((("a.gz", 5),), ("http://b/", "http://a/"))
+    assert shown(both, Verified("a.gz", 150_000))[0].endswith(", from http://b/ and 1 other")
+
+
+def test_bytes_that_arrive_are_reported_where_a_piece_takes_long(shown: Shown) -> None:
+    assert shown(BytesInFlight((("a.gz", 5000),)), after=11.0) == [
+        "  0%  0 bytes of 1.0 MB verified, 5.0 kB more have arrived"
+    ]
+    assert shown(BytesInFlight((("a.gz", 5000),)), after=11.0) == []
+
+
+def test_text_of_strangers_is_one_line_without_control_characters(shown: Shown) -> None:
+    assert shown(Message("a \x1b[31mtitle\nhint: run this \u202e")) == ["a \\x1b[31mtitle\\nhint: run this \\u202e"]
+
+
+def test_a_run_that_is_interrupted_says_what_is_kept() -> None:
+    state = ProgressState()
+    assert state.kept() == "Nothing is lost. Run the same command again to continue."
+    for event in (BEGAN, Verified("a.gz", 100_000), BytesInFlight((("a.gz", 5000),))):
+        state(event)
+    assert state.kept() == (
+        "1 of 10 pieces are good and kept, and 5.0 kB of others. Run the same command again to continue."
+    )
+
+
+class Logger:
+    """What a program may put in the place of sys.stderr."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+
+def test_a_stream_may_be_any_object_that_writes_or_none() -> None:
+    logger = Logger()
+    for stream in (logger, None):
+        show = listener("auto", stream)  # type: ignore[arg-type]
+        for event in RUN:
+            show(event)
+    assert "2 files, 1.0 MB to fetch\n" in logger.text
+
+
+def test_a_stream_that_lacks_a_character_gets_its_number() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    listener("log", stream)(Message("数据"))
+    assert raw.getvalue() == b"\\u6570\\u636e\n"
+
+
+def test_a_dispatcher_passes_on_to_all_in_order_whatever_one_of_them_raises() -> None:
+    heard: list[tuple[str, Event]] = []
+
+    def broken(_: Event) -> None:
+        raise RuntimeError
+
+    inner = Dispatcher(lambda event: heard.append(("a", event)), broken)
+    Dispatcher(inner, lambda event: heard.append(("b", event)))(DownloadEnded())
+    assert heard == [("a", DownloadEnded()), ("b", DownloadEnded())]
+
+
 def test_an_interrupt_is_not_swallowed() -> None:
     def interrupted(_: Event) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        never_raising(interrupted)(DownloadEnded())
+        Dispatcher(interrupted)(DownloadEnded())
 
 
 def test_the_log_has_a_json_line_for_each_attempt_and_goes_on_in_the_next_run(tmp_path: Path) -> None:

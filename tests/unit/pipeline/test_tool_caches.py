@@ -16,7 +16,7 @@ from fmnist_fetch.events import Event, silent
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.sources.base import FetchOptions
-from fmnist_fetch.sources.discovery import origins
+from fmnist_fetch.sources.discovery import find_sources
 from samples import Sample, command_line, disk_of, flipped, lay
 
 PLACE = "datasets/sample"
@@ -177,7 +177,7 @@ def test_a_cache_that_was_moved_is_asked_for_copies_too(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     moved = lay(tmp_path / "keras" / PLACE, known.files)
-    assert [place.name for place in origins(known.layout(root), FetchOptions(offline=True))] == [str(moved)]
+    assert [place.name for place in find_sources(known.layout(root), FetchOptions(offline=True))] == [str(moved)]
 
 
 def test_a_file_in_the_way_of_the_cache_is_told_and_stays(known: Sample, complete: Path, cache: Path) -> None:

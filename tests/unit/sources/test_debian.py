@@ -18,7 +18,7 @@ from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.status import inspect
 from fmnist_fetch.sources.base import FetchOptions
-from fmnist_fetch.sources.debian import DebianArchive, DebianSource
+from fmnist_fetch.sources.debian import DebianConnection, DebianSource
 from samples import PACKAGE, Sample, all_of, lay
 
 # It takes note of what it was asked, and brings the package that the test has laid ready.
@@ -33,7 +33,7 @@ done
 echo "$*" >> "$FAKE/calls"
 echo "$verb" $name >> "$FAKE/asked"
 case "$FAKE_APT $*" in
-  "works "*|"stale "*"Dir::DatasetStatus::lists="*) ;;
+  "works "*|"stale "*"Dir::State::lists="*) ;;
   "stale "*) echo "E: Unable to locate package $name" >&2; exit 100 ;;
   "hangs "*) echo $$ > "$FAKE/pid"; exec sleep 600 ;;
   *) echo "W: something is odd" >&2; echo "E: Could not resolve 'deb.example'" >&2; exit 100 ;;
@@ -89,11 +89,13 @@ def tools(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> To
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> DebianSource:
-    return DebianArchive(PACKAGE, tmp_path / "work").open()
+def source(tmp_path: Path) -> DebianConnection:
+    return DebianSource(PACKAGE, tmp_path / "work").open()
 
 
-def test_the_packages_files_become_upstreams_by_a_splice(tools: Tools, source: DebianSource, sample: Sample) -> None:
+def test_the_packages_files_become_upstreams_by_a_splice(
+    tools: Tools, source: DebianConnection, sample: Sample
+) -> None:
     tools.apt("works")
     for file in sample.manifest.files:
         assert all_of(source, file, Span(0, file.size)) == sample.files[file.name]
@@ -102,7 +104,7 @@ def test_the_packages_files_become_upstreams_by_a_splice(tools: Tools, source: D
     assert tools.asked == [f"download {PACKAGE.package}"]
 
 
-def test_nothing_is_done_before_the_first_read(tools: Tools, source: DebianSource, tmp_path: Path) -> None:
+def test_nothing_is_done_before_the_first_read(tools: Tools, source: DebianConnection, tmp_path: Path) -> None:
     tools.apt("works")
     source.close()
     assert tools.asked == []
@@ -110,19 +112,19 @@ def test_nothing_is_done_before_the_first_read(tools: Tools, source: DebianSourc
 
 
 def test_where_the_systems_lists_are_empty_private_ones_are_fetched(
-    tools: Tools, source: DebianSource, sample: Sample, tmp_path: Path
+    tools: Tools, source: DebianConnection, sample: Sample, tmp_path: Path
 ) -> None:
     tools.apt("stale")
     file = sample.file()
     assert all_of(source, file, Span(0, 5000)) == sample.files[file.name][:5000]
     source.close()
     assert tools.asked == [f"download {PACKAGE.package}", "update", f"download {PACKAGE.package}"]
-    private = f"Dir::DatasetStatus::lists={tmp_path / 'work' / 'lists'}"
+    private = f"Dir::State::lists={tmp_path / 'work' / 'lists'}"
     assert [private in call for call in tools.calls] == [False, True, True]
 
 
 def test_everything_that_apt_brings_stays_in_the_work_folder(
-    tools: Tools, source: DebianSource, sample: Sample, tmp_path: Path
+    tools: Tools, source: DebianConnection, sample: Sample, tmp_path: Path
 ) -> None:
     tools.apt("works")
     source.read(sample.file(), Span(0, 10))
@@ -133,7 +135,7 @@ def test_everything_that_apt_brings_stays_in_the_work_folder(
     assert "Debug::NoLocking=true" in call
 
 
-def test_where_apt_fails_its_own_complaint_is_told(tools: Tools, source: DebianSource, sample: Sample) -> None:
+def test_where_apt_fails_its_own_complaint_is_told(tools: Tools, source: DebianConnection, sample: Sample) -> None:
     tools.apt("fails")
     with pytest.raises(SourceError) as caught:
         source.read(sample.file(), Span(0, 10))
@@ -145,7 +147,7 @@ def test_where_apt_fails_its_own_complaint_is_told(tools: Tools, source: DebianS
 
 @pytest.mark.parametrize("tool", ["apt-get", "dpkg-deb"])
 def test_where_there_is_no_apt_the_package_is_refused_for_good(
-    tool: str, tools: Tools, source: DebianSource, sample: Sample, monkeypatch: pytest.MonkeyPatch
+    tool: str, tools: Tools, source: DebianConnection, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tools.apt("works")
     (tools.folder / "bin" / tool).unlink()
@@ -159,13 +161,13 @@ def test_a_work_folder_that_cannot_be_made_is_refused_for_good(tools: Tools, sam
     tools.apt("works")
     (tmp_path / "work").write_bytes(b"mine")
     with pytest.raises(SourceError, match="work") as caught:
-        DebianArchive(PACKAGE, tmp_path / "work").open().read(sample.file(), Span(0, 10))
+        DebianSource(PACKAGE, tmp_path / "work").open().read(sample.file(), Span(0, 10))
     assert caught.value.permanent
     assert tools.asked == []
     assert (tmp_path / "work").read_bytes() == b"mine"
 
 
-def test_a_package_without_the_file_is_refused_for_good(tools: Tools, source: DebianSource, sample: Sample) -> None:
+def test_a_package_without_the_file_is_refused_for_good(tools: Tools, source: DebianConnection, sample: Sample) -> None:
     tools.apt("works")
     (tools.folder / "tree" / PACKAGE.folder.lstrip("/") / sample.file().name).unlink()
     with pytest.raises(SourceError, match=f"has no {sample.file().name}") as caught:
@@ -174,7 +176,7 @@ def test_a_package_without_the_file_is_refused_for_good(tools: Tools, source: De
     source.close()
 
 
-def test_apt_is_ended_when_the_source_is_stopped(tools: Tools, source: DebianSource, sample: Sample) -> None:
+def test_apt_is_ended_when_the_source_is_stopped(tools: Tools, source: DebianConnection, sample: Sample) -> None:
     tools.apt("hangs")
     errors: list[SourceError] = []
 
@@ -199,7 +201,7 @@ def test_apt_is_ended_when_the_source_is_stopped(tools: Tools, source: DebianSou
     assert len(tools.asked) == 1
 
 
-def test_bytes_that_apt_has_brought_so_far_are_progress(source: DebianSource, tmp_path: Path) -> None:
+def test_bytes_that_apt_has_brought_so_far_are_progress(source: DebianConnection, tmp_path: Path) -> None:
     assert source.pending == 0
     lay(tmp_path / "work" / "archives" / "partial", {"x.deb": bytes(700)})
     assert source.pending == 700
@@ -245,7 +247,9 @@ def test_an_installed_package_is_a_local_copy_and_apt_is_not_called(
     assert tools.asked == []
 
 
-def test_a_real_package_is_unpacked_by_the_real_dpkg_deb(tools: Tools, source: DebianSource, sample: Sample) -> None:
+def test_a_real_package_is_unpacked_by_the_real_dpkg_deb(
+    tools: Tools, source: DebianConnection, sample: Sample
+) -> None:
     (tools.folder / "bin" / "dpkg-deb").unlink()
     if shutil.which("dpkg-deb") is None:
         pytest.skip("there is no dpkg-deb here")

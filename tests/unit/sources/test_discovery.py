@@ -9,7 +9,7 @@ import pytest
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.model import DebianPackage
 from fmnist_fetch.sources.base import FetchOptions, Tier
-from fmnist_fetch.sources.discovery import origins
+from fmnist_fetch.sources.discovery import find_sources
 from samples import Sample, lay
 
 ONE, OTHER, USERS = "http://one.example/", "https://other.example/", "https://users.example/x"
@@ -25,7 +25,7 @@ def rich(sample: Sample, tmp_path: Path) -> Sample:
 
 
 def listed(sample: Sample, root: Path, choice: FetchOptions) -> list[tuple[Tier, str]]:
-    return [(origin.tier, origin.name) for origin in origins(sample.layout(root), choice)]
+    return [(origin.tier, origin.name) for origin in find_sources(sample.layout(root), choice)]
 
 
 def test_the_users_come_first_then_local_copies_then_mirrors_then_the_package(

@@ -1,0 +1,181 @@
+"""A manifest as one file of plain Python that downloads the dataset on any machine, without an installation.
+
+The file is the source of `fmnist_fetch.standalone`, made short, with the mirrors and digests of the manifest. It is
+ASCII and at most 100 columns wide, so that it survives a forum, an e-mail or a chat.
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from fmnist_fetch import standalone
+from fmnist_fetch.errors import UsageError
+from fmnist_fetch.manifest.model import DataFile, Manifest
+
+WIDTH = 100
+_DIGITS = 12  # of the digest of a piece: the digest of the whole file is there in full
+_INDENT = "     "  # of the lines of a row after its first one
+_TYPES = ("__future__", "collections.abc", "typing")  # modules that only annotations need
+
+
+def script_name(manifest: Manifest) -> str:
+    """Return the usual name of the script of MANIFEST: get_fashion_mnist.py."""
+    return f"get_{re.sub(r'[^a-z0-9]+', '_', manifest.name.lower())}.py"
+
+
+def script(manifest: Manifest, mirrors: Sequence[str] = ()) -> str:
+    """Return the script that downloads the dataset of MANIFEST.
+
+    Args:
+        manifest: the dataset.
+        mirrors: URLs that the script asks before those of the manifest.
+
+    Raises:
+        UsageError: a file of the manifest is packed under a name that does not say so.
+    """
+    for file in manifest.files:
+        if file.packed and file.name != f"{file.payload.name}.gz":
+            hint = f"Publish it as {file.payload.name}.gz."
+            raise UsageError(f"a script cannot unpack {file.name} to {file.payload.name}", hint=hint)
+    urls = tuple(dict.fromkeys((*mirrors, *manifest.mirrors)))
+    return "\n".join((*_head(manifest), *_program(), *_data(manifest, urls))) + "\n"
+
+
+def _head(manifest: Manifest) -> Iterator[str]:
+    title, licence, homepage = map(_plain, (manifest.title or manifest.name, manifest.licence, manifest.homepage))
+    yield "#!/usr/bin/env python3"
+    yield f"# Download {title[:40]} over bad networks: python3 {script_name(manifest)[:40]} [FOLDER]"
+    yield "# Needs only Python 3.8. Interrupt it and run it again: it continues; every byte is verified."
+    origin = f"# By fmnist-fetch (MIT licence). The data: {licence[:40] or 'no licence named'}"
+    yield next(line for line in (f"{origin}, {homepage}".rstrip(", "), origin) if len(line) <= WIDTH)
+
+
+def _plain(text: str) -> str:
+    """TEXT in one line of printable ASCII: a manifest may come from anybody, and this becomes a comment."""
+    return " ".join(re.sub(r"[^ -~]", " ", text).split())
+
+
+# The program: standalone without what only type checkers need, and with short descriptions beside the definitions.
+
+
+def _program() -> list[str]:
+    text = Path(standalone.__file__).read_text(encoding="ascii")
+    tree = ast.parse(text)
+    lines = text.splitlines()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            _describe_in_one_line(node, lines)
+        if isinstance(node, (ast.FunctionDef, ast.AnnAssign)):
+            _untype(node, lines)
+    skipped = _lines_of(node for node in tree.body if _is_for_types(node))
+    skipped |= _lines_of(tree.body[:1])  # the description of the module
+    imports = [node for node in tree.body if isinstance(node, ast.Import)]
+    skipped |= _lines_of(imports)
+    names = ", ".join(alias.name for node in imports for alias in node.names)
+    starts = {node.lineno for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    program = [f"import {names}"]
+    for number, line in enumerate(lines, start=1):
+        if number in starts:
+            program.append("")
+        if number not in skipped and line.strip():
+            program.append(line)
+    return program
+
+
+def _is_for_types(node: ast.stmt) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.module in _TYPES
+    # An alias of a type, such as Report = Callable[...].
+    return isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
+
+
+def _lines_of(nodes: Iterable[ast.stmt]) -> set[int]:
+    return {number for node in nodes for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+
+
+def _describe_in_one_line(node: ast.FunctionDef | ast.ClassDef, lines: list[str]) -> None:
+    """Shorten the description of NODE in LINES to its first line, beside the definition where there is room."""
+    text = ast.get_docstring(node)
+    if not text:
+        return
+    described = node.body[0]
+    for number in range(described.lineno, (described.end_lineno or described.lineno) + 1):
+        lines[number - 1] = ""
+    first, before = text.splitlines()[0], described.lineno - 2
+    beside = f"{lines[before]}  # {first}"
+    indent = " " * described.col_offset
+    if lines[before].endswith(":") and len(_without_types(node, beside)) <= WIDTH:
+        lines[before] = beside
+    else:
+        lines[described.lineno - 1] = f"{indent}# {first}"
+
+
+def _without_types(node: ast.FunctionDef | ast.ClassDef, line: str) -> str:
+    lines = [""] * (node.lineno - 1) + [line]
+    if isinstance(node, ast.FunctionDef) and node.body[0].lineno == node.lineno + 1:
+        _untype(node, lines)
+    return lines[-1]
+
+
+def _untype(node: ast.FunctionDef | ast.AnnAssign, lines: list[str]) -> None:
+    """Remove the annotations of NODE from LINES, the last one first, so that the columns of the others stay right."""
+    if isinstance(node, ast.AnnAssign):
+        spans = [(node.annotation.lineno, node.target.end_col_offset, node.annotation.end_col_offset)]
+    else:
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+        spans = [
+            (one.lineno, one.col_offset + len(one.arg), one.annotation.end_col_offset)
+            for one in arguments
+            if one is not None and one.annotation is not None
+        ]
+        if node.returns is not None:
+            arrow = lines[node.returns.lineno - 1].rindex(" ->", 0, node.returns.col_offset)
+            spans.append((node.returns.lineno, arrow, node.returns.end_col_offset))
+    for number, start, stop in sorted(spans, reverse=True, key=lambda span: (span[0], span[1] or 0)):
+        line = lines[number - 1]
+        lines[number - 1] = line[:start] + line[stop:]
+
+
+# The data of the manifest.
+
+
+def _data(manifest: Manifest, mirrors: Sequence[str]) -> Iterator[str]:
+    yield ""
+    yield "MIRRORS = ["
+    for url in mirrors:
+        yield from _wrapped(_chunks(url), "    ")
+    yield "]"
+    yield "# Name, bytes, SHA-256; bytes and SHA-256 (the beginnings) of the pieces; the same, unpacked."
+    yield "FILES = ["
+    for file in manifest.files:
+        yield from _row(file)
+    yield "]"
+    folder = ascii(f"data/{manifest.folder}/raw")
+    yield 'if __name__ == "__main__":'
+    yield f"    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else {folder}, MIRRORS, FILES))"
+
+
+def _row(file: DataFile) -> Iterator[str]:
+    start = f"{_INDENT}{file.sha256!a}, {file.pieces[0].span.length},"
+    beginnings = [piece.sha256[:_DIGITS] for piece in file.pieces]
+    yield f"    ({file.name!a}, {file.size},"
+    if len(beginnings) == 1:
+        yield f"{start} {beginnings[0]!a},"
+    else:
+        yield start
+        each = (WIDTH - len(_INDENT) - 3) // (_DIGITS + 1)
+        chunks = [" ".join(beginnings[at : at + each]) for at in range(0, len(beginnings), each)]
+        yield from _wrapped([f"{chunk} " for chunk in chunks[:-1]] + chunks[-1:], _INDENT)
+    yield f"{_INDENT}{file.payload.size}, {file.payload.sha256!a}),"
+
+
+def _chunks(text: str) -> list[str]:
+    most = WIDTH - 12
+    return [text[start : start + most] for start in range(0, len(text), most)]
+
+
+def _wrapped(parts: Sequence[str], indent: str) -> Iterator[str]:
+    """String literals, one a line, which Python joins; a comma after the last one."""
+    for number, part in enumerate(parts, start=1):
+        yield f"{indent}{part!a}{',' if number == len(parts) else ''}"
