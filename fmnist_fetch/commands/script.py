@@ -7,7 +7,6 @@ from fmnist_fetch.commands.arguments import add_dataset, add_verb
 from fmnist_fetch.console.output import print_text
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import find
-from fmnist_fetch.manifest.script import script
 
 
 def add_verbs(verbs: Any) -> None:
@@ -17,6 +16,9 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _script(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+    # Here, since it loads what opens sockets, and verify never does.
+    from fmnist_fetch.manifest.script import script
+
     manifest = find(options.dataset)
     text = script(manifest)
     if not options.json:

@@ -70,8 +70,7 @@ def prepare(
 
 
 def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
-    sweep(layout.raw)
-    sweep(layout.processed)
+    _sweep(layout)
     before = traces(layout)
     state = inspect(layout)
     if not state.complete:
@@ -91,6 +90,13 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 _sync(layout)
                 _remove_unpacked_package(layout)
     remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])
+    # Another process may have been killed meanwhile.
+    _sweep(layout)
+
+
+def _sweep(layout: Layout) -> None:
+    for folder in (layout.raw, layout.processed):
+        sweep(folder)
 
 
 class _Run:
@@ -182,7 +188,7 @@ def _read_complete(incoming: "IncomingFile", path: Path) -> Iterator[bytes]:
 
 
 def _sync(layout: Layout) -> None:
-    """Bring the names of what was written to the disk, once for each folder; side by side they share the wait."""
+    """Sync the names of what was written, once for each folder; side by side they share the wait."""
     folders = (layout.raw, layout.processed, layout.raw.parent, layout.root)
     with disk(layout.root):
         run_parallel([partial(sync_folder, folder) for folder in folders])

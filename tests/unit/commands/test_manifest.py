@@ -393,7 +393,7 @@ def test_the_same_files_make_the_same_manifest_in_any_folder(author: Author, tmp
             [],
             {"train-images.idx": TRAIN["train-images-idx3-ubyte"][:-1]},
             6,
-            "MINE/train-images.idx is not the IDX file it should be: its header tells of 12 x 5 x 4",
+            "MINE/train-images.idx is not the IDX file it should be: its header says 12 x 5 x 4",
             "Write train-images.idx again, or leave it out: --only",
         ),
         (
@@ -407,7 +407,7 @@ def test_the_same_files_make_the_same_manifest_in_any_folder(author: Author, tmp
             [],
             {"train-images.idx.gz": flipped(gz(TRAIN["train-images-idx3-ubyte"]), -6)},
             6,
-            "MINE/train-images.idx.gz is not a sound gzip stream",
+            "MINE/train-images.idx.gz is not a valid gzip stream",
             "Write train-images.idx.gz again",
         ),
         (
