@@ -1,4 +1,4 @@
-"""Work on several cores: hashing, inflating and the disk let go of the interpreter's lock, so plain threads do."""
+"""Work on several cores: hashing, inflating and the disk release the interpreter's lock, so threads are enough."""
 
 import os
 import threading
@@ -8,23 +8,29 @@ from queue import Empty, Queue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-MOST = 4
+MAX_THREADS = 4
+PREFETCHED_ITEMS = 4
 
 
 def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """The results of JOBS in their order, from as many threads as there are cores; raises what one of them raised."""
+    """Run JOBS in as many threads as there are cores; return their results in order.
+
+    Raises what one of them raised; jobs that have not begun then are left out.
+    """
     results: list[Any] = [None] * len(jobs)
     failures: list[BaseException] = []
-    waiting = iter(enumerate(jobs))
+    waiting: Queue[tuple[int, Callable[[], T]]] = Queue()
+    for numbered in enumerate(jobs):
+        waiting.put(numbered)
 
     def work() -> None:
-        try:
-            for number, job in waiting:
-                results[number] = job()
-                if failures:
-                    break
-        except BaseException as exc:
-            failures.append(exc)
+        with suppress(Empty):
+            while not failures:
+                number, job = waiting.get_nowait()
+                try:
+                    results[number] = job()
+                except BaseException as exc:
+                    failures.append(exc)
 
     helpers = [threading.Thread(target=work, daemon=True) for _ in range(min(cores(), len(jobs)) - 1)]
     for helper in helpers:
@@ -38,15 +44,18 @@ def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def prefetch(items: Iterable[T]) -> Iterator[T]:
-    """ITEMS, made in a thread of its own while the caller is at work on earlier ones; raises what that raises."""
-    made: Queue[T | BaseException | None] = Queue(MOST)
-    given_up = threading.Event()
+    """Yield ITEMS, which a thread of its own makes while the caller works on earlier ones.
+
+    Raises what making them raises, after the items that were made before.
+    """
+    made: Queue[T | BaseException | None] = Queue(PREFETCHED_ITEMS)
+    cancelled = threading.Event()
 
     def make() -> None:
         try:
             for item in items:
                 made.put(item)
-                if given_up.is_set():
+                if cancelled.is_set():
                     return
             made.put(None)
         except BaseException as exc:
@@ -59,14 +68,14 @@ def prefetch(items: Iterable[T]) -> Iterator[T]:
                 raise item
             yield item
     finally:
-        given_up.set()
-        # Who waits for room to put one more must find some, and see that it is over.
+        cancelled.set()
+        # A thread that waits to put one more item must be able to, and see that it is over.
         with suppress(Empty):
             while True:
                 made.get_nowait()
 
 
 def cores() -> int:
-    """How many threads are of use: the cores this process may run on, up to four."""
+    """Return how many threads are of use: the cores that this process may run on, up to MAX_THREADS."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, MOST)
+    return min(allowed, MAX_THREADS)

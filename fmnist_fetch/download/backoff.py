@@ -1,40 +1,47 @@
-"""The arithmetic of waiting. Pure: the clock and the dice are passed in, and nothing here sleeps."""
+"""How long to wait after failures, and when to give up. Pure: the time and the random numbers are passed in."""
 
 from collections.abc import Callable
 
-BASE = 0.5
-CAP = 30.0
+BASE_S = 0.5
+CAP_S = 30.0
 FOREVER = float("inf")
 
 
-def full_jitter(failures: int, dice: Callable[[], float]) -> float:
-    """Seconds to wait after FAILURES in a row: uniform between 0 and an exponential bound of at most CAP.
+def full_jitter(failures: int, random: Callable[[], float]) -> float:
+    """Return the seconds to wait after FAILURES in a row: uniform from 0 to an exponential bound of at most CAP_S.
 
-    Source: M. Brooker, "Exponential Backoff And Jitter" (2015), the variant called full jitter. DICE gives a number
-    in [0, 1). No failure, no wait.
+    Source: M. Brooker, "Exponential Backoff And Jitter" (2015), the variant called full jitter.
+
+    Args:
+        failures: Failures in a row; none means no wait.
+        random: Returns a number in [0, 1).
     """
     if failures <= 0:
         return 0.0
     # 2**60 already exceeds any cap; more would only overflow a float.
-    return dice() * min(CAP, BASE * 2.0 ** min(failures, 60))
+    return random() * min(CAP_S, BASE_S * 2.0 ** min(failures, 60))
 
 
 class Patience:
-    """How long to go on without progress: SECONDS (or FOREVER), counted anew from each new good piece."""
+    """How long to continue without progress: SECONDS (or FOREVER), counted anew from each new good piece."""
 
     def __init__(self, seconds: float, now: float) -> None:
         self.seconds = seconds
         self._since = now
 
     def progress(self, now: float) -> None:
-        """A new good piece has come."""
+        """Note a new good piece."""
         self._since = now
+
+    def extend(self, seconds: float) -> None:
+        """Note SECONDS that do not count, because no source is to blame for them."""
+        self._since += seconds
 
     @property
     def ends(self) -> float:
-        """The moment (on the clock that is passed in) at which patience runs out."""
+        """The time at which patience runs out."""
         return self._since + self.seconds
 
     def exhausted(self, now: float) -> bool:
-        """Whether nothing good has come for the whole of the time."""
+        """Return whether there was no progress for the whole of the time."""
         return now >= self.ends

@@ -1,4 +1,4 @@
-"""Files to a folder: what lies there already is counted in, the rest is brought."""
+"""The entrance: complete files in a folder from what is there and, for the rest, from sources."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +14,18 @@ from fmnist_fetch.events import DownloadStarted, Listener, Message
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.sources.base import FetchOptions, Source
 from fmnist_fetch.storage.files import NO_PIECES, GoodPieces
+from fmnist_fetch.storage.part_file import find_partials
 from fmnist_fetch.storage.recorded_file import part_file
 
 if TYPE_CHECKING:
-    from fmnist_fetch.download.arrivals import IncomingFile
+    from fmnist_fetch.download.consumers import IncomingFile
+    from fmnist_fetch.download.segments import FileDownload
 
 MAX_RIVALS = 5
 
 
-def beside_rivals(attempt: Callable[[], None]) -> None:
-    """Call ATTEMPT, and again where another process replaces the part files under it: it looks anew at what is there.
+def retry_when_replaced(attempt: Callable[[], None]) -> None:
+    """Call ATTEMPT, again where another process replaces the part files: ATTEMPT looks anew at what is there.
 
     Raises what ATTEMPT raises; PartFileReplacedError only the fifth time.
     """
@@ -36,31 +38,51 @@ def beside_rivals(attempt: Callable[[], None]) -> None:
 def download(
     files: Sequence[DataFile],
     folder: Path,
-    found: Sequence[Source],
+    sources: Sequence[Source],
     options: FetchOptions,
-    tell: Listener,
-    take: "Callable[[IncomingFile], None]" = lambda _arrival: None,
+    listener: Listener,
+    consume: "Callable[[IncomingFile], None]" = lambda _incoming: None,
     known: Mapping[str, GoodPieces] = MappingProxyType({}),
 ) -> None:
-    """Complete FILES in FOLDER from the origins FOUND; TAKE gets each while it arrives.
+    """Complete files in a folder; what is there already and verifies is kept.
 
-    KNOWN are the good pieces of damaged files in FOLDER, by name, where they have been hashed already.
+    Args:
+        files: What to complete.
+        folder: Where; it is made if need be.
+        sources: Whom to ask, in any order: their tiers count.
+        options: `jobs` and `patience` count here.
+        listener: Receives the events, from any thread.
+        consume: Gets each file while it arrives, in a thread of its own.
+        known: The good pieces of damaged files in the folder, by name, where they have been hashed already.
 
-    Raises as `complete` does.
+    Raises:
+        FetchError: As `workers.complete` does.
     """
     if not files:
         return
     # Imported where it is needed: most runs find everything in its place.
     from fmnist_fetch.download.workers import complete
 
+    downloads = _open(files, folder, known, listener)
+    sizes = tuple((file.name, file.size, file.bytes_good) for file in downloads)
+    total = sum(len(file.pieces) for file in downloads)
+    listener(DownloadStarted(sizes, total, sum(len(file.good) for file in downloads)))
+    complete(downloads, sources, options, listener, consume)
+
+
+def _open(
+    files: Sequence[DataFile], folder: Path, known: Mapping[str, GoodPieces], listener: Listener
+) -> "list[FileDownload]":
+    """Return FILES with what is in FOLDER already: good pieces, and the beginnings of others."""
+    from fmnist_fetch.download.segments import FileDownload
+
     parts = [part_file(folder / file.name, file) for file in files]
     for part in parts:
         if os.path.exists(part.path):  # noqa: PTH110 - a folder that is closed to us has none
-            tell(Message(f"{part.path} is damaged; its good pieces are kept"))
+            listener(Message(f"{part.path} is damaged; its good pieces are kept"))
     good = run_parallel([partial(part.scan, known.get(part.file.name, NO_PIECES)) for part in parts])
-    sizes = tuple(
-        (file.name, file.size, sum(file.pieces[index].span.length for index in indices))
-        for file, indices in zip(files, good, strict=True)
-    )
-    tell(DownloadStarted(sizes, sum(len(file.pieces) for file in files), sum(map(len, good))))
-    complete(parts, good, found, take, jobs=options.jobs, patience=options.patience, listener=tell)
+    partials = find_partials(folder)
+    return [
+        FileDownload(part, pieces, part.load_partials(partials.get(part.path.name, ())))
+        for part, pieces in zip(parts, good, strict=True)
+    ]

@@ -1,240 +1,385 @@
-"""Who is asked next, for what, and when it is time to wait or to give up. Pure: the clock and the dice are passed in.
+"""Which source is asked next and for what, and when it is time to wait or to give up.
 
-- Tiers in order; a later one's turn comes when no origin of an earlier one can serve just now.
-- Within a tier, one that is well, with the fewest workers, the fastest; what it is given is the allotment's business.
+Pure: the time and the random numbers are passed in.
+
+- Tiers in order; a later one is asked when no source of an earlier one can serve now.
+- Within a tier, a source without failures, with the fewest workers, the fastest. All sources should end at the same
+  time: each gets a share of what waits by its rate, and nothing that the others would serve sooner.
+- A worker for which nothing waits steals from the slowest attempt; the last piece is requested twice (endgame).
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
-- A refusal while other connections to the same origin deliver: fewer connections, not a failure.
-- Wrong bytes: that piece from others first, from here last of all. The same wrong bytes five times: never again.
-- Further connections to an origin only where those that it has bring neither the rest in a moment nor all one can use.
+- A refusal while other connections to the same source deliver: fewer connections, not a failure.
+- Wrong bytes: that piece from others first, from this source last. The same wrong bytes five times: never again.
+- More connections to a source only while those that it has are neither done in a moment nor as fast as the disk.
+- A file without piece digests that is wrong as a whole: all of it from one source, first those that did not send it.
+  A source that sent all of it wrong three times: never again.
+- A silent source is left soon where another one can serve. Where none can, it gets the time that a stage of its
+  connection may take, and twice as much the next time. Time that the own disk takes is not counted.
 - Patience is measured in progress: every new good piece resets it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from math import inf
 
-from fmnist_fetch.download.allotment import Allotment
 from fmnist_fetch.download.backoff import Patience, full_jitter
-from fmnist_fetch.download.order import SOON, Attempt
-from fmnist_fetch.download.segments import Accepts, Segment, SegmentQueue
-from fmnist_fetch.download.source_stats import SUFFICIENT, SourceStats
-from fmnist_fetch.errors import SourceError, WrongBytesError
-from fmnist_fetch.sources.base import Source, Tier
+from fmnist_fetch.download.segments import Accepts, FileDownload, Givers, Segment, SegmentQueue
+from fmnist_fetch.download.source_stats import (
+    RATE_AFTER_S,
+    STEAL_AFTER_S,
+    SUFFICIENT_BYTES,
+    Attempt,
+    SourceStats,
+    final_error,
+)
+from fmnist_fetch.errors import FetchError, SourceError, WrongBytesError
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Source, Tier
 
-SILENCE = 6.0
-CRAWL = 4 * 1024
-CRAWL_WINDOW = 5.0
-STUBBORN = 2
-MOMENT = 0.3
-PLENTY = 200e6
-LOOK = 0.25
+STALL_TIMEOUT_S = 6.0
+"""How long a source may send nothing while another one could serve."""
+STALL_GRACE_S = 1.0
+"""How much longer than a stage may take a connection may need to end it itself; after that, its worker is stuck."""
+MIN_RATE_BPS = 4 * 1024
+RATE_WINDOW_S = 5.0
+PACKAGE_AFTER_FAILURES = 2
+ENOUGH_S = 0.3
+ENOUGH_BPS = 200e6
+LOOK_AGAIN_S = 0.25
+FIRST_LENGTH = 1024 * 1024
+MAX_LENGTH = 64 * 1024 * 1024
+WORTH_REQUESTING_S = 0.1
+"""Of many shorter segments at the end, more would wait for answers than receive."""
 
 
 class Scheduler:
-    """Hands out orders against PLAN and takes note of how they went."""
+    """Hands out attempts against QUEUE and notes how they went."""
 
     def __init__(
-        self, plan: SegmentQueue, origins: Sequence[Source], jobs: int, patience: Patience, dice: Callable[[], float]
+        self,
+        queue: SegmentQueue,
+        sources: Sequence[Source],
+        jobs: int,
+        patience: Patience,
+        random: Callable[[], float],
     ) -> None:
-        self.plan = plan
-        self.origins = origins
-        self.standings = [SourceStats(origin) for origin in origins]
-        self.orders: list[Attempt] = []
+        self.queue = queue
+        self.sources = tuple(map(SourceStats, sources))
+        self.attempts: list[Attempt] = []
         self.patience = patience
-        self._allotment = Allotment(plan, self.standings, self.orders, jobs)
-        self._dice = dice
-        self._tiers = sorted({origin.tier for origin in origins})
-        self._suspect: set[tuple[int, int]] = set()
+        self._jobs = jobs
+        self._random = random
+        self._tiers = sorted({source.tier for source in sources})
+        self._suspect: set[tuple[FileDownload, int]] = set()
 
-    def next(self, now: float, worker: int = 0) -> Attempt | None:
-        """The next order for an idle WORKER, or None: there is nothing for it to do just now."""
+    def next_attempt(self, now: float, worker: int = 0) -> Attempt | None:
+        """Return the next attempt for an idle WORKER; None where it has nothing to do now."""
         for tier in self._tiers:
             ready = self._ready(tier, now)
-            free = [number for number in ready if self._open_to(number, worker) and not self._fast(number, now)]
-            for number in sorted(free, key=self._burden):
-                if task := self._task(number, now):
-                    return self._order(number, task, now, worker)
-            if any(self.plan.wanted(self._accepts(number)) for number in set(ready) - set(free)):
+            free = [stats for stats in ready if self._is_open_to(stats, worker) and not self._is_fast(stats, now)]
+            for stats in sorted(free, key=_burden):
+                if segment := self._segment(stats, now):
+                    return self._begin(stats, segment, worker, now)
+            if any(self.queue.wanted(self._accepts(stats)) for stats in ready if stats not in free):
                 return None
         return None
 
-    def arrived(self, order: Attempt, count: int, now: float) -> SourceError | None:
-        """COUNT bytes have come. Returns the reason to let the origin go: it crawls while another one could serve."""
-        order.got, order.heard = order.got + count, now
-        standing = self.standings[order.origin]
-        standing.keeper, standing.flow = order.worker, order.flow(count, now) or standing.flow
-        since, before = order.window
-        if now - since < CRAWL_WINDOW or order.task.at >= order.task.stop:
+    def note_received(self, attempt: Attempt, count: int, now: float) -> SourceError | None:
+        """Note COUNT bytes. Return why to leave the source: it is very slow, and another one could serve."""
+        stats = attempt.stats
+        stats.note_wait(now - attempt.last_progress)
+        attempt.note_received(count, now)
+        stats.last_worker, stats.flow_bps = attempt.worker, attempt.flow_bps(now) or stats.flow_bps
+        rate_bps = attempt.window_rate_bps(now, RATE_WINDOW_S)
+        if rate_bps is None or rate_bps >= MIN_RATE_BPS:
             return None
-        order.window = (now, order.got)
-        rate = (order.got - before) / (now - since)
-        if rate < CRAWL and self._alternative(order, now):
-            return SourceError(f"{self.origins[order.origin].name} crawls at {rate:.0f} bytes/s")
+        self._replace_only(stats, attempt.segment.file)
+        if self._alternatives(attempt, now):
+            return SourceError(f"{stats.name} is too slow: {rate_bps:.0f} bytes/s")
         return None
 
-    def verified(self, order: Attempt, index: int, now: float) -> bool:
-        """Piece INDEX of the order's file is good and kept; tell whether that is news."""
-        news = self.plan.keep(order.task, index)
-        if news:
-            order.kept += 1
+    def note_verified(self, attempt: Attempt, index: int, now: float) -> bool:
+        """Note that piece INDEX of the attempt's file is good and stored; return whether that is new."""
+        is_new = self.queue.complete_piece(attempt.segment, index)
+        if is_new:
+            attempt.kept += 1
             self.patience.progress(now)
-        return news
+        return is_new
 
-    def wrong(self, order: Attempt, index: int, digest: str, givers: set[int]) -> bool:
-        """Piece INDEX of the order's file came with another DIGEST than the manifest's; tell whether by its origin."""
-        key, ours = (order.task.file, index), givers == {order.origin}
-        order.wrong += 1
-        if ours:
-            self.standings[order.origin].came_wrong(*key, digest)
-            # What came after it in the same answer is no better.
-            order.task.forget()
+    def note_wrong(self, attempt: Attempt, index: int, digest: str, givers: Givers) -> bool:
+        """Note that piece INDEX came with DIGEST, which is wrong; return whether the source sent all of it."""
+        file, stats = attempt.segment.file, attempt.stats
+        is_known = givers == {stats.source}
+        attempt.wrong += 1
+        if is_known:
+            stats.note_wrong(file, index, digest)
+            # What followed in the same answer is no better.
+            attempt.segment.discard()
         else:
-            # Which of several gave wrong bytes can't be told: from now on this piece is to come from one of them.
-            self._suspect.add(key)
-        self.plan.reject(order.task, index)
-        return ours
+            # Which of several sent wrong bytes is unknown: from now on this piece comes from one of them.
+            self._suspect.add((file, index))
+        self.queue.requeue(attempt.segment, index)
+        return is_known
 
-    def failed(self, order: Attempt, error: SourceError, now: float) -> None:
-        """The order came to an end before its task did."""
-        if order.over:
+    def note_failure(self, attempt: Attempt, error: SourceError, now: float) -> None:
+        """Note that the attempt ended before its segment."""
+        if attempt.over:
             return
-        progress = bool(order.kept) or (order.got >= SUFFICIENT and not isinstance(error, WrongBytesError))
-        standing = self.standings[order.origin]
-        if not (order.got or error.permanent or error.retry_after) and self._crowded(order):
-            standing.crowded(now + full_jitter(1, self._dice))
+        received_enough = attempt.received >= SUFFICIENT_BYTES and not isinstance(error, WrongBytesError)
+        progress = bool(attempt.kept) or received_enough
+        stats = attempt.stats
+        if now - attempt.last_progress >= 0.9 * attempt.timeout_s:
+            stats.note_timeout(attempt.timeout_s, self.patience.seconds)
+        if not (attempt.received or error.permanent or error.retry_after) and self._serves_others(attempt):
+            stats.note_refusal(now + full_jitter(1, self._random))
         else:
-            standing.failed(error, order.task.file, progress=progress, now=now, dice=self._dice)
-        # Bytes that can't be had must not keep the others waiting.
-        self._end(order, now, last=not progress)
+            stats.note_failure(
+                error,
+                attempt.segment.file,
+                progress=progress,
+                now=now,
+                patience_s=self.patience.ends - now,
+                random=self._random,
+            )
+        if not progress and (stats.failures > 1 or error.permanent):
+            self._replace_only(stats, attempt.segment.file)
+        # Bytes that no source can serve must not keep the others waiting.
+        self._end(attempt, now, last=not progress)
 
-    def lost(self, order: Attempt, error: SourceError, now: float) -> None:
-        """The order's worker is stuck, and counted on no longer."""
-        self.failed(order, error, now)
-        for standing in self.standings:
-            if standing.keeper == order.worker:
-                standing.keeper = None
+    def note_wrong_file(self, file: FileDownload, givers: Collection[str], error: SourceError, now: float) -> None:
+        """Note that FILE, whose pieces have no digests, is complete and wrong as a whole.
 
-    def done(self, order: Attempt, now: float) -> None:
-        """The order's task is done, by its worker or by others."""
-        if not order.over:
-            if order.got:
-                self.standings[order.origin].served()
-            self._end(order, now)
+        Args:
+            file: The file; all of it is requested again.
+            givers: The names of the sources that sent it.
+            error: What is wrong, for the final error.
+            now: The time.
+        """
+        if len(givers) == 1:
+            for stats in self.sources:
+                if stats.name in givers:
+                    stats.note_wrong_file(file, error)
+        self._request_alone(file)
+        self.queue.restart(file)
+        self.patience.progress(now)
 
-    def silent(self, now: float) -> list[Attempt]:
-        """The orders that brought nothing for SILENCE seconds; a package takes its time before its first byte."""
-        return [
-            order
-            for order in self.orders
-            if now - order.heard > SILENCE and self.origins[order.origin].tier is not Tier.PACKAGE
-        ]
+    def note_lost(self, attempt: Attempt, error: SourceError, now: float) -> None:
+        """Note that the worker of the attempt is stuck and has been replaced."""
+        self.note_failure(attempt, error, now)
+        for stats in self.sources:
+            if stats.last_worker == attempt.worker:
+                stats.last_worker = None
 
-    def wake(self, now: float) -> float:
-        """When to look again at the latest, if nothing happens before."""
-        moments = [standing.ready for standing in self.standings] + [order.began + SOON for order in self.orders]
-        return min([*(moment for moment in moments if moment > now), self.patience.ends, now + LOOK])
+    def note_done(self, attempt: Attempt, now: float) -> None:
+        """Note that the segment of the attempt is complete, by its worker or by others."""
+        if not attempt.over:
+            if attempt.received:
+                attempt.stats.note_success()
+            self._end(attempt, now)
 
-    def hopeless(self) -> bool:
-        """Whether nothing is under way and no origin will ever serve any of what is missing."""
-        return not self.orders and not any(self.plan.wanted(standing.ever) for standing in self.standings)
+    def stalled(self, now: float) -> list[Attempt]:
+        """Return the attempts that received nothing for too long."""
+        return [attempt for attempt in self.attempts if self._is_stalled(attempt, now)]
 
-    def _ready(self, tier: Tier, now: float) -> list[int]:
-        """The origins of TIER that may be asked now; a package only after all others have failed repeatedly."""
+    def tick(self, now: float, elapsed_s: float) -> None:
+        """Note that ELAPSED_S seconds passed; what an attempt spent storing does not count as a lack of progress."""
+        before = now - elapsed_s
+        if any(attempt.storing_since is not None and attempt.storing_since <= before for attempt in self.attempts):
+            self.patience.extend(elapsed_s)
+
+    def next_look(self, now: float) -> float:
+        """Return when an idle worker asks again at the latest, if nothing happens before."""
+        moments = [stats.ready_at for stats in self.sources]
+        moments += [attempt.began + RATE_AFTER_S for attempt in self.attempts]
+        return min([*(moment for moment in moments if moment > now), self.patience.ends, now + LOOK_AGAIN_S])
+
+    def is_hopeless(self) -> bool:
+        """Return whether nothing is under way and no source will ever serve anything that is missing."""
+        return not self.attempts and not any(self.queue.wanted(stats.can_serve) for stats in self.sources)
+
+    def final_error(self) -> FetchError:
+        """Return the error that ends the run: IntegrityError where a source sent wrong bytes, else SourceError."""
+        return final_error(self.queue, self.sources)
+
+    def _ready(self, tier: Tier, now: float) -> list[SourceStats]:
+        """Return the sources of TIER that may be asked now; a package only after all others have failed repeatedly."""
         if tier is Tier.PACKAGE and any(
-            standing.failures < STUBBORN and self.plan.wanted(standing.ever)
-            for standing in self.standings
-            if standing.origin.tier < Tier.PACKAGE
+            stats.failures < PACKAGE_AFTER_FAILURES and self.queue.wanted(stats.can_serve)
+            for stats in self.sources
+            if stats.source.tier < Tier.PACKAGE
         ):
             return []
-        return [
-            number
-            for number, origin in enumerate(self.origins)
-            if origin.tier is tier and self.standings[number].ready <= now
-        ]
+        return [stats for stats in self.sources if stats.source.tier is tier and stats.ready_at <= now]
 
-    def _crowded(self, order: Attempt) -> bool:
-        """Whether another worker reads from the same origin, or may still have a connection to it."""
-        keeper = self.standings[order.origin].keeper
-        delivering = any(other.got for other in self.orders if other.origin == order.origin and other is not order)
-        return delivering or keeper not in (None, order.worker)
+    def _serves_others(self, attempt: Attempt) -> bool:
+        """Return whether another worker receives from the same source, or may still have a connection to it."""
+        receiving = any(other.received for other in self._attempts_of(attempt.stats) if other is not attempt)
+        return receiving or attempt.stats.last_worker not in (None, attempt.worker)
 
-    def _burden(self, number: int) -> tuple[bool, int, int, float]:
-        """What speaks against asking this origin rather than another of its tier."""
-        standing = self.standings[number]
-        return standing.failures > 0, standing.workers, standing.failures, -(standing.rate or 0.0)
+    def _is_open_to(self, stats: SourceStats, worker: int) -> bool:
+        """Return whether the source has capacity for WORKER.
 
-    def _open_to(self, number: int, worker: int) -> bool:
-        """Whether this origin has room for WORKER.
-
-        Where there is room for one connection only, the one that is open belongs to the worker who read last.
+        A source that serves one connection only keeps the one that is open, which belongs to its last worker.
         """
-        standing = self.standings[number]
-        if not standing.has_room or (self.origins[number].connections is None and standing.room >= 2):
-            return standing.has_room
-        busy = {order.worker for order in self.orders}
-        return standing.keeper in (None, worker) or standing.keeper in busy
+        if not stats.has_capacity or (stats.source.connections is None and stats.capacity >= 2):
+            return stats.has_capacity
+        busy = {attempt.worker for attempt in self.attempts}
+        return stats.last_worker in (None, worker) or stats.last_worker in busy
 
-    def _fast(self, number: int, now: float) -> bool:
-        """Whether one more worker would only be in the way of those that this origin has; or may be.
+    def _is_fast(self, stats: SourceStats, now: float) -> bool:
+        """Return whether one more worker would, or may, only be in the way of those that receive from the source.
 
-        They bring what is missing in a moment, or as fast as it can be hashed, unpacked and written.
+        They complete what is missing in a moment, or receive as fast as it can be hashed, unpacked and written.
         """
-        standing = self.standings[number]
-        # What counts with small files is the wait for each answer, which others can fill.
-        pace = sum(
-            order.pace(now, standing.rate if order.small else standing.flow or standing.rate)
-            for order in self.orders
-            if order.origin == number
-        )
-        return pace > min(PLENTY, self.plan.bytes_missing / MOMENT)
+        rate_bps = sum(attempt.expected_rate_bps(now) for attempt in self._attempts_of(stats))
+        return rate_bps > min(ENOUGH_BPS, self.queue.bytes_missing / ENOUGH_S)
 
-    def _accepts(self, number: int) -> Accepts:
-        """Whether this origin should be asked for a piece now: not if it gave wrong bytes and a better one is well."""
-        standing = self.standings[number]
+    def _accepts(self, stats: SourceStats) -> Accepts:
+        """Return whether to ask the source for a piece now: not if it sent it wrong and a better source works."""
 
-        def accepts(file: int, piece: int) -> bool:
-            faults = standing.faults(file, piece)
-            return standing.ever(file, piece) and not any(
-                rival.failures == 0 and rival.ever(file, piece) and rival.faults(file, piece) < faults
-                for rival in (self.standings if faults else ())
+        def accepts(file: FileDownload, piece: int) -> bool:
+            wrong = stats.wrong_count(file, piece)
+            return stats.can_serve(file, piece) and not any(
+                other.failures == 0 and other.can_serve(file, piece) and other.wrong_count(file, piece) < wrong
+                for other in (self.sources if wrong else ())
             )
 
         return accepts
 
-    def _task(self, number: int, now: float) -> Segment | None:
-        """What this origin is to bring; what it gave wrong before comes last.
+    def _is_stalled(self, attempt: Attempt, now: float) -> bool:
+        """Return whether ATTEMPT received nothing for too long; a package takes its time before its first byte."""
+        if attempt.stats.source.tier is Tier.PACKAGE or attempt.storing_since is not None:
+            return False
+        if now - attempt.last_progress > attempt.timeout_s + STALL_GRACE_S:
+            return True
+        return now - attempt.last_received > STALL_TIMEOUT_S and self._has_working_alternative(attempt, now)
 
-        To meet that again and again would make it wait, and with it all the pieces that only this origin has right.
-        """
-        standing = self.standings[number]
-        task = self._allotment.next(number, standing.trusted, now)
-        if task is None and standing.wrong:
-            task = self._allotment.next(number, self._accepts(number), now)
-        return task
+    def _has_working_alternative(self, attempt: Attempt, now: float) -> bool:
+        """Return whether another source, whose last attempt did not fail, could serve the segment of ATTEMPT."""
+        return any(not stats.failures for stats in self._alternatives(attempt, now))
 
-    def _alternative(self, order: Attempt, now: float) -> bool:
-        """Whether another origin could bring what this order is to bring."""
-        task = order.task
-        return any(
-            number != order.origin
-            and self.standings[number].has_room
-            and self._accepts(number)(task.file, self.plan.pieces(task)[0])
+    def _alternatives(self, attempt: Attempt, now: float) -> list[SourceStats]:
+        """Return the other sources that could serve the segment of ATTEMPT."""
+        file, piece = attempt.segment.file, attempt.segment.index
+        return [
+            stats
             for tier in self._tiers
-            for number in self._ready(tier, now)
-        )
+            for stats in self._ready(tier, now)
+            if stats is not attempt.stats and stats.has_capacity and self._accepts(stats)(file, piece)
+        ]
 
-    def _order(self, number: int, task: Segment, now: float, worker: int) -> Attempt:
-        key = (task.file, self.plan.pieces(task)[0])
-        if key in self._suspect and task.givers - {number}:
-            task.forget()
-        self.standings[number].workers += 1
-        order = Attempt(number, task, worker, now)
-        self.orders.append(order)
-        return order
+    def _segment(self, stats: SourceStats, now: float) -> Segment | None:
+        """Return what the source is to serve; what it sent wrong before comes last.
 
-    def _end(self, order: Attempt, now: float, *, last: bool = False) -> None:
-        order.over = True
-        self.orders.remove(order)
-        standing = self.standings[order.origin]
-        standing.workers -= 1
-        if order.got:
-            standing.rate = order.rate(now)
-        self.plan.release(order.task, last=last)
+        Meeting that again and again would make it wait, and with it all the pieces that only this source has right.
+        """
+        segment = self._useful_segment(stats, stats.is_trusted, now)
+        if segment is None and stats.wrong_digests:
+            segment = self._useful_segment(stats, self._accepts(stats), now)
+        return segment
+
+    def _useful_segment(self, stats: SourceStats, accepts: Accepts, now: float) -> Segment | None:
+        """Return the next segment for the source, out of pieces that it ACCEPTS; None where it would be of no use."""
+        limit = self._bytes_before_others(stats, now)
+
+        def in_time(file: FileDownload, piece: int) -> bool:
+            return file.length(piece) <= limit and accepts(file, piece)
+
+        latest_s = max((attempt.seconds_left(now) for attempt in self.attempts), default=0.0)
+        if latest_s > self._seconds_to_end(stats, now) and (segment := self._steal(stats, in_time, now)):
+            return segment
+        # A piece that came wrong is requested by itself: what follows it in the same answer is lost.
+        segment = self.queue.checkout(in_time, self._share(stats, now), stats.sent_wrong)
+        return segment or self._steal(stats, in_time, now)
+
+    def _bytes_before_others(self, stats: SourceStats, now: float) -> float:
+        """Return how many bytes this source serves while the others serve all that is missing."""
+        own = [attempt.rate_bps(now) for attempt in self._attempts_of(stats)]
+        rate_bps = stats.rate_bps or max(own, default=None)
+        others_bps = _total_rate_bps((other for other in self.attempts if other.stats is not stats), now)
+        return inf if rate_bps is None or not others_bps else rate_bps * self.queue.bytes_missing / others_bps
+
+    def _seconds_to_end(self, stats: SourceStats, now: float) -> float:
+        """Return in how many seconds all that is missing will have come, if this source works too."""
+        rate_bps = _total_rate_bps(self.attempts, now) + (stats.rate_bps or 0.0)
+        return self.queue.bytes_missing / max(rate_bps, 1.0)
+
+    def _share(self, stats: SourceStats, now: float) -> int:
+        """Return how many bytes the next segment for this source should have."""
+        if self._jobs == 1 or (stats.source.connections == 1 and stats.rate_bps):
+            return MAX_LENGTH
+        if stats.rate_bps is None:
+            return min(FIRST_LENGTH, self.queue.bytes_missing // (2 * self._jobs))
+        others_bps = sum(attempt.stats.rate_bps or attempt.rate_bps(now) for attempt in self.attempts)
+        share = self.queue.bytes_missing * stats.rate_bps / (stats.rate_bps + others_bps) / 2
+        return min(MAX_LENGTH, int(max(share, stats.rate_bps * WORTH_REQUESTING_S)))
+
+    def _steal(self, stats: SourceStats, accepts: Accepts, now: float) -> Segment | None:
+        """Return pieces of the slowest attempt that this source would serve sooner; the last one for both."""
+        if not self.attempts or stats.failures:
+            return None
+        slowest = max(self.attempts, key=lambda attempt: attempt.seconds_left(now))
+        if slowest.stats is stats and not slowest.received and now - slowest.began <= stats.longest_wait_s:
+            # A source that is slow to answer is as slow on one more connection.
+            return None
+        segment, theirs_bps = slowest.segment, slowest.rate_bps(now)
+        ours_bps = stats.rate_bps or max(attempt.rate_bps(now) for attempt in self.attempts)
+        if slowest.seconds_left(now) - segment.span.length / max(ours_bps + theirs_bps, 1.0) < STEAL_AFTER_S:
+            return None
+        pieces = segment.pieces
+        # Never its first piece: an answer that is only slow to begin would be thrown away when it comes, every time.
+        count = min(round(len(pieces) * ours_bps / (ours_bps + theirs_bps or 1.0)), len(pieces) - 1)
+        if count >= 1 and all(accepts(segment.file, piece) for piece in pieces[-count:]):
+            return self.queue.steal(segment, pieces[-count])
+        if len(pieces) == 1 and accepts(segment.file, pieces[0]):
+            return self.queue.endgame(segment)
+        return None
+
+    def _attempts_of(self, stats: SourceStats) -> list[Attempt]:
+        return [attempt for attempt in self.attempts if attempt.stats is stats]
+
+    def _request_alone(self, file: FileDownload) -> None:
+        """Request all of FILE from one source: of those that may serve it, one that sent it wrong least often."""
+        able = [stats for stats in self.sources if file not in stats.refused_files]
+        if able:
+            chosen = min(able, key=lambda stats: (stats.wrong_files[file], stats.asked_alone[file], *_burden(stats)))
+            chosen.asked_alone[file] += 1
+            file.only_source = chosen.source
+
+    def _replace_only(self, stats: SourceStats, file: FileDownload) -> None:
+        """Let another source go on with FILE, if it comes from this one only."""
+        others = [other for other in self.sources if other is not stats and file not in other.refused_files]
+        if others and file.only_source is stats.source:
+            file.only_source = min(others, key=_burden).source
+
+    def _begin(self, stats: SourceStats, segment: Segment, worker: int, now: float) -> Attempt:
+        if (segment.file, segment.index) in self._suspect and segment.givers - {stats.source}:
+            segment.discard()
+        stats.workers += 1
+        attempt = Attempt(stats, segment, worker, now, stats.timeout_s)
+        if self._has_working_alternative(attempt, now):
+            attempt.timeout_s = STAGE_TIMEOUT_S
+        self.attempts.append(attempt)
+        return attempt
+
+    def _end(self, attempt: Attempt, now: float, *, last: bool = False) -> None:
+        attempt.over = True
+        self.attempts.remove(attempt)
+        attempt.stats.workers -= 1
+        if attempt.received:
+            attempt.stats.rate_bps = attempt.rate_bps(now)
+        self.queue.cancel(attempt.segment, last=last)
+
+
+def _burden(stats: SourceStats) -> tuple[bool, int, int, float]:
+    """Return what speaks against asking this source rather than another one of its tier."""
+    return stats.failures > 0, stats.workers, stats.failures, -(stats.rate_bps or 0.0)
+
+
+def _total_rate_bps(attempts: Iterable[Attempt], now: float) -> float:
+    """Return the good bytes per second to expect from ATTEMPTS together.
+
+    A source's earlier rate says more than the first moments of an attempt; one that failed last is not counted on.
+    """
+    return sum(
+        attempt.stats.rate_bps if attempt.stats.rate_bps and attempt.is_young(now) else attempt.rate_bps(now)
+        for attempt in attempts
+        if not attempt.stats.failures
+    )

@@ -1,100 +1,283 @@
-"""What is known of one origin: how it fared lately, and what it can still be asked for. Pure."""
+"""What is known of one source, and of one attempt to receive a segment from it; why a run failed.
+
+Pure: the time is passed in. Times are seconds on the clock of the transfer, rates are bytes per second.
+"""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 from fmnist_fetch.download.backoff import full_jitter
-from fmnist_fetch.errors import SourceError
-from fmnist_fetch.sources.base import Source, Tier
+from fmnist_fetch.download.segments import FileDownload, Segment, SegmentQueue
+from fmnist_fetch.errors import AGAIN, CHECK_NETWORK, FetchError, IntegrityError, SourceError, WrongBytesError
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Source, Tier
 
-SUFFICIENT = 16 * 1024
-LONGEST_RETRY_AFTER = 120.0
-SAME_WRONG = 5
-MORE_ROOM = 1 / 16
+SUFFICIENT_BYTES = 16 * 1024
+"""An attempt that received as many made progress, even if no piece is whole."""
+MAX_RETRY_AFTER_S = 120.0
+RETRY_MARGIN_S = 6.0
+"""What Retry-After leaves of patience, so that the source can still answer in it."""
+MAX_SAME_WRONG = 5
+"""How often a mirror may send the same wrong bytes for a piece until it is no longer asked for it."""
+MAX_WRONG_FILES = 3
+CAPACITY_STEP = 1 / 16
+MAX_STAGE_TIMEOUT_S = 120.0
+SLOW_MARGIN = 1.5
+"""The time-out for a source that was slow, over the longest time after which its bytes came."""
+STEAL_AFTER_S = 1.0
+FLOW_BYTES = 512 * 1024
+RATE_AFTER_S = 0.05
+_NAMED_FILES = 3
 
 
 class SourceStats:
-    """An origin's workers, failures in a row, the moment from which it may be asked again, and its last error.
+    """How one source performs, and what it can still be asked for.
 
-    `room` is how many connections it bears, as far as is known; `keeper` is the worker who read from it last; `rate` is
-    that of its last attempt, in bytes per second of one connection, and `flow` the same without the wait before the
-    first byte. `shut` are the files it will never give; `wrong` counts, for each piece that came wrong, the digests
-    with which it came.
+    Attributes:
+        source: The source.
+        workers: How many attempts are under way.
+        failures: Failed attempts in a row.
+        ready_at: The time from which it may be asked again.
+        error: Its most telling error.
+        capacity: How many connections it serves, as far as is known.
+        last_worker: The worker that received from it last.
+        rate_bps: The rate of the last attempt over one connection.
+        flow_bps: The same without the wait for the first byte.
+        timeout_s: What each stage of a connection to it may take.
+        longest_wait_s: The longest time after which bytes did come.
+        refused_files: The files that it will never serve.
+        wrong_digests: For each piece that it sent wrong, how often with which digest.
+        wrong_files: How often it sent a whole file wrong, for files without piece digests.
+        asked_alone: How often it was the only source that was asked for such a file.
     """
 
-    def __init__(self, origin: Source) -> None:
-        self.origin = origin
+    def __init__(self, source: Source) -> None:
+        self.source = source
         self.workers = self.failures = 0
-        self.room = inf
-        self.keeper: int | None = None
-        self.ready = 0.0
-        self.rate: float | None = None
-        self.flow: float | None = None
+        self.ready_at = 0.0
         self.error: SourceError | None = None
-        self.shut: set[int] = set()
-        self.wrong: dict[tuple[int, int], Counter[str]] = {}
+        self.capacity = inf
+        self.last_worker: int | None = None
+        self.rate_bps: float | None = None
+        self.flow_bps: float | None = None
+        self.timeout_s = STAGE_TIMEOUT_S
+        self.longest_wait_s = 0.0
+        self.refused_files: set[FileDownload] = set()
+        self.wrong_digests: dict[tuple[FileDownload, int], Counter[str]] = {}
+        self.wrong_files: Counter[FileDownload] = Counter()
+        self.asked_alone: Counter[FileDownload] = Counter()
 
     @property
-    def on_disk(self) -> bool:
+    def name(self) -> str:
+        """The name of the source in messages."""
+        return self.source.name
+
+    @property
+    def is_local(self) -> bool:
         """Whether it is a folder: to ask it again costs nothing, and changes nothing."""
-        return self.origin.tier in (Tier.OWN, Tier.LOCAL)
+        return self.source.tier in (Tier.OWN, Tier.LOCAL)
 
     @property
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether one more worker is of use there."""
-        most = self.origin.connections
-        return self.workers + 1 <= (self.room if most is None else most)
+        limit = self.source.connections
+        return self.workers + 1 <= (self.capacity if limit is None else limit)
 
-    def ever(self, file: int, piece: int) -> bool:
-        """Whether it can still bring this piece, sooner or later."""
-        if file in self.shut:
+    def can_serve(self, file: FileDownload, piece: int) -> bool:
+        """Return whether it may serve this piece, now or later."""
+        if file in self.refused_files or file.only_source not in (None, self.source):
             return False
-        digests = self.wrong.get((file, piece))
-        return digests is None or max(digests.values()) < (1 if self.on_disk else SAME_WRONG)
+        digests = self.wrong_digests.get((file, piece))
+        return digests is None or max(digests.values()) < (1 if self.is_local else MAX_SAME_WRONG)
 
-    def faults(self, file: int, piece: int) -> int:
-        """How often it brought this piece wrong."""
-        digests = self.wrong.get((file, piece))
+    def wrong_count(self, file: FileDownload, piece: int) -> int:
+        """Return how often it sent this piece wrong."""
+        digests = self.wrong_digests.get((file, piece))
         return digests.total() if digests else 0
 
-    def gave_wrong(self, file: int, piece: int) -> bool:
-        """Whether it brought this piece wrong before."""
-        return (file, piece) in self.wrong
+    def sent_wrong(self, file: FileDownload, piece: int) -> bool:
+        """Return whether it sent this piece wrong before."""
+        return (file, piece) in self.wrong_digests
 
-    def trusted(self, file: int, piece: int) -> bool:
-        """Whether it can bring this piece and never brought it wrong."""
-        return self.ever(file, piece) and not self.gave_wrong(file, piece)
+    def is_trusted(self, file: FileDownload, piece: int) -> bool:
+        """Return whether it may serve this piece and never sent it wrong."""
+        return self.can_serve(file, piece) and not self.sent_wrong(file, piece)
 
-    def came_wrong(self, file: int, piece: int, digest: str) -> None:
-        """It brought this piece with another DIGEST than the manifest's."""
-        self.wrong.setdefault((file, piece), Counter())[digest] += 1
+    def note_wrong(self, file: FileDownload, piece: int, digest: str) -> None:
+        """Note that it sent this piece with DIGEST, which is not the manifest's."""
+        self.wrong_digests.setdefault((file, piece), Counter())[digest] += 1
 
-    def served(self) -> None:
-        """An attempt went well; perhaps it bears more connections than it did."""
+    def note_wait(self, wait_s: float) -> None:
+        """Note that bytes came after WAIT_S seconds; it gets that time from now on, and no more than it needs."""
+        self.longest_wait_s = max(self.longest_wait_s, wait_s)
+        self.timeout_s = max(STAGE_TIMEOUT_S, min(SLOW_MARGIN * self.longest_wait_s, MAX_STAGE_TIMEOUT_S))
+
+    def note_timeout(self, timeout_s: float, patience_s: float) -> None:
+        """Note that TIMEOUT_S seconds were too few; the next attempt gets twice as many, but not more than patience."""
+        self.timeout_s = max(self.timeout_s, min(2 * timeout_s, MAX_STAGE_TIMEOUT_S, patience_s))
+
+    def note_wrong_file(self, file: FileDownload, error: SourceError) -> None:
+        """Note that it sent all of FILE, and that the whole is wrong."""
+        self.error = error
+        self.wrong_files[file] += 1
+        if self.wrong_files[file] >= MAX_WRONG_FILES:
+            self.refused_files.add(file)
+
+    def note_success(self) -> None:
+        """Note that an attempt succeeded; it may serve more connections than it did."""
         self.failures = 0
-        self.room += MORE_ROOM
+        self.capacity += CAPACITY_STEP
         if self.error is not None:
             self.error.telling = 0
 
-    def crowded(self, ready: float) -> None:
-        """It refused a connection while others were open: it bears no more than those. Left alone until READY."""
-        self.ready = ready
-        self.room = max(1.0, self.workers - 1.0)
+    def note_refusal(self, ready_at: float) -> None:
+        """Note that it refused a connection while it served others; it is left alone until READY_AT."""
+        self.ready_at = ready_at
+        self.capacity = max(1.0, self.workers - 1.0)
 
-    def failed(self, error: SourceError, file: int, *, progress: bool, now: float, dice: Callable[[], float]) -> None:
-        """An attempt at FILE ended in ERROR; PROGRESS tells whether it had brought anything of worth."""
+    def note_failure(
+        self,
+        error: SourceError,
+        file: FileDownload,
+        *,
+        progress: bool,
+        now: float,
+        patience_s: float,
+        random: Callable[[], float],
+    ) -> None:
+        """Note that an attempt failed.
+
+        Args:
+            error: What it ended in.
+            file: The file that was requested.
+            progress: Whether the attempt received anything of use.
+            now: The time.
+            patience_s: What is left of patience; Retry-After does not use it up.
+            random: Returns a number from 0 to 1.
+        """
         if self.error is None or error.telling >= self.error.telling:
             # What tells a user more is not overwritten by what tells less.
             self.error = error
         if error.permanent:
-            # It answers, and clearly: nothing against asking it for another file at once.
-            self.shut.add(file)
+            # A clear answer, which says nothing against a request for another file at once.
+            self.refused_files.add(file)
             return
         self.failures = 0 if progress else self.failures + 1
-        # Who is told when to come again needs not guess, however often that was.
-        wait = full_jitter(self.failures if error.retry_after is None else 1, dice)
+        # A source that says when to come again needs no guess, however often that was.
+        wait_s = full_jitter(self.failures if error.retry_after is None else 1, random)
         if error.retry_after is not None:
-            wait = max(wait, min(error.retry_after, LONGEST_RETRY_AFTER))
-        if not self.on_disk:
-            self.ready = now + wait
+            limit_s = max(patience_s - RETRY_MARGIN_S, patience_s / 2)
+            wait_s = max(wait_s, min(error.retry_after, MAX_RETRY_AFTER_S, limit_s))
+        if not self.is_local:
+            self.ready_at = now + wait_s
+
+
+class Attempt:
+    """One worker receives one segment from one source.
+
+    Attributes:
+        stats: The source.
+        segment: What is requested; what is left of it.
+        asked: The span that was requested when it began.
+        worker: The number of the worker.
+        began: When it began.
+        timeout_s: What each stage of its connection may take.
+        last_received: When the last bytes came and were stored, or when it began.
+        last_progress: The same, or when the last stage of its connection ended.
+        storing_since: When it began to store what it received; None while it receives.
+        received: Bytes received.
+        kept: Pieces of them that were good and new.
+        wrong: Pieces of them that were wrong.
+        over: Whether it ended, for its worker or for the scheduler, which no longer waits for it.
+    """
+
+    def __init__(self, stats: SourceStats, segment: Segment, worker: int, now: float, timeout_s: float) -> None:
+        self.stats = stats
+        self.segment = segment
+        self.asked = segment.span
+        self.worker = worker
+        self.timeout_s = timeout_s
+        self.began = self.last_received = self.last_progress = now
+        self.storing_since: float | None = None
+        self.received = self.kept = self.wrong = 0
+        self.over = False
+        self.piece_began: float | None = None
+        self._stages: int | None = None
+        self._rate_window = (now, 0)
+        self._first: tuple[float, int] | None = None
+
+    def note_received(self, count: int, now: float) -> None:
+        """Note that COUNT bytes have come."""
+        self.received += count
+        self.last_received = self.last_progress = self.storing_since = now
+        self._first = self._first or (now, count)
+
+    def note_stored(self, now: float) -> None:
+        """Note that what was received is stored: only from now on is the source waited for."""
+        if self.storing_since is not None:
+            self.last_received = self.last_progress = now
+            self.storing_since = None
+
+    def note_stages(self, stages: int, now: float) -> None:
+        """Note how many stages of its connection have ended so far: one more is progress."""
+        if self._stages not in (None, stages):
+            self.last_progress = now
+        self._stages = stages
+
+    def window_rate_bps(self, now: float, window_s: float) -> float | None:
+        """Return the rate of the last WINDOW_S seconds; None until a window is full, which begins the next one."""
+        began, before = self._rate_window
+        if now - began < window_s or self.segment.position >= self.segment.stop:
+            return None
+        self._rate_window = (now, self.received)
+        return (self.received - before) / (now - began)
+
+    def rate_bps(self, now: float) -> float:
+        """Return the rate so far."""
+        return self.received / max(now - self.began, 1e-3)
+
+    def flow_bps(self, now: float) -> float | None:
+        """Return the rate since the first bytes came; None while that says little."""
+        if self._first is None or self.received - self._first[1] < FLOW_BYTES:
+            return None
+        return (self.received - self._first[1]) / max(now - self._first[0], 1e-3)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the whole segment is too short to measure a flow."""
+        return self.received + self.segment.span.length < FLOW_BYTES
+
+    def expected_rate_bps(self, now: float) -> float:
+        """Return its rate; of one that just began, what earlier attempts lead to expect."""
+        if now - self.began >= RATE_AFTER_S:
+            return self.rate_bps(now)
+        # With small files, what counts is the wait for each answer, which other workers can fill.
+        expected = self.stats.rate_bps if self.is_small else self.stats.flow_bps or self.stats.rate_bps
+        return inf if expected is None else expected
+
+    def is_young(self, now: float) -> bool:
+        """Return whether too little time has passed to estimate its end."""
+        return now - self.began < STEAL_AFTER_S
+
+    def seconds_left(self, now: float) -> float:
+        """Return how long the rest of its segment takes at this rate; 0 while it is young."""
+        return 0.0 if self.is_young(now) else self.segment.span.length / max(self.rate_bps(now), 1e-3)
+
+
+def final_error(queue: SegmentQueue, sources: Sequence[SourceStats]) -> FetchError:
+    """Return the error of a run that ends without its files: the facts, and a line for each source."""
+    lines = "".join(f"\n  {stats.error.message if stats.error else f'{stats.name}: not asked'}" for stats in sources)
+    lacking = [file.name for file in queue.files if not file.complete]
+    more = f" and {len(lacking) - _NAMED_FILES} more" if len(lacking) > _NAMED_FILES else ""
+    names = ", ".join(lacking[:_NAMED_FILES]) + more
+    facts = f"could not download {queue.bytes_missing:,} bytes of {names} from any source"
+    facts += f":{lines}" if lines else "; there is none to ask"
+    errors = [stats.error for stats in sources if stats.error]
+    if any(isinstance(error, WrongBytesError) for error in errors):
+        return IntegrityError(facts, hint="Name a mirror that has the right files: --mirror URL or --mirror FOLDER.")
+    hints = {error.hint for error in errors if error.hint not in (AGAIN, CHECK_NETWORK)}
+    # Where all sources have the same cause (a certificate, a login page, a wrong address), the hint is about it.
+    advice = hints.pop() if len(hints) == 1 else CHECK_NETWORK
+    if all(stats.is_local for stats in sources):
+        advice = "Only this machine was looked at: leave out --offline (and FMNIST_OFFLINE)."
+    return SourceError(facts, hint=f"{advice} What arrived is kept. Another source: --mirror URL or --mirror FOLDER.")

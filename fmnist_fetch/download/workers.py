@@ -1,144 +1,157 @@
-"""From sources to part files, with several threads. What to do next is the policy's business, not this room's.
+"""The threads that receive from sources. What to request next is decided by the scheduler.
 
-Each worker reads from its source and hands what comes to the ledger; takers see to what has come. The caller's thread
-watches over all of them.
+Each worker reads from its connection and gives what it received to the transfer; consumers process complete pieces. The
+caller's thread watches over all of them.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from fmnist_fetch.download.arrivals import FileConsumers, IncomingFile
-from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.ledger import Transfer
-from fmnist_fetch.download.order import Attempt
-from fmnist_fetch.download.scheduler import Scheduler
-from fmnist_fetch.download.segments import SegmentQueue
+from fmnist_fetch.download.consumers import FileConsumers, IncomingFile
+from fmnist_fetch.download.segments import FileDownload
+from fmnist_fetch.download.source_stats import Attempt, SourceStats
+from fmnist_fetch.download.transfer import Transfer
 from fmnist_fetch.errors import FetchError, SourceError
 from fmnist_fetch.events import DownloadEnded, Listener, Message
-from fmnist_fetch.sources.base import Connection, Source, Tier
-from fmnist_fetch.storage.part_file import PartFile, find_partials
+from fmnist_fetch.sources.base import Connection, FetchOptions, Source, Tier
 
-GRACE = 0.3
-TICK = 0.25
-IDLE = 0.5
+GRACE_S = 0.3
+TICK_S = 0.25
+IDLE_S = 0.5
 
 
 def complete(
-    parts: Sequence[PartFile],
-    good: Sequence[set[int]],
-    origins: Sequence[Source],
-    take: Callable[[IncomingFile], None],
-    *,
-    jobs: int,
-    patience: float,
+    files: Sequence[FileDownload],
+    sources: Sequence[Source],
+    options: FetchOptions,
     listener: Listener,
-    clock: Callable[[], float] = time.monotonic,
+    consume: Callable[[IncomingFile], None],
 ) -> None:
-    """Bring what PARTS lack (GOOD are the pieces they have); TAKE gets each file as it arrives, in a thread of its own.
+    """Download what FILES lack; CONSUME gets each file as it arrives, in a thread of its own.
 
-    Raises SourceError when PATIENCE seconds went by without a new good piece, IntegrityError when no source has the
-    right bytes, DiskError, and what TAKE raises. Everything verified is kept then; what is complete is taken first.
+    Everything verified is kept in any case; what is complete is consumed first.
+
+    Raises:
+        SourceError: No new good piece for the seconds of patience, or no source that has what is missing.
+        IntegrityError: The same, and a source sent wrong bytes.
+        DiskError: The disk refuses the files.
+        BaseException: Whatever CONSUME raises.
     """
-    beginnings = {folder: find_partials(folder) for folder in {part.path.parent for part in parts}}
-    held = [part.load_partials(beginnings[part.path.parent].get(part.path.name, ())) for part in parts]
-    plan = SegmentQueue([part.file for part in parts], good, held)
-    policy = Scheduler(plan, origins, jobs, Patience(patience, clock()), random.random)
-    ledger = Transfer(policy, parts, listener, clock)
-    crew, takers = WorkerPool(ledger), FileConsumers(ledger, take)
+    transfer = Transfer(files, sources, options, listener)
+    pool, consumers = WorkerPool(transfer), FileConsumers(transfer, consume)
     try:
-        takers.start()
-        for _ in range(jobs):
-            crew.hire()
-        while not takers.done:
-            ledger.look_around(TICK)
-            crew.look_after()
+        consumers.start()
+        for _ in range(options.jobs):
+            pool.add_worker()
+        while not consumers.done:
+            transfer.wait(TICK_S)
+            pool.look_after()
     except FetchError:
-        ledger.close()
-        takers.join()
+        transfer.close()
+        consumers.join()
         raise
     finally:
-        crew.dismiss()
-        takers.join(GRACE)
-        ledger.put_away()
+        pool.stop()
+        consumers.join(GRACE_S)
+        transfer.save_partials()
         listener(DownloadEnded())
 
 
 class WorkerPool:
-    """The workers and their sources."""
+    """The workers of TRANSFER and their connections."""
 
-    def __init__(self, ledger: Transfer) -> None:
-        self._ledger = ledger
+    def __init__(self, transfer: Transfer) -> None:
+        self._transfer = transfer
         self._threads: list[threading.Thread] = []
-        self._sources: list[Connection] = []
+        self._lock = threading.Lock()
+        self._connections: list[Connection] = []
+        self._reading: dict[Attempt, Connection] = {}
         self._announced = False
 
-    def hire(self) -> None:
-        """Start one worker. A daemon: one stuck in a name look-up must not keep the process alive."""
+    def add_worker(self) -> None:
+        """Start one worker. A daemon: one that is stuck in a name look-up must not keep the process alive."""
         number = len(self._threads)
         worker = threading.Thread(target=self._work, args=(number,), name=f"fmnist-fetch {number}", daemon=True)
         worker.start()
-        # Only now: an interrupt may come at any moment, and what has not started can't be waited for.
+        # Only now: an interrupt may come at any moment, and a thread that has not started can't be joined.
         self._threads.append(worker)
 
     def look_after(self) -> None:
-        """Replace the workers who are stuck, and take note of what is on its way."""
-        self._ledger.stir(list(self._sources))
-        for _ in range(self._ledger.lose_silent()):
-            self.hire()
+        """Replace the workers that are stuck, and note what is on its way."""
+        with self._lock:
+            reading = dict(self._reading)
+        stages = {attempt: connection.stages for attempt, connection in reading.items()}
+        self._transfer.note_activity(stages, sum(connection.pending for connection in self._open_connections()))
+        for _ in range(self._transfer.drop_stalled()):
+            self.add_worker()
 
-    def dismiss(self) -> None:
-        """End all workers; one that is stuck is left to itself, and ends with its connection."""
-        self._ledger.close()
-        for source in list(self._sources):
-            source.stop()
-        end = time.monotonic() + GRACE
+    def stop(self) -> None:
+        """End all workers; one that is stuck is left alone, and ends with its connection."""
+        self._transfer.close()
+        for connection in self._open_connections():
+            connection.stop()
+        end = time.monotonic() + GRACE_S
         for worker in self._threads:
             worker.join(max(0.0, end - time.monotonic()))
 
+    def _open_connections(self) -> list[Connection]:
+        with self._lock:
+            return list(self._connections)
+
     def _work(self, number: int) -> None:
-        sources: dict[int, Connection] = {}
+        connections: dict[SourceStats, Connection] = {}
         try:
-            while not self._ledger.over:
-                if (order := self._ledger.next_order(number, IDLE)) is None:
-                    # A server may bear few connections: one that is of no use now must not keep others out.
-                    for source in sources.values():
-                        source.close()
+            while not self._transfer.over:
+                if (attempt := self._transfer.next_attempt(number, IDLE_S)) is None:
+                    # A server may serve few connections: one that is of no use now must not keep others out.
+                    for connection in connections.values():
+                        connection.close()
                     continue
-                if order.origin not in sources:
-                    sources[order.origin] = self._open(self._ledger.policy.origins[order.origin])
-                if not self._attempt(order, sources[order.origin]):
+                if attempt.stats not in connections:
+                    connections[attempt.stats] = self._open(attempt.stats.source)
+                if not self._receive(attempt, connections[attempt.stats]):
                     break
         except BaseException as exc:
-            # Whatever it is, the caller's thread must hear of it: an error of the disk, or of this program.
-            self._ledger.fail(exc)
+            # Whatever it is, the caller's thread must raise it: an error of the disk, or of this program.
+            self._transfer.fail(exc)
         finally:
-            for source in sources.values():
+            for connection in connections.values():
                 with suppress(Exception):
-                    source.close()
-                self._sources.remove(source)
+                    connection.close()
+                with self._lock:
+                    self._connections.remove(connection)
 
-    def _open(self, origin: Source) -> Connection:
-        source = origin.open()
-        self._sources.append(source)
-        if origin.tier is Tier.PACKAGE and not self._announced:
+    def _open(self, source: Source) -> Connection:
+        connection = source.open()
+        with self._lock:
+            self._connections.append(connection)
+            announce = source.tier is Tier.PACKAGE and not self._announced
+            self._announced = self._announced or announce
+        if announce:
             # It takes a while before its first byte comes, and silence would look like a hang.
-            self._announced = True
-            self._ledger.listener(Message(f"no mirror can serve just now; asking for the {origin.name}"))
-        return source
+            self._transfer.listener(Message(f"no mirror can serve now; trying the {source.name}"))
+        return connection
 
-    def _attempt(self, order: Attempt, source: Connection) -> bool:
-        """Read until the order's task is done or the source fails; tell whether this worker is still counted on."""
-        file, asked = self._ledger.parts[order.task.file].file, order.task.span
+    def _receive(self, attempt: Attempt, connection: Connection) -> bool:
+        """Receive the attempt's segment, or as much as comes; return whether this worker still counts."""
+        file, reached = attempt.segment.file.data_file, attempt.asked.start
         error: SourceError | None = None
+        connection.timeout_s = attempt.timeout_s
+        with self._lock:
+            self._reading[attempt] = connection
         try:
-            while (span := self._ledger.still_wanted(order)) is not None:
-                self._ledger.take_in(order, span.start, source.read(file, span), source.oddity)
+            while (span := self._transfer.remaining(attempt)) is not None:
+                data = connection.read(file, span)
+                reached = span.start + len(data)
+                self._transfer.receive(attempt, span.start, data, connection.oddity)
         except SourceError as exc:
             error = exc
-        if error is not None or order.task.at < asked.stop:
+        finally:
+            with self._lock:
+                del self._reading[attempt]
+        if error is not None or reached < attempt.asked.stop:
             # What is left of an answer must not go on filling buffers.
-            source.close()
-        return self._ledger.end(order, error, asked, source.status)
+            connection.close()
+        return self._transfer.end(attempt, error, connection.status)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
-from fmnist_fetch.download.engine import beside_rivals, download
+from fmnist_fetch.download.engine import download, retry_when_replaced
 from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, disk
 from fmnist_fetch.events import Dispatcher, Listener, Message, Note, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile
@@ -30,7 +30,7 @@ from fmnist_fetch.tensors.decompress import no_sink, read_file, unpack
 from fmnist_fetch.tensors.writer import Assembly
 
 if TYPE_CHECKING:
-    from fmnist_fetch.download.arrivals import IncomingFile
+    from fmnist_fetch.download.consumers import IncomingFile
 
 
 def prepare(
@@ -82,7 +82,7 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
             if not state.complete:
                 run = _Run(layout, find_sources(layout, options), options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
-                beside_rivals(lambda: run.complete(next(states)))
+                retry_when_replaced(lambda: run.complete(next(states)))
                 _sync(layout)
                 _remove_unpacked_package(layout)
     remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])

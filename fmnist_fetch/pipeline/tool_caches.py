@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fmnist_fetch.download.engine import beside_rivals, download
+from fmnist_fetch.download.engine import download, retry_when_replaced
 from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.caches import HOMES, cache_folder
@@ -61,7 +61,7 @@ def share(
         remove_leftovers(folder, [file.name for file in manifest.files])
 
     try:
-        beside_rivals(complete)
+        retry_when_replaced(complete)
     except FetchError as exc:
         exc.hint = f"{manifest.name} itself is complete under {layout.root}. {_remedy(exc, tool)}"
         raise

@@ -417,7 +417,7 @@ def parse(words: Sequence[str]) -> None:
         mine = rest[rest.index("trainer") + 1 :] if "trainer" in rest else rest
         trainers().parse_args(mine if mine[:1] and mine[0] in VERBS else ["train", *mine])
     elif rest[:2] == ["-m", "fmnist_fetch.environment"]:
-        from fmnist_fetch.environment.command import parser as environments
+        from fmnist_fetch.environment.setup import parser as environments
 
         environments().parse_args(rest[2:])
     elif program == "python":

@@ -1,4 +1,4 @@
-"""alongside: work on several cores."""
+"""Work on several cores."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ def test_results_come_in_the_order_of_their_jobs() -> None:
     assert run_parallel([partial(pow, number, 2) for number in range(50)]) == [number * number for number in range(50)]
 
 
-def test_nothing_to_do_is_done() -> None:
+def test_without_jobs_there_are_no_results() -> None:
     assert run_parallel([]) == []
 
 
@@ -35,7 +35,7 @@ def test_what_a_job_raises_is_raised_and_its_threads_are_gone(number: int) -> No
     assert threading.active_count() == before
 
 
-def test_what_is_made_ahead_comes_in_order_and_whole() -> None:
+def test_prefetched_items_come_in_order_and_complete() -> None:
     assert list(prefetch(iter(range(1000)))) == list(range(1000))
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_fetch.download.backoff import BASE, CAP, FOREVER, Patience, full_jitter
+from fmnist_fetch.download.backoff import BASE_S, CAP_S, FOREVER, Patience, full_jitter
 
-DICE = st.floats(0, 1, exclude_max=True)
+RANDOM = st.floats(0, 1, exclude_max=True)
 MOMENTS = st.floats(0, 1e9)
 
 
-@given(failures=st.integers(1, 10**6), dice=DICE)
-def test_a_wait_lies_between_nothing_and_its_bound(failures: int, dice: float) -> None:
-    bound = min(CAP, BASE * 2 ** min(failures, 100))
-    assert 0 <= full_jitter(failures, lambda: dice) <= bound
+@given(failures=st.integers(1, 10**6), random=RANDOM)
+def test_a_wait_lies_between_nothing_and_its_bound(failures: int, random: float) -> None:
+    bound = min(CAP_S, BASE_S * 2 ** min(failures, 100))
+    assert 0 <= full_jitter(failures, lambda: random) <= bound
 
 
 @given(failures=st.integers(1, 1000))
 def test_the_bound_grows_up_to_the_cap_and_never_over_it(failures: int) -> None:
     wait, next_one = (full_jitter(count, lambda: 1.0) for count in (failures, failures + 1))
-    assert wait <= next_one <= CAP
-    assert next_one == min(CAP, 2 * wait)
+    assert wait <= next_one <= CAP_S
+    assert next_one == min(CAP_S, 2 * wait)
 
 
 def test_no_failure_means_no_wait() -> None:

@@ -1,83 +1,88 @@
-"""What is missing, and in which order it is asked for."""
+"""What is missing, and in which order it is requested."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
-from fmnist_fetch.download.segments import Segment, SegmentQueue
+from fmnist_fetch.download.segments import FileDownload, Segment, SegmentQueue
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.base import Source
+from fmnist_fetch.storage.part_file import PartFile
 from samples import PIECE, make
+from simulation import Mood, SimSource
+
+GIVERS: list[Source] = [SimSource(f"{number}", [Mood()]) for number in range(3)]
 
 
-def everything(_file: int, _piece: int) -> bool:
+def everything(_file: FileDownload, _piece: int) -> bool:
     return True
 
 
-def plan() -> SegmentQueue:
-    """A plan for the images of the usual sample, of which nothing is there."""
-    file = make().file()
-    return SegmentQueue([file], [set()])
+def new_queue() -> SegmentQueue:
+    """A queue for the images of the usual sample, of which nothing is there."""
+    return SegmentQueue([FileDownload(PartFile(Path("nowhere"), make().file()))])
 
 
-def take(whole: SegmentQueue, pieces: int) -> Segment:
-    task = whole.take(everything, pieces * PIECE)
-    assert task is not None
-    return task
+def checkout(queue: SegmentQueue, pieces: int) -> Segment:
+    segment = queue.checkout(everything, pieces * PIECE)
+    assert segment is not None
+    return segment
 
 
-def waiting(whole: SegmentQueue) -> list[Span]:
-    return [task.span for task in whole.todo]
+def waiting(queue: SegmentQueue) -> list[Span]:
+    return [segment.span for segment in queue.waiting]
 
 
-def test_what_is_given_back_is_the_next_to_be_taken() -> None:
-    whole = plan()
-    whole.release(take(whole, 3))
-    assert take(whole, 3).span == Span(0, 3 * PIECE)
+def test_a_cancelled_segment_is_the_next_to_be_checked_out() -> None:
+    queue = new_queue()
+    queue.cancel(checkout(queue, 3))
+    assert checkout(queue, 3).span == Span(0, 3 * PIECE)
 
 
-def test_of_what_could_not_be_had_the_first_piece_waits_behind_all_others() -> None:
-    whole, size = plan(), make().file().size
-    whole.release(take(whole, 3), last=True)
-    assert waiting(whole) == [Span(PIECE, 3 * PIECE), Span(3 * PIECE, size), Span(0, PIECE)]
+def test_after_a_failure_the_first_piece_waits_behind_all_others() -> None:
+    queue, size = new_queue(), make().file().size
+    queue.cancel(checkout(queue, 3), last=True)
+    assert waiting(queue) == [Span(PIECE, 3 * PIECE), Span(3 * PIECE, size), Span(0, PIECE)]
 
 
 def test_neighbours_that_wait_behind_the_others_are_joined_again() -> None:
-    whole, size = plan(), make().file().size
+    queue, size = new_queue(), make().file().size
     for _ in range(3):
-        whole.release(take(whole, 1), last=True)
-    assert waiting(whole) == [Span(3 * PIECE, size), Span(0, 3 * PIECE)]
+        queue.cancel(checkout(queue, 1), last=True)
+    assert waiting(queue) == [Span(3 * PIECE, size), Span(0, 3 * PIECE)]
 
 
-def test_what_is_held_of_a_piece_goes_with_it() -> None:
-    whole, size = plan(), make().file().size
-    task = take(whole, 2)
-    assert list(whole.feed(task, task.at, b"x" * 400, 0)) == []
-    whole.release(task, last=True)
-    assert waiting(whole) == [Span(PIECE, 2 * PIECE), Span(2 * PIECE, size), Span(400, PIECE)]
-    assert [bytes(held.held) for held in whole.held()] == [b"x" * 400]
+def test_a_partial_piece_stays_with_its_segment() -> None:
+    queue, size = new_queue(), make().file().size
+    segment = checkout(queue, 2)
+    assert list(queue.feed(segment, segment.position, b"x" * 400, GIVERS[0])) == []
+    queue.cancel(segment, last=True)
+    assert waiting(queue) == [Span(PIECE, 2 * PIECE), Span(2 * PIECE, size), Span(400, PIECE)]
+    assert [bytes(segment.partial) for segment in queue.partials()] == [b"x" * 400]
 
 
 def test_a_piece_that_comes_whole_is_not_copied_and_one_that_comes_in_parts_has_all_of_them() -> None:
-    whole, data = plan(), next(iter(make().files.values()))
-    task = take(whole, 3)
+    queue, data = new_queue(), next(iter(make().files.values()))
+    segment = checkout(queue, 3)
     parts = data[: PIECE - 100], data[PIECE - 100 : 2 * PIECE], data[2 * PIECE : 3 * PIECE]
-    fed = [list(whole.feed(task, task.at, part, giver)) for giver, part in enumerate(parts)]
+    fed = [list(queue.feed(segment, segment.position, *these)) for these in zip(parts, GIVERS, strict=True)]
     assert [[(index, bytes(piece), givers) for index, piece, givers in pieces] for pieces in fed] == [
         [],
-        [(0, data[:PIECE], {0, 1}), (1, data[PIECE : 2 * PIECE], {1})],
-        [(2, data[2 * PIECE : 3 * PIECE], {2})],
+        [(0, data[:PIECE], {GIVERS[0], GIVERS[1]}), (1, data[PIECE : 2 * PIECE], {GIVERS[1]})],
+        [(2, data[2 * PIECE : 3 * PIECE], {GIVERS[2]})],
     ]
     copied = [[isinstance(piece, bytearray) for _, piece, _ in pieces] for pieces in fed]
     assert copied == [[], [True, False], [False]]
-    assert task.at == 3 * PIECE
-    assert not whole.held()
+    assert segment.position == 3 * PIECE
+    assert not queue.partials()
 
 
-def test_every_missing_byte_waits_exactly_once_whatever_could_not_be_had() -> None:
-    whole, size = plan(), make().file().size
+def test_every_missing_byte_waits_exactly_once_whatever_failed() -> None:
+    queue, size = new_queue(), make().file().size
     for turn in range(40):
-        whole.release(take(whole, 1 + turn % 5), last=turn % 3 > 0)
-        spans = sorted(waiting(whole))
+        queue.cancel(checkout(queue, 1 + turn % 5), last=turn % 3 > 0)
+        spans = sorted(waiting(queue))
         assert spans[0].start == 0
         assert spans[-1].stop == size
         assert all(left.stop == right.start for left, right in pairwise(spans))
