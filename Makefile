@@ -1,10 +1,10 @@
 # Each target sets up the part of the environment that it needs, and nothing more: `make data` installs no torch.
 
-ROOT     ?= $(or $(FMNIST_ROOT),data)
+ROOT     ?=
 DATASET  ?= fashion-mnist
 MIRROR   ?=
 EPOCHS   ?=
-RUN      ?= runs/$(basename $(notdir $(DATASET)))
+RUN      ?=
 TRAIN    ?=
 KIT      ?=
 SERVE    ?=
@@ -12,21 +12,41 @@ T        ?=
 WORKERS  ?= auto
 PYTHON   ?= python3
 VENV     ?= .venv
-BENCH    ?= $(VENV)-bench
+BENCH    ?= $(env)-bench
 QUICK    ?=
 ONLY     ?=
 
-bin      := $(VENV)/bin
+# A path may have any characters: it is taken as it was given ($(value)), never split or expanded, and quoted for sh.
+empty    :=
+blank    := $(empty) $(empty)
+home      = $(subst <>,,$(subst <>~/,$(value HOME)/,<>$(1)))
+quote     = '$(subst ','\'',$(call home,$(1)))'
+stem      = $(subst |,$(blank),$(basename $(notdir $(subst $(blank),|,$(1)))))
+absolute  = $(if $(filter /% ~/%,$(firstword $(1))),,$(CURDIR)/)$(1)
+root     := $(or $(value ROOT),$(value FMNIST_ROOT),data)
+run      := $(or $(value RUN),runs/$(call stem,$(value DATASET)))
+dataset  := $(call quote,$(value DATASET))
+# Of several mirrors one at least is a URL; all else is one folder, with blanks in its name or without.
+several  := $(filter http://% https://%,$(value MIRROR))
+# What make cannot have in the name of a target: such an environment is looked at in every run.
+odd      := $(strip $(foreach mark,$$ % : \# ' " ~ * ? [ \ ; & |,$(findstring $(mark),$(value VENV))) \
+              $(word 2,$(value VENV)))
+env      := $(if $(odd),.venv-elsewhere,$(value VENV))
+
+bin      := $(call quote,$(value VENV)/bin)
 python   := $(bin)/python
 # In an unpacked kit, wheels/ and mirror/ are beside this file, and no socket is opened.
 kit      := $(wildcard wheels/TARGET)
-mirrors  := $(foreach mirror,$(or $(MIRROR),$(wildcard mirror)),--mirror "$(mirror)")
-offline  := $(if $(kit),$(if $(MIRROR),,--offline))
-fetch    := $(python) -m fmnist_fetch fetch $(DATASET) --root "$(ROOT)" $(mirrors) $(offline)
+given    := $(if $(several),$(foreach mirror,$(value MIRROR),--mirror $(call quote,$(mirror))),--mirror $(call quote,$(value MIRROR)))
+mirrors  := $(if $(value MIRROR),$(given),$(addprefix --mirror ,$(wildcard mirror)))
+offline  := $(if $(kit),$(if $(value MIRROR),,--offline))
+fetch    := $(python) -m fmnist_fetch fetch $(dataset) --root $(call quote,$(root)) $(mirrors) $(offline)
 intact   := $(if $(kit),$(PYTHON) -I fmnist_fetch/commands/kit/check.py wheels/ && )
-setup    := $(intact)$(PYTHON) -m fmnist_fetch.environment --venv "$(VENV)" $(mirrors) $(offline)
+setup    := $(intact)$(PYTHON) -m fmnist_fetch.environment --venv $(call quote,$(value VENV)) $(mirrors) $(offline)
 there     = { command -v '$(PYTHON)' >/dev/null || { echo "error: there is no $(PYTHON)" >&2; \
               echo "hint: install Python 3.11 or newer, or name it: make PYTHON=python3.12" >&2; exit 1; }; }
+# A program says in a sentence that Ctrl-C has ended it, and make adds no line of its own.
+calmly    = trap stopped=1 INT; { $(1); } || { code=$$?; [ "$$stopped" ] || exit $$code; }
 # Other packages than those of the environment are none of its business.
 unexport PYTHONPATH PYTHONHOME
 # T names parts of tests/: folders (unit/download) or files (system/test_kit.py), separated by blanks.
@@ -40,82 +60,84 @@ pytest   = -m pytest --numprocesses $(WORKERS) --dist worksteal $(tests) $(PYTES
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: ROOT=$(ROOT)  DATASET=$(DATASET)  MIRROR=(URL or folder)  EPOCHS=$(or $(EPOCHS),10)  RUN=$(RUN)  PYTHON=$(PYTHON)"
+	@echo "  Variables: ROOT=data (where the data goes)  MIRROR=(a folder, or URLs)"
+	@echo "             DATASET=fashion-mnist  EPOCHS=10  RUN=runs/DATASET"
+	@echo "             PYTHON=python3  VENV=.venv"
 
-data: $(VENV)/fetch  ## fetch Fashion-MNIST to ROOT; run again, it verifies and repairs
-	@$(fetch) && { test $(VENV)/data -nt pylock.toml || $(setup) data; }
+data: $(env)/fetch  ## fetch Fashion-MNIST; run again, it verifies and repairs
+	@$(call calmly,$(fetch) && { test $(call quote,$(value VENV)/data) -nt pylock.toml || $(setup) data; })
 
-verify: $(VENV)/fetch  ## hash everything under ROOT, repair nothing
-	@$(python) -m fmnist_fetch verify $(DATASET) --root "$(ROOT)"
+verify: $(env)/fetch  ## hash everything under ROOT, repair nothing
+	@$(call calmly,$(python) -m fmnist_fetch verify $(dataset) --root $(call quote,$(root)))
 
-train: $(VENV)/train  ## train softmax regression, offline; goes on with an interrupted run (options: TRAIN)
-	@$(python) -m trainer --root "$(ROOT)" --out "$(RUN)" $(if $(filter-out fashion-mnist,$(DATASET)),--dataset "$(DATASET)") \
-	  $(if $(EPOCHS),--epochs $(EPOCHS)) $(TRAIN)
+train: $(env)/train  ## train softmax regression, offline; run again, it resumes
+	@$(call calmly,$(python) -m trainer --root $(call quote,$(root)) --out $(call quote,$(run)) \
+	  $(if $(filter-out fashion-mnist,$(value DATASET)),--dataset $(dataset)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(TRAIN))
 
-notebook: $(VENV)/notebook  ## open examples/softmax.ipynb in Jupyter
-	@FMNIST_ROOT="$(if $(filter /%,$(ROOT)),,$(CURDIR)/)$(ROOT)" $(bin)/jupyter lab examples/softmax.ipynb
+notebook: $(env)/notebook  ## open examples/softmax.ipynb in Jupyter
+	@FMNIST_ROOT=$(call quote,$(call absolute,$(root))) $(bin)/jupyter lab examples/softmax.ipynb
 
-test: $(VENV)/test  ## run the tests, which need no network (a part: T=unit/download; options for pytest: PYTEST)
+test: $(env)/test  ## run the tests, offline (T=unit/download, PYTEST=options)
 	$(python) $(pytest)
 
-coverage: $(VENV)/dev  ## run the tests, and show which lines and branches of fmnist_fetch none of them takes
+coverage: $(env)/dev  ## run the tests, and show the lines that none of them takes
 	$(bin)/coverage erase
 	$(bin)/coverage run $(pytest)
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report
 
-bench: data $(BENCH)/ready  ## measure beside the peers, to tests/benchmarks/RESULTS.md (QUICK=1, ONLY=3,6)
-	@PYTHONPATH=tests $(BENCH)/bin/python -m benchmarks --root "$(ROOT)" $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+bench: data $(BENCH)/ready  ## measure beside other tools (QUICK=1, ONLY=3,6)
+	@PYTHONPATH=tests $(BENCH)/bin/python -m benchmarks --root $(call quote,$(root)) $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-lint: $(VENV)/dev  ## ruff, mypy (strict), and the rules of who imports whom
+lint: $(env)/dev  ## ruff, mypy (strict), and the rules of who imports whom
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports --no-cache
 
-lock: $(VENV)/dev  ## resolve the requirements of pyproject.toml anew, to pylock.toml
-	@PATH="$(abspath $(bin)):$$PATH" $(python) -m fmnist_fetch.environment lock
+lock: $(env)/dev  ## resolve the requirements anew, to pylock.toml
+	@PATH="$$(cd $(bin) && pwd):$$PATH" $(python) -m fmnist_fetch.environment lock
 
-hooks: $(VENV)/dev  ## let git check what is committed, as `make lint` does
+hooks: $(env)/dev  ## let git check what is committed, as `make lint` does
 	$(bin)/pre-commit install
 
-kit: data $(VENV)/kit  ## pack project, data and wheels for machines without a network (options: KIT)
-	@$(python) -m fmnist_fetch kit dist/fmnist-lab-kit.tar --root "$(ROOT)" $(KIT)
+kit: data $(env)/kit  ## pack project, data, wheels for offline machines (KIT=options)
+	@$(call calmly,$(python) -m fmnist_fetch kit dist/fmnist-lab-kit.tar --root $(call quote,$(root)) $(KIT))
 
-kit-check: kit  ## unpack the kit in a Debian without a network, and run everything there (root, debootstrap)
+kit-check: kit  ## try the kit in a Debian without a network (debootstrap, root)
 	@tests/kit-check.sh dist/fmnist-lab-kit.tar
 
-serve: $(VENV)/serve  ## share ROOT with the local network, read-only (options: SERVE)
-	@$(python) -m fmnist_fetch serve --root "$(ROOT)" $(SERVE)
+serve: $(env)/serve  ## share ROOT with the local network, read-only (SERVE=options)
+	@$(call calmly,$(python) -m fmnist_fetch serve --root $(call quote,$(root)) $(SERVE))
 
-docs: $(VENV)-docs/ready  ## build the pages to build/site, and check their links
-	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet && echo "build/site/index.html"
+docs: $(env)-docs/ready  ## build the pages to build/site, and check their links
+	@NO_MKDOCS_2_WARNING=1 $(env)-docs/bin/mkdocs build --quiet && echo "build/site/index.html"
 
-api: $(VENV)/dev  ## write docs/api.md and docs/errors.md from the source
+api: $(env)/dev  ## write docs/api.md and docs/errors.md from the source
 	@$(python) docs/scripts/api_reference.py && $(python) docs/scripts/error_messages.py
 
-picture: data $(VENV)/dev $(VENV)-docs/ready  ## record the picture of a download in a real terminal
-	@PYTHONPATH="$$($(VENV)-docs/bin/python -c 'import site; print(site.getsitepackages()[0])')" \
+picture: data $(env)/dev $(env)-docs/ready  ## record the picture of a download in a real terminal
+	@PYTHONPATH="$$($(env)-docs/bin/python -c 'import site; print(site.getsitepackages()[0])')" \
 	  $(python) docs/scripts/terminal_picture.py
 
-$(VENV)-docs/ready: docs/requirements.txt
-	@$(there) && $(PYTHON) -m venv $(VENV)-docs && $(VENV)-docs/bin/pip install --quiet --requirement docs/requirements.txt
+$(env)-docs/ready: docs/requirements.txt
+	@$(there) && $(PYTHON) -m venv $(env)-docs && $(env)-docs/bin/pip install --quiet --requirement docs/requirements.txt
 	@touch $@
 
-dist: $(VENV)/dev  ## build the wheel and the source distribution that are published
+dist: $(env)/dev  ## build the wheel and the source distribution
 	$(python) -m build --outdir dist
 
-clean:  ## remove the environment and what tools left; data, wheels and kits stay
-	rm -rf $(VENV) $(BENCH) $(VENV)-docs build dist/*.whl dist/*.tar.gz *.egg-info
+clean:  ## remove environments and caches; data, wheels and kits stay
+	rm -rf $(call quote,$(value VENV)) $(BENCH) $(env)-docs build dist/*.whl dist/*.tar.gz *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The file that the set-up leaves tells what it was made from, so an interrupted one is made up for the next time.
-$(addprefix $(VENV)/,fetch data notebook test serve kit dev): $(VENV)/%: pylock.toml pyproject.toml
-	@$(there) && $(setup) $*
+$(addprefix $(env)/,fetch data notebook test serve kit dev): $(env)/%: pylock.toml pyproject.toml
+	@$(there) && $(call calmly,$(setup) $*)
 
-$(VENV)/train: pylock.toml pyproject.toml
-	@$(there) && $(setup) train --root "$(ROOT)" --dataset "$(DATASET)"
+$(env)/train: pylock.toml pyproject.toml
+	@$(there) && $(call calmly,$(setup) train --root $(call quote,$(root)) --dataset $(dataset))
 
 # An environment of their own for the peers, with the same torch; and programs, where root and apt can bring them.
 $(BENCH)/ready: pyproject.toml tests/benchmarks/requirements.txt tests/benchmarks/programs

@@ -26,6 +26,7 @@ SECTIONS = {
     "fmnist_fetch/standalone.py": "Script",
     "trainer": "Trainer",
 }
+OTHERS = "Others"
 EXIT_CODE_OF_FAILURE = "3, 4, 5 or 130"
 
 
@@ -53,7 +54,7 @@ def page() -> str:
         "The reasons why a source failed are printed below the error of a fetch, one line for each source.",
     ]
     found = entries()
-    for title in dict.fromkeys(SECTIONS.values()):
+    for title in dict.fromkeys((*SECTIONS.values(), OTHERS)):
         rows = sorted({entry[1:] for entry in found if _section(entry.module) == title})
         if rows:
             lines = ["| message | exit code | what to do |", "|---|---|---|"]
@@ -156,7 +157,8 @@ def _is_name(part: ast.FormattedValue, names: dict[str, ast.expr]) -> bool:
 
 
 def _section(module: str) -> str:
-    return next(title for start, title in SECTIONS.items() if module == start or module.startswith(f"{start}/"))
+    titles = (title for start, title in SECTIONS.items() if module == start or module.startswith(f"{start}/"))
+    return next(titles, OTHERS)
 
 
 def _cell(text: str) -> str:

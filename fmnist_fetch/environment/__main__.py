@@ -15,7 +15,7 @@ def main() -> int:
         print(f"error: Python 3.11 or newer is needed, and {sys.executable} is {found}", file=sys.stderr)
         print("hint: name another one: make data PYTHON=python3.12", file=sys.stderr)
         return 1
-    from fmnist_fetch.environment.command import run
+    from fmnist_fetch.environment.setup import run
 
     return run(sys.argv[1:])
 

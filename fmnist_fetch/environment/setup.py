@@ -1,5 +1,6 @@
-"""A set-up from nothing: the environment, the tools that fetch, then the rest with the engine."""
+"""The command line of the set-up, and its steps: the environment, the tools that fetch, the rest with the engine."""
 
+import argparse
 import hashlib
 import os
 import subprocess
@@ -7,9 +8,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from fmnist_fetch.errors import FetchError, disk
+from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk
 
 if TYPE_CHECKING:
     from fmnist_fetch.environment.install import SitePackages
@@ -24,6 +26,39 @@ STRAY = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONNOUSERSITE", "__PY
 TOOLS = ("packaging", "installer")
 
 
+def run(words: Sequence[str]) -> int:
+    """Do what WORDS ask for, and return the exit code; an error is two lines."""
+    options = parser().parse_args(words)
+    try:
+        if options.group == "lock":
+            _lock()
+            return 0
+        if options.group == "train" and options.root is not None:
+            _demand_data(options.dataset, options.root)
+        _set_up(options, words)
+    except FetchError as exc:
+        print(f"error: {exc.message}\nhint: {exc.hint}", file=sys.stderr)
+        return exc.exit_code
+    except KeyboardInterrupt:
+        print("\nerror: interrupted\nhint: Run the same command again; what has arrived is kept.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    description = "Set up the tools of this project from pylock.toml."
+    parser = argparse.ArgumentParser(prog="python -m fmnist_fetch.environment", description=description)
+    groups = ["fetch", "data", "train", "notebook", "test", "serve", "kit", "dev", "lock"]
+    parser.add_argument("group", choices=groups, help="what to set up; lock: make pylock.toml anew")
+    parser.add_argument("--venv", default=".venv", help="the environment (default: %(default)s)")
+    parser.add_argument("--mirror", action="append", default=[], help="a URL or folder to ask first; repeatable")
+    parser.add_argument("--offline", action="store_true", help="open no socket")
+    parser.add_argument("--root", help="train: look for the data here before anything is downloaded")
+    parser.add_argument("--dataset", default="fashion-mnist", help=argparse.SUPPRESS)
+    return parser
+
+
 class Options(NamedTuple):
     """What is to be set up: the GROUP of the lock, in the environment VENV, with wheels from MIRRORS first."""
 
@@ -31,6 +66,45 @@ class Options(NamedTuple):
     venv: Path
     mirrors: tuple[str, ...] = ()
     offline: bool = False
+
+
+def _set_up(options: argparse.Namespace, words: Sequence[str]) -> None:
+    from fmnist_fetch.storage.layout import checked_path
+
+    group, mirrors = "" if options.group == "fetch" else options.group, tuple(filter(None, options.mirror))
+    for mirror in mirrors:
+        if not mirror.startswith(("http://", "https://")) and not checked_path(mirror).is_dir():
+            raise UsageError(
+                f"the mirror {mirror!r} is neither a URL nor a folder that is there",
+                hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
+            )
+    set_up(Options(group, checked_path(options.venv).absolute(), mirrors, options.offline), words)
+
+
+def _demand_data(dataset: str, root: str) -> None:
+    """Raise FetchError where the tensor file of DATASET is not under ROOT: nothing else is of use without it."""
+    from fmnist_fetch.manifest.catalog import find
+    from fmnist_fetch.storage.layout import Layout
+
+    tensors = Layout(root, find(dataset)).tensors
+    if not tensors.exists():
+        variables = f" DATASET={quote(dataset)}" if dataset != "fashion-mnist" else ""
+        variables += f" ROOT={quote(root)}" if root != "data" else ""
+        raise FetchError(f"{tensors} is not there", hint=f"Run: make data{variables} (or fmnist-fetch fetch)")
+
+
+def _lock() -> None:
+    from fmnist_fetch.environment.relock import relock
+    from fmnist_fetch.storage.atomic import write_all, write_atomically
+
+    try:
+        text = relock(PROJECT)
+    except FileNotFoundError as exc:
+        raise UsageError("uv is not installed", hint="Run: make lock, or pip install uv") from exc
+    except subprocess.CalledProcessError as exc:
+        raise DiskError("uv found no versions that fit together", hint="Read what it says above.") from exc
+    with write_atomically(PROJECT / NAME) as file:
+        write_all(file, text.encode())
 
 
 def set_up(options: Options, words: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -31,10 +32,8 @@ def unpack(wheel: Path, paths: Mapping[str, str], about: Mapping[str, bytes]) ->
     Raises:
         OSError: A file cannot be written.
     """
-    kind = get_launcher_kind()
-    destination = _Destination(dict(paths), interpreter=sys.executable, script_kind=kind, overwrite_existing=True)
     with _Wheel.open(wheel) as source:
-        install(source, destination, dict(about))
+        install(source, _Destination(paths), dict(about))
 
 
 class _Member(NamedTuple):
@@ -56,30 +55,43 @@ class _Wheel(WheelFile):
             row = rows.get(item.filename, (item.filename, "", ""))
             executable = bool(item.external_attr >> 16 & 0o111)
             if item.filename.startswith(self.data_dir) or not row[1]:
-                yield row, io.BytesIO(self._zipfile.read(item)), executable
+                content = cast(BinaryIO, io.BytesIO(self._zipfile.read(item)))
             else:
-                member = _Member(_parts(self._zipfile, item), RecordEntry.from_elements(*row))
-                yield row, cast(BinaryIO, member), executable
+                content = cast(BinaryIO, _Member(_parts(self._zipfile, item), RecordEntry.from_elements(*row)))
+            yield row, content, executable
 
 
 class _Destination(SchemeDictionaryDestination):
     """Folders into which a `_Member` is written without hashing it."""
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        super().__init__(dict(paths), sys.executable, get_launcher_kind(), overwrite_existing=True)
+        self._folders: dict[tuple[Scheme, str], str] = {}
 
     def write_to_fs(self, scheme: Scheme, path: str, stream: BinaryIO, is_executable: bool) -> RecordEntry:
         """Write STREAM to PATH in the folder of SCHEME. A file that is there is replaced, not written to.
 
         It may have another name elsewhere: uv links the files of an environment to its cache.
         """
-        target = self._path_with_destdir(scheme, path)
-        target.unlink(missing_ok=True)
+        folder, _, name = path.rpartition("/")
+        target = f"{self._folder(scheme, folder)}{os.sep}{name}"
+        with suppress(FileNotFoundError):
+            os.unlink(target)  # noqa: PTH108 - a Path for each of 20,000 files takes a second
         if not isinstance(stream, _Member):
             return super().write_to_fs(scheme, path, stream, is_executable)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
+        with open(target, "xb") as file:
             file.writelines(stream.parts)
         if is_executable:
-            make_file_executable(target)
+            make_file_executable(Path(target))
         return stream.entry
+
+    def _folder(self, scheme: Scheme, path: str) -> str:
+        """Return the folder PATH of SCHEME, which is made where it is not there. Raises ValueError if it is outside."""
+        if (scheme, path) not in self._folders:
+            folder = self._path_with_destdir(scheme, path)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folders[scheme, path] = str(folder)
+        return self._folders[scheme, path]
 
 
 def _parts(archive: ZipFile, item: ZipInfo) -> Iterator[bytes]:

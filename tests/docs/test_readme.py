@@ -51,6 +51,9 @@ NOT_RUN = {
     "make lint": "CI runs it",
     "make coverage": "it would run itself",
     "make hooks": "it changes the clone's own git",
+    "make docs": "it needs a package index; CI runs it",
+    "make api": "it would change the pages; tests/docs compare them",
+    "make picture": "it needs a package index",
     "make dist": "it needs a package index; tests/system/test_packaging.py builds",
     "pipx run": "it needs a package index; tests/system/test_packaging.py installs",
     "pip config set": "it changes the settings of the user",
@@ -414,7 +417,7 @@ def parse(words: Sequence[str]) -> None:
         mine = rest[rest.index("trainer") + 1 :] if "trainer" in rest else rest
         trainers().parse_args(mine if mine[:1] and mine[0] in VERBS else ["train", *mine])
     elif rest[:2] == ["-m", "fmnist_fetch.environment"]:
-        from fmnist_fetch.environment.command import parser as environments
+        from fmnist_fetch.environment.setup import parser as environments
 
         environments().parse_args(rest[2:])
     elif program == "python":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -275,7 +277,7 @@ def test_the_page_shows_state_digests_and_the_command_to_copy(sample: Sample, ro
     assert all(file.sha256 in text and file.name in text for file in sample.manifest.files)
     assert "href" not in text
     strange = server.ask("/", Host="<script>x").body.decode()
-    assert "script" not in strange
+    assert "<script" not in strange
     assert f"MIRROR={server.url}" in strange
 
 
@@ -294,6 +296,20 @@ def test_the_manifest_can_be_downloaded(sample: Sample, complete: Path, start: S
     answer = start(complete).ask("/sample.toml")
     assert (answer.status, answer.headers.get_content_type()) == (200, "application/toml")
     assert loads(answer.body, "sample.toml") == sample.manifest
+
+
+def test_the_script_downloads_from_the_server_alone(
+    sample: Sample, complete: Path, start: Start, tmp_path: Path
+) -> None:
+    server = start(complete)
+    text = server.ask("/get.py").body
+    assert server.ask("/get_sample.py").body == text
+    (tmp_path / "get.py").write_bytes(text)
+    command = [sys.executable, "-I", "get.py", "here"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, data in sample.files.items():
+        assert (tmp_path / "here" / name).read_bytes() == data
 
 
 def serving(last: str, *words: str) -> tuple[int, list[str], str]:

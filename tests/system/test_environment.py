@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -207,8 +209,17 @@ def test_without_data_training_is_not_set_up(clone: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "error: nowhere/FashionMNIST/processed/fashion-mnist.safetensors is not there",
-        "hint: Run: make data (or fmnist-fetch fetch)",
+        "hint: Run: make data ROOT=nowhere (or fmnist-fetch fetch)",
     ]
+    assert not (clone / ".venv").exists()
+
+
+def test_a_mirror_that_is_neither_a_url_nor_a_folder_is_refused_before_anything_is_made(clone: Path) -> None:
+    done = set_up(clone, "data", "--mirror", "/media/typing error")
+    assert done.returncode == 2
+    error, hint = done.stderr.splitlines()
+    assert error == "error: the mirror '/media/typing error' is neither a URL nor a folder that is there"
+    assert hint.startswith("hint: Give a URL")
     assert not (clone / ".venv").exists()
 
 
@@ -266,6 +277,96 @@ def test_make_data_brings_the_data_before_the_rest(clone: Path, index: dict[str,
         again = made(clone, *words)
     assert again.returncode == 0
     assert "package" not in again.stderr
+
+
+ODD = """NO NAME, it's $HOME & "q" 100% ~ é数"""
+
+
+@make
+def test_make_takes_every_path_as_it_is(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
+    stick, data = lay(clone / f"stick {ODD}", sample.files), clone / f"data {ODD}"
+    (clone / ODD).mkdir()
+    manifest = Path(sample.write(clone)).rename(clone / ODD / f"{ODD}.toml")
+    (clone / "trainer" / "__main__.py").write_text("import json, sys; print(json.dumps(sys.argv[1:]))")
+    words = (f"ROOT={data}", f"MIRROR={stick}", f"DATASET={manifest}", f"VENV=env {ODD}")
+    with Mirror(index) as mirror:
+        done = made(clone, "data", *words, PIP_INDEX_URL=mirror.url + "simple/")
+        assert done.returncode == 0, done.stderr
+        assert list(data.rglob("*.safetensors"))
+        done = made(clone, "train", *words, PIP_INDEX_URL=mirror.url + "simple/")
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [
+        *("--root", str(data), "--out", f"runs/{ODD}", "--dataset", str(manifest)),
+    ]
+    done = made(clone, "train", *words, f"RUN=runs {ODD}")
+    assert json.loads(done.stdout.splitlines()[-1])[3] == f"runs {ODD}"
+    assert {path.name for path in clone.iterdir()} >= {f"env {ODD}", f"data {ODD}"}
+    assert not list(clone.glob(".venv*"))
+
+
+@make
+@pytest.mark.parametrize(
+    ("mirror", "passed"),
+    [
+        ("/media/NO NAME", ["/media/NO NAME"]),
+        ("~/stick of 'mine'", ["{home}/stick of 'mine'"]),
+        ("http://a.invalid/ https://b.invalid/x", ["http://a.invalid/", "https://b.invalid/x"]),
+        ("http://a.invalid/ /media/usb", ["http://a.invalid/", "/media/usb"]),
+    ],
+)
+def test_make_passes_one_folder_or_several_mirrors(stand_in: Path, mirror: str, passed: list[str]) -> None:
+    done = made(stand_in, "data", f"MIRROR={mirror}")
+    words = done.stdout.splitlines()
+    given = [words[number + 1] for number, word in enumerate(words) if word == "--mirror"]
+    assert given == [one.format(home=stand_in.parent) for one in passed]
+
+
+@make
+def test_make_refuses_a_root_that_nobody_means(clone: Path, index: dict[str, bytes]) -> None:
+    with Mirror(index) as mirror:
+        done = made(clone, "data", "ROOT=$HOME/data", PIP_INDEX_URL=mirror.url + "simple/")
+    assert done.returncode == 2
+    assert "error: the path $HOME/data begins with a variable that nothing has replaced\nhint: " in done.stderr
+    assert not (clone / "$HOME").exists()
+
+
+@pytest.fixture
+def stand_in(clone: Path) -> Path:
+    """The clone with an environment whose Python prints its arguments, and waits if it is to serve or to train."""
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        "#!/bin/sh\ntrap 'echo \"error: interrupted\" >&2; exit 130' INT\n"
+        'for word; do echo "$word"; done\n'
+        'case "$*" in *serve*|*verify*|*trainer*) while :; do sleep 0.05; done; esac\n'
+    )
+    python.chmod(0o755)
+    for group in ("fetch", "data", "train", "serve", "kit"):
+        (clone / ".venv" / group).touch()
+    return clone
+
+
+@make
+@pytest.mark.parametrize("target", ["serve", "verify", "train"])
+def test_make_adds_nothing_to_what_a_program_says_of_ctrl_c(stand_in: Path, target: str) -> None:
+    environment = {**CLEAN, "HOME": str(stand_in.parent)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        ["make", target], cwd=stand_in, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "-m\n"
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert said == "error: interrupted\n"
+    assert process.returncode != 0
+
+
+@make
+def test_the_help_of_make_fits_80_columns(clone: Path) -> None:
+    done = made(clone, "help")
+    assert "make train" in done.stdout
+    assert [line for line in done.stdout.splitlines() if len(line) >= 80] == []
 
 
 @make

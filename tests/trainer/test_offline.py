@@ -16,7 +16,7 @@ PARTS = {
     "": ("datasets", "errors"),
     ".console": ("output",),
     ".manifest": ("caches", "catalog", "idx", "model", "pieces", "toml", "validation"),
-    ".storage": ("atomic", "layout"),
+    ".storage": ("atomic", "durability", "files", "layout"),
     ".tensors": ("arrays", "split", "tensor_file"),
 }
 READER = {

@@ -79,5 +79,5 @@ def test_only_what_runs_without_the_console_prints_by_itself() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
     alone = {"commands/kit/check.py", "standalone.py"}
-    set_up = {"environment/__main__.py", "environment/command.py", "environment/display.py"}
+    set_up = {"environment/__main__.py", "environment/setup.py", "environment/display.py"}
     assert printing == alone | set_up

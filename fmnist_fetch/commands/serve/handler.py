@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import BinaryIO
 from weakref import WeakKeyDictionary
 
@@ -14,9 +15,11 @@ from aiohttp import web
 
 from fmnist_fetch.commands.serve.connections import Connection
 from fmnist_fetch.commands.serve.files import ServedFile, ServedFiles
-from fmnist_fetch.commands.serve.page import page
+from fmnist_fetch.commands.serve.page import mirror_url, page
 from fmnist_fetch.commands.serve.wheels import ServedWheels
+from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.manifest.script import script, script_name
 from fmnist_fetch.manifest.toml import dumps
 
 RETRY_AFTER_S = 1
@@ -77,7 +80,7 @@ class RequestHandler:
             if file := self._find(request.path):
                 await self.refresh([file])
                 return await _send_file(request, file)
-            return self._text(request.path) or web.Response(status=404, text="not on this server\n")
+            return await self._text(request) or web.Response(status=404, text="not on this server\n")
 
     async def refresh(self, files: Iterable[ServedFile]) -> None:
         """Inspect those of FILES that have changed; each one once, however many clients wait for it."""
@@ -98,25 +101,33 @@ class RequestHandler:
             path = path.removeprefix(f"/{manifest.folder}/raw")
         return self._wheels.find(path)
 
-    def _text(self, path: str) -> web.Response | None:
-        """Return the page of the package index, or the manifest, that has PATH."""
+    async def _text(self, request: web.BaseRequest) -> web.Response | None:
+        """Return the page of the package index, the manifest or the script that has the path of REQUEST."""
+        path = request.path
         if self._wheels and (index := self._wheels.page(path)) is not None:
             return web.Response(text=index, content_type="text/html")
         for manifest in self._files.manifests:
             if path == f"/{manifest.name}.toml":
                 return web.Response(text=dumps(manifest), content_type="application/toml")
+            if path == f"/{script_name(manifest)}" or (path == "/get.py" and manifest is self._files.manifests[0]):
+                mirror = mirror_url(self._files, manifest, self._base_url(request))
+                with suppress(UsageError):  # of files that a script cannot unpack
+                    text = await asyncio.to_thread(script, manifest, [mirror])
+                    return web.Response(text=text, content_type="text/x-python")
         return None
+
+    def _base_url(self, request: web.BaseRequest) -> str:
+        return f"http://{request.host}/" if _HOST.fullmatch(request.host) else self.base_url
 
     def close(self) -> None:
         """Begin no inspection any more."""
         self._hashing.shutdown(wait=False, cancel_futures=True)
 
     async def _page(self, request: web.BaseRequest) -> web.Response:
-        base_url = f"http://{request.host}/" if _HOST.fullmatch(request.host) else self.base_url
         for manifest in self._files.manifests:
             await self.refresh(self._files.of(manifest))
         windows = "Windows" in request.headers.get("User-Agent", "")
-        text = page(self._files, self._wheels.files() if self._wheels else [], base_url, windows=windows)
+        text = page(self._files, self._wheels.files() if self._wheels else [], self._base_url(request), windows=windows)
         return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 

@@ -12,6 +12,7 @@ from fmnist_fetch.commands.serve.page_style import STYLE
 from fmnist_fetch.console.formatting import counted, size
 from fmnist_fetch.manifest.catalog import DATASET, names
 from fmnist_fetch.manifest.model import Manifest
+from fmnist_fetch.manifest.script import script_name
 
 REFRESH_S = 10
 """How often the page is loaded again while something is arriving."""
@@ -34,7 +35,7 @@ _PAGE = """<!doctype html>
 {body}
 </main>
 <footer>
-<p>Every byte is verified against its SHA-256 when it arrives, so nobody needs to trust this server.</p>
+<p>The project verifies every byte of the data and packages on arrival, so that nobody needs to trust this server.</p>
 </footer>
 </body>
 </html>
@@ -59,6 +60,13 @@ _STEPS = """<section class="card steps">
 <div class="posix">{train_posix}</div>
 <div class="windows">{train_windows}</div></li>
 </ol>
+<div class="script">
+<h3>Or only the files, without the project</h3>
+<p>One file of Python 3.8 or newer downloads and verifies them. The script itself is not verified: run it if you know
+whose server this is.</p>
+<div class="posix">{script_posix}</div>
+<div class="windows">{script_windows}</div>
+</div>
 <p class="tip">One click selects a whole line.</p>
 </section>
 """
@@ -165,15 +173,18 @@ def page(files: ServedFiles, wheels: Sequence[ServedFile], base: str, *, windows
 def _steps(files: ServedFiles, manifest: Manifest, base: str, *, windows: bool) -> str:
     mirror = mirror_url(files, manifest, base)
     download, fetch, train = _commands_of_windows(manifest, mirror)
+    name = script_name(manifest)
     checked = (" checked", "") if not windows else ("", " checked")
     return _STEPS.format(
         title=escape(manifest.title or manifest.name),
         posix=checked[0],
         windows=checked[1],
         data_posix=_lines(_manifest_download(manifest, base), command_line(files, manifest, base)),
-        data_windows=_lines(_manifest_download(manifest, base), download, fetch),
+        data_windows=_lines(_manifest_download(manifest, base, "curl.exe"), download, fetch),
         train_posix=_lines(command_line(files, manifest, base, "train")),
         train_windows=_lines(download.replace(" data ", " train "), train),
+        script_posix=_lines(f"curl -O {base}{name}", f"python3 {name}"),
+        script_windows=_lines(f"curl.exe -O {base}{name}", f"py {name}"),
     )
 
 
@@ -188,10 +199,10 @@ def _commands_of_windows(manifest: Manifest, mirror: str) -> tuple[str, str, str
     )
 
 
-def _manifest_download(manifest: Manifest, base: str) -> str:
+def _manifest_download(manifest: Manifest, base: str, curl: str = "curl") -> str:
     """Return the command that downloads the manifest, where the catalogue does not have it."""
     name = _dataset(manifest)
-    return f"curl -O {base}{name}" if name.endswith(".toml") else ""
+    return f"{curl} -O {base}{name}" if name.endswith(".toml") else ""
 
 
 def _dataset_card(files: ServedFiles, manifest: Manifest, base: str, *, with_commands: bool) -> str:

@@ -13,7 +13,7 @@ body { margin: 0; padding: 0 1rem 2rem; background: var(--page); color: var(--te
 header, main, footer { max-width: 52rem; margin: 0 auto }
 header { padding: 2rem 0 .5rem }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 }
-header p, footer, .absent, .tip, .steps li p { color: var(--soft) }
+header p, footer, .absent, .tip, .steps p { color: var(--soft) }
 header p { margin: .25rem 0 0; overflow-wrap: anywhere }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 0 0 .75rem; display: flex; flex-wrap: wrap; gap: .4rem .75rem;
   align-items: center }
@@ -30,13 +30,14 @@ pre { background: var(--code); border: 1px solid var(--line); border-radius: .5r
 .steps li::before { content: counter(step); position: absolute; left: 0; top: -.1rem; width: 1.9rem; height: 1.9rem;
   border-radius: 50%; background: var(--accent); color: var(--card); font-weight: 600; display: grid;
   place-items: center }
-.steps li p, .tip { margin: 0; font-size: .9375rem }
+.steps li p, .script p, .tip { margin: 0; font-size: .9375rem }
 .steps input { position: absolute; opacity: 0 }
 .steps label { display: inline-block; padding: .4rem .9rem; border: 1px solid var(--line); border-radius: 2rem;
   cursor: pointer; margin: 0 .4rem .25rem 0 }
 .steps input:checked + label { background: var(--accent); border-color: var(--accent); color: var(--card) }
 .steps input:focus-visible + label { outline: 3px solid var(--accent); outline-offset: 2px }
-#posix:checked ~ ol .windows, #windows:checked ~ ol .posix { display: none }
+#posix:checked ~ * .windows, #windows:checked ~ * .posix { display: none }
+.script { border-top: 1px solid var(--line); padding-top: 1rem; margin-bottom: 1rem }
 .badge { font-size: .8125rem; font-weight: 600; padding: .1rem .65rem; border-radius: 1rem }
 .complete { color: var(--good); background: var(--good-page) }
 .partial { color: var(--part); background: var(--part-page) }
@@ -55,6 +56,6 @@ dd { margin: 0 0 .5rem; overflow-wrap: anywhere; color: var(--soft) }
 footer { font-size: .875rem; padding-top: .5rem }
 @media (max-width: 30rem) {
   .card { padding: 1rem }
-  .steps pre { margin-left: -2.75rem }
+  .steps li pre { margin-left: -2.75rem }
 }
 """

@@ -103,7 +103,7 @@ async def _announce(
     urls: list[str],
     print_line: Callable[[str], None],
 ) -> None:
-    """Print what is served, where, and the command that others run; then hash the wheels before anybody needs them."""
+    """Print what is served and where, and the command that others run; then hash the wheels, before a client waits."""
     print_line(f"serving {files.root.absolute()}, read-only, until Ctrl-C; a page for browsers is at {urls[0]}")
     for other in urls[1:]:
         print_line(f"  this machine is also {other}")

@@ -62,6 +62,8 @@ def test_commands_are_shown_for_every_system_and_the_readers_own_first(
         f"py -m fmnist_fetch.environment train --mirror {BASE}",
         rf".venv\Scripts\fmnist-fetch fetch sample.toml --mirror {BASE}",
         r".venv\Scripts\fmnist-train --dataset sample.toml",
+        f"curl -O {BASE}get_sample.py",
+        "py get_sample.py",
     ):
         assert f"<pre>{command}</pre>" in text
     assert f'id="{"windows" if windows else "posix"}" checked' in text
