@@ -76,7 +76,7 @@ class Transfer:
         self.listener = listener
         self._clock = RunningClock(clock)
         patience = Patience(options.patience, self._clock())
-        self.scheduler = Scheduler(SegmentQueue(files), sources, options.jobs, patience, random)
+        self.scheduler = Scheduler(SegmentQueue(files), sources, options, patience, random)
         self._queue = self.scheduler.queue
         self._lock = threading.RLock()
         self._changed, self._news = threading.Condition(self._lock), threading.Condition(self._lock)
