@@ -1,4 +1,4 @@
-"""An HTTP mirror as an origin. HTTP's inclusive ranges exist only here and in http_response.py.
+"""An HTTP mirror as a source. HTTP's inclusive ranges exist only here and in http_response.py.
 
 A body is never read past the span asked for. No validator (ETag, If-Range) is sent: a digest is a stronger one than any
 that a server can offer.
