@@ -50,7 +50,7 @@ def download(
         files: What to complete.
         folder: Where; it is made if need be.
         sources: Whom to ask, in any order: their tiers count.
-        options: `jobs` and `patience` count here.
+        options: `jobs`, `patience` and `limit_rate` count here.
         listener: Receives the events, from any thread.
         consume: Gets each file while it arrives, in a thread of its own.
         known: The good pieces of damaged files in the folder, by name, where they have been hashed already.

@@ -31,7 +31,7 @@ from fmnist_fetch.download.source_stats import (
     final_error,
 )
 from fmnist_fetch.errors import FetchError, SourceError, WrongBytesError
-from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Source, Tier
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, FetchOptions, Source, Tier
 
 STALL_TIMEOUT_S = 6.0
 """How long a source may send nothing while another one could serve."""
@@ -45,6 +45,8 @@ ENOUGH_BPS = 200e6
 LOOK_AGAIN_S = 0.25
 FIRST_LENGTH = 1024 * 1024
 MAX_LENGTH = 64 * 1024 * 1024
+MAX_LIMITED_S = 1.0
+"""What one request takes at most at the limit of the rate."""
 WORTH_REQUESTING_S = 0.1
 """Of many shorter segments at the end, more would wait for answers than receive."""
 
@@ -56,7 +58,7 @@ class Scheduler:
         self,
         queue: SegmentQueue,
         sources: Sequence[Source],
-        jobs: int,
+        options: FetchOptions,
         patience: Patience,
         random: Callable[[], float],
     ) -> None:
@@ -64,7 +66,11 @@ class Scheduler:
         self.sources = tuple(map(SourceStats, sources))
         self.attempts: list[Attempt] = []
         self.patience = patience
-        self._jobs = jobs
+        self._jobs = options.jobs
+        limit_bps = options.limit_rate or inf
+        # What a limit delays is not the sources' fault, and an answer should not be left unread for long.
+        self._min_rate_bps = min(MIN_RATE_BPS, limit_bps / (2 * options.jobs))
+        self._max_length = int(min(MAX_LENGTH, limit_bps * MAX_LIMITED_S))
         self._random = random
         self._tiers = sorted({source.tier for source in sources})
         self._suspect: set[tuple[FileDownload, int]] = set()
@@ -88,7 +94,7 @@ class Scheduler:
         attempt.note_received(count, now)
         stats.last_worker, stats.flow_bps = attempt.worker, attempt.flow_bps(now) or stats.flow_bps
         rate_bps = attempt.window_rate_bps(now, RATE_WINDOW_S)
-        if rate_bps is None or rate_bps >= MIN_RATE_BPS:
+        if rate_bps is None or rate_bps >= self._min_rate_bps:
             return None
         self._replace_only(stats, attempt.segment.file)
         if self._alternatives(attempt, now):
@@ -304,12 +310,12 @@ class Scheduler:
     def _share(self, stats: SourceStats, now: float) -> int:
         """Return how many bytes the next segment for this source should have."""
         if self._jobs == 1 or (stats.source.connections == 1 and stats.rate_bps):
-            return MAX_LENGTH
+            return self._max_length
         if stats.rate_bps is None:
-            return min(FIRST_LENGTH, self.queue.bytes_missing // (2 * self._jobs))
+            return min(FIRST_LENGTH, self._max_length, self.queue.bytes_missing // (2 * self._jobs))
         others_bps = sum(attempt.stats.rate_bps or attempt.rate_bps(now) for attempt in self.attempts)
         share = self.queue.bytes_missing * stats.rate_bps / (stats.rate_bps + others_bps) / 2
-        return min(MAX_LENGTH, int(max(share, stats.rate_bps * WORTH_REQUESTING_S)))
+        return min(self._max_length, int(max(share, stats.rate_bps * WORTH_REQUESTING_S)))
 
     def _steal(self, stats: SourceStats, accepts: Accepts, now: float) -> Segment | None:
         """Return pieces of the slowest attempt that this source would serve sooner; the last one for both."""

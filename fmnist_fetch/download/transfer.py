@@ -76,7 +76,7 @@ class Transfer:
         self.listener = listener
         self._clock = RunningClock(clock)
         patience = Patience(options.patience, self._clock())
-        self.scheduler = Scheduler(SegmentQueue(files), sources, options.jobs, patience, random)
+        self.scheduler = Scheduler(SegmentQueue(files), sources, options, patience, random)
         self._queue = self.scheduler.queue
         self._lock = threading.RLock()
         self._changed, self._news = threading.Condition(self._lock), threading.Condition(self._lock)
@@ -357,7 +357,8 @@ class Transfer:
         partials = {attempt.segment.file.name: 0 for attempt in self.scheduler.attempts}
         for segment in self._queue.partials():
             partials[segment.file.name] = partials.get(segment.file.name, 0) + len(segment.partial)
-        self.listener(BytesInFlight(tuple(partials.items())))
+        sources = dict.fromkeys(attempt.stats.name for attempt in self.scheduler.attempts)
+        self.listener(BytesInFlight(tuple(partials.items()), tuple(sources)))
 
     def _report(self, attempt: Attempt, error: SourceError | None, status: int | None) -> None:
         self.listener(

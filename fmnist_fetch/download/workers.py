@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 
 from fmnist_fetch.download.consumers import FileConsumers, IncomingFile
 from fmnist_fetch.download.segments import FileDownload
@@ -15,11 +16,14 @@ from fmnist_fetch.download.source_stats import Attempt, SourceStats
 from fmnist_fetch.download.transfer import Transfer
 from fmnist_fetch.errors import FetchError, SourceError
 from fmnist_fetch.events import DownloadEnded, Listener, Message
+from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Connection, FetchOptions, Source, Tier
 
 GRACE_S = 0.3
 TICK_S = 0.25
 IDLE_S = 0.5
+BURST_S = 0.1
+MIN_RECEIVE = 4096
 
 
 def complete(
@@ -40,7 +44,7 @@ def complete(
         BaseException: Whatever CONSUME raises.
     """
     transfer = Transfer(files, sources, options, listener)
-    pool, consumers = WorkerPool(transfer), FileConsumers(transfer, consume)
+    pool, consumers = WorkerPool(transfer, RateLimiter(options.limit_rate)), FileConsumers(transfer, consume)
     try:
         consumers.start()
         for _ in range(options.jobs):
@@ -59,11 +63,35 @@ def complete(
         listener(DownloadEnded())
 
 
+class RateLimiter:
+    """A token bucket for the bytes that all workers receive together; RATE_BPS None means no limit."""
+
+    def __init__(self, rate_bps: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate_bps = rate_bps or inf
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._paid_until = clock()
+
+    def next_span(self, span: Span) -> Span:
+        """Return the beginning of SPAN that may be received at once."""
+        return Span(span.start, int(min(span.stop, span.start + max(MIN_RECEIVE, self._rate_bps * BURST_S))))
+
+    def delay(self, count: int) -> float:
+        """Note COUNT received bytes; return the seconds to wait before more are received."""
+        with self._lock:
+            now = self._clock()
+            # Time in which nothing was received is not saved up for later, but for a moment's.
+            self._paid_until = max(self._paid_until, now - BURST_S) + count / self._rate_bps
+            return max(0.0, self._paid_until - now)
+
+
 class WorkerPool:
     """The workers of TRANSFER and their connections."""
 
-    def __init__(self, transfer: Transfer) -> None:
+    def __init__(self, transfer: Transfer, limiter: RateLimiter) -> None:
         self._transfer = transfer
+        self._limiter = limiter
+        self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._connections: list[Connection] = []
@@ -90,6 +118,7 @@ class WorkerPool:
     def stop(self) -> None:
         """End all workers; one that is stuck is left alone, and ends with its connection."""
         self._transfer.close()
+        self._stopping.set()
         for connection in self._open_connections():
             connection.stop()
         end = time.monotonic() + GRACE_S
@@ -143,9 +172,12 @@ class WorkerPool:
             self._reading[attempt] = connection
         try:
             while (span := self._transfer.remaining(attempt)) is not None:
-                data = connection.read(file, span)
+                # The first read requests the whole span, the others take some of the answer.
+                data = connection.read(file, span if span == attempt.asked else self._limiter.next_span(span))
                 reached = span.start + len(data)
                 self._transfer.receive(attempt, span.start, data, connection.oddity)
+                if delay := self._limiter.delay(len(data)):
+                    self._stopping.wait(delay)
         except SourceError as exc:
             error = exc
         finally:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import pytest
 
 from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.scheduler import ENOUGH_BPS, ENOUGH_S, STALL_GRACE_S, Scheduler
+from fmnist_fetch.download.scheduler import ENOUGH_BPS, ENOUGH_S, RATE_WINDOW_S, STALL_GRACE_S, Scheduler
 from fmnist_fetch.download.segments import FileDownload, SegmentQueue
 from fmnist_fetch.download.source_stats import RATE_AFTER_S, Attempt
 from fmnist_fetch.errors import WrongBytesError
+from fmnist_fetch.manifest.model import PIECE_LENGTH
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.base import FetchOptions
 from simulation import Mood, SimSource, unread
 
 KIB, MIB = 1024, 1024 * 1024
@@ -20,7 +22,8 @@ ENOUGH = SIZE / ENOUGH_S
 
 
 def scheduler(*sources: SimSource, files: Sequence[FileDownload] | None = None) -> Scheduler:
-    return Scheduler(SegmentQueue(files or [unread("data", SIZE)]), sources, 4, Patience(60.0, 0.0), lambda: 0.5)
+    queue = SegmentQueue(files or [unread("data", SIZE)])
+    return Scheduler(queue, sources, FetchOptions(), Patience(60.0, 0.0), lambda: 0.5)
 
 
 def begin(ours: Scheduler, now: float, worker: int) -> Attempt:
@@ -124,6 +127,16 @@ def test_small_files_get_company_also_behind_a_large_one_that_came_fast() -> Non
     ours.note_done(first, now + seconds)
     begin(ours, now + seconds, 0)
     begin(ours, now + seconds, 1)
+
+
+def test_under_a_limit_requests_are_short_and_slowness_is_not_the_sources_fault() -> None:
+    options = FetchOptions(jobs=1, limit_rate=1000.0)
+    sources = SimSource("one", [Mood()]), SimSource("two", [Mood()])
+    ours = Scheduler(SegmentQueue([unread("data", SIZE)]), sources, options, Patience(60.0, 0.0), lambda: 0.5)
+    attempt = begin(ours, 0.0, 0)
+    assert attempt.asked.length == PIECE_LENGTH
+    assert ours.note_received(attempt, 5000, 2 * RATE_WINDOW_S) is None
+    assert ours.note_received(attempt, 5000, 60 * RATE_WINDOW_S) is not None
 
 
 def test_each_stage_of_a_connection_has_its_own_time() -> None:

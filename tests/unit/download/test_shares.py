@@ -15,6 +15,7 @@ from fmnist_fetch.download.scheduler import FIRST_LENGTH, WORTH_REQUESTING_S, Sc
 from fmnist_fetch.download.segments import SegmentQueue
 from fmnist_fetch.download.source_stats import STEAL_AFTER_S, Attempt
 from fmnist_fetch.manifest.model import PIECE_LENGTH
+from fmnist_fetch.sources.base import FetchOptions
 from simulation import Mood, SimSource, World, unread
 
 KIB, MIB = 1024, 1024 * 1024
@@ -27,7 +28,7 @@ class Desk:
     def __init__(self, sizes: list[int], slow: float | None, fast: float | None) -> None:
         self.queue = SegmentQueue([unread(f"file {size}", size) for size in sizes])
         found = [SimSource(name, [Mood()]) for name in ("slow", "fast")]
-        self.scheduler = Scheduler(self.queue, found, 4, Patience(inf, 0.0), lambda: 0.5)
+        self.scheduler = Scheduler(self.queue, found, FetchOptions(), Patience(inf, 0.0), lambda: 0.5)
         self.sources = self.scheduler.sources
         self.sources[SLOW].rate_bps, self.sources[FAST].rate_bps = slow, fast
 
