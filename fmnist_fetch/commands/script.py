@@ -7,16 +7,18 @@ from fmnist_fetch.commands.arguments import add_dataset, add_verb
 from fmnist_fetch.console.output import print_text
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import find
-from fmnist_fetch.manifest.script import script
 
 
 def add_verbs(verbs: Any) -> None:
     """Add script to argparse's VERBS."""
-    summary = "print one Python file that downloads a dataset anywhere, without an installation"
+    summary = "print one Python file that downloads a dataset without an installation"
     add_dataset(add_verb(verbs, "script", _script, summary, "> get_fashion_mnist.py", "kmnist > get_kmnist.py"))
 
 
 def _script(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+    # Here, since it loads what opens sockets, and verify never does.
+    from fmnist_fetch.manifest.script import script
+
     manifest = find(options.dataset)
     text = script(manifest)
     if not options.json:

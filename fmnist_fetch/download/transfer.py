@@ -357,7 +357,8 @@ class Transfer:
         partials = {attempt.segment.file.name: 0 for attempt in self.scheduler.attempts}
         for segment in self._queue.partials():
             partials[segment.file.name] = partials.get(segment.file.name, 0) + len(segment.partial)
-        self.listener(BytesInFlight(tuple(partials.items())))
+        sources = dict.fromkeys(attempt.stats.name for attempt in self.scheduler.attempts)
+        self.listener(BytesInFlight(tuple(partials.items()), tuple(sources)))
 
     def _report(self, attempt: Attempt, error: SourceError | None, status: int | None) -> None:
         self.listener(

@@ -1,10 +1,10 @@
-"""Other tools' caches that hold a dataset's files as they are published: a place to copy from, or to fill if asked."""
+"""Other tools' caches with a dataset's files as they are published: to copy from, or to fill if asked."""
 
 import os
 from pathlib import Path
 
 # The environment variable with which a tool lets its home be moved, if it has one, and where its home is without it.
-# They are known here and not in manifests, so that no manifest can have files laid into a folder of its choice.
+# They are known here and not in manifests, so that no manifest chooses the folder that files are written to.
 # Sources: keras.utils.get_file; paddle.dataset.common.download.
 HOMES = {
     "keras": ("KERAS_HOME", "~/.keras"),
@@ -13,7 +13,7 @@ HOMES = {
 
 
 def cache_folder(tool: str, place: str) -> Path:
-    """The folder PLACE, with / between names, of the cache of TOOL, which is a key of HOMES."""
+    """Return the folder PLACE, with / between names, of the cache of TOOL, which is a key of HOMES."""
     variable, home = HOMES[tool]
     # Not Path.expanduser: that one raises for a user without a home.
     return Path(os.path.expanduser(os.environ.get(variable) or home), place)  # noqa: PTH111

@@ -32,16 +32,16 @@ class IdxHeader(NamedTuple):
         Raises FormatError where the magic number, the type or the size of the file contradict the header.
         """
         if len(data) < 4 or data[:2] != b"\0\0":
-            raise _lie(origin, f"it starts with {data[:4].hex(' ') or 'nothing'}, an IDX file with 00 00")
+            raise _wrong(origin, f"it starts with {data[:4].hex(' ') or 'nothing'}, an IDX file with 00 00")
         if data[2] not in TYPES:
-            raise _lie(origin, f"its type byte is {data[2]:02x}, which IDX does not have")
+            raise _wrong(origin, f"its type byte is {data[2]:02x}, which IDX does not have")
         dimensions = data[3]
         if len(data) < 4 + 4 * dimensions:
-            raise _lie(origin, f"it ends within the sizes of its {dimensions} dimensions")
+            raise _wrong(origin, f"it ends within the sizes of its {dimensions} dimensions")
         header = cls(TYPES[data[2]], struct.unpack_from(f">{dimensions}I", data, 4))
         if header.file_size != size:
             shape = " x ".join(map(str, header.shape)) or "scalar"
-            raise _lie(origin, f"its header tells of {shape}, which is {header.file_size} bytes in all, not {size}")
+            raise _wrong(origin, f"its header says {shape}, which is {header.file_size} bytes in all, not {size}")
         return header
 
     def dumps(self) -> bytes:
@@ -79,7 +79,7 @@ class IdxHeader(NamedTuple):
         return self.offset + self.values_size
 
 
-def _lie(origin: str, fault: str) -> FormatError:
+def _wrong(origin: str, fault: str) -> FormatError:
     return FormatError(
         f"{origin} is not the IDX file it should be: {fault}",
         hint="Delete that file and fetch it again; if this is your own dataset, write its manifest anew.",

@@ -1,6 +1,6 @@
-"""What a dataset consists of: its files, their pieces and payloads, and where they can be had.
+"""What a dataset consists of: its files, their pieces and payloads, and their sources.
 
-A manifest is the one thing that is trusted: all bytes, from whatever source, are held against its digests.
+Only the manifest is trusted: all bytes, from whatever source, are compared with its digests.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Payload(NamedTuple):
 class DataFile(NamedTuple):
     """One file as its mirrors publish it, and the payload (unpacked IDX) that is in it.
 
-    `packed` tells whether the file is a gzip of the payload or the payload itself. `splice` turns the Debian
+    `packed` says whether the file is a gzip of the payload or the payload itself. `splice` turns the Debian
     package's copy into this file.
     """
 
@@ -60,7 +60,7 @@ class DebianPackage(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """A dataset: its files, where they can be had, and what its classes are called.
+    """A dataset: its files, its sources, and the names of its classes.
 
     `folder` is the dataset's folder under the root. `mean` and `std` are those of the training pixels over 255.
     `caches` are the folders, by tool, in which other tools keep the same files, relative to the tool's own home.

@@ -1,4 +1,4 @@
-"""A manifest as TOML: read into checked values, with every fault told at once and its place; and written."""
+"""A manifest as TOML: read into checked values, with every fault reported at once with its place; and written."""
 
 import json
 import re

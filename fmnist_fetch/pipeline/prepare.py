@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.download.engine import download, retry_when_replaced
-from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, disk
+from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, SourceError, disk
 from fmnist_fetch.events import Dispatcher, Listener, Message, Note, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import find_sources
+from fmnist_fetch.sources.discovery import find_sources, require_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.durability import sync_folder, take_refusals
@@ -70,8 +70,7 @@ def prepare(
 
 
 def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
-    sweep(layout.raw)
-    sweep(layout.processed)
+    _sweep(layout)
     before = traces(layout)
     state = inspect(layout)
     if not state.complete:
@@ -80,12 +79,24 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 # Another process has been at work, and may have done it all.
                 state = inspect(layout)
             if not state.complete:
-                run = _Run(layout, find_sources(layout, options), options, notify)
+                found = find_sources(layout, options)
+                run = _Run(layout, found, options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
-                retry_when_replaced(lambda: run.complete(next(states)))
+                try:
+                    retry_when_replaced(lambda: run.complete(next(states)))
+                except SourceError:
+                    require_sources(found, options)
+                    raise
                 _sync(layout)
                 _remove_unpacked_package(layout)
     remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])
+    # Another process may have been killed meanwhile.
+    _sweep(layout)
+
+
+def _sweep(layout: Layout) -> None:
+    for folder in (layout.raw, layout.processed):
+        sweep(folder)
 
 
 class _Run:
@@ -177,7 +188,7 @@ def _read_complete(incoming: "IncomingFile", path: Path) -> Iterator[bytes]:
 
 
 def _sync(layout: Layout) -> None:
-    """Bring the names of what was written to the disk, once for each folder; side by side they share the wait."""
+    """Sync the names of what was written, once for each folder; side by side they share the wait."""
     folders = (layout.raw, layout.processed, layout.raw.parent, layout.root)
     with disk(layout.root):
         run_parallel([partial(sync_folder, folder) for folder in folders])

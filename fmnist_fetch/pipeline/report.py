@@ -6,9 +6,9 @@ from fmnist_fetch.events import Attempted, DownloadStarted, Event
 
 
 class Report:
-    """The result of a fetch: where the tensor file is, bytes received by source, what had to be tried again.
+    """The result of a fetch: where the tensor file is, bytes received by source, what had to be retried.
 
-    `pieces` and `good` count the pieces of the files that were to be brought, and those that were there already.
+    `pieces` and `good` count the pieces of the files that were to be downloaded, and those that were there already.
     `also` are the folders in which other tools find the files now, by tool.
 
     >>> import fmnist_fetch

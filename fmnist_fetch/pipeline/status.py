@@ -14,7 +14,7 @@ from fmnist_fetch.errors import FetchError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.storage.files import GoodPieces, UnsafeFileError, find_good_pieces, open_regular, verifies
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.tensors.arrays import sound, twins
+from fmnist_fetch.tensors.arrays import equals_tensor, is_intact
 from fmnist_fetch.tensors.decompress import digest_of
 
 Checks = dict[Path, Callable[[], bool]]
@@ -96,7 +96,7 @@ def inspect(layout: Layout) -> DatasetStatus:
         if digest := _unpinned(layout.published(file), file):
             digests[file.tensor] = digest
     good |= _hash(_payloads(unpinned, layout, digests, proven))
-    good[layout.tensors] = len(digests) == len(manifest.files) and sound(layout, digests, proven)
+    good[layout.tensors] = len(digests) == len(manifest.files) and is_intact(layout, digests, proven)
     files = [
         FileStatus(
             file,
@@ -126,7 +126,7 @@ def _payloads(files: Iterable[DataFile], layout: Layout, digests: Mapping[str, s
     """The checks of the payloads whose digests are known; they note in PROVEN the tensors that have the same bytes."""
 
     def check(file: DataFile) -> bool:
-        if twins(layout, file, digests[file.tensor]):
+        if equals_tensor(layout, file, digests[file.tensor]):
             proven.add(file.tensor)
             return True
         return verifies(layout.payload(file), file.payload.size, digests[file.tensor])

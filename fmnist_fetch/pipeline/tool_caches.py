@@ -1,4 +1,4 @@
-"""The files as published, for other tools too: laid into their caches under the names that they look for."""
+"""The files as published, in the caches of other tools, under the names that they look for."""
 
 import os
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def share(
     tool: str,
     folder: Path,
     options: FetchOptions,
-    tell: Listener,
+    listener: Listener,
 ) -> None:
     """Complete FOLDER, the cache of TOOL, with the files as published; what is right there is left alone.
 
@@ -53,8 +53,8 @@ def share(
     def complete() -> None:
         wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
         if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
-            found = [Folder(layout.raw, Tier.OWN), *find_sources(layout, options)]
-            download(wanting, folder, found, options, tell)
+            sources = [Folder(layout.raw, Tier.OWN), *find_sources(layout, options)]
+            download(wanting, folder, sources, options, listener)
         if wrong:
             with disk(folder):
                 sync_folder(folder)
@@ -68,7 +68,7 @@ def share(
 
 
 def _link(source: Path, path: Path, file: DataFile) -> bool:
-    """Give the file SOURCE the second name PATH, if it is right and the file system can; tell whether it has it."""
+    """Give the file SOURCE the second name PATH, if it is right and the file system can; return whether it has it."""
     beside = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,4 +91,4 @@ def _remedy(exc: FetchError, tool: str) -> str:
         return exc.hint
     variable, _ = HOMES[tool]
     other = f", or choose another with {variable}=FOLDER" if variable else ""
-    return f"Make room or mend this folder{other}; run again."
+    return f"Free some space or repair this folder{other}; run again."

@@ -5,10 +5,11 @@ folder. apt keeps its own partial download there, so an interrupted one goes on.
 """
 
 import os
+import stat
 import threading
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile, DebianPackage
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import subprocess
 
 _TIMEOUT = 600.0
+_LARGEST_FILE = 1024**3
 
 
 class DebianSource:
@@ -63,7 +65,7 @@ class DebianConnection:
     def pending(self) -> int:
         """The bytes that apt has brought so far."""
         total = 0
-        for path in (*self._archive.work.glob("**/partial/*"), *self._archive.work.glob("*.deb")):
+        for path in (*self._archive.work.glob("**/partial/*"), *self._archive.work.glob("*/*.deb")):
             with suppress(OSError):
                 total += path.stat().st_size
         return total
@@ -82,33 +84,66 @@ class DebianConnection:
             self._folder.close()
 
     def _bring(self) -> Path:
-        """Download and unpack the package; return the folder with its files."""
+        """Download the package and unpack its files of the dataset; return the folder with them."""
         import shutil
+        import tempfile
 
         for tool in ("apt-get", "dpkg-deb"):
             if shutil.which(tool) is None:
                 raise SourceError(f"{self._archive.name}: there is no {tool} here", permanent=True)
         work, package = self._archive.work.absolute(), self._archive.package
         try:
+            self._make_private(work)
             (work / "lists" / "partial").mkdir(parents=True, exist_ok=True)
             (work / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+            # apt writes the package to an empty folder: what is there then is what it has downloaded and verified.
+            fresh = Path(tempfile.mkdtemp(prefix="package-", dir=work))
         except OSError as exc:
             raise SourceError(f"{self._archive.name}: {work}: {exc.strerror}", permanent=True) from exc
         try:
-            self._apt("download", package.package)
+            self._apt("download", package.package, folder=fresh)
         except SourceError:
             # The system's lists are empty or older than the archive: with fresh ones of our own, once more.
             private = f"Dir::State::lists={work / 'lists'}"
-            self._apt("update", options=(private,))
-            self._apt("download", package.package, options=(private,))
-        archives = sorted(work.glob(f"{package.package}_*.deb"), key=lambda path: path.stat().st_mtime)
-        if not archives:
+            self._apt("update", options=(private,), folder=work)
+            self._apt("download", package.package, options=(private,), folder=fresh)
+        archives = [path for path in fresh.glob(f"{package.package}_*.deb") if path.is_file() and not path.is_symlink()]
+        if len(archives) != 1:
             raise SourceError(f"{self._archive.name}: apt brought no package")
-        self._run("dpkg-deb", "-x", str(archives[-1]), str(work / "root"))
-        return work / "root" / package.folder.lstrip("/")
+        return self._unpack(archives[0], fresh)
 
-    def _apt(self, *words: str, options: tuple[str, ...] = ()) -> None:
-        """Run apt-get with WORDS, as an ordinary user and in the private folder."""
+    def _make_private(self, work: Path) -> None:
+        """Make the folder WORK, for nobody else; raise SourceError where somebody else can write to it."""
+        work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = work.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            facts = f"{self._archive.name}: {work} is not a folder that only you can write to"
+            raise SourceError(facts, hint=f"Remove {work}, then run the same command again.", permanent=True)
+
+    def _unpack(self, archive: Path, fresh: Path) -> Path:
+        """Copy the regular files in the package's folder of the dataset; nothing else of ARCHIVE reaches the disk."""
+        import shutil
+        import tarfile
+
+        target, wanted = fresh / "files", PurePosixPath(self._archive.package.folder)
+        target.mkdir()
+        with open(fresh / "data.tar", "w+b") as stored:
+            self._run("dpkg-deb", "--fsys-tarfile", str(archive), folder=fresh, out=stored)
+            stored.seek(0)
+            try:
+                with tarfile.open(fileobj=stored, mode="r:") as members:
+                    for member in members:
+                        path = PurePosixPath("/", member.name)
+                        content = members.extractfile(member) if member.isreg() and path.parent == wanted else None
+                        if content is not None and member.size <= _LARGEST_FILE:
+                            with open(target / path.name, "xb") as copy:
+                                shutil.copyfileobj(content, copy)
+            except (tarfile.TarError, OSError, ValueError) as exc:
+                raise SourceError(f"{self._archive.name}: {archive.name} can't be unpacked: {exc}") from exc
+        return target
+
+    def _apt(self, *words: str, options: tuple[str, ...] = (), folder: Path) -> None:
+        """Run apt-get with WORDS in FOLDER, as an ordinary user."""
         settings = (
             f"Dir::Cache={self._archive.work.absolute()}",
             "Debug::NoLocking=true",
@@ -120,9 +155,9 @@ class DebianConnection:
             "APT::Update::Error-Mode=any",
             *options,
         )
-        self._run("apt-get", *words, "-q", *(f"-o{setting}" for setting in settings))
+        self._run("apt-get", *words, "-q", *(f"-o{setting}" for setting in settings), folder=folder)
 
-    def _run(self, *command: str) -> None:
+    def _run(self, *command: str, folder: Path, out: IO[bytes] | None = None) -> None:
         # Imported where it is needed: the package's turn seldom comes, and every run would pay for it.
         import subprocess
 
@@ -131,9 +166,9 @@ class DebianConnection:
                 raise SourceError(f"{self._archive.name}: stopped")
             self._running = subprocess.Popen(
                 command,
-                cwd=self._archive.work,
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if out is None else out,
                 stderr=subprocess.PIPE,
                 text=True,
                 env={**os.environ, "LC_ALL": "C"},

@@ -16,6 +16,7 @@ from fmnist_fetch.errors import CHECK_NETWORK, SourceError, WrongBytesError
 from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.folder import LFS_POINTER
 from fmnist_fetch.sources.http_socket import LookupTimeoutError, NoThreadError
 
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
@@ -23,7 +24,6 @@ _BUCKET = re.compile(rb"<Error>|AccessDenied|NoSuchKey")
 # Label files of the first release (26 August 2017), from which 43 duplicates and 10 overlaps were removed later.
 _FIRST_RELEASE = {("train-labels-idx1-ubyte.gz", 29_497), ("t10k-labels-idx1-ubyte.gz", 5_097)}
 
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LOGIN_PAGE = "looks like a login page: log in to the network with a browser, then run again"
 SOCKS_HINT = "Install it with: pip install 'fmnist-fetch[socks]' (or: pip install PySocks)."
 _BUNDLE_HINT = "Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file."

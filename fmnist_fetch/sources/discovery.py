@@ -1,7 +1,7 @@
 """Which places to ask for a dataset's files, in DESIGN's order: the user's, local copies, mirrors, the package."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fmnist_fetch.errors import UsageError
@@ -10,12 +10,17 @@ from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import FetchOptions, Source, Tier
 from fmnist_fetch.sources.debian import DebianSource
+from fmnist_fetch.sources.diagnosis import redact
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import Layout, resolved, user_path
 
 
 def find_sources(layout: Layout, options: FetchOptions) -> list[Source]:
-    """The origins to ask, in order; raises UsageError for a mirror that is neither a URL nor a folder."""
+    """Find the sources to ask, in order.
+
+    Raises:
+        UsageError: A mirror is neither a URL nor a folder.
+    """
     manifest = layout.manifest
     found: list[Source] = list(_chosen(manifest, options))
     if not options.only_mirrors:
@@ -24,7 +29,19 @@ def find_sources(layout: Layout, options: FetchOptions) -> list[Source]:
             found += [_http(url, Tier.MIRROR) for url in manifest.mirrors]
             if manifest.debian:
                 found.append(DebianSource(manifest.debian, layout.work))
-    return [origin for origin in found if not isinstance(origin, Folder) or any(map(origin.candidates, manifest.files))]
+    # A folder that the user named is asked even where it has none of the files, and says so.
+    return [one for one in found if one.tier is Tier.USER or _has_any(one, manifest)]
+
+
+def require_sources(found: Sequence[Source], options: FetchOptions) -> None:
+    """Raise UsageError where only mirrors are to be asked and FOUND is empty."""
+    if options.only_mirrors and not found:
+        why = "offline, only folders can be asked, and no mirror is one" if options.offline else "no mirror is named"
+        raise UsageError(f"only mirrors are to be asked, but {why}", hint="Add --mirror URL or --mirror FOLDER.")
+
+
+def _has_any(source: Source, manifest: Manifest) -> bool:
+    return not isinstance(source, Folder) or any(map(source.candidates, manifest.files))
 
 
 def _copies(layout: Layout) -> Iterator[Folder]:
@@ -47,7 +64,7 @@ def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
             yield Folder(user_path(mirror), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
         else:
             raise UsageError(
-                f"the mirror {mirror!r} is neither a URL nor a folder that is there",
+                f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there",
                 hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
             )
 

@@ -1,15 +1,21 @@
 """A folder as an origin: a USB stick, another tool's cache, an installed package, or the root itself."""
 
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import BinaryIO
 
-from fmnist_fetch.errors import SourceError
+from fmnist_fetch.errors import AGAIN, SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span, Splice
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
 from fmnist_fetch.storage.layout import is_file
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MOST = 1024 * 1024
+_MANY = 1000
+_SHOWN = 3
 _NO_SPLICE = Splice(b"", 0)
 
 
@@ -87,6 +93,27 @@ class Folder:
             self.close()
             path = self._find(file)
             if path is None:
-                raise SourceError(f"{self.name} has no {file.name}", permanent=True)
+                raise self._absent(file)
+            if is_lfs_pointer(path):
+                facts = f"{path} is a pointer of git-lfs, not the file"
+                raise SourceError(
+                    facts, hint=f"Run: git -C {quote(str(path.parent))} lfs pull", permanent=True, telling=2
+                )
             self._open = (file.name, open(path, "rb", buffering=0))  # noqa: SIM115 - kept open between reads
         return self._open[1]
+
+    def _absent(self, file: DataFile) -> SourceError:
+        """The error of a folder without FILE; what is there instead helps to see why."""
+        facts, hint = f"{self.name} has no {file.name}", "Name the folder with the files as published."
+        with suppress(OSError):
+            others = sorted(entry.name for entry in islice(self.folder.iterdir(), _MANY))
+            shown = ", ".join(name if name.isprintable() else repr(name) for name in others[:_SHOWN])
+            facts += f" (it has {shown}{', ...' if len(others) > _SHOWN else ''})" if others else " (it is empty)"
+        return SourceError(facts, hint=hint if self.tier is Tier.USER else AGAIN, permanent=True)
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether the file at PATH is what git-lfs leaves in place of a file that it has not downloaded."""
+    with suppress(OSError), open(path, "rb") as stored:
+        return stored.read(len(LFS_POINTER)) == LFS_POINTER
+    return False

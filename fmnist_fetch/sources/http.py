@@ -83,6 +83,12 @@ class HttpSource:
         failing = status is not None and status >= 500
         return self._misses > (SERVER_ERRORS if failing else 1 if self.serves_ranges else 0)
 
+    def contradicted_range(self) -> None:
+        """Note an answer that has fewer bytes than it says; where that happens again, ranges are not asked for."""
+        self._misses += 1
+        if self._misses > 1:
+            self.serves_ranges = False
+
     def refused_whole(self, status: int | None) -> None:
         """Note that a request without a range is refused with STATUS too: ranges are not the reason."""
         self._refuses_whole.add(status)
@@ -310,6 +316,8 @@ class HttpConnection:
             self._mirror.coding_is_label = True
             raise
         if not data:
+            if not (self._answer.certain or self._answer.whole or self._redirected):
+                self._mirror.contradicted_range()
             raise SourceError(f"{self._mirror.name} hung up {self._span.length:,} bytes early")
         start = self._span.start
         if self._fresh:

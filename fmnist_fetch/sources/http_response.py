@@ -127,7 +127,7 @@ def _partial(response: requests.Response, request: Request) -> RangeResponse:
         placed, certain = claim.span, True
     elif length == file.size:
         placed, certain = Span(0, file.size), False
-    elif claim is None or claim.span.start == span.start or length == span.length:
+    elif claim is None or length == span.length:
         # What it says is missing, malformed, or contradicts its length: read it as what was asked for.
         placed, certain = Span(span.start, span.stop if length is None else span.start + length), False
     else:

@@ -1,4 +1,4 @@
-"""A final name appears complete or not at all: written beside, brought to the disk, then renamed."""
+"""Write files so that a final name appears complete or not at all: write beside, sync, rename."""
 
 import errno
 import os
@@ -33,7 +33,12 @@ _REFUSED_WHILE_OPEN = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY}
 def write_atomically(path: Path, needed: int | None = None) -> Iterator[BinaryIO]:
     """Open a file beside PATH; at the end of the block it becomes PATH, after an error it is gone.
 
-    NEEDED is the size in bytes that will be written, for the message when the disk is full. Raises DiskError.
+    Args:
+        path: The final name.
+        needed: How many bytes will be written, for the message when the disk is full.
+
+    Raises:
+        DiskError: The file can't be written, synced or renamed.
     """
     with disk(path, needed):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +54,7 @@ def write_atomically(path: Path, needed: int | None = None) -> Iterator[BinaryIO
 
 
 def unfinished(path: Path, suffix: str = _SUFFIX) -> Path:
-    """A name beside PATH for what is to become it; another one each time, and `sweep` knows it.
+    """Return a name beside PATH for what is to become it; another one each time, and `sweep` knows it.
 
     Two processes that write the same file must not truncate each other's.
     """
@@ -76,7 +81,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _has_name(file: BinaryIO, path: Path) -> bool:
-    """Whether PATH is a name of the open FILE."""
+    """Return whether PATH is a name of the open FILE."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat(follow_symlinks=False))
     except FileNotFoundError:
@@ -91,7 +96,7 @@ def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
 
 
 def settle(file: BinaryIO, source: Path, path: Path) -> None:
-    """Bring FILE, open under the name SOURCE, to the disk and give it its final name PATH."""
+    """Sync FILE, open under the name SOURCE, and give it its final name PATH. Raises OSError."""
     sync_file(file)
     _rename(file, source, path)
 
@@ -136,9 +141,9 @@ def _rename(file: BinaryIO, source: Path, target: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left in FOLDER, and put back what they were about to give a final name.
+    """Remove what killed writers left in FOLDER, and put back what they were about to publish.
 
-    What a living process is writing stays; so this may be called at any time.
+    What a living process is writing stays, so that this may be called at any time.
     """
     with suppress(OSError):
         for leftover in list(folder.iterdir()):

@@ -1,7 +1,7 @@
-"""Bring files and folders to the disk.
+"""Sync files and folders to the disk.
 
-A file system that does not know such a call is no failure: the bytes are there, only a power cut may undo them. What it
-refused is remembered for the log.
+A file system without such a call is no failure: the bytes are written, and only a power cut may undo that. The refusal
+is remembered for the log.
 """
 
 import errno
@@ -18,7 +18,7 @@ _lock = threading.Lock()
 
 
 def sync_file(file: BinaryIO) -> None:
-    """Bring the open FILE to the disk with its length and times. Raises OSError."""
+    """Sync the open FILE with its length and times. Raises OSError."""
     try:
         os.fsync(file.fileno())
     except OSError as exc:
@@ -26,7 +26,7 @@ def sync_file(file: BinaryIO) -> None:
 
 
 def sync_data(file: BinaryIO) -> None:
-    """Bring what was written to the open FILE to the disk. Raises OSError."""
+    """Sync what was written to the open FILE. Raises OSError."""
     try:
         # macOS has none.
         getattr(os, "fdatasync", os.fsync)(file.fileno())
@@ -35,7 +35,7 @@ def sync_data(file: BinaryIO) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in FOLDER to the disk, so that a power cut does not undo a rename. Raises OSError."""
+    """Sync the names in FOLDER, so that a power cut does not undo a rename. Raises OSError."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Where things lie under the root. The raw folder is torchvision's and d2l's: they read it as it is."""
+"""Where things are under the root. torchvision and d2l read the raw folder as it is."""
 
 import os
 import shlex

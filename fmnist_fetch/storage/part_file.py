@@ -1,6 +1,6 @@
 """Part files: check in memory, then write.
 
-Whatever lies under NAME.part and hashes right is right, whoever wrote it; so there is no state beside the bytes, and
+Whatever is in NAME.part and hashes right is right, whoever wrote it; so there is no state beside the bytes, and
 several processes may fill the same part file at once. That is true of bytes, not of names: another process can rename
 the part file or put a new one in its place at any moment. So a part file is opened once, its pieces are counted for the
 file that is open, and only this very file gets the final name.
@@ -35,7 +35,7 @@ from fmnist_fetch.storage.files import (
 )
 from fmnist_fetch.storage.writeback import Writeback
 
-MANY = 128
+MOST_DESCRIPTORS = 128
 MAX_RIVALS = 5
 """How often in a row other processes may replace the part file while it is finished, until that is an error."""
 _PARTIAL_NAME = ".{}.{}.held"
@@ -109,7 +109,7 @@ class PartFile:
                 self._good |= scan_pieces(self._opened().file, self.file)
 
     def put(self, index: int, data: bytes | bytearray | memoryview, source: str = "") -> bool:  # noqa: ARG002
-        """Keep DATA as piece INDEX if its digest is right; tell whether it was.
+        """Keep DATA as piece INDEX if its digest is right; return whether it was.
 
         SOURCE, where it came from, matters where a piece has no digest of its own.
         Raises DiskError, and PartFileReplacedError where the pieces that were good are not in this file any more.
@@ -129,9 +129,9 @@ class PartFile:
         self._close_if_many()
 
     def read(self, start: int, count: int) -> bytes:
-        """COUNT bytes from START on, out of good pieces, in order and before `finish`. Raises as `put` does.
+        """Return COUNT bytes from START on, out of good pieces, in order and before `finish`. Raises as `put` does.
 
-        Who reads and who writes do not wait for each other, where the system can read without a file position.
+        Readers and writers do not wait for each other where the system reads without a file position.
         """
         with self._reading, disk(self.part):
             if (writeback := self._open) is None:
@@ -160,7 +160,7 @@ class PartFile:
             write_all(file, memoryview(data)[saved:])
 
     def load_partials(self, indices: Iterable[int] | None = None) -> dict[int, bytes]:
-        """The beginnings of pieces that an earlier run kept, by index; only those of INDICES are looked for."""
+        """Return the beginnings of pieces that an earlier run kept, by index; look only for those of INDICES."""
         beginnings = {}
         found = find_partials(self.path.parent).get(self.path.name, ()) if indices is None else indices
         for index in found:
@@ -171,7 +171,7 @@ class PartFile:
         return beginnings
 
     def discard_partial(self, index: int) -> None:
-        """Drop the beginning of piece INDEX: the piece is good now, or what was held of it was wrong."""
+        """Delete the beginning of piece INDEX: the piece is good now, or what was kept of it was wrong."""
         if index in self._partials:
             self._partials.discard(index)
             with suppress(OSError):
@@ -229,7 +229,7 @@ class PartFile:
 
     def _close_if_many(self) -> None:
         # The system gives the lowest number that is free: that many files wait for the disk to finish them.
-        if (writeback := self._open) and writeback.file.fileno() > MANY:
+        if (writeback := self._open) and writeback.file.fileno() > MOST_DESCRIPTORS:
             with disk(self.part, self.file.size):
                 self._close()
 
@@ -262,7 +262,7 @@ class PartFile:
 
 
 def find_partials(folder: Path) -> dict[str, set[int]]:
-    """Of which pieces beginnings lie in FOLDER, by the names of their files."""
+    """Return the indices of the pieces of which FOLDER has beginnings, by the names of their files."""
     indices: dict[str, set[int]] = {}
     with suppress(OSError):
         for path in folder.iterdir():
@@ -272,7 +272,7 @@ def find_partials(folder: Path) -> dict[str, set[int]]:
 
 
 def remove_leftovers(folder: Path, names: Collection[str]) -> None:
-    """Remove what lies beside the complete files NAMES in FOLDER: beginnings of pieces, and part files of days ago."""
+    """Remove beginnings of pieces, and part files of days ago, of the complete files NAMES in FOLDER."""
     leftovers = find_partials(folder)
     for name in names:
         for index in leftovers.get(name, ()):

@@ -1,4 +1,4 @@
-"""Bring what is written to the disk while more is being written, so that the last fsync has little left to wait for.
+"""Sync what is written while more is being written, so that the last fsync has little left to wait for.
 
 Of a large file, what is on the disk and read by nobody any more is also taken out of the memory that the system keeps
 files in: it would push out other programs' files there, and getting fresh memory costs more than the disk does.
@@ -13,8 +13,8 @@ from typing import BinaryIO, Self
 from fmnist_fetch.storage.atomic import write_all
 from fmnist_fetch.storage.durability import sync_data
 
-STRETCH = 8 * 1024 * 1024
-LARGE = 256 * 1024 * 1024
+STRETCH_BYTES = 8 * 1024 * 1024
+LARGE_BYTES = 256 * 1024 * 1024
 
 
 class Writeback:
@@ -43,7 +43,7 @@ class Writeback:
     def wrote(self, count: int) -> None:
         """COUNT bytes more have been written."""
         self._count += count
-        if self._count >= STRETCH and not (self._thread and self._thread.is_alive()):
+        if self._count >= STRETCH_BYTES and not (self._thread and self._thread.is_alive()):
             self._count = 0
             self._thread = threading.Thread(target=self._sync, name="fmnist-sync", daemon=True)
             self._thread.start()
@@ -57,7 +57,7 @@ class Writeback:
         if self._thread:
             self._thread.join()
         if self._failure:
-            # The system tells of a failed write only once, so that the caller's fsync would succeed.
+            # The system reports a failed write only once, so that the caller's fsync would succeed.
             raise self._failure
 
     def _sync(self) -> None:
@@ -66,7 +66,7 @@ class Writeback:
         except OSError as exc:
             self._failure = exc
             return
-        if self._spent > LARGE and hasattr(os, "posix_fadvise"):
+        if self._spent > LARGE_BYTES and hasattr(os, "posix_fadvise"):
             # Advice that is not taken costs memory, and nothing else.
             with suppress(OSError):
                 os.posix_fadvise(self.file.fileno(), self._start, self._spent, os.POSIX_FADV_DONTNEED)

@@ -25,22 +25,25 @@ _verified: set[tuple[Stamp, str, str]] = set()
 """What this process has verified: the stamp of a tensor file, a tensor in it, and its digest."""
 
 
-def twins(layout: Layout, file: DataFile, digest: str) -> bool:
-    """Whether FILE's payload has this DIGEST and its tensor is made of the same bytes: both are proven at once then."""
+def equals_tensor(layout: Layout, file: DataFile, digest: str) -> bool:
+    """Return whether FILE's payload has this DIGEST and its tensor the same values, which verifies both at once."""
     path = layout.payload(file)
     try:
         if path.stat().st_size != file.payload.size:
             return False
         with TensorFile(layout.tensors) as stored, open_regular(path) as payload:
-            return stored.digest_of_twin(file.tensor, payload) == digest
+            return stored.digest_if_equal(file.tensor, payload) == digest
     except (OSError, ValueError, KeyError, FormatError):
         return False
 
 
-def sound(layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
-    """Whether the tensor file is there and every byte of it is what an assembly would write.
+def is_intact(layout: Layout, digests: Mapping[str, str], proven: Collection[str] = ()) -> bool:
+    """Return whether the tensor file is there and every byte of it is what an assembly would write.
 
-    The tensors PROVEN, as `twins` of their payloads, are not hashed themselves.
+    Args:
+        layout: Where the tensor file is.
+        digests: The SHA-256 of each payload, by the name of its tensor.
+        proven: The tensors that equal their verified payloads, and are not hashed themselves.
     """
     manifest = layout.manifest
     try:
@@ -80,7 +83,7 @@ def load(
             hashes at each call; False only maps.
 
     Raises:
-        FetchError: The data is not there; the hint is the command that brings it.
+        FetchError: The data is not there; the hint is the command that downloads it.
         IntegrityError: The data is damaged.
         UsageError: There is no such dataset or split.
 
@@ -163,7 +166,7 @@ def _labels(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
 
 
 def _command(dataset: str | os.PathLike[str], layout: Layout) -> str:
-    """The command that brings the dataset where LOAD looked for it: make's in a clone, else the program's."""
+    """Return the command that downloads the dataset to where LOAD looks for it: make's in a clone, else ours."""
     name, root = os.fspath(dataset), str(absolute(layout.root))
     if in_clone():
         words = ["make", "data", *([] if name == DATASET else [f"DATASET={name}"])]

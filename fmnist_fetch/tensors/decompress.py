@@ -23,8 +23,8 @@ from fmnist_fetch.storage.writeback import Writeback
 GZIP = 16 + zlib.MAX_WBITS
 MAGIC = b"\x1f\x8b"
 # A small input keeps the copy of its unconsumed tail small; a bounded output keeps a gzip bomb small.
-INPUT = 128 * 1024
-OUTPUT = 512 * 1024
+INPUT_BYTES = 128 * 1024
+OUTPUT_BYTES = 512 * 1024
 _CONTRADICTION = "The manifest contradicts itself or the file changed while it was read; run the command again."
 T = TypeVar("T")
 Sink = Callable[[bytes], None]
@@ -145,7 +145,7 @@ def stream(
 def read_file(path: Path) -> Iterator[bytes]:
     """Yield the bytes of the file at PATH in parts. Raises DiskError."""
     with disk(path), open_regular(path) as file:
-        while data := file.read(INPUT):
+        while data := file.read(INPUT_BYTES):
             yield data
 
 
@@ -164,9 +164,9 @@ def _inflate(content: Iterator[bytes], packed: Path, decoder: ModuleType) -> Ite
                 continue
             inflater = decoder.decompressobj(GZIP)
         try:
-            data = inflater.decompress(pending, OUTPUT)
+            data = inflater.decompress(pending, OUTPUT_BYTES)
         except decoder.error as exc:
-            raise _wrong(packed, f"is not a sound gzip stream ({exc})") from exc
+            raise _wrong(packed, f"is not a valid gzip stream ({exc})") from exc
         # All input may be consumed while output is still held back by its bound; only silence at the end is the end.
         if not data and not pending:
             raise _wrong(packed, "is a gzip stream that ends early")

@@ -29,8 +29,8 @@ NAMES = {"u1": "U8", "i1": "I8", ">i2": "I16", ">i4": "I32", ">f4": "F32", ">f8"
 VERSION = "1"
 _IDX = {name: dtype for dtype, name in NAMES.items()}
 MOST_TENSORS = 100_000
-_LARGEST_HEADER = 16 * 1024 * 1024
-_STEP = 256 * 1024
+_LARGEST_HEADER_BYTES = 16 * 1024 * 1024
+_STEP_BYTES = 256 * 1024
 
 
 def _are_sizes(values: object, most: int, largest: int) -> TypeGuard[list[int]]:
@@ -52,12 +52,12 @@ class Tensor(NamedTuple):
 
 
 def in_order(headers: Mapping[str, IdxHeader]) -> list[str]:
-    """The tensors' names in the order of their bytes: the widest type first, so that each is aligned."""
+    """Return the tensors' names in the order of their bytes: the widest type first, so that each is aligned."""
     return sorted(headers, key=lambda name: -headers[name].itemsize)
 
 
 def preamble(headers: Mapping[str, IdxHeader], metadata: Mapping[str, str]) -> bytes:
-    """All that stands before the tensors' bytes; the same arguments give the same bytes."""
+    """Return all that stands before the tensors' bytes; the same arguments give the same bytes."""
     table: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     stop = 0
     for name in in_order(headers):
@@ -70,7 +70,7 @@ def preamble(headers: Mapping[str, IdxHeader], metadata: Mapping[str, str]) -> b
 
 
 def metadata(manifest: Manifest, digests: Mapping[str, str], mean: float | None, std: float | None) -> dict[str, str]:
-    """What the tensor file tells besides the tensors: the DIGESTS of their payloads by name, and the statistics."""
+    """Return the metadata: the DIGESTS of the payloads by the names of their tensors, and the statistics."""
     statistics = {} if mean is None else {"mean": repr(mean), "std": repr(std)}
     return {
         "format": VERSION,
@@ -82,7 +82,7 @@ def metadata(manifest: Manifest, digests: Mapping[str, str], mean: float | None,
 
 
 def native(data: bytes, itemsize: int) -> bytes:
-    """Big-endian values as little-endian ones, or the other way round."""
+    """Return big-endian values as little-endian ones, or the other way round."""
     if itemsize == 1:
         return data
     swapped = bytearray(len(data))
@@ -117,7 +117,7 @@ class TensorFile:
         """Return all that stands before the tensors' bytes; raises ValueError where that is too long."""
         length = self._file.read(8)
         (count,) = struct.unpack("<Q", length.ljust(8, b"\xff"))
-        if count > min(_LARGEST_HEADER, self.size):
+        if count > min(_LARGEST_HEADER_BYTES, self.size):
             raise ValueError("its header would be longer than the file")
         return length + self._file.read(count)
 
@@ -158,17 +158,17 @@ class TensorFile:
         return mean, std
 
     def digest(self, name: str) -> str:
-        """The SHA-256 of the IDX file that the tensor NAME came from."""
+        """Return the SHA-256 of the IDX file that the tensor NAME came from."""
         tensor = self.tensors[name]
         digest = hashlib.sha256(tensor.header.dumps())
         for data in self._read(tensor):
             digest.update(native(data, tensor.header.itemsize))
         return digest.hexdigest()
 
-    def digest_of_twin(self, name: str, payload: BinaryIO) -> str | None:
-        """The SHA-256 of the IDX file PAYLOAD if the tensor NAME has its header and its values, None if it has others.
+    def digest_if_equal(self, name: str, payload: BinaryIO) -> str | None:
+        """Return the SHA-256 of the IDX file PAYLOAD if the tensor NAME has its header and its values, else None.
 
-        Both are read side by side, so that one digest vouches for two files. Raises OSError.
+        Both are read side by side, so that one digest verifies two files. Raises OSError.
         """
         tensor = self.tensors[name]
         header = tensor.header.dumps()
@@ -183,7 +183,7 @@ class TensorFile:
         return None if payload.read(1) else digest.hexdigest()
 
     def array(self, name: str) -> "NDArray[Any]":
-        """The tensor NAME as a numpy array, memory-mapped copy-on-write: writing to it leaves the file as it is."""
+        """Return the tensor NAME as a numpy array, mapped copy-on-write: writing to it leaves the file as it is."""
         import numpy as np
 
         header, start, stop = self.tensors[name]
@@ -200,6 +200,6 @@ class TensorFile:
     def _read(self, tensor: Tensor) -> Iterator[bytes]:
         self._file.seek(tensor.start)
         left = tensor.stop - tensor.start
-        while left and (data := self._file.read(min(_STEP, left))):
+        while left and (data := self._file.read(min(_STEP_BYTES, left))):
             left -= len(data)
             yield data

@@ -23,8 +23,8 @@ from fmnist_fetch.tensors.decompress import Sink, no_sink
 from fmnist_fetch.tensors.statistics import statistics
 from fmnist_fetch.tensors.tensor_file import in_order, metadata, native, preamble
 
-WORTH_PLACING = 1024 * 1024
-_STEP = 1024 * 1024
+WORTH_PLACING_BYTES = 1024 * 1024
+_STEP_BYTES = 1024 * 1024
 _ANY_DIGEST = "0" * 64
 
 
@@ -48,9 +48,9 @@ class Assembly:
         self._open.__exit__(kind, exc, at)
 
     def places(self, file: DataFile) -> bool:
-        """Whether FILE's values are put to their place on the way: not small ones, nor those of several bytes each."""
+        """Return whether FILE's values are written to their place on the way: only large ones of one byte each."""
         header = self._places and file.payload.header
-        return bool(header and header.itemsize == 1 and header.file_size >= WORTH_PLACING)
+        return bool(header and header.itemsize == 1 and header.file_size >= WORTH_PLACING_BYTES)
 
     @contextmanager
     def sink(self, file: DataFile) -> Iterator[Sink]:
@@ -115,13 +115,13 @@ class Assembly:
     def _header(self, file: DataFile) -> IdxHeader:
         header, given = idx_header(self._layout.payload(file), file), file.payload.header
         if given not in (None, header):
-            fault = f"{file.payload.name}: its header tells of {header.words}, not of {given.words}, the shape given"
+            fault = f"{file.payload.name}: its header says {header.words}, not {given.words}, the shape given"
             raise ManifestError(self._manifest.name, [fault])
         return header
 
 
 def idx_header(path: Path, file: DataFile) -> IdxHeader:
-    """The IDX header of FILE's payload at PATH; raises FormatError where it lies, DiskError."""
+    """Return the IDX header of FILE's payload at PATH; raises FormatError where it is wrong, DiskError."""
     with disk(path), open_regular(path) as payload:
         return IdxHeader.parse(payload.read(LONGEST_HEADER), file.payload.size, str(path))
 
@@ -156,13 +156,13 @@ def _statistics(layout: Layout) -> tuple[float | None, float | None]:
         return None, None
     with disk(path), open_regular(path) as payload:
         payload.seek(header.offset)
-        return statistics(iter(lambda: payload.read(_STEP), b""))
+        return statistics(iter(lambda: payload.read(_STEP_BYTES), b""))
 
 
 def _copy(payload: BinaryIO, header: IdxHeader, writeback: Writeback) -> str:
     """Copy the values of the IDX file PAYLOAD, little-endian; return the file's SHA-256."""
     digest = hashlib.sha256(payload.read(header.offset))
-    while data := payload.read(_STEP):
+    while data := payload.read(_STEP_BYTES):
         digest.update(data)
         writeback.write(native(data, header.itemsize))
     return digest.hexdigest()

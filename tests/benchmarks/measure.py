@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import statistics
 import subprocess
 import sys
@@ -141,17 +142,34 @@ def put_away(folder: Path) -> None:
     """Empty the files of FOLDER, and keep their names until the race is over.
 
     ext4 gives the number of a file that was deleted to no other one for a minute, and looks through all of them for
-    each new file: the more files the last row left, the slower the next one would be.
+    each new file: the more files the last row left, the slower the next one would be. A file with another name is
+    removed and not emptied: what it holds belongs to that name too. Links are never followed.
     """
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link, and what it leads to is not the benchmark's")
     if folder.exists():
-        for path in folder.rglob("*"):
-            if path.is_file() and not path.is_symlink():
+        for place, _, names in os.walk(folder, followlinks=False):
+            for name in names:
                 with suppress(OSError):
-                    # A file with another name somewhere else is not ours to empty: git clone links its objects.
-                    if path.stat().st_nlink == 1:
-                        os.truncate(path, 0)
+                    _empty(Path(place, name))
         spent(folder).mkdir(exist_ok=True)
         folder.rename(tempfile.mkdtemp(dir=spent(folder)))
+
+
+def _empty(path: Path) -> None:
+    """Empty the file PATH if that is its only name, else remove this name. Raises OSError."""
+    # One descriptor for the look and the cut: no other file can come under the name in between.
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            return
+        if about.st_nlink > 1:
+            path.unlink()
+        else:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
 
 
 def measure(peer: Peer, folder: Path) -> Run:

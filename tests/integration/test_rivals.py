@@ -46,7 +46,7 @@ class Process(threading.Thread):
         self.failure: BaseException | None = None
 
     def step(self, *, kill: bool = False) -> bool:
-        """Let it run up to its next system call, or KILL it there; tell whether it is still alive."""
+        """Let it run up to its next system call, or KILL it there; return whether it is still alive."""
         self._killed = kill
         if self.ident is None:
             self.start()

@@ -107,7 +107,7 @@ def main(folder: Path, rounds: int, seed: int) -> None:
     sample = make()
     sample = sample.changed(caches={"keras": PLACE})
     mirror = lay(folder / "mirror", sample.files)
-    lock.PATIENCE = 0.02
+    lock.PATIENCE_S = 0.02
     for number in range(rounds):
         if faults := play(sample, folder, mirror, random.Random(f"{seed} {number}")):
             raise SystemExit(f"round {number} of seed {seed}: {faults}")

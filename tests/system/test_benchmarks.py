@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import http.client
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import materials, network, report, roots, size
+from benchmarks import measure as measure_module
 from benchmarks import table as table_room
 from benchmarks.__main__ import MAKERS, head, made
 from benchmarks.bucket import Bucket
@@ -32,6 +34,7 @@ from benchmarks.measure import (
     measure,
     missing,
     once,
+    put_away,
     race,
     turns,
 )
@@ -117,6 +120,42 @@ def test_until_a_race_is_over_what_a_run_left_is_there_by_name_and_takes_no_room
     [left] = tmp_path.rglob("left")
     assert left.stat().st_size == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_what_has_another_name_elsewhere_is_neither_emptied_nor_deleted(tmp_path: Path) -> None:
+    ours = tmp_path / "ours"
+    (ours / "objects").mkdir(parents=True)
+    (ours / "objects" / "pack").write_bytes(b"history")
+    (ours / "alone").write_bytes(b"data")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "clone").mkdir()
+    (out / "clone" / "pack").hardlink_to(ours / "objects" / "pack")
+    (out / "linked").symlink_to(ours, target_is_directory=True)
+    (out / "link").symlink_to(ours / "alone")
+    (out / "own").write_bytes(b"x" * 5000)
+    put_away(out)
+    [own] = tmp_path.rglob("own")
+    assert own.stat().st_size == 0
+    assert not list((tmp_path / "out-spent").rglob("pack"))
+    shutil.rmtree(tmp_path / "out-spent")
+    assert (ours / "objects" / "pack").read_bytes() == b"history"
+    assert (ours / "alone").read_bytes() == b"data"
+
+
+def test_a_linked_folder_is_not_put_away(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "file").write_bytes(b"data")
+    (tmp_path / "out").symlink_to(tmp_path / "ours", target_is_directory=True)
+    with pytest.raises(ValueError, match="is a link"):
+        put_away(tmp_path / "out")
+    assert (tmp_path / "ours" / "file").read_bytes() == b"data"
+
+
+@pytest.mark.parametrize("path", sorted(Path(measure_module.__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+def test_a_clone_is_never_made_of_hard_links(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("git clone") == text.count("git clone --quiet --no-hardlinks") + text.count('"git clone, ')
 
 
 def test_settings_of_the_machine_do_not_reach_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

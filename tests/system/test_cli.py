@@ -50,7 +50,7 @@ def command(sample: Sample, tmp_path: Path, root: Path, capsys: Capture) -> Comm
     return Command(sample, tmp_path, root, capsys)
 
 
-def test_a_fetch_tells_what_it_did_and_ends_with_0(command: Command) -> None:
+def test_a_fetch_reports_what_it_did_and_exits_with_0(command: Command) -> None:
     code, out, err = command("fetch", "--mirror", command.stick)
     assert code == 0
     lines = out.splitlines()
@@ -63,7 +63,7 @@ def test_a_fetch_tells_what_it_did_and_ends_with_0(command: Command) -> None:
     assert "error" not in err
 
 
-def test_quiet_says_nothing(command: Command) -> None:
+def test_quiet_prints_nothing(command: Command) -> None:
     assert command("fetch", "--mirror", command.stick, "--quiet") == (0, "", "")
     assert command("verify", "--quiet") == (0, "", "")
 
@@ -77,7 +77,7 @@ def test_json_is_one_object_on_stdout_at_the_end(command: Command) -> None:
     assert outcome["tensors"] == str(command.sample.layout(command.root).tensors)
 
 
-def test_json_tells_of_a_failure_too(command: Command) -> None:
+def test_json_has_a_failure_too(command: Command) -> None:
     code, out, err = command("fetch", "--offline", "--json")
     outcome = json.loads(out)
     assert code == outcome["exit_code"] == 4
@@ -100,7 +100,7 @@ def test_the_log_has_a_line_for_each_attempt(command: Command, tmp_path: Path) -
     assert sum(entry["bytes"] for entry in entries) == command.sample.size
 
 
-def test_the_version_is_told(capsys: Capture) -> None:
+def test_the_version_is_printed(capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
         run(["--version"])
     assert caught.value.code == 0
@@ -110,7 +110,7 @@ def test_the_version_is_told(capsys: Capture) -> None:
 # Exit code 2: the command names what is not there.
 
 
-COMMANDS = "Commands: fetch, verify, list, manifest, kit, serve, completion."
+COMMANDS = "Commands: fetch, verify, list, manifest, kit, serve, script, completion."
 OPTIONS = "All options: fmnist-fetch {} --help"
 USAGE = {
     "": ("no command is given", f"{COMMANDS} To begin: fmnist-fetch fetch"),
@@ -319,12 +319,12 @@ def public() -> Iterator[Path]:
         yield Path(folder)
 
 
-# All rooms are loaded first: nobody may be unable to read them.
+# All modules are loaded first: the user `nobody` may be unable to read them.
 AS_NOBODY = """
 import os, sys, importlib, pkgutil, fmnist_fetch, filelock, encodings.idna
-for room in pkgutil.walk_packages(fmnist_fetch.__path__, "fmnist_fetch."):
-    if not room.name.endswith("__main__"):
-        importlib.import_module(room.name)
+for module in pkgutil.walk_packages(fmnist_fetch.__path__, "fmnist_fetch."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
@@ -350,7 +350,7 @@ def test_a_root_that_may_not_be_written_to_is_5_and_the_way_out_is_named(sample:
 # Exit code 6: manifests.
 
 
-def test_a_manifest_with_ten_faults_is_6_and_tells_all_ten(tmp_path: Path, root: Path, capsys: Capture) -> None:
+def test_a_manifest_with_ten_faults_is_6_and_lists_all_ten(tmp_path: Path, root: Path, capsys: Capture) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(
         "format = 1\nname = '../x'\nfolder = 'a/b'\ncolour = 1\nmirrors = ['x']\nmean = 1.0\n"
@@ -478,7 +478,7 @@ def test_a_failure_that_nobody_expected_is_two_lines_and_the_log_has_the_traceba
     assert "Traceback (most recent call last)" in json.loads(log.read_text())["traceback"]
 
 
-def test_a_machine_without_threads_is_told_so(command: Command) -> None:
+def test_a_machine_without_threads_is_reported(command: Command) -> None:
     done = python(FAILING.format('RuntimeError("can\'t start new thread")'), "fetch", command.manifest)
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "error: this system allows no more threads"
@@ -552,7 +552,7 @@ runpy.run_module("fmnist_fetch", run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize(
     "moment", ["fmnist_fetch.cli", "fmnist_fetch.events", "fmnist_fetch.manifest.model", "tomllib"]
 )
-def test_an_interrupt_while_it_loads_is_told_without_a_traceback(kind: str, moment: str, root: Path) -> None:
+def test_an_interrupt_while_it_loads_is_reported_without_a_traceback(kind: str, moment: str, root: Path) -> None:
     done = python(INTERRUPTED_AT, kind, moment, "fetch", "--root", str(root), "--offline")
     assert done.returncode == 130
     assert done.stderr == "error: interrupted\nhint: Nothing has begun. Run the same command again.\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import fmnist_fetch
-from fmnist_fetch.errors import SourceError, UsageError
-from samples import Sample, disk_of, flipped, python
+from fmnist_fetch.errors import FetchError, SourceError, UsageError
+from fmnist_fetch.events import silent
+from fmnist_fetch.sources.base import FetchOptions
+from samples import Sample, disk_of, flipped, lay, python
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_one_mirror_may_be_a_string_or_a_path(manifest: str, stick: str, tmp_pat
 def test_fmnist_offline_is_obeyed_unless_offline_is_said(
     manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FMNIST_OFFLINE", "1")
+    monkeypatch.setenv("FMNIST_OFFLINE", "true")
     url, root = "http://127.0.0.1:9/", tmp_path / "root"
     with pytest.raises(SourceError) as caught:
         fmnist_fetch.fetch(manifest, root, mirrors=url, patience=0)
@@ -54,13 +57,22 @@ def test_fmnist_offline_is_obeyed_unless_offline_is_said(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"jobs": 0}, {"jobs": 65}, {"patience": -1.0}, {"patience": math.nan}, {"limit_rate": 0.0}, {"also": "abacus"}],
+    [
+        {"jobs": 0},
+        {"jobs": 65},
+        {"jobs": True},
+        {"patience": -1.0},
+        {"patience": math.nan},
+        {"limit_rate": 0.0},
+        {"also": "abacus"},
+        {"root": "$HOME/data"},
+    ],
 )
 def test_a_number_or_a_name_that_means_nothing_is_a_usage_error(
     wrong: dict[str, object], manifest: str, root: Path
 ) -> None:
     with pytest.raises(UsageError):
-        fmnist_fetch.fetch(manifest, root, **wrong)  # type: ignore[arg-type]
+        fmnist_fetch.fetch(manifest, **{"root": root, **wrong})  # type: ignore[arg-type]
     assert not root.exists()
 
 
@@ -146,3 +158,39 @@ def test_an_error_says_what_to_do_in_a_traceback_too(root: Path) -> None:
 def test_the_events_are_public_names() -> None:
     seen = {type(event).__name__ for event in (fmnist_fetch.Message("a step"), fmnist_fetch.DownloadEnded())}
     assert seen <= set(fmnist_fetch.__all__)
+
+
+def test_the_choices_of_a_call_reach_the_engine(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[FetchOptions] = []
+    monkeypatch.setattr("fmnist_fetch.api.prepare", lambda _layout, options, **_: seen.append(options))
+    fmnist_fetch.fetch(
+        sample.write(tmp_path),
+        mirrors="http://a/",
+        only_mirrors=True,
+        offline=False,
+        jobs=2,
+        patience=math.inf,
+        limit_rate=5e5,
+    )
+    assert seen == [FetchOptions(("http://a/",), True, False, 2, math.inf, 5e5)]
+
+
+def test_fetch_writes_the_log_of_attempts(sample: Sample, root: Path, tmp_path: Path) -> None:
+    stick, log = lay(tmp_path / "stick", sample.files), tmp_path / "log"
+    fmnist_fetch.fetch(sample.write(tmp_path), root, mirrors=stick, log=log, progress=silent)
+    assert sum(json.loads(line)["bytes"] for line in log.read_text().splitlines()) == sample.size
+
+
+def test_an_exception_that_nobody_expected_is_a_fetch_error_with_its_cause(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("fmnist_fetch.api.prepare", fail)
+    with pytest.raises(FetchError) as caught:
+        fmnist_fetch.fetch(sample.write(tmp_path))
+    assert str(caught.value) == f"this system allows no more threads\nhint: {caught.value.hint}"
+    assert isinstance(caught.value.__cause__, RuntimeError)

@@ -104,7 +104,7 @@ def test_a_disk_error_names_the_path_the_reason_and_another_root(number: int, re
 @pytest.mark.parametrize(
     ("number", "reason"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "your disk quota is used up")]
 )
-def test_where_space_is_short_the_bytes_needed_are_told(number: int, reason: str) -> None:
+def test_where_space_is_short_the_bytes_needed_are_reported(number: int, reason: str) -> None:
     error = failing(number, needed=26_421_880)
     assert error.message == f"/media/stick/x: {reason} (26,421,880 bytes are needed)"
     assert error.hint == ROOM
@@ -118,7 +118,7 @@ def test_a_limit_of_the_system_is_no_reason_to_choose_another_root() -> None:
     assert "--root" not in error.hint
 
 
-def test_the_text_of_an_error_holds_facts_and_hint() -> None:
+def test_the_text_of_an_error_has_facts_and_hint() -> None:
     assert str(FetchError("the disk is gone", hint="Plug it in.")) == "the disk is gone\nhint: Plug it in."
 
 
@@ -187,7 +187,7 @@ def test_the_system_error_stays_the_cause() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_really_full_device_is_told() -> None:
+def test_a_really_full_device_is_reported() -> None:
     with (
         pytest.raises(DiskError, match=r"/dev/full: the disk is full \(9 bytes"),
         disk("/dev/full", 9),
@@ -196,7 +196,7 @@ def test_a_really_full_device_is_told() -> None:
         file.write(b"123456789")
 
 
-def test_a_file_in_the_way_of_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("mine")
     with pytest.raises(DiskError, match="a file is in the way"), disk(tmp_path / "root"):
         (tmp_path / "root").mkdir(exist_ok=True)
@@ -205,7 +205,7 @@ def test_a_file_in_the_way_of_a_folder_is_told(tmp_path: Path) -> None:
     assert (tmp_path / "root").read_text() == "mine"
 
 
-def test_a_really_read_only_file_system_is_told(tmp_path: Path) -> None:
+def test_a_really_read_only_file_system_is_reported(tmp_path: Path) -> None:
     (tmp_path / "mount").mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(tmp_path / "mount")]
     if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True, check=False).returncode != 0:

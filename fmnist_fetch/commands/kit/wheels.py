@@ -8,11 +8,16 @@ from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.environment.indexes import Configuration
 from fmnist_fetch.environment.lock import Lock, Wheel
 from fmnist_fetch.environment.store import Sources, Store
-from fmnist_fetch.errors import FetchError, UsageError
+from fmnist_fetch.errors import FetchError, SourceError, UsageError
 from fmnist_fetch.events import Listener
 
 GROUP = "test"
 """What `make data`, `make train`, `make serve`, `make kit` and `make test` need."""
+
+_HINT = (
+    "Check the network, then run the same command again. What arrived is kept. "
+    "Another source, such as a server of make serve: FMNIST_MIRRORS=URL; or without wheels: --no-wheels"
+)
 
 
 def select_wheels(lock: Lock, target: Target) -> list[Wheel]:
@@ -47,5 +52,9 @@ def fetch_wheels(wheels: Sequence[Wheel], folder: Path, project: Path, listener:
     mirrors = os.environ.get("FMNIST_MIRRORS", "").split()
     store = Store(folder, Sources(project, mirrors, configuration, offline=False), listener)
     if missing := store.missing(wheels):
-        store.fetch(missing)
+        try:
+            store.fetch(missing)
+        except SourceError as exc:
+            exc.hint = _HINT  # the engine's own hint names an option of fetch
+            raise
     return [store.path(wheel) for wheel in wheels]

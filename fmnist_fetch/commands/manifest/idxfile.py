@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, Self
 
 from fmnist_fetch.commands.manifest.naming import FileRole, payload_name
@@ -15,7 +16,7 @@ from fmnist_fetch.manifest.idx import LONGEST_HEADER, TYPES, IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span
 from fmnist_fetch.storage.files import verifies
-from fmnist_fetch.tensors.decompress import MAGIC, stream
+from fmnist_fetch.tensors.decompress import MAGIC, stream, with_each_decoder
 
 # What arrays can have in every version of numpy that this package runs with.
 MAX_DIMENSIONS = 32
@@ -104,12 +105,16 @@ def _pieces(path: Path, length: int) -> tuple[tuple[Piece, ...], str]:
 
 def _payload(path: Path) -> tuple[Payload, bytes]:
     """Return the payload of a file, and the bytes that have its header."""
-    digest, size, start = hashlib.sha256(), 0, b""
-    for part in stream(path):
-        digest.update(part)
-        size += len(part)
-        start += part[: LONGEST_HEADER - len(start)]
-    return Payload(payload_name(path.name), size, digest.hexdigest()), start
+
+    def attempt(decoder: ModuleType) -> tuple[Payload, bytes]:
+        digest, size, start = hashlib.sha256(), 0, b""
+        for part in stream(path, decoder=decoder):
+            digest.update(part)
+            size += len(part)
+            start += part[: LONGEST_HEADER - len(start)]
+        return Payload(payload_name(path.name), size, digest.hexdigest()), start
+
+    return with_each_decoder(attempt)
 
 
 def _check_beside(path: Path, payload: Payload) -> None:

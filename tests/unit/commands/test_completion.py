@@ -128,7 +128,7 @@ def test_json_has_the_script_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert "complete -c fmnist-fetch" in json.loads(capsys.readouterr().out)["script"]
 
 
-def test_without_shtab_the_way_to_get_it_is_told(
+def test_without_shtab_the_way_to_get_it_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = builtins.__import__

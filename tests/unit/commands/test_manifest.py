@@ -133,7 +133,7 @@ def test_a_dataset_is_named_after_its_folder_in_letters_that_all_systems_take(
     assert find(f"{name}.toml").name == name
 
 
-def test_what_lies_packed_and_unpacked_is_published_packed(author: Author) -> None:
+def test_what_is_packed_and_unpacked_is_published_packed(author: Author) -> None:
     manifest = author.manifest(files=packed(TRAIN) | TRAIN)
     assert [file.name for file in manifest.files] == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
 
@@ -185,7 +185,7 @@ def test_values_are_read_right_however_a_packed_file_is_divided(cuts: tuple[int,
 # Which files, and what they are.
 
 
-def test_places_that_names_do_not_tell_are_given(author: Author) -> None:
+def test_roles_that_names_do_not_say_are_given(author: Author) -> None:
     files = {"a.idx": images((3, 2), 1), "b": labels(3, 1), "c.idx.gz": gz(images((2, 2), 2))}
     words = ["--file", "train:images=a.idx", "--file", "train:labels=b", "--file", "dev_2:images=c.idx"]
     manifest = author.manifest(*words, files=files)
@@ -196,7 +196,7 @@ def test_places_that_names_do_not_tell_are_given(author: Author) -> None:
     }
 
 
-def test_a_given_file_takes_the_place_of_a_guessed_one_which_is_told(author: Author) -> None:
+def test_a_given_file_takes_the_place_of_a_guessed_one_which_is_reported(author: Author) -> None:
     files = {"train-images.idx": images((3, 2), 1), "train-images-2.idx": images((4, 2), 1)}
     code, out, err = author("--url", BASE, "--file", "train:images=train-images-2.idx", files=files)
     assert (code, "4 x 2 uint8" in out) == (0, True)
@@ -223,7 +223,7 @@ def test_one_of_several_datasets_is_chosen_by_a_pattern_and_named_after_it(autho
 # What it says.
 
 
-def test_it_tells_what_it_found_and_what_to_do_next(author: Author) -> None:
+def test_it_reports_what_it_found_and_what_to_do_next(author: Author) -> None:
     code, out, err = author("--url", BASE, "--root", "my data", files=packed(TRAIN))
     size = sum(map(len, packed(TRAIN).values()))
     assert (code, err) == (0, "")
@@ -272,7 +272,7 @@ def test_what_is_unusual_is_noted(files: dict[str, bytes], note: str, author: Au
     assert f"note: {note}" in err
 
 
-def test_quiet_says_nothing_and_writes_the_manifest(author: Author) -> None:
+def test_quiet_prints_nothing_and_writes_the_manifest(author: Author) -> None:
     assert author("--quiet", files=packed(TRAIN)) == (0, "", "")
     assert find("mine.toml").name == "mine"
 
@@ -285,7 +285,7 @@ def test_on_stdout_there_is_the_manifest_and_nothing_else(author: Author) -> Non
     assert author("--out", "-", "--quiet", "--url", BASE) == (0, out, "")
 
 
-def test_json_tells_what_is_in_it(author: Author) -> None:
+def test_json_lists_what_is_in_it(author: Author) -> None:
     outcome = json.loads(author("--json", "--url", BASE, files=packed(TRAIN))[1])
     entry = outcome["files"]["train-images-idx3-ubyte.gz"]
     assert (entry["split"], entry["role"], entry["shape"], entry["type"]) == ("train", "images", [12, 5, 4], "uint8")
@@ -302,7 +302,7 @@ def test_a_manifest_that_is_there_is_overwritten_only_by_force(author: Author) -
     assert find("mine.toml").mirrors == (BASE,)
 
 
-def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author, tmp_path: Path) -> None:
+def test_the_same_files_make_the_same_manifest_in_any_folder(author: Author, tmp_path: Path) -> None:
     there = lay(tmp_path / "there", packed(TRAIN))
     assert author("--out", "1.toml", files=packed(TRAIN))[0] == 0
     assert run(["manifest", str(there), "--name", "mine", "--out", "2.toml"]) == 0
@@ -393,7 +393,7 @@ def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author,
             [],
             {"train-images.idx": TRAIN["train-images-idx3-ubyte"][:-1]},
             6,
-            "MINE/train-images.idx is not the IDX file it should be: its header tells of 12 x 5 x 4",
+            "MINE/train-images.idx is not the IDX file it should be: its header says 12 x 5 x 4",
             "Write train-images.idx again, or leave it out: --only",
         ),
         (
@@ -407,7 +407,7 @@ def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author,
             [],
             {"train-images.idx.gz": flipped(gz(TRAIN["train-images-idx3-ubyte"]), -6)},
             6,
-            "MINE/train-images.idx.gz is not a sound gzip stream",
+            "MINE/train-images.idx.gz is not a valid gzip stream",
             "Write train-images.idx.gz again",
         ),
         (
@@ -427,7 +427,7 @@ def test_the_same_files_make_the_same_manifest_wherever_they_lie(author: Author,
         ),
     ],
 )
-def test_what_it_cannot_use_is_told_with_what_to_do(
+def test_what_it_cannot_use_is_reported_with_what_to_do(
     words: list[str], files: dict[str, bytes], code: int, message: str, hint: str, author: Author
 ) -> None:
     got = author.error(*words, files=files)
@@ -445,10 +445,10 @@ def test_a_folder_that_is_not_there_or_is_a_file_is_2(capsys: Capture) -> None:
         assert capsys.readouterr().err == f"error: {words}\nhint: {hint}\n"
 
 
-def test_names_that_only_case_tells_apart_are_refused(author: Author) -> None:
+def test_names_that_differ_in_case_only_are_refused(author: Author) -> None:
     lay(author.folder, {"train-images.idx": images((2, 2), 1), "TEST-images.idx": b"", "test-images.idx.gz": b""})
     if not (author.folder / "TEST-images.idx").exists() or len(list(author.folder.iterdir())) < 3:
-        pytest.skip("this file system does not tell them apart")
+        pytest.skip("this file system does not distinguish them")
     code, message, _ = author.error("--url", BASE)
     assert (code, message.partition(" differ ")[0]) == (2, "TEST-images.idx and test-images.idx.gz")
 

@@ -1,4 +1,4 @@
-"""What a file's name tells of an IDX file."""
+"""What the name of an IDX file says."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def test_a_packed_file_is_named_after_what_is_in_it(name: str, inside: str) -> N
     assert payload_name(name) == inside
 
 
-def test_datasets_in_one_folder_are_told_apart_by_what_stands_before_the_split() -> None:
+def test_datasets_in_one_folder_are_distinguished_by_what_is_before_the_split() -> None:
     assert family("emnist-letters-train-images-idx3-ubyte.gz") == "emnist-letters-"
     assert family("train-images-idx3-ubyte.gz") == family("images.idx") == ""

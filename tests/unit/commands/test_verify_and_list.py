@@ -56,7 +56,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fmnist_fetch.commands.verify.width", lambda: 20)
 
 
-def test_a_complete_dataset_is_a_table_with_its_root_said_once(command: Command) -> None:
+def test_a_complete_dataset_is_a_table_with_its_root_named_once(command: Command) -> None:
     code, lines, err = command.verify()
     assert (code, err) == (0, "")
     assert lines[:3] == [f"A sample in {command.root / 'Sample'}", "", "good    15.4 kB  raw/train-images-idx.gz"]
@@ -99,7 +99,7 @@ def test_a_map_has_one_cell_for_each_piece_where_they_fit(command: Command) -> N
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_cell_stands_for_several_pieces_where_there_are_many(tmp_path: Path, root: Path, capsys: Capture) -> None:
+def test_a_cell_represents_several_pieces_where_there_are_many(tmp_path: Path, root: Path, capsys: Capture) -> None:
     sample = make(length=200)
     command = Command(sample, tmp_path, root, capsys)
     sample.fetch(root, str(lay(tmp_path / "stick", sample.files)))
@@ -108,7 +108,7 @@ def test_a_cell_stands_for_several_pieces_where_there_are_many(tmp_path: Path, r
     assert lines[-2:] == ["  x..............x", "  x damaged, . good; each is 5 pieces of 200 bytes"]
 
 
-def test_what_is_fetched_so_far_is_told_of_a_file_that_is_not_there_yet(command: Command) -> None:
+def test_what_is_fetched_so_far_is_reported_for_a_partial_file(command: Command) -> None:
     file, layout = command.sample.file(), command.sample.layout(command.root)
     path = layout.published(file)
     path.with_name(path.name + ".part").write_bytes(path.read_bytes()[:5000])
@@ -188,7 +188,7 @@ def test_absent_redirected_unreadable_and_damaged_are_four_words(command: Comman
     assert command.verify()[0] == 3
 
 
-def test_quiet_says_nothing(command: Command) -> None:
+def test_quiet_prints_nothing(command: Command) -> None:
     assert command.verify("--quiet") == (0, [], "")
 
 

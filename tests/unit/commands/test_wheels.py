@@ -73,8 +73,11 @@ def test_what_nobody_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with Mirror({}) as mirror:
         monkeypatch.setenv("PIP_INDEX_URL", mirror.url + "simple/")
-        with pytest.raises(SourceError):
+        with pytest.raises(SourceError) as caught:
             fetch_wheels([MADE[0].wheel], tmp_path / "a" / "wheels", tmp_path / "a", silent)
+        # kit has no option --mirror.
+        assert "FMNIST_MIRRORS=" in caught.value.hint
+        assert "--mirror" not in caught.value.hint
 
 
 @pytest.mark.parametrize(("python", "platform"), [("2.7", None), ("3", None), ("3.11.2", None), (None, "linux")])

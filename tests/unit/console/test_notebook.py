@@ -140,7 +140,7 @@ def test_it_is_redrawn_as_often_as_an_eye_can_follow(screen: Screen) -> None:
     assert len(shown_after(screen, (0, BEGAN), *((number / 64, piece) for number in range(65)))) == 1 + 4
 
 
-def test_a_rate_and_the_time_left_are_told_when_they_are_no_guess_any_more(screen: Screen) -> None:
+def test_a_rate_and_the_time_left_are_shown_once_they_are_known(screen: Screen) -> None:
     coming = [BytesInFlight((("a", count),)) for count in (100_000, 200_000, 500_000)]
     shown = shown_after(
         screen, (0, BEGAN), (0.5, coming[0]), (1, coming[1]), (4.5, coming[2]), (5, Verified("a", 500_000))
@@ -157,7 +157,7 @@ def test_what_is_all_but_there_is_not_100_percent(screen: Screen) -> None:
     assert shown_after(screen, (0, BEGAN), (1, Verified("a", 1_499_999)))[-1].startswith(" 99%")
 
 
-def test_waiting_is_told_with_its_reason_when_it_lasts(screen: Screen) -> None:
+def test_waiting_is_reported_with_its_reason_when_it_lasts(screen: Screen) -> None:
     events = [(moment, NoSourceReady(("no route to host",), 100 - moment, 500_000)) for moment in (1, 2, 3, 4)]
     assert shown_after(screen, (0, BEGAN), *events)[1:] == [
         " 25%  500.0 kB of 2.0 MB verified\nwaiting (gives up in 96 s), 500.0 kB verified so far: no route to host"

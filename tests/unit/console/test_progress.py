@@ -74,7 +74,7 @@ def shown() -> Shown:
     return shown
 
 
-def test_the_beginning_tells_what_is_to_come() -> None:
+def test_the_beginning_says_what_is_to_come() -> None:
     assert beginning(BEGAN) == "2 files, 1.0 MB to fetch"
     assert beginning(DownloadStarted((("a.gz", 500, 0),), 1, 0)) == "1 file, 500 bytes to fetch"
     resumed = DownloadStarted((("a.gz", 700_000, 300_000), ("b.gz", 300_000, 0)), pieces=10, good=3)
@@ -98,7 +98,7 @@ def test_many_events_make_few_lines(shown: Shown) -> None:
     assert len(shown(*[Verified("a.gz", 1)] * 100_000)) == 1
 
 
-def test_what_was_good_already_is_not_told_again() -> None:
+def test_what_was_good_already_is_not_reported_again() -> None:
     shown = Shown()
     shown(DownloadStarted((("a.gz", 1000, 900),), pieces=10, good=9))
     assert shown(Verified("a.gz", 100)) == ["100%  1.0 kB of 1.0 kB verified"]
@@ -111,7 +111,7 @@ def test_a_retry_within_a_moment_is_not_worth_a_word(shown: Shown) -> None:
     assert shown(wait, after=1.0) == []
 
 
-def test_waiting_is_told_with_the_reason_the_time_left_and_what_is_safe(shown: Shown) -> None:
+def test_waiting_is_reported_with_the_reason_the_time_left_and_what_is_safe(shown: Shown) -> None:
     wait = NoSourceReady(("one hung up", "the mirror refuses connections"), 118.0, 262_144)
     assert shown(*[wait] * 12, after=0.25) == [
         "waiting (gives up in 118 s), 262.1 kB verified so far: the mirror refuses connections"
@@ -120,7 +120,7 @@ def test_waiting_is_told_with_the_reason_the_time_left_and_what_is_safe(shown: S
     assert len(shown(*[wait] * 40, after=0.25)) == 1
 
 
-def test_a_step_is_told_as_it_stands(shown: Shown) -> None:
+def test_a_step_is_printed_as_it_is(shown: Shown) -> None:
     assert shown(Message("x unpacked"), DownloadEnded()) == ["x unpacked"]
 
 
@@ -155,7 +155,7 @@ def bars(stream: io.TextIOBase) -> None:
         show(event)
 
 
-def test_bars_tell_what_happens_beside_them_and_end_full() -> None:
+def test_bars_show_what_happens_beside_them_and_end_full() -> None:
     stream = io.StringIO()
     bars(stream)
     text = stream.getvalue()

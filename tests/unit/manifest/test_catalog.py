@@ -167,7 +167,7 @@ SHAPES = {
 
 
 def places(file: DataFile) -> tuple[str, str]:
-    """The split and the role that the name of the file tells of."""
+    """The split and the role that the name of the file says."""
     return ("train" if file.name.startswith("train") else "test", "images" if "images" in file.name else "labels")
 
 
@@ -290,7 +290,7 @@ def test_a_mirror_with_other_bytes_of_the_same_sizes_is_refused_by_name(
 
 
 def test_a_mirror_with_smaller_files_has_wrong_bytes_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # For what lies behind their end it can only answer that there is nothing.
+    # For what is beyond their end it can only answer that there is nothing.
     smaller = {f"{file}.gz": b"\x1f\x8b\x08\0" + bytes(size - 4) for file, (size, _) in OTHERS["mnist"].items()}
     with Mirror(smaller) as mirror:
         words = ["--mirror", mirror.url, "--only-mirrors", "--root", str(root), "--patience", "3", "--progress", "none"]

@@ -64,7 +64,7 @@ def test_each_type_of_the_format_is_known(code: int, dtype: str, itemsize: int) 
         (b"\x1f\x8b\x08\x00", "it starts with 1f 8b 08 00, an IDX file with 00 00"),
         (b"\0\0\x0a\x01\0\0\0\0", "its type byte is 0a, which IDX does not have"),
         (b"\0\0\x08\x03" + bytes(11), "it ends within the sizes of its 3 dimensions"),
-        (b"\0\0\x08\x03" + struct.pack(">3I", 60000, 28, 28), "tells of 60000 x 28 x 28, which is 47040016 bytes"),
+        (b"\0\0\x08\x03" + struct.pack(">3I", 60000, 28, 28), "says 60000 x 28 x 28, which is 47040016 bytes"),
     ],
 )
 def test_a_header_that_lies_is_told_with_the_file_and_the_contradiction(data: bytes, fault: str) -> None:

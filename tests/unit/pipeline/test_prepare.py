@@ -148,9 +148,9 @@ def test_a_verified_gzip_that_is_no_good_is_a_format_error_and_what_came_is_kept
 def test_an_idx_file_whose_header_lies_is_a_format_error_and_no_tensor_file(
     sample: Sample, root: Path, tmp_path: Path
 ) -> None:
-    lie = idx(8, (61, 16, 16), images((60, 16, 16), 1)[16:])
-    bad = repacked(sample, gz(lie), Payload("train-images-idx", len(lie), sha256(lie)))
-    with pytest.raises(FormatError, match="its header tells of 61 x 16 x 16, which is 15632 bytes in all, not 15376"):
+    wrong = idx(8, (61, 16, 16), images((60, 16, 16), 1)[16:])
+    bad = repacked(sample, gz(wrong), Payload("train-images-idx", len(wrong), sha256(wrong)))
+    with pytest.raises(FormatError, match="its header says 61 x 16 x 16, which is 15632 bytes in all, not 15376"):
         bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
     assert not bad.layout(root).processed.exists()
 

@@ -189,7 +189,7 @@ def test_a_file_in_the_way_of_the_cache_is_told_and_stays(known: Sample, complet
     assert str(cache) in caught.value.message
     assert caught.value.hint == (
         f"sample itself is complete under {complete}. "
-        "Make room or mend this folder, or choose another with KERAS_HOME=FOLDER; run again."
+        "Free some space or repair this folder, or choose another with KERAS_HOME=FOLDER; run again."
     )
     assert cache.read_bytes() == b"mine"
     assert disk_of(complete) == before

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from faults import refusing
-from fmnist_fetch.errors import SourceError
+from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.manifest.model import DebianPackage
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.pipeline.prepare import prepare
@@ -45,8 +45,7 @@ esac
 """
 DPKG = """#!/bin/sh
 [ "$FAKE_APT" = works ] || [ "$FAKE_APT" = stale ] || exit 2
-mkdir -p "$3"
-cp -r "$FAKE/tree/." "$3/"
+tar -C "$FAKE/tree" -cf - .
 """
 
 
@@ -176,6 +175,44 @@ def test_a_package_without_the_file_is_refused_for_good(tools: Tools, source: De
     source.close()
 
 
+def test_a_planted_package_is_not_unpacked(
+    tools: Tools, source: DebianConnection, sample: Sample, tmp_path: Path
+) -> None:
+    tools.apt("works")
+    (tmp_path / "work").mkdir(mode=0o700)
+    planted = lay(tmp_path / "work", {f"{PACKAGE.package}_9.9_all.deb": b"planted"})
+    assert all_of(source, sample.file(), Span(0, 1000)) == sample.files[sample.file().name][:1000]
+    assert (planted / f"{PACKAGE.package}_9.9_all.deb").read_bytes() == b"planted"
+    source.close()
+
+
+def test_of_a_package_only_regular_files_of_the_dataset_reach_the_disk(
+    tools: Tools, source: DebianConnection, sample: Sample, tmp_path: Path
+) -> None:
+    tools.apt("works")
+    inside = tools.folder / "tree" / PACKAGE.folder.lstrip("/")
+    lay(tools.folder / "tree" / "usr" / "bin", {"tool": b"#!/bin/sh"})
+    (tools.folder / "tree" / "usr" / "bin" / "tool").chmod(0o4755)
+    (inside / "link").symlink_to("/etc/passwd")
+    (inside / sample.file().name).chmod(0o4755)
+    source.read(sample.file(), Span(0, 10))
+    source.close()
+    (unpacked,) = (tmp_path / "work").glob("package-*/files")
+    assert {path.name for path in unpacked.iterdir()} == set(sample.donors)
+    assert not any(path.stat().st_mode & 0o7000 for path in unpacked.iterdir())
+    assert not list((tmp_path / "work").rglob("tool"))
+
+
+def test_a_work_folder_that_others_can_write_to_is_refused(tools: Tools, sample: Sample, tmp_path: Path) -> None:
+    tools.apt("works")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work").chmod(0o777)
+    with pytest.raises(SourceError, match="only you can write to") as caught:
+        DebianSource(PACKAGE, tmp_path / "work").open().read(sample.file(), Span(0, 10))
+    assert caught.value.permanent
+    assert tools.asked == []
+
+
 def test_apt_is_ended_when_the_source_is_stopped(tools: Tools, source: DebianConnection, sample: Sample) -> None:
     tools.apt("hangs")
     errors: list[SourceError] = []
@@ -205,7 +242,7 @@ def test_bytes_that_apt_has_brought_so_far_are_progress(source: DebianConnection
     assert source.pending == 0
     lay(tmp_path / "work" / "archives" / "partial", {"x.deb": bytes(700)})
     assert source.pending == 700
-    lay(tmp_path / "work", {"x_1.deb": bytes(50)})
+    lay(tmp_path / "work" / "package-1", {"x_1.deb": bytes(50)})
     assert source.pending == 750
 
 
@@ -229,7 +266,7 @@ def test_apt_is_not_called_offline_nor_where_only_mirrors_are_wanted(
 ) -> None:
     tools.apt("works")
     packaged = sample.changed(debian=PACKAGE)
-    with pytest.raises(SourceError):
+    with pytest.raises((SourceError, UsageError)):
         prepare(packaged.layout(root), choice._replace(patience=5))
     assert tools.asked == []
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_fetch.errors import UsageError
+from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.manifest.model import DebianPackage
+from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import FetchOptions, Tier
-from fmnist_fetch.sources.discovery import find_sources
+from fmnist_fetch.sources.discovery import find_sources, require_sources
 from samples import Sample, lay
 
 ONE, OTHER, USERS = "http://one.example/", "https://other.example/", "https://users.example/x"
@@ -92,3 +93,37 @@ def test_a_mirror_that_is_neither_a_url_nor_a_folder_is_a_usage_error(
 def test_a_secret_in_a_url_is_not_in_its_name(sample: Sample, root: Path) -> None:
     ((_, name),) = listed(sample, root, FetchOptions(("https://me:secret@a.example/x?token=secret",)))
     assert name == "https://***@a.example/x?***"
+
+
+def test_a_login_in_a_mistyped_mirror_is_not_shown(sample: Sample, root: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        listed(sample, root, FetchOptions(("htps://me:secret@a.example/",)))
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("mirrors", [(), (ONE,)])
+def test_only_mirrors_without_any_is_a_usage_error(mirrors: tuple[str, ...], sample: Sample, root: Path) -> None:
+    choice = FetchOptions(mirrors, only_mirrors=True, offline=True)
+    found = find_sources(sample.layout(root), choice)
+    with pytest.raises(UsageError, match="only mirrors are to be asked") as caught:
+        require_sources(found, choice)
+    assert "--mirror" in caught.value.hint
+
+
+def test_a_folder_of_the_user_without_the_files_is_asked_and_says_what_it_has(
+    sample: Sample, root: Path, tmp_path: Path
+) -> None:
+    other = lay(tmp_path / "other", {"photo.jpg": b"x"})
+    (source,) = find_sources(sample.layout(root), FetchOptions((str(other),), only_mirrors=True))
+    with pytest.raises(SourceError, match=r"has no .* \(it has photo.jpg\)") as caught:
+        source.open().read(sample.file(), Span(0, 10))
+    assert caught.value.permanent
+
+
+def test_a_pointer_of_git_lfs_is_named(sample: Sample, root: Path, tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
+    folder = lay(tmp_path / "clone", dict.fromkeys(sample.files, pointer))
+    (source,) = find_sources(sample.layout(root), FetchOptions((str(folder),), only_mirrors=True))
+    with pytest.raises(SourceError, match="is a pointer of git-lfs, not the file") as caught:
+        source.open().read(sample.file(), Span(0, 10))
+    assert caught.value.hint == f"Run: git -C {folder} lfs pull"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENOSYS
 from pathlib import Path
 from threading import Thread
 
@@ -70,7 +72,7 @@ def test_a_holder_is_waited_for_and_mentioned_once(sample: Sample, root: Path) -
 
 
 def test_a_holder_without_progress_is_passed_by(sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "PATIENCE", 0.2)
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.2)
     events: list[Event] = []
     with held(sample.layout(root).lock), alone(sample.layout(root), events.append) as locked:
         assert not locked
@@ -82,7 +84,7 @@ def test_a_holder_without_progress_is_passed_by(sample: Sample, root: Path, monk
 def test_a_holder_that_gets_on_with_it_is_waited_for_longer(
     sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE", 1.5)
+    monkeypatch.setattr(lock, "PATIENCE_S", 1.5)
     layout = sample.layout(root)
     layout.raw.mkdir(parents=True)
     outcome: list[bool] = []
@@ -141,3 +143,30 @@ def test_processes_that_fetch_at_once_do_the_work_once(sample: Sample, root: Pat
         processes = [subprocess.Popen(command, env=environment()) for _ in range(3)]
         assert [process.wait(60) for process in processes] == [0, 0, 0]
         assert mirror.served == sample.size
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
+def test_a_link_in_place_of_the_lock_is_not_followed(target: str, sample: Sample, root: Path, tmp_path: Path) -> None:
+    layout, events = sample.layout(root), list[Event]()
+    (tmp_path / "elsewhere").write_bytes(b"mine")
+    layout.lock.parent.mkdir(parents=True)
+    layout.lock.symlink_to(tmp_path / target)
+    with alone(layout, events.append) as locked:
+        assert not locked
+    assert sentences(events) == [
+        "the lock can't be taken here (.lock is not a file); going on without it, which does no harm"
+    ]
+    assert (tmp_path / "elsewhere").read_bytes() == b"mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_where_there_is_no_flock_nothing_is_printed(
+    sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with alone(sample.layout(root), silent):
+        pass
+    assert not recwarn.list

@@ -407,8 +407,8 @@ def test_what_the_disk_refuses_to_one_of_many_files_is_not_passed_over(
     def full(_descriptor: int) -> None:
         raise OSError(ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fmnist_fetch.storage.part_file.MANY", 0)
-    monkeypatch.setattr("fmnist_fetch.storage.writeback.STRETCH", 1)
+    monkeypatch.setattr("fmnist_fetch.storage.part_file.MOST_DESCRIPTORS", 0)
+    monkeypatch.setattr("fmnist_fetch.storage.writeback.STRETCH_BYTES", 1)
     monkeypatch.setattr(os, "fdatasync", full)
     with pytest.raises(DiskError, match="full"):
         part.put(0, piece(0))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_fetch.storage.writeback import STRETCH, Writeback
+from fmnist_fetch.storage.writeback import STRETCH_BYTES, Writeback
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_nothing_is_brought_to_the_disk_before_a_stretch_is_written(tmp_path: Path, synced: list[int]) -> None:
     with open(tmp_path / "file", "wb") as file, Writeback(file) as writeback:
-        writeback.wrote(STRETCH - 1)
+        writeback.wrote(STRETCH_BYTES - 1)
     assert synced == []
 
 
@@ -29,7 +29,7 @@ def test_each_stretch_is_brought_to_the_disk(tmp_path: Path, synced: list[int]) 
     with open(tmp_path / "file", "wb") as file:
         for _ in range(3):
             with Writeback(file) as writeback:
-                writeback.wrote(STRETCH)
+                writeback.wrote(STRETCH_BYTES)
         assert synced == [file.fileno()] * 3
 
 
@@ -40,7 +40,7 @@ def test_what_the_disk_refuses_is_raised_at_the_end(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "fdatasync", full)
     with open(tmp_path / "file", "wb") as file:
         writeback = Writeback(file)
-        writeback.wrote(STRETCH)
+        writeback.wrote(STRETCH_BYTES)
         with pytest.raises(OSError, match="No space left"):
             writeback.close()
 
@@ -50,7 +50,7 @@ def dropped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The spans, start and length, that were taken out of memory."""
     calls: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "posix_fadvise", lambda _file, start, length, _advice: calls.append((start, length)))
-    monkeypatch.setattr("fmnist_fetch.storage.writeback.LARGE", 3 * STRETCH)
+    monkeypatch.setattr("fmnist_fetch.storage.writeback.LARGE_BYTES", 3 * STRETCH_BYTES)
     return calls
 
 
@@ -61,11 +61,11 @@ def test_of_a_large_file_what_nobody_reads_any_more_leaves_the_memory(
     with open(tmp_path / "file", "wb") as file:
         writeback = Writeback(file)
         for stretch in range(1, 7):
-            writeback.spent(STRETCH)
-            writeback.wrote(STRETCH)
+            writeback.spent(STRETCH_BYTES)
+            writeback.wrote(STRETCH_BYTES)
             writeback.close()
             assert len(synced) == stretch
-    assert dropped == [(0, stretch * STRETCH) for stretch in (4, 5, 6)]
+    assert dropped == [(0, stretch * STRETCH_BYTES) for stretch in (4, 5, 6)]
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice about files")
@@ -75,10 +75,10 @@ def test_what_leaves_the_memory_begins_where_the_file_stood(
     with open(tmp_path / "file", "wb") as file:
         file.seek(12345)
         writeback = Writeback(file)
-        writeback.spent(4 * STRETCH)
-        writeback.wrote(STRETCH)
+        writeback.spent(4 * STRETCH_BYTES)
+        writeback.wrote(STRETCH_BYTES)
         writeback.close()
-    assert (len(synced), dropped) == (1, [(12345, 4 * STRETCH)])
+    assert (len(synced), dropped) == (1, [(12345, 4 * STRETCH_BYTES)])
 
 
 def test_what_somebody_may_still_read_stays_in_memory(
@@ -87,6 +87,6 @@ def test_what_somebody_may_still_read_stays_in_memory(
     with open(tmp_path / "file", "wb") as file:
         writeback = Writeback(file)
         for _ in range(6):
-            writeback.wrote(STRETCH)
+            writeback.wrote(STRETCH_BYTES)
             writeback.close()
     assert (len(synced), dropped) == (6, [])

@@ -13,7 +13,7 @@ import pytest
 from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError, UsageError
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import Payload
-from fmnist_fetch.tensors.arrays import load, sound
+from fmnist_fetch.tensors.arrays import is_intact, load
 from fmnist_fetch.tensors.split import Split
 from fmnist_fetch.tensors.tensor_file import TensorFile
 from fmnist_fetch.tensors.writer import idx_header
@@ -60,7 +60,7 @@ def test_the_same_input_gives_the_same_bytes(sample: Sample, tensors: Path, tmp_
 
 
 def test_what_was_written_is_sound(sample: Sample, root: Path, tensors: Path) -> None:
-    assert sound(sample.layout(root), digests(sample))
+    assert is_intact(sample.layout(root), digests(sample))
     assert [path.name for path in tensors.parent.iterdir()] == ["sample.safetensors"]
 
 
@@ -133,7 +133,7 @@ def test_wider_values_are_turned_into_little_endian_ones(code: int, width: int, 
     # NaN is not equal to itself: the bytes are compared.
     assert got.images.tobytes() == values.astype(dtype).tobytes()
     assert (got.mean, got.std) == (None, None)
-    assert sound(wide.layout(root), digests(wide))
+    assert is_intact(wide.layout(root), digests(wide))
 
 
 def only(sample: Sample, *tensors: str) -> Sample:
@@ -204,7 +204,7 @@ def sample_at(sample: Sample, root: Path) -> Sample:
 def test_images_without_a_pixel_have_no_mean(root: Path) -> None:
     nothing = make(counts=(0, 0))
     tensors_of(nothing, root)
-    assert sound(nothing.layout(root), digests(nothing))
+    assert is_intact(nothing.layout(root), digests(nothing))
     got = loaded(nothing, root)
     assert (got.images.shape, got.labels.shape, got.mean, got.std) == ((0, 16, 16), (0,), None, None)
 
@@ -238,7 +238,7 @@ def test_a_flipped_byte_of_any_kind_is_found(place: int, sample: Sample, root: P
         pytest.skip("this header needs no padding")
     good = tensors.read_bytes()
     tensors.write_bytes(flipped(good, at))
-    assert not sound(sample.layout(root), digests(sample)), what
+    assert not is_intact(sample.layout(root), digests(sample)), what
 
 
 def test_every_flipped_byte_of_a_small_tensor_file_is_found(root: Path) -> None:
@@ -247,19 +247,19 @@ def test_every_flipped_byte_of_a_small_tensor_file_is_found(root: Path) -> None:
     good = path.read_bytes()
     for at in range(len(good)):
         path.write_bytes(flipped(good, at))
-        assert not sound(small.layout(root), digests(small)), at
+        assert not is_intact(small.layout(root), digests(small)), at
 
 
 @pytest.mark.parametrize("more", [b"x", bytes(8)])
 def test_bytes_after_its_end_are_found(more: bytes, sample: Sample, root: Path, tensors: Path) -> None:
     tensors.write_bytes(tensors.read_bytes() + more)
-    assert not sound(sample.layout(root), digests(sample))
+    assert not is_intact(sample.layout(root), digests(sample))
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 200, -1])
 def test_a_tensor_file_that_was_cut_off_is_found(length: int, sample: Sample, root: Path, tensors: Path) -> None:
     tensors.write_bytes(tensors.read_bytes()[:length])
-    assert not sound(sample.layout(root), digests(sample))
+    assert not is_intact(sample.layout(root), digests(sample))
     with pytest.raises(IntegrityError, match="is damaged") as caught:
         loaded(sample, root, "test")
     assert "fmnist-fetch fetch" in caught.value.hint
@@ -269,7 +269,7 @@ def test_a_tensor_file_of_another_dataset_is_found(sample: Sample, root: Path, t
     other = make(shape=(8, 32))
     path = tensors_of(other, root.parent / "other")
     tensors.write_bytes(path.read_bytes())
-    assert not sound(sample.layout(root), digests(sample))
+    assert not is_intact(sample.layout(root), digests(sample))
     with pytest.raises(IntegrityError):
         loaded(sample, root)
 
@@ -355,7 +355,7 @@ def test_a_payload_whose_header_lies_is_a_format_error_and_no_tensor_file(sample
     lay(layout.raw, sample.payloads)
     data = sample.payloads["test-images-idx"]
     (layout.raw / "test-images-idx").write_bytes(idx(8, (20, 16, 17), data[16:]))
-    with pytest.raises(FormatError, match="tells of 20 x 16 x 17"):
+    with pytest.raises(FormatError, match="says 20 x 16 x 17"):
         assemble(layout, digests(sample))
     assert not layout.processed.exists()
 

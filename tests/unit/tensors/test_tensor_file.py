@@ -87,7 +87,7 @@ def test_the_digest_of_a_tensor_is_that_of_the_idx_file_it_came_from(tmp_path: P
 
 
 def twin_of(name: str, stored: TensorFile, data: bytes) -> str | None:
-    return stored.digest_of_twin(name, BytesIO(data))
+    return stored.digest_if_equal(name, BytesIO(data))
 
 
 @pytest.mark.parametrize("name", HEADERS)

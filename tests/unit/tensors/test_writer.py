@@ -23,7 +23,7 @@ from samples import Sample, assemble, disk_of, flipped, lay, make, sha256
 
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fmnist_fetch.tensors.writer.WORTH_PLACING", 1)
+    monkeypatch.setattr("fmnist_fetch.tensors.writer.WORTH_PLACING_BYTES", 1)
 
 
 def pinned(sample: Sample) -> Sample:
@@ -47,7 +47,7 @@ def feed(sink: Sink, data: Iterator[bytes]) -> Iterator[None]:
 
 
 def copied(sample: Sample, root: Path) -> bytes:
-    """The tensor file as it is made of payloads that lie there."""
+    """The tensor file as it is made of payloads that are there."""
     layout = sample.layout(root)
     lay(layout.raw, sample.payloads)
     assemble(layout, payload_digests(sample))
@@ -134,7 +134,7 @@ def test_without_pinned_shapes_or_statistics_nothing_has_a_place_before_the_end(
 
 def test_small_tensors_are_copied_at_the_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = pinned(make())
-    monkeypatch.setattr("fmnist_fetch.tensors.writer.WORTH_PLACING", len(sample.payloads["train-images-idx"]))
+    monkeypatch.setattr("fmnist_fetch.tensors.writer.WORTH_PLACING_BYTES", len(sample.payloads["train-images-idx"]))
     assembly = Assembly(sample.layout(root))
     assert [assembly.places(file) for file in sample.manifest.files] == [True, False, False, False]
 
@@ -165,6 +165,6 @@ def test_a_pinned_shape_that_the_payload_contradicts_is_the_manifest_s_fault(roo
     with pytest.raises(ManifestError) as caught:
         assemble(layout, payload_digests(sample))
     assert caught.value.faults == (
-        "train-images-idx: its header tells of 60 x 16 x 16 uint8, not of 60 x 8 x 32 uint8, the shape given",
+        "train-images-idx: its header says 60 x 16 x 16 uint8, not 60 x 8 x 32 uint8, the shape given",
     )
     assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
