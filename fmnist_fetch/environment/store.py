@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TORCH = Path(__file__).with_name("torch.toml")
 PATIENCE_S = 120.0
-MIRRORS_PATIENCE_S = 15.0
+MIRRORS_PATIENCE_S = 5.0
 ATTEMPTS = 12
 JOBS = 4
 PIECE_LENGTH = 256 * 1024
@@ -94,7 +94,7 @@ class Sources:
                 return next(filter(is_url, links), None)
 
             if is_url(index):
-                found.append(LinkedFiles(index, Tier.LOCAL, link))
+                found.append(LinkedFiles(index, Tier.INDEX, link))
         for base in self._torch if any(map(self._has_torch, wheels)) else ():
 
             def file(name: str, base: str = base) -> str | None:
@@ -164,8 +164,9 @@ class Store:
         """Download small WHEELS with the standard library alone. Raises SourceError, IntegrityError, DiskError."""
         for wheel in wheels:
             bases = self._sources.bases
-            # Where there is a mirror, the indexes are asked only after it has failed.
-            if not (bases and self._fetch_plainly(wheel, bases)):
+            # Where there is a mirror, the indexes are asked only after it has failed; once is enough for all wheels.
+            hopeful = [base for base in bases if base not in self._avoided]
+            if not (hopeful and self._fetch_plainly(wheel, hopeful)):
                 self._fetch_plainly(wheel, [*self._sources.links(wheel), *bases], final=True)
 
     def fetch(self, wheels: Sequence[Wheel]) -> None:
