@@ -1,4 +1,4 @@
-"""The Debian package as an origin: apt, as an ordinary user, made by the test; the splice is a real one."""
+"""The Debian package as a source: apt, as an ordinary user, made by the test; the splice is a real one."""
 
 from __future__ import annotations
 
