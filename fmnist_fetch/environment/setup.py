@@ -37,7 +37,11 @@ def run(words: Sequence[str]) -> int:
             _demand_data(options.dataset, options.root)
         _set_up(options, words)
     except FetchError as exc:
-        print(f"error: {exc.message}\nhint: {exc.hint}", file=sys.stderr)
+        # Most people see this through make, which has a variable for the option.
+        hint = exc.hint.replace(
+            "--mirror URL or --mirror FOLDER", "MIRROR=URL or MIRROR=FOLDER (without make: --mirror)"
+        )
+        print(f"error: {exc.message}\nhint: {hint}", file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
         print("\nerror: interrupted\nhint: Run the same command again; what has arrived is kept.", file=sys.stderr)

@@ -41,8 +41,9 @@ class Tier(IntEnum):
     OWN = 0
     USER = 1
     LOCAL = 2
-    MIRROR = 3
-    PACKAGE = 4
+    INDEX = 3
+    MIRROR = 4
+    PACKAGE = 5
 
 
 class Connection(Protocol):

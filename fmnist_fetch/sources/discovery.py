@@ -10,7 +10,6 @@ from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import FetchOptions, Source, Tier
 from fmnist_fetch.sources.debian import DebianSource
-from fmnist_fetch.sources.diagnosis import redact
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import Layout, resolved, user_path
 
@@ -63,6 +62,9 @@ def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
         elif os.path.isdir(user_path(mirror)):  # noqa: PTH112 - a folder that is closed to us is none
             yield Folder(user_path(mirror), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
         else:
+            # Here, since a run that finds everything in its place must not load what HTTP needs.
+            from fmnist_fetch.sources.diagnosis import redact
+
             raise UsageError(
                 f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there",
                 hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",

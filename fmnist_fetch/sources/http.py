@@ -230,7 +230,8 @@ class HttpConnection:
         if answer.certain and (mirror.verified or not span.start):
             return None
         pieces = (piece for piece in file.pieces if span.start <= piece.span.start and piece.span.stop <= span.stop)
-        first = next(pieces, None)
+        # A piece without a digest shows nothing.
+        first = next((piece for piece in pieces if piece.sha256), None)
         return PieceCheck(first) if first else None
 
     def _learn(self, check: PieceCheck, *, right: bool) -> None:

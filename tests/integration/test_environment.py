@@ -183,3 +183,4 @@ def test_what_nobody_has_ends_in_two_lines(folder: Path) -> None:
                 fetch(WHEELS[:1])
             assert failure.value.exit_code == 4
             assert WHEELS[0].name in failure.value.message or "small" in failure.value.message
+            assert "Only this machine" not in failure.value.hint

@@ -174,6 +174,20 @@ def test_settings_for_other_environments_do_not_break_it(
     assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
 
 
+@pytest.mark.parametrize("down", ["index", "mirror", "wheels of the mirror"])
+def test_of_index_and_mirror_one_is_enough(clone: Path, index: dict[str, bytes], down: str) -> None:
+    closed = "http://127.0.0.1:9/"
+    flat = {f"wheels/{name.removeprefix('files/')}": data for name, data in index.items() if name.startswith("files/")}
+    data_alone = {"train-images-idx3-ubyte.gz": b"data"}
+    with Mirror(index) as there, Mirror(data_alone if down == "wheels of the mirror" else flat) as mirror:
+        base = closed if down == "mirror" else mirror.url
+        url = (closed if down == "index" else there.url) + "simple/"
+        done = set_up(clone, "data", "--mirror", base, PIP_INDEX_URL=url)
+        assert done.returncode == 0, done.stderr
+        assert (there.served == 0) == (down == "index")
+    assert run(clone, "-c", "import large_thing, requests; large_thing.main()") == "2.5\n"
+
+
 def test_another_lock_is_followed_and_what_is_right_is_left_alone(
     clone: Path, index: dict[str, bytes], first: list[MadeWheel]
 ) -> None:
