@@ -45,7 +45,7 @@ def test_the_users_come_first_then_local_copies_then_mirrors_then_the_package(
 
 
 def test_tiers_are_in_the_order_of_their_names() -> None:
-    assert list(Tier) == sorted(Tier) == [Tier.OWN, Tier.USER, Tier.LOCAL, Tier.MIRROR, Tier.PACKAGE]
+    assert list(Tier) == sorted(Tier) == [Tier.OWN, Tier.USER, Tier.LOCAL, Tier.INDEX, Tier.MIRROR, Tier.PACKAGE]
 
 
 def test_the_roots_own_folder_is_not_a_copy_left_by_others(sample: Sample, root: Path) -> None:
