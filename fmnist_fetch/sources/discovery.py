@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fmnist_fetch.errors import UsageError
+from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.manifest.caches import cache_folder
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.validation import is_url
@@ -33,10 +33,10 @@ def find_sources(layout: Layout, options: FetchOptions) -> list[Source]:
 
 
 def require_sources(found: Sequence[Source], options: FetchOptions) -> None:
-    """Raise UsageError where only mirrors are to be asked and FOUND is empty."""
+    """Raise SourceError where only mirrors are to be asked and FOUND is empty."""
     if options.only_mirrors and not found:
         why = "offline, only folders can be asked, and no mirror is one" if options.offline else "no mirror is named"
-        raise UsageError(f"only mirrors are to be asked, but {why}", hint="Add --mirror URL or --mirror FOLDER.")
+        raise SourceError(f"only mirrors are to be asked, but {why}", hint="Add --mirror URL or --mirror FOLDER.")
 
 
 def _has_any(source: Source, manifest: Manifest) -> bool:
