@@ -1,7 +1,7 @@
 """Fashion-MNIST (and any IDX dataset), fetched over bad networks, every byte verified.
 
     >>> import fmnist_fetch
-    >>> report = fmnist_fetch.fetch()             # downloads what is missing, verifies all of it
+    >>> report = fmnist_fetch.fetch()  # downloads what is missing, verifies all of it
     >>> train = fmnist_fetch.load(split="train")  # no network
     >>> train.images.shape, train.labels[:6]
     ((60000, 28, 28), array([9, 0, 0, 3, 0, 2]))

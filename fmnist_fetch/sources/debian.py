@@ -1,4 +1,4 @@
-"""The Debian package as an origin: apt downloads it as an ordinary user, a splice makes upstream's files of it.
+"""The Debian package as a source: apt downloads it as an ordinary user, a splice makes upstream's files of it.
 
 Where the system's package lists are empty (a fresh container, an image), lists of its own are fetched into a private
 folder. apt keeps its own partial download there, so an interrupted one goes on.
@@ -25,7 +25,7 @@ _LARGEST_FILE = 1024**3
 
 
 class DebianSource:
-    """The package in the archives that this system's apt knows; WORK is a private folder for what apt brings."""
+    """The package in the archives that this system's apt knows; WORK is a private folder for what apt downloads."""
 
     connections = 1
     tier = Tier.PACKAGE
@@ -41,15 +41,15 @@ class DebianSource:
 
 
 class DebianConnection:
-    """The unpacked package, brought on the first read."""
+    """The unpacked package, downloaded on the first read."""
 
     status: int | None = None
     oddity: str | None = None
     timeout_s = STAGE_TIMEOUT_S
     stages = 0
 
-    def __init__(self, archive: DebianSource) -> None:
-        self._archive = archive
+    def __init__(self, source: DebianSource) -> None:
+        self._source = source
         self._folder: Folder | None = None
         self._lock = threading.Lock()
         self._running: subprocess.Popen[str] | None = None
@@ -58,14 +58,14 @@ class DebianConnection:
     def read(self, file: DataFile, span: Span) -> bytes:
         """Bytes of FILE from span.start on; raises SourceError."""
         if self._folder is None:
-            self._folder = Folder(self._bring(), Tier.PACKAGE, spliced=True)
+            self._folder = Folder(self._download(), Tier.PACKAGE, spliced=True)
         return self._folder.read(file, span)
 
     @property
     def pending(self) -> int:
-        """The bytes that apt has brought so far."""
+        """The bytes that apt has downloaded so far."""
         total = 0
-        for path in (*self._archive.work.glob("**/partial/*"), *self._archive.work.glob("*/*.deb")):
+        for path in (*self._source.work.glob("**/partial/*"), *self._source.work.glob("*/*.deb")):
             with suppress(OSError):
                 total += path.stat().st_size
         return total
@@ -79,19 +79,19 @@ class DebianConnection:
                     self._running.terminate()
 
     def close(self) -> None:
-        """Close the file that was read last; what apt brought stays, so that apt can go on from it."""
+        """Close the file that was read last; what apt downloaded stays, so that apt can continue from it."""
         if self._folder is not None:
             self._folder.close()
 
-    def _bring(self) -> Path:
+    def _download(self) -> Path:
         """Download the package and unpack its files of the dataset; return the folder with them."""
         import shutil
         import tempfile
 
         for tool in ("apt-get", "dpkg-deb"):
             if shutil.which(tool) is None:
-                raise SourceError(f"{self._archive.name}: there is no {tool} here", permanent=True)
-        work, package = self._archive.work.absolute(), self._archive.package
+                raise SourceError(f"{self._source.name}: there is no {tool} here", permanent=True)
+        work, package = self._source.work.absolute(), self._source.package
         try:
             self._make_private(work)
             (work / "lists" / "partial").mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ class DebianConnection:
             # apt writes the package to an empty folder: what is there then is what it has downloaded and verified.
             fresh = Path(tempfile.mkdtemp(prefix="package-", dir=work))
         except OSError as exc:
-            raise SourceError(f"{self._archive.name}: {work}: {exc.strerror}", permanent=True) from exc
+            raise SourceError(f"{self._source.name}: {work}: {exc.strerror}", permanent=True) from exc
         try:
             self._apt("download", package.package, folder=fresh)
         except SourceError:
@@ -109,7 +109,7 @@ class DebianConnection:
             self._apt("download", package.package, options=(private,), folder=fresh)
         archives = [path for path in fresh.glob(f"{package.package}_*.deb") if path.is_file() and not path.is_symlink()]
         if len(archives) != 1:
-            raise SourceError(f"{self._archive.name}: apt brought no package")
+            raise SourceError(f"{self._source.name}: apt downloaded no package")
         return self._unpack(archives[0], fresh)
 
     def _make_private(self, work: Path) -> None:
@@ -117,7 +117,7 @@ class DebianConnection:
         work.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = work.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            facts = f"{self._archive.name}: {work} is not a folder that only you can write to"
+            facts = f"{self._source.name}: {work} is not a folder that only you can write to"
             raise SourceError(facts, hint=f"Remove {work}, then run the same command again.", permanent=True)
 
     def _unpack(self, archive: Path, fresh: Path) -> Path:
@@ -125,7 +125,7 @@ class DebianConnection:
         import shutil
         import tarfile
 
-        target, wanted = fresh / "files", PurePosixPath(self._archive.package.folder)
+        target, wanted = fresh / "files", PurePosixPath(self._source.package.folder)
         target.mkdir()
         with open(fresh / "data.tar", "w+b") as stored:
             self._run("dpkg-deb", "--fsys-tarfile", str(archive), folder=fresh, out=stored)
@@ -139,13 +139,13 @@ class DebianConnection:
                             with open(target / path.name, "xb") as copy:
                                 shutil.copyfileobj(content, copy)
             except (tarfile.TarError, OSError, ValueError) as exc:
-                raise SourceError(f"{self._archive.name}: {archive.name} can't be unpacked: {exc}") from exc
+                raise SourceError(f"{self._source.name}: {archive.name} can't be unpacked: {exc}") from exc
         return target
 
     def _apt(self, *words: str, options: tuple[str, ...] = (), folder: Path) -> None:
         """Run apt-get with WORDS in FOLDER, as an ordinary user."""
         settings = (
-            f"Dir::Cache={self._archive.work.absolute()}",
+            f"Dir::Cache={self._source.work.absolute()}",
             "Debug::NoLocking=true",
             "Acquire::Languages=none",
             "Acquire::Retries=1",
@@ -163,7 +163,7 @@ class DebianConnection:
 
         with self._lock:
             if self._stopped:
-                raise SourceError(f"{self._archive.name}: stopped")
+                raise SourceError(f"{self._source.name}: stopped")
             self._running = subprocess.Popen(
                 command,
                 cwd=folder,
@@ -178,9 +178,9 @@ class DebianConnection:
         except subprocess.TimeoutExpired as exc:
             self._running.kill()
             self._running.communicate()
-            raise SourceError(f"{self._archive.name}: {command[0]} took over {_TIMEOUT:g} s") from exc
+            raise SourceError(f"{self._source.name}: {command[0]} took over {_TIMEOUT:g} s") from exc
         finally:
             running, self._running = self._running, None
         if running.returncode != 0:
             last = [line for line in complaints.splitlines() if line.startswith("E:")] or [f"exit {running.returncode}"]
-            raise SourceError(f"{self._archive.name}: {command[0]} {command[1]}: {last[0]}")
+            raise SourceError(f"{self._source.name}: {command[0]} {command[1]}: {last[0]}")

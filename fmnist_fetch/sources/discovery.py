@@ -4,13 +4,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fmnist_fetch.errors import UsageError
+from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.manifest.caches import cache_folder
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import FetchOptions, Source, Tier
 from fmnist_fetch.sources.debian import DebianSource
-from fmnist_fetch.sources.diagnosis import redact
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import Layout, resolved, user_path
 
@@ -34,10 +33,10 @@ def find_sources(layout: Layout, options: FetchOptions) -> list[Source]:
 
 
 def require_sources(found: Sequence[Source], options: FetchOptions) -> None:
-    """Raise UsageError where only mirrors are to be asked and FOUND is empty."""
+    """Raise SourceError where only mirrors are to be asked and FOUND is empty."""
     if options.only_mirrors and not found:
         why = "offline, only folders can be asked, and no mirror is one" if options.offline else "no mirror is named"
-        raise UsageError(f"only mirrors are to be asked, but {why}", hint="Add --mirror URL or --mirror FOLDER.")
+        raise SourceError(f"only mirrors are to be asked, but {why}", hint="Add --mirror URL or --mirror FOLDER.")
 
 
 def _has_any(source: Source, manifest: Manifest) -> bool:
@@ -63,6 +62,9 @@ def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
         elif os.path.isdir(user_path(mirror)):  # noqa: PTH112 - a folder that is closed to us is none
             yield Folder(user_path(mirror), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
         else:
+            # Here, since a run that finds everything in its place must not load what HTTP needs.
+            from fmnist_fetch.sources.diagnosis import redact
+
             raise UsageError(
                 f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there",
                 hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",

@@ -1,4 +1,4 @@
-"""A folder as an origin: a USB stick, another tool's cache, an installed package, or the root itself."""
+"""A folder as a source: a USB stick, another tool's cache, an installed package, or the root itself."""
 
 from contextlib import suppress
 from itertools import islice

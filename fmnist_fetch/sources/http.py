@@ -1,4 +1,4 @@
-"""An HTTP mirror as an origin. HTTP's inclusive ranges exist only here and in http_response.py.
+"""An HTTP mirror as a source. HTTP's inclusive ranges exist only here and in http_response.py.
 
 A body is never read past the span asked for. No validator (ETag, If-Range) is sent: a digest is a stronger one than any
 that a server can offer.
@@ -230,7 +230,8 @@ class HttpConnection:
         if answer.certain and (mirror.verified or not span.start):
             return None
         pieces = (piece for piece in file.pieces if span.start <= piece.span.start and piece.span.stop <= span.stop)
-        first = next(pieces, None)
+        # A piece without a digest shows nothing.
+        first = next((piece for piece in pieces if piece.sha256), None)
         return PieceCheck(first) if first else None
 
     def _learn(self, check: PieceCheck, *, right: bool) -> None:

@@ -1,4 +1,4 @@
-"""An HTTP mirror as an origin: no status line is believed, every odd answer is noticed by name."""
+"""An HTTP mirror as a source: no status line is believed, every odd answer is noticed by name."""
 
 from __future__ import annotations
 

@@ -11,10 +11,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed: run make tr
 
 from tinydata import Tiny, environment  # noqa: E402
 
-# What the tensor reader needs. Everything else of the fetcher stays out of a training.
+# What the tensor reader and the printing of lines need. Everything else of the fetcher stays out of a training.
 PARTS = {
-    "": ("datasets", "errors"),
-    ".console": ("output",),
+    "": ("datasets", "errors", "events"),
+    ".console": ("formatting", "output"),
+    ".download": ("backoff",),
     ".manifest": ("caches", "catalog", "idx", "model", "pieces", "toml", "validation"),
     ".storage": ("atomic", "durability", "files", "layout"),
     ".tensors": ("arrays", "split", "tensor_file"),

@@ -1,4 +1,4 @@
-"""The Debian package as an origin: apt, as an ordinary user, made by the test; the splice is a real one."""
+"""The Debian package as a source: apt, as an ordinary user, made by the test; the splice is a real one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from faults import refusing
-from fmnist_fetch.errors import SourceError, UsageError
+from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DebianPackage
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.pipeline.prepare import prepare
@@ -266,7 +266,7 @@ def test_apt_is_not_called_offline_nor_where_only_mirrors_are_wanted(
 ) -> None:
     tools.apt("works")
     packaged = sample.changed(debian=PACKAGE)
-    with pytest.raises((SourceError, UsageError)):
+    with pytest.raises(SourceError):
         prepare(packaged.layout(root), choice._replace(patience=5))
     assert tools.asked == []
 

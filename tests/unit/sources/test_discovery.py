@@ -45,7 +45,7 @@ def test_the_users_come_first_then_local_copies_then_mirrors_then_the_package(
 
 
 def test_tiers_are_in_the_order_of_their_names() -> None:
-    assert list(Tier) == sorted(Tier) == [Tier.OWN, Tier.USER, Tier.LOCAL, Tier.MIRROR, Tier.PACKAGE]
+    assert list(Tier) == sorted(Tier) == [Tier.OWN, Tier.USER, Tier.LOCAL, Tier.INDEX, Tier.MIRROR, Tier.PACKAGE]
 
 
 def test_the_roots_own_folder_is_not_a_copy_left_by_others(sample: Sample, root: Path) -> None:
@@ -102,10 +102,10 @@ def test_a_login_in_a_mistyped_mirror_is_not_shown(sample: Sample, root: Path) -
 
 
 @pytest.mark.parametrize("mirrors", [(), (ONE,)])
-def test_only_mirrors_without_any_is_a_usage_error(mirrors: tuple[str, ...], sample: Sample, root: Path) -> None:
+def test_only_mirrors_without_any_is_named(mirrors: tuple[str, ...], sample: Sample, root: Path) -> None:
     choice = FetchOptions(mirrors, only_mirrors=True, offline=True)
     found = find_sources(sample.layout(root), choice)
-    with pytest.raises(UsageError, match="only mirrors are to be asked") as caught:
+    with pytest.raises(SourceError, match="only mirrors are to be asked") as caught:
         require_sources(found, choice)
     assert "--mirror" in caught.value.hint
 

@@ -1,4 +1,4 @@
-"""A folder as an origin: a USB stick, another tool's cache, the root itself."""
+"""A folder as a source: a USB stick, another tool's cache, the root itself."""
 
 from __future__ import annotations
 
