@@ -41,7 +41,8 @@ given    := $(if $(several),$(foreach mirror,$(value MIRROR),--mirror $(call quo
 mirrors  := $(if $(value MIRROR),$(given),$(addprefix --mirror ,$(wildcard mirror)))
 offline  := $(if $(kit),$(if $(value MIRROR),,--offline))
 fetch    := $(python) -m fmnist_fetch fetch $(dataset) --root $(call quote,$(root)) $(mirrors) $(offline)
-intact   := $(if $(kit),$(PYTHON) -I fmnist_fetch/commands/kit/check.py wheels/ && )
+# All of the kit before the environment is made, then the wheels before each installation.
+intact   := $(if $(kit),$(PYTHON) -I fmnist_fetch/commands/kit/check.py $(if $(wildcard $(env)/pyvenv.cfg),wheels/) && )
 setup    := $(intact)$(PYTHON) -m fmnist_fetch.environment --venv $(call quote,$(value VENV)) $(mirrors) $(offline)
 there     = { command -v '$(PYTHON)' >/dev/null || { echo "error: there is no $(PYTHON)" >&2; \
               echo "hint: install Python 3.11 or newer, or name it: make PYTHON=python3.12" >&2; exit 1; }; }
