@@ -104,6 +104,7 @@ class Scheduler:
     def note_verified(self, attempt: Attempt, index: int, now: float) -> bool:
         """Note that piece INDEX of the attempt's file is good and stored; return whether that is new."""
         is_new = self.queue.complete_piece(attempt.segment, index)
+        attempt.stats.last_piece_wrong = False
         if is_new:
             attempt.kept += 1
             self.patience.progress(now)
@@ -128,9 +129,10 @@ class Scheduler:
         """Note that the attempt ended before its segment."""
         if attempt.over:
             return
-        received_enough = attempt.received >= SUFFICIENT_BYTES and not isinstance(error, WrongBytesError)
-        progress = bool(attempt.kept) or received_enough
         stats = attempt.stats
+        # Bytes that nobody has verified are progress only from a source that may be expected to send right ones.
+        received_enough = attempt.received >= SUFFICIENT_BYTES and not stats.last_piece_wrong
+        progress = bool(attempt.kept) or (received_enough and not isinstance(error, WrongBytesError))
         if now - attempt.last_progress >= 0.9 * attempt.timeout_s:
             stats.note_timeout(attempt.timeout_s, self.patience.seconds)
         if not (attempt.received or error.permanent or error.retry_after) and self._serves_others(attempt):

@@ -47,6 +47,7 @@ class SourceStats:
         longest_wait_s: The longest time after which bytes did come.
         refused_files: The files that it will never serve.
         wrong_digests: For each piece that it sent wrong, how often with which digest.
+        last_piece_wrong: Whether the last piece that it completed was wrong.
         wrong_files: How often it sent a whole file wrong, for files without piece digests.
         asked_alone: How often it was the only source that was asked for such a file.
     """
@@ -64,6 +65,7 @@ class SourceStats:
         self.longest_wait_s = 0.0
         self.refused_files: set[FileDownload] = set()
         self.wrong_digests: dict[tuple[FileDownload, int], Counter[str]] = {}
+        self.last_piece_wrong = False
         self.wrong_files: Counter[FileDownload] = Counter()
         self.asked_alone: Counter[FileDownload] = Counter()
 
@@ -106,6 +108,7 @@ class SourceStats:
     def note_wrong(self, file: FileDownload, piece: int, digest: str) -> None:
         """Note that it sent this piece with DIGEST, which is not the manifest's."""
         self.wrong_digests.setdefault((file, piece), Counter())[digest] += 1
+        self.last_piece_wrong = True
 
     def note_wait(self, wait_s: float) -> None:
         """Note that bytes came after WAIT_S seconds; it gets that time from now on, and no more than it needs."""

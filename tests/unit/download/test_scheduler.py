@@ -10,7 +10,7 @@ from fmnist_fetch.download.backoff import Patience
 from fmnist_fetch.download.scheduler import ENOUGH_BPS, ENOUGH_S, RATE_WINDOW_S, STALL_GRACE_S, Scheduler
 from fmnist_fetch.download.segments import FileDownload, SegmentQueue
 from fmnist_fetch.download.source_stats import RATE_AFTER_S, Attempt
-from fmnist_fetch.errors import WrongBytesError
+from fmnist_fetch.errors import SourceError, WrongBytesError
 from fmnist_fetch.manifest.model import PIECE_LENGTH
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import FetchOptions
@@ -166,3 +166,17 @@ def test_a_mirror_is_asked_for_what_it_gave_wrong_only_when_nothing_else_is_left
     assert (attempt.stats.name, attempt.segment.span) == ("one", pieces[1])
     attempt = begin(ours, 60.0 + 2 * RATE_AFTER_S, 1)
     assert (attempt.stats.name, attempt.segment.span) == ("one", pieces[0])
+
+
+def test_unverified_bytes_of_a_source_that_sent_a_wrong_piece_are_no_progress() -> None:
+    """A server that sends 17 kB of garbage and hangs up is not asked again and again without a wait."""
+    ours, now, failures = scheduler(SimSource("garbage", [Mood()])), 0.0, []
+    for wrong in (False, True, False, False):
+        attempt = begin(ours, now, 0)
+        ours.note_received(attempt, 17 * KIB, now)
+        if wrong:
+            assert ours.note_wrong(attempt, attempt.segment.start // PIECE_LENGTH, "f" * 64, {attempt.stats.source})
+        ours.note_failure(attempt, SourceError("hung up"), now)
+        failures.append(attempt.stats.failures)
+        now += 40.0
+    assert failures == [0, 1, 2, 3]
