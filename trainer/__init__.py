@@ -9,10 +9,11 @@
 The command is `python -m trainer`, or fmnist-train.
 
 Read in this order: softmax.py (the mathematics), data.py (from the tensor file to batches), train.py (the loop),
-checkpoint.py (one file that survives a power cut), run_dir.py (what a run writes), plots.py and pictures.py (its
-pictures), distributed.py (several processes), fit.py, evaluate.py and predict.py (the verbs), __main__.py (the command
-line). picture_file.py reads the user's own pictures, invocation.py writes the commands in hints. d2l/ holds the helpers
-of the book *Dive into Deep Learning* under the names that the book gives them.
+checkpoint.py (one file that survives a power cut), validation.py (what is checked when it is read), run_dir.py (what
+a run writes), plots.py and pictures.py (its pictures), distributed.py (several processes), fit.py, evaluate.py and
+predict.py (the verbs), __main__.py (the command line). picture_file.py reads the user's own pictures, invocation.py
+writes the commands in hints. d2l/ holds the helpers of the book *Dive into Deep Learning* under the names that the book
+gives them.
 """
 
 import importlib

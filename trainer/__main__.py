@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from fmnist_fetch.console.output import print_error
 from fmnist_fetch.errors import FetchError, UsageError
-from trainer.invocation import install_command, is_launched, trainer_command
+from trainer.invocation import LARGEST, LARGEST_RATE, install_command, is_launched, trainer_command
 
 VERBS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}  # the module, and the function in it
 INTERRUPTED = 130
@@ -94,7 +94,7 @@ def parser() -> Parser:
         ("--batch-size", positive, "images in a step (256)"),
         ("--learning-rate", rate, "length of a step (0.1)"),
         ("--seed", seed, "of the first weights and of every shuffle (0)"),
-        ("--threads", positive, "threads of torch (2; under torchrun 1 in each process)"),
+        ("--threads", threads, "threads of torch (2; under torchrun 1 in each process)"),
     ):
         train.add_argument(flag, type=kind, metavar="N", help=text)
     train.add_argument("--out", type=Path, metavar="FOLDER", help="the run (runs/fashion-mnist)")
@@ -122,14 +122,24 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    if number > LARGEST["epochs"]:
+        raise argparse.ArgumentTypeError(f"{text} is more than {LARGEST['epochs']}")
+    return number
+
+
+def threads(text: str) -> int:
+    """Read a number of threads."""
+    number = positive(text)
+    if number > LARGEST["threads"]:
+        raise argparse.ArgumentTypeError(f"{text} is more than {LARGEST['threads']}")
     return number
 
 
 def seed(text: str) -> int:
     """Read a seed: a whole number from 0 to 4294967295."""
     number = int(text)
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {2**32 - 1}")
+    if not 0 <= number <= LARGEST["seed"]:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {LARGEST['seed']}")
     return number
 
 
@@ -138,6 +148,8 @@ def rate(text: str) -> float:
     number = float(text)
     if not (math.isfinite(number) and number > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    if number > LARGEST_RATE:
+        raise argparse.ArgumentTypeError(f"{text} is more than {LARGEST_RATE}")
     return number
 
 

@@ -6,7 +6,7 @@ between two renames could leave two files that do not belong together.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from safetensors.torch import save
 
 from fmnist_fetch.errors import DiskError, FetchError, FormatError, disk
 from fmnist_fetch.storage.atomic import write_all, write_atomically
+from fmnist_fetch.storage.files import open_regular
 from trainer.invocation import train_command
 from trainer.softmax import Model
+from trainer.validation import check_finite, check_layout, parse_json
 
 # One key only: safetensors writes several in random order, and the same run must give the same bytes.
 METADATA_KEY = "trainer"
@@ -49,25 +51,34 @@ def save_model(path: Path, model: Model, metadata: dict[str, Any]) -> None:
     replace_file(path, save(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)}))
 
 
-def load_model(path: Path, root: Path | None = None) -> tuple[Model, dict[str, Any]]:
-    """Read what save_model wrote; ROOT is where the data is, for the hints.
+def load_model(
+    path: Path, root: Path | None = None, settings: Mapping[str, Any] | None = None
+) -> tuple[Model, dict[str, Any]]:
+    """Read what save_model wrote; the metadata is any JSON table, which `parse_metadata` checks.
+
+    Args:
+        path: the file.
+        root: where the data is, for the hints.
+        settings: what the user asked for, by name, for the hints.
 
     Raises:
         FetchError: the file is not there.
-        FormatError: it is not a model.
+        FormatError: it is not a model of finite float32 numbers.
+        DiskError: it is no regular file, or cannot be read.
     """
     if not path.exists():
-        command = train_command({}, path.parent, root, more=["--resume"])
+        command = train_command(settings or {}, path.parent, root, more=["--resume"])
         raise FetchError(f"there is no {path.name} in {path.parent}", hint=f"Train first, or finish the run: {command}")
-    hint = f"Train again: {train_command({}, path.parent, root)}"
+    hint = f"Train again: {train_command(settings or {}, path.parent, root)}"
     try:
-        with run_disk(path), safe_open(path, framework="pt") as file:
+        with run_disk(path), open_regular(path), safe_open(path, framework="pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            check_layout({name: (part.get_dtype(), part.get_shape()) for name, part in parts.items()})
             # Copied into memory that torch aligns. In the file the tensors begin after metadata of any length, and
             # where memory is not aligned to 16 bytes a matrix product adds in another order, to other last bits.
             model = Model(file.get_tensor("weight").clone(), file.get_tensor("bias").clone())
-            metadata: dict[str, Any] = json.loads(file.metadata()[METADATA_KEY])
+            check_finite(model)
+            metadata: dict[str, Any] = parse_json(file.metadata()[METADATA_KEY])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} is not a model of this trainer: {error}", hint=hint) from error
-    if model.weight.ndim != 2 or model.bias.shape != model.weight.shape[:1]:
-        raise FormatError(f"{path} holds a weight {tuple(model.weight.shape)} that does not fit its bias", hint=hint)
     return model, metadata

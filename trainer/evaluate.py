@@ -5,11 +5,10 @@ from argparse import Namespace
 import torch
 
 from fmnist_fetch.console.output import write_line
-from fmnist_fetch.errors import FormatError
 from fmnist_fetch.tensors.arrays import load
 from trainer.data import Examples
-from trainer.run_dir import Run, open_finished
-from trainer.softmax import Model, accuracy, cross_entropy
+from trainer.run_dir import open_finished
+from trainer.softmax import accuracy, cross_entropy
 from trainer.train import score_images
 
 
@@ -23,7 +22,7 @@ def evaluate(options: Namespace) -> None:
     torch.set_num_threads(run.settings.threads)
     split = load(run.settings.dataset, "test", options.root)
     test = Examples.of(split)
-    check_shapes(run, model, test)
+    run.check_model(model, test.images[0].numel(), options.root)
     scores = score_images(model, test.images)  # (N, 10)
     overall = float(accuracy(scores, test.labels))
     loss = float(cross_entropy(scores, test.labels))
@@ -33,15 +32,5 @@ def evaluate(options: Namespace) -> None:
         if members.any():
             write_line(f"  {name:12} {float(accuracy(scores[members], test.labels[members])):.4f}")
     digests = {f"test_{role}": digest for role, digest in split.digests.items()}
-    run.check_summary(overall, digests)
+    run.check_summary(overall, digests, options.root)
     write_line(f"{run.folder}: model, data and accuracy are as summary.json says")
-
-
-def check_shapes(run: Run, model: Model, test: Examples) -> None:
-    """Raise a FormatError if the model is for images of another size or for another number of classes."""
-    pixels = test.images[0].numel()
-    if model.weight.shape != (len(run.classes), pixels):
-        raise FormatError(
-            f"the model in {run.folder} has weights {tuple(model.weight.shape)}, the images {pixels} pixels",
-            hint="Name the run that was trained on this dataset.",
-        )

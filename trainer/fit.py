@@ -6,6 +6,7 @@ Imports torch, so __main__.py imports this module late, after it has read the co
 import re
 from argparse import Namespace
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ def fit(options: Namespace) -> None:
         # Several processes share the cores among themselves; more threads in each would compete for them.
         torch.set_num_threads(run.settings.threads if group.world_size == 1 else 1)
         splits = [load(run.settings.dataset, name, options.root) for name in ("train", "test")]
-        model = prepare(run, saved, splits, group)
+        model = prepare(run, saved, splits, group, options.root)
         pictures = Pictures(run, options) if group.is_first else None
         examples, test = (Examples.of(split, group.device) for split in splits)
         run_epochs(run, model, examples, test, pictures, group)
@@ -111,7 +112,7 @@ def resume(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Mo
 
     Raises a UsageError if the command names other settings, a FormatError for a damaged checkpoint.
     """
-    found = open_checkpoint(new.folder)
+    found = open_checkpoint(new.folder, options.root, given)
     if found is None:
         write_line(f"there is no checkpoint in {new.folder} yet: beginning with epoch 1")
         return new, None
@@ -158,12 +159,14 @@ def _choices(run: Run, options: Namespace) -> str:
     return f"Start another run beside it: {beside} - or continue it: {onward}"
 
 
-def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGroup) -> Model:
+def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGroup, root: Path | None) -> Model:
     """Give every process the model to start from, and prepare the folder."""
     digests = {f"{s.name}_{role}": digest for s in splits for role, digest in s.digests.items()}
     if saved is not None:
         run.check_data(digests)
     run.digests, run.classes = digests, splits[0].classes
+    if saved is not None:
+        run.check_model(saved, splits[0].images[0].size, root)
     model = saved or Model.fresh(run.settings.seed, len(run.classes), splits[0].images[0].size)
     if group.is_first:
         if saved is None and (aside := set_aside(run.folder)):

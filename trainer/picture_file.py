@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MAX_MEGAPIXELS = 64
 BRIGHT = 127
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+"""What Pillow may try. It knows some forty formats, and some of them start other programs, as EPS does Ghostscript."""
 # What Pillow calls a mode, in the words of the programs that save pictures.
 KINDS = {
     "1": "black and white", "L": "8-bit grey", "LA": "grey with transparency", "P": "palette colours",
@@ -36,7 +38,7 @@ def read_picture(path: Path, side: int, *, resize: bool, invert: bool, hint: str
         hint: what to do with a picture that does not fit.
 
     Raises:
-        FormatError: it is no picture, does not fit, or is larger than MAX_MEGAPIXELS.
+        FormatError: it is no picture in one of FORMATS, does not fit, or is larger than MAX_MEGAPIXELS.
     """
     try:
         from PIL import Image
@@ -46,7 +48,7 @@ def read_picture(path: Path, side: int, *, resize: bool, invert: bool, hint: str
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's about large files: those are refused here
-            with Image.open(path) as picture:  # reads the header only: a huge picture costs nothing
+            with Image.open(path, formats=FORMATS) as picture:  # reads the header only: a huge picture costs nothing
                 _check_size(path, picture)
                 grey = _scaled(picture, side, 255 if invert else 0) if resize else _as_it_is(path, picture, side, hint)
     except (FetchError, KeyboardInterrupt):

@@ -1,5 +1,6 @@
 """The verb predict: the likeliest labels of test images, or of the reader's own pictures."""
 
+import math
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,6 @@ from fmnist_fetch.console.output import write_line
 from fmnist_fetch.errors import FormatError, UsageError
 from fmnist_fetch.tensors.arrays import load
 from trainer.data import Examples, flatten
-from trainer.evaluate import check_shapes
 from trainer.invocation import trainer_command
 from trainer.picture_file import looks_inverted, read_picture
 from trainer.run_dir import Run, open_finished
@@ -39,12 +39,11 @@ def requested_images(run: Run, model: Model, options: Namespace) -> Iterator[tup
     test = None
     for item in options.items or [str(index) for index in DEFAULT_INDICES]:
         if not item.isdecimal():
-            side = int(model.weight.shape[1] ** 0.5)
-            yield item, own_picture(Path(item), side, options)
+            yield item, own_picture(Path(item), side_of(model, options), options)
             continue
         if test is None:
             test = Examples.of(load(run.settings.dataset, "test", options.root))
-            check_shapes(run, model, test)
+            run.check_model(model, test.images[0].numel(), options.root)
         index = int(item)
         if index >= len(test):
             raise UsageError(
@@ -52,6 +51,18 @@ def requested_images(run: Run, model: Model, options: Namespace) -> Iterator[tup
                 hint="Name an index in that range, or a picture file.",
             )
         yield f"test image {index} ({run.classes[test.labels[index]]})", test.images[index][None]
+
+
+def side_of(model: Model, options: Namespace) -> int:
+    """Return the height and width of the images that MODEL labels. Raises a FormatError if they are not square."""
+    pixels = model.weight.shape[1]
+    side = math.isqrt(pixels)
+    if side * side != pixels:
+        raise FormatError(
+            f"the model in {options.run} is for images of {pixels} pixels, which are not square",
+            hint=f"Name the index of a test image: {trainer_command('predict', options.run, 0)}",
+        )
+    return side
 
 
 def own_picture(path: Path, side: int, options: Namespace) -> Tensor:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,12 @@ import torch
 
 from fmnist_fetch.errors import FetchError, FormatError, IntegrityError
 from fmnist_fetch.storage.atomic import sweep
+from fmnist_fetch.storage.files import open_regular
 from trainer.checkpoint import load_model, replace_file, run_disk, save_model
 from trainer.invocation import train_command
 from trainer.softmax import Model
 from trainer.train import Epoch, Settings
+from trainer.validation import LARGEST_SUMMARY_BYTES, Summary, parse_metadata, parse_summary
 
 CHECKPOINT, MODEL, METRICS, SUMMARY = "checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "summary.json"
 CURVES, PREDICTIONS, CONFUSION = "curves.png", "predictions.png", "confusion.png"
@@ -97,25 +98,49 @@ class Run:
                 hint="Name the --root of that time, or another folder for a new run.",
             )
 
-    def check_summary(self, test_accuracy: float, digests: dict[str, str]) -> None:
-        """Compare a new test with summary.json. Raises an IntegrityError if the two differ."""
-        self.check_data(digests)
-        try:
-            summary = json.loads((self.folder / SUMMARY).read_bytes())
-            claimed, pinned = summary["final"]["test_accuracy"], summary["model_sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+    def check_model(self, model: Model, pixels: int, root: Path | None) -> None:
+        """Raise a FormatError if MODEL is for images of other than PIXELS pixels or for another number of classes.
+
+        ROOT is for the hint.
+        """
+        if model.weight.shape != (len(self.classes), pixels):
             raise FormatError(
-                f"{self.folder / SUMMARY} cannot be read: {type(error).__name__}",
-                hint=f"Write it again: {train_command({}, self.folder, more=['--resume'])}",
-            ) from error
-        found = self.model_digest()
+                f"the model in {self.folder} has weights {tuple(model.weight.shape)}, the images {pixels} pixels"
+                f" and {len(self.classes)} classes",
+                hint=f"Train beside it: {train_command(asdict(self.settings), free_folder(self.folder), root)}",
+            )
+
+    def check_summary(self, test_accuracy: float, digests: dict[str, str], root: Path | None = None) -> None:
+        """Compare a new test with summary.json; ROOT is for the hints. Raises an IntegrityError if the two differ."""
+        self.check_data(digests)
+        summary = self._summary(root)
+        found, claimed, pinned = self.model_digest(), summary.test_accuracy, summary.model_digest
+        again = f"Train again: {train_command(asdict(self.settings), self.folder, root)}"
         # Another processor may round differently, and then an image at the boundary changes its class.
-        if found != pinned or abs(claimed - test_accuracy) > 0.001:
+        # A comparison with NaN is false, so what has to be true is asked.
+        if not (found == pinned and abs(claimed - test_accuracy) <= 0.001):
             raise IntegrityError(
                 f"{self.folder / SUMMARY} records accuracy {claimed:.4f} and model {pinned:.8}...,"
                 f" but the test gives {test_accuracy:.4f} and {found:.8}...",
-                hint=f"Train again: {train_command(asdict(self.settings), self.folder)}",
+                hint=again,
             )
+        told = summary.metadata
+        if (told.settings, told.digests, told.classes) != (self.settings, self.digests, self.classes):
+            raise IntegrityError(
+                f"{self.folder / SUMMARY} records other settings, data or classes than the model", hint=again
+            )
+
+    def _summary(self, root: Path | None) -> Summary:
+        path = self.folder / SUMMARY
+        try:
+            with open_regular(path) as file:
+                return parse_summary(file.read(LARGEST_SUMMARY_BYTES + 1))
+        except (OSError, ValueError) as error:
+            reason = type(error).__name__ if isinstance(error, OSError) else str(error)
+            raise FormatError(
+                f"{path} cannot be read: {reason}",
+                hint=f"Write it again: {train_command({}, self.folder, root, more=['--resume'])}",
+            ) from error
 
     def model_digest(self) -> str:
         """Hash model.safetensors: SHA-256, lower-case hex."""
@@ -123,16 +148,17 @@ class Run:
             return hashlib.sha256((self.folder / MODEL).read_bytes()).hexdigest()
 
 
-def open_checkpoint(folder: Path) -> tuple[Run, Model] | None:
+def open_checkpoint(
+    folder: Path, root: Path | None = None, given: Mapping[str, Any] | None = None
+) -> tuple[Run, Model] | None:
     """Open the run in a folder to continue it; None if there is no checkpoint.
 
-    Raises a FormatError for a checkpoint that cannot be read.
+    ROOT and the GIVEN settings are for the hint. Raises a FormatError for a checkpoint that cannot be read.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return None
-    model, metadata = load_model(path)
-    return _run(folder, path, metadata), model
+    return _open(path, root, given or {})
 
 
 def open_finished(folder: Path, root: Path | None = None) -> tuple[Run, Model]:
@@ -143,8 +169,7 @@ def open_finished(folder: Path, root: Path | None = None) -> tuple[Run, Model]:
     if not folder.is_dir():
         hint = f"Train first: {train_command({}, folder, root)}"
         raise FetchError(f"there is no run folder {folder}", hint=hint)
-    model, metadata = load_model(folder / MODEL, root)
-    return _run(folder, folder / MODEL, metadata), model
+    return _open(folder / MODEL, root, {})
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -191,9 +216,17 @@ def differences(run: Run, wanted: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _run(folder: Path, path: Path, metadata: dict[str, Any]) -> Run:
-    with suppress(KeyError, TypeError):
-        history = [Epoch(**line) for line in metadata.get("history", [])]
-        return Run(folder, Settings(**metadata["settings"]), metadata["data"], tuple(metadata["classes"]), history)
-    hint = f"Train again: {train_command({}, folder)}"
-    raise FormatError(f"{path} is not a model of this trainer: its metadata is damaged", hint=hint)
+def _open(path: Path, root: Path | None, given: Mapping[str, Any]) -> tuple[Run, Model]:
+    """Read a model or a checkpoint and check all that it says. Raises a FormatError."""
+    model, table = load_model(path, root, given)
+    try:
+        metadata = parse_metadata(table)
+        if len(metadata.classes) != len(model.bias):
+            raise ValueError(f"it names {len(metadata.classes)} classes and has weights for {len(model.bias)}")
+    except ValueError as error:
+        raise FormatError(
+            f"{path} is not a model of this trainer: {error}",
+            hint=f"Train again: {train_command(given, path.parent, root)}",
+        ) from error
+    run = Run(path.parent, metadata.settings, metadata.digests, metadata.classes, list(metadata.history))
+    return run, model
