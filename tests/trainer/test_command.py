@@ -113,12 +113,13 @@ def test_a_read_only_root_is_no_hindrance(tiny: Tiny) -> None:
 
 
 def test_a_run_that_misses_the_closing_bounds_is_kept_and_says_where_to_look(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tinydata import make_tiny
+    from trainer.train import Settings
 
-    named = make_tiny(tmp_path, name="fashion-mnist")
-    options = [*named.options, "--out", "run", "--no-pictures", "--learning-rate", "0.00001"]
+    # The bounds are those of Fashion-MNIST, and no other dataset may take its name.
+    monkeypatch.setattr(Settings, "dataset", "tiny")
+    options = [*tiny.options, "--out", "run", "--no-pictures", "--learning-rate", "0.00001"]
     assert main([*options, "--epochs", "4"]) == 0
     capsys.readouterr()
     assert main([*options, "--epochs", "5"]) == 1
