@@ -52,8 +52,8 @@ def train_command(
         epochs = str(chosen.pop("epochs", ""))
         words = shlex.join([*_flags(chosen), *more])
         values = {"DATASET": named, "ROOT": data, "RUN": out, "EPOCHS": epochs, "TRAIN": words}
-        # make reads a single $ as the beginning of a variable.
-        given = [f"{name}={value.replace('$', '$$')}" for name, value in values.items() if value]
+        # The Makefile takes the paths as they are; in TRAIN and EPOCHS, which it expands, nothing has a $.
+        given = [f"{name}={value}" for name, value in values.items() if value]
         return _join(["make", "train", *given])
     return _join([*_program(), *_flags({"dataset": named, "out": out, "root": data, **chosen}), *more])
 
