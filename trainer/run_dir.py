@@ -124,8 +124,8 @@ class Run:
                 f" but the test gives {test_accuracy:.4f} and {found:.8}...",
                 hint=again,
             )
-        told = summary.metadata
-        if (told.settings, told.digests, told.classes) != (self.settings, self.digests, self.classes):
+        recorded = summary.metadata
+        if (recorded.settings, recorded.digests, recorded.classes) != (self.settings, self.digests, self.classes):
             raise IntegrityError(
                 f"{self.folder / SUMMARY} records other settings, data or classes than the model", hint=again
             )

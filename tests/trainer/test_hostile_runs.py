@@ -136,6 +136,18 @@ HOSTILE_TENSORS: dict[str, Callable[[Table], object]] = {
     "no bias": lambda content: content.pop("bias") is None,
 }
 
+
+def test_an_own_picture_is_refused_by_a_model_of_images_that_are_not_square(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(run / MODEL, HOSTILE_TENSORS["images of another size"], keep)
+    (tmp_path / "own.png").touch()
+    assert main(["predict", str(run), str(tmp_path / "own.png")]) == 6
+    error, hint = capsys.readouterr().err.splitlines()
+    assert "783 pixels, which are not square" in error
+    assert hint.endswith(f"predict {run} 0")
+
+
 HOSTILE_HISTORIES: dict[str, Callable[[Table], object]] = {
     "a history that is a table": lambda story: story.update(history={}),
     "an epoch that is a number": lambda story: story["history"].append(3),
