@@ -13,6 +13,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -203,6 +204,14 @@ def disk_of(root: Path) -> dict[str, tuple[bytes, int]]:
 def told(error: FetchError) -> str:
     """The two lines that the command line makes of ERROR."""
     return f"error: {error.message}\nhint: {error.hint}"
+
+
+def open_to_all(path: Path) -> None:
+    """Let every user reach PATH through the folders of the test, which pytest makes for its own user."""
+    for folder in (path, *path.parents):
+        if folder == Path(tempfile.gettempdir()):
+            break
+        folder.chmod(0o755)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from fmnist_fetch.cli import run
 from fmnist_fetch.console.formatting import size
 from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.storage.layout import Layout
-from samples import Sample, disk_of, flipped, lay, make
+from samples import Sample, disk_of, flipped, lay, make, open_to_all
 
 Capture = pytest.CaptureFixture[str]
 
@@ -173,8 +173,7 @@ def test_absent_redirected_unreadable_and_damaged_are_four_words(command: Comman
     redirected.unlink()
     redirected.symlink_to("nowhere")
     unreadable.chmod(0o600)
-    for folder in (command.root, *command.root.parents[:3]):
-        folder.chmod(0o755)
+    open_to_all(command.root)
     os.seteuid(65534)
     try:
         code, lines, err = command.verify()

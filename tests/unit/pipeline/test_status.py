@@ -14,7 +14,7 @@ from fmnist_fetch.errors import DiskError, FetchError
 from fmnist_fetch.pipeline.status import Condition, inspect
 from fmnist_fetch.tensors.arrays import load
 from fmnist_fetch.tensors.tensor_file import TensorFile
-from samples import Sample, disk_of, flipped, gz, lay, make
+from samples import Sample, disk_of, flipped, gz, lay, make, open_to_all
 
 CONDITIONS = [Condition.GOOD, Condition.DAMAGED, Condition.REDIRECTED, Condition.ABSENT]
 
@@ -134,8 +134,7 @@ def as_nobody(complete: Path) -> Iterator[None]:
     """A user who is not root and not the owner of anything here."""
     if not hasattr(os, "seteuid") or os.geteuid() != 0:
         pytest.skip("only root may become another user")
-    for folder in (complete, *complete.parents[:3]):
-        folder.chmod(0o755)
+    open_to_all(complete)
     os.seteuid(65534)
     yield
     os.seteuid(0)
