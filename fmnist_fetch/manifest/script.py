@@ -6,7 +6,9 @@ ASCII and at most 100 columns wide, so that it survives a forum, an e-mail or a 
 
 import ast
 import re
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from fmnist_fetch import standalone
@@ -16,6 +18,7 @@ from fmnist_fetch.manifest.model import DataFile, Manifest
 WIDTH = 100
 _DIGITS = 12  # of the digest of a piece: the digest of the whole file is there in full
 _INDENT = "     "  # of the lines of a row after its first one
+_parser = threading.Lock()
 _TYPES = ("__future__", "collections.abc", "typing")  # modules that only annotations need
 
 
@@ -59,7 +62,15 @@ def _plain(text: str) -> str:
 # The program: standalone without what only type checkers need, and with short descriptions beside the definitions.
 
 
-def _program() -> list[str]:
+def _program() -> tuple[str, ...]:
+    # Python 3.11 cannot build syntax trees in several threads at once ("AST constructor recursion depth mismatch"), and
+    # a server generates scripts in several.
+    with _parser:
+        return _shortened()
+
+
+@cache
+def _shortened() -> tuple[str, ...]:
     text = Path(standalone.__file__).read_text(encoding="ascii")
     tree = ast.parse(text)
     lines = text.splitlines()
@@ -80,7 +91,7 @@ def _program() -> list[str]:
             program.append("")
         if number not in skipped and line.strip():
             program.append(line)
-    return program
+    return tuple(program)
 
 
 def _is_for_types(node: ast.stmt) -> bool:
