@@ -4,8 +4,8 @@ They are asked in this order: the user's mirrors; wheels on this machine, found 
 configured for, and for torch the places where its builds without CUDA are.
 """
 
+import hashlib
 import random
-import shutil
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,11 +19,11 @@ from urllib.parse import quote
 from fmnist_fetch import standalone
 from fmnist_fetch.environment.indexes import Configuration, Page, ask, is_url, local_path
 from fmnist_fetch.environment.lock import STORE, Wheel
-from fmnist_fetch.errors import CHECK_NETWORK, IntegrityError, SourceError, disk
+from fmnist_fetch.errors import CHECK_NETWORK, DiskError, IntegrityError, SourceError, disk
 from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
-from fmnist_fetch.storage.atomic import unfinished
+from fmnist_fetch.storage.atomic import write_all, write_atomically
 from fmnist_fetch.storage.files import verifies
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ MIRRORS_PATIENCE_S = 5.0
 ATTEMPTS = 12
 JOBS = 4
 PIECE_LENGTH = 256 * 1024
+COPY_STEP_BYTES = 1024 * 1024
 
 
 class Sources:
@@ -196,11 +197,9 @@ class Store:
     def _adopt(self, wheel: Wheel) -> bool:
         """Take over a copy of WHEEL on this machine; return whether there is one."""
         for copy in self._sources.copies(wheel):
-            with suppress(OSError):
+            with suppress(OSError, DiskError):
                 size = copy.stat().st_size
-                if wheel.size in (None, size) and verifies(copy, size, wheel.sha256):
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    _copy(copy, self.path(wheel))
+                if wheel.size in (None, size) and _copy(copy, self.path(wheel), wheel.sha256):
                     self._verified.add(wheel.name)
                     return True
         return False
@@ -242,11 +241,21 @@ def _data_file(wheel: Wheel, size: int) -> DataFile:
     return DataFile(wheel.name, size, wheel.sha256, pieces, "", "", Payload(wheel.name, size, wheel.sha256))
 
 
-def _copy(source: Path, path: Path) -> None:
-    """Make PATH a copy of SOURCE; no link, which whoever changes one of them in place would spoil. Raises OSError."""
-    beside = unfinished(path)
-    try:
-        shutil.copyfile(source, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+def _copy(source: Path, path: Path, sha256: str) -> bool:
+    """Make PATH a copy of SOURCE, verified as it is written; return whether it has this digest.
+
+    It is no link: a change of one of them in place would spoil the other. Raises OSError, DiskError.
+    """
+    with suppress(_OtherBytesError), open(source, "rb", buffering=0) as stored, write_atomically(path) as file:
+        digest = hashlib.sha256()
+        while data := stored.read(COPY_STEP_BYTES):
+            digest.update(data)
+            write_all(file, data)
+        if digest.hexdigest() != sha256:
+            raise _OtherBytesError
+        return True
+    return False
+
+
+class _OtherBytesError(Exception):
+    """A copy has another digest, and must not get its name."""

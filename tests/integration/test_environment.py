@@ -158,6 +158,14 @@ def test_copies_on_this_machine_are_taken_by_digest_and_no_socket_is_opened(fold
     assert_complete(folder)
 
 
+def test_a_copy_of_the_right_size_with_other_bytes_is_not_taken(folder: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / WHEELS[0].name).write_bytes(MADE[0].content[:-1] + b"?")
+    assert store(folder, "http://127.0.0.1:9/simple/", links=[str(links)]).missing(WHEELS[:1]) == WHEELS[:1]
+    assert list((folder / "wheels").iterdir()) == []
+
+
 def test_a_damaged_wheel_in_the_store_is_missing(folder: Path) -> None:
     path = folder / "wheels" / WHEELS[0].name
     path.parent.mkdir(parents=True)
