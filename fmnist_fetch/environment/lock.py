@@ -14,18 +14,14 @@ STORE = "wheels"
 
 
 class Group(NamedTuple):
-    """What a set-up consists of: extras of the project, and packages besides its dependencies.
-
-    `without` begins the names of dependencies that it does without.
-    """
+    """What a set-up consists of: extras of the project, and packages besides its dependencies."""
 
     extras: tuple[str, ...] = ()
     packages: tuple[str, ...] = ("pip",)
-    without: tuple[str, ...] = ()
 
 
 GROUPS = {
-    "": Group(packages=("packaging>=26.1", "installer"), without=("safetensors",)),
+    "": Group(packages=("packaging>=26.1", "installer")),
     "data": Group(("load",)),
     "train": Group(("train",)),
     "notebook": Group(("train", "notebook")),

@@ -64,7 +64,7 @@ def _requirements(table: Mapping[str, Any], group: str) -> Iterator[str]:
         if text.startswith(table["name"] + "["):
             for extra in text.partition("[")[2].partition("]")[0].split(","):
                 yield from extras[extra.strip()]
-        elif group or not text.startswith(GROUPS[group].without):
+        else:
             yield text
 
 
