@@ -133,7 +133,7 @@ clean:  ## remove environments and caches; data, wheels and kits stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The file that the set-up leaves tells what it was made from, so an interrupted one is made up for the next time.
+# The set-up records what it was made from in a file at its end, so an interrupted one is completed the next time.
 $(addprefix $(env)/,fetch data notebook test serve kit dev): $(env)/%: pylock.toml pyproject.toml
 	@$(there) && $(call calmly,$(setup) $*)
 

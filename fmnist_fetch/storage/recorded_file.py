@@ -52,7 +52,7 @@ class RecordedPartFile(PartFile):
     def finish(self) -> Stamp:
         """Hash the whole and give it its final name; raise WrongFileError and forget it where it is another."""
         with self._reading, self._lock, disk(self.part):
-            # The very file that gets the final name, whoever has renamed or replaced it since.
+            # The very file that gets the final name, even if another process has renamed or replaced it since.
             stored = self._opened().file
             stored.seek(0)
             found = hashlib.file_digest(stored, "sha256").hexdigest()  # type: ignore[arg-type]
