@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_verb
+from fmnist_fetch.commands.arguments import add_command
 from fmnist_fetch.console.formatting import size, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
@@ -13,9 +13,11 @@ from fmnist_fetch.storage.layout import Layout, is_file, root_folder
 from fmnist_fetch.storage.part_file import part_path
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add list to the commands of argparse."""
-    add_verb(verbs, "list", _list, "list the catalogue, and the state of each dataset under the root", "", "--json")
+def add_parser(subparsers: Any) -> None:
+    """Add the command list."""
+    add_command(
+        subparsers, "list", _list, "list the catalogue, and the state of each dataset under the root", "", "--json"
+    )
 
 
 def _list(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
