@@ -78,9 +78,8 @@ class Sources:
 
     def for_engine(self, wheels: Sequence[Wheel]) -> list["Source"]:
         """Return the sources of WHEELS for the engine; an index is asked for a link when its turn comes."""
-        from fmnist_fetch.environment.linked_files import LinkedFiles
         from fmnist_fetch.sources.base import Tier
-        from fmnist_fetch.sources.http import HttpSource
+        from fmnist_fetch.sources.http import HttpSource, LinkedFiles
 
         # A later tier is asked only where no earlier one can serve: what is configured goes before what is built in.
         known = {wheel.name: wheel for wheel in wheels}

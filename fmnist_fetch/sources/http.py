@@ -5,6 +5,7 @@ that a server can offer.
 """
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -92,6 +93,34 @@ class HttpSource:
     def refused_whole(self, status: int | None) -> None:
         """Note that a request without a range is refused with STATUS too: ranges are not the reason."""
         self._refuses_whole.add(status)
+
+
+class LinkedFiles(HttpSource):
+    """A server at URL whose files have URLs of their own, such as a package index, whose pages link them.
+
+    Args:
+        url: The URL for messages.
+        tier: When it is asked.
+        find: Returns the URL of a file by its name, None if there is none; may raise OSError.
+    """
+
+    def __init__(self, url: str, tier: Tier, find: Callable[[str], str | None]) -> None:
+        super().__init__(url, tier)
+        self._find = find
+        self._urls: dict[str, str] = {}
+
+    def file_url(self, name: str) -> str:
+        """Return the URL of the file NAME; raise SourceError."""
+        if name not in self._urls:
+            try:
+                url = self._find(name)
+            except OSError as exc:
+                permanent = 400 <= getattr(exc, "code", 0) < 500
+                raise SourceError(f"{self.name}: {exc}", permanent=permanent) from exc
+            if url is None:
+                raise SourceError(f"{self.name} does not have {name}", permanent=True)
+            self._urls[name] = url
+        return self._urls[name]
 
 
 class HttpConnection:
