@@ -16,7 +16,7 @@ from fmnist_fetch.console.output import print_line, print_text
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import DiskError, UsageError
 from fmnist_fetch.events import Message
-from fmnist_fetch.manifest.model import LARGEST_PIECE, PIECE_LENGTH, ROLES
+from fmnist_fetch.manifest.model import MAX_PIECE_BYTES, PIECE_BYTES, ROLES
 from fmnist_fetch.manifest.toml import dumps
 from fmnist_fetch.manifest.validation import is_word
 from fmnist_fetch.storage.atomic import write_all, write_atomically
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fmnist_fetch.commands.manifest.idxfile import IdxFile
 
 STDOUT = "-"
-SMALLEST_PIECE = 1024
+MIN_PIECE_BYTES = 1024
 
 
 def add_parser(subparsers: Any) -> None:
@@ -57,8 +57,8 @@ def add_parser(subparsers: Any) -> None:
     command.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
     command.add_argument(
         "--piece-length",
-        type=size(SMALLEST_PIECE, LARGEST_PIECE),
-        default=PIECE_LENGTH,
+        type=size(MIN_PIECE_BYTES, MAX_PIECE_BYTES),
+        default=PIECE_BYTES,
         metavar="256K",
         help="the length of the pieces that are verified one by one (default 256K)",
     )

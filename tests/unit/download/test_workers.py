@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_fetch.download.workers import BURST_S, MIN_RECEIVE, RateLimiter
+from fmnist_fetch.download.workers import BURST_S, MIN_RECEIVE_BYTES, RateLimiter
 from fmnist_fetch.manifest.pieces import Span
 
 
@@ -38,7 +38,7 @@ def test_several_workers_share_one_limit() -> None:
 
 def test_a_slow_rate_receives_a_little_at_a_time() -> None:
     assert RateLimiter(1e6, Clock()).next_span(Span(500, 10**9)) == Span(500, 500 + 100_000)
-    assert RateLimiter(1.0, Clock()).next_span(Span(0, 10**9)) == Span(0, MIN_RECEIVE)
+    assert RateLimiter(1.0, Clock()).next_span(Span(0, 10**9)) == Span(0, MIN_RECEIVE_BYTES)
     assert RateLimiter(1e6, Clock()).next_span(Span(0, 10)) == Span(0, 10)
 
 
