@@ -20,7 +20,7 @@ from fmnist_fetch.environment.lock import Wheel
 from fmnist_fetch.environment.store import Sources, Store
 from fmnist_fetch.errors import IntegrityError, SourceError
 from index import index_files
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 from wheels import MadeWheel, make_wheel
 
 MADE = [
@@ -67,7 +67,7 @@ def start(folder: Path, url: str) -> subprocess.Popen[bytes]:
         "import sys; from pathlib import Path; from test_environment import *\n"
         "store(Path(sys.argv[1]), sys.argv[2] + 'simple/').fetch(WHEELS)"
     )
-    places = [HOME_OF_PACKAGE, HOME_OF_PACKAGE / "tests/support", HOME_OF_PACKAGE / "tests/integration"]
+    places = [PROJECT_FOLDER, PROJECT_FOLDER / "tests/support", PROJECT_FOLDER / "tests/integration"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
     return subprocess.Popen([sys.executable, "-c", code, str(folder), url], env=environment)
 

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from command import fetch
 from faults import KIB, LOGIN_HTML, CutSomewhere, Fault, Mirror, Randomly, Raw, Request, When, payload
 from fmnist_fetch.errors import ManifestError, SourceError
 from fmnist_fetch.manifest.model import DataFile, Manifest
@@ -21,6 +20,7 @@ from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.manifest.toml import dumps, loads
 from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.http import HttpSource
+from processes import fetch
 from worlds import IMAGES, World, small
 
 SEED = 1707

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from command import Run, command, environment, fetch
 from dead_ends import self_signed
 from faults import KIB, MIB
-from samples import HOME_OF_PACKAGE
+from processes import Run, command, environment_of, fetch
+from samples import PROJECT_FOLDER
 from worlds import IMAGES, World, dataset, small
 
 CONFIG = """
@@ -199,7 +199,7 @@ class Link:
 
     def serve(self, www: Path) -> None:
         """Start a mirror of the files in the folder WWW."""
-        text = SERVER.format(tests=str(HOME_OF_PACKAGE / "tests" / "support"), www=str(www))
+        text = SERVER.format(tests=str(PROJECT_FOLDER / "tests" / "support"), www=str(www))
         line = ["ip", "netns", "exec", self.server, sys.executable, "-c", text]
         self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
@@ -222,7 +222,7 @@ class Link:
     def start(self, world: World, *options: str) -> Run:
         """Fetch WORLD's dataset at the client's end."""
         line = ["ip", "netns", "exec", self.client, *command(world, [self.url], options)]
-        return Run(line, world, environment(world.home))
+        return Run(line, world, environment_of(world))
 
     def close(self) -> None:
         """Take everything away."""

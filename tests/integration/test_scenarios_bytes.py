@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from command import fetch
 from faults import (
     KIB,
     MIB,
@@ -28,6 +27,7 @@ from faults import (
     When,
     payload,
 )
+from processes import fetch
 from worlds import IMAGES, LABELS, PIECE, World, dataset
 
 WIRE = 6 * MIB

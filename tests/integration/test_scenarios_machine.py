@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import fmnist_fetch
-from command import command, environment, fetch, several, start, verify
 from faults import (
     KIB,
     MIB,
@@ -30,6 +29,7 @@ from faults import (
     Status,
 )
 from fmnist_fetch import FetchError
+from processes import command, environment_of, fetch, several, start, verify
 from worlds import IMAGES, PIECE, World, dataset
 
 WIRE = 3 * MIB
@@ -261,7 +261,7 @@ def test_a_progress_display_and_a_log_that_fail_cost_no_download(world: World) -
     line = [*command(world, []), "--log", "/dev/full"]
     with Mirror(world.data.files, [CutAfter(300 * KIB)]) as mirror, open("/dev/full", "wb") as full:
         line += ["--mirror", mirror.url]
-        env = environment(world.home)
+        env = environment_of(world)
         done = subprocess.run(line, stdout=subprocess.DEVNULL, stderr=full, env=env, cwd=world.folder, timeout=60)
     assert done.returncode == 0
     world.assert_complete()
@@ -271,7 +271,7 @@ def test_closed_streams_cost_no_download(world: World) -> None:
     with Mirror(world.data.files) as mirror:
         line = [*command(world, [mirror.url])]
         closing = ["sh", "-c", 'exec "$@" >&- 2>&- <&-', "sh", *line]
-        done = subprocess.run(closing, env=environment(world.home), cwd=world.folder, timeout=60)
+        done = subprocess.run(closing, env=environment_of(world), cwd=world.folder, timeout=60)
     assert done.returncode == 0
     world.assert_complete()
 
@@ -280,7 +280,7 @@ def test_a_reader_of_the_output_that_leaves_costs_no_download(world: World) -> N
     with Mirror(world.data.files) as mirror:
         line = [word for word in command(world, [mirror.url]) if word != "--json"]
         piped = ["sh", "-c", '"$@" | true', "sh", *line]
-        done = subprocess.run(piped, env=environment(world.home), cwd=world.folder, timeout=60, capture_output=True)
+        done = subprocess.run(piped, env=environment_of(world), cwd=world.folder, timeout=60, capture_output=True)
     assert done.returncode == 0
     assert b"Traceback" not in done.stderr
     world.assert_complete()
@@ -319,7 +319,7 @@ def test_eight_connections_need_less_than_80_megabytes(tmp_path: Path) -> None:
         line = command(world, [mirror.url], ["--jobs", "8"])
         # A process starts with its parent's peak: a small parent must stand between.
         small = [sys.executable, "-c", PEAK, *line]
-        done = subprocess.run(small, env=environment(world.home), cwd=world.folder, timeout=90, stdout=subprocess.PIPE)
+        done = subprocess.run(small, env=environment_of(world), cwd=world.folder, timeout=90, stdout=subprocess.PIPE)
         assert mirror.connections >= 8
     assert done.returncode == 0
     assert int(done.stdout) * KIB < 80_000_000

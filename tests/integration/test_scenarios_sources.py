@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from command import Outcome, fetch, start
 from faults import (
     KIB,
     MIB,
@@ -52,6 +51,7 @@ from faults import (
     refusing,
     self_signed,
 )
+from processes import Outcome, fetch, start
 from worlds import IMAGES, LABELS, PIECE, World, dataset
 
 WIRE = 4 * MIB

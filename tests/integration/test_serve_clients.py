@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lan_server import Server, until
-from samples import Sample, disk_of, lay, make
+from samples import Sample, disk_of, fill, make
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
 
@@ -32,7 +32,7 @@ def large() -> Sample:
 def complete(large: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with the published files, which the tests leave as they are."""
     root = tmp_path_factory.mktemp("complete")
-    lay(large.layout(root).raw, large.files)
+    fill(large.layout(root).raw, large.files)
     return root
 
 
@@ -170,7 +170,7 @@ def test_nonsense_is_answered_or_closed_and_prints_nothing(garbage: bytes, large
 def test_the_connection_is_closed_where_a_file_becomes_shorter_while_it_is_sent(
     large: Sample, tmp_path: Path, start: Start
 ) -> None:
-    path = lay(large.layout(tmp_path).raw, large.files) / IMAGES
+    path = fill(large.layout(tmp_path).raw, large.files) / IMAGES
     server = start(tmp_path)
     with server.connect() as client:
         client.sendall(request())
@@ -197,7 +197,7 @@ def test_a_client_that_waits_for_a_file_to_be_hashed_keeps_no_other_one_waiting(
         "    seen.add(self)\n"
         "f.ServedFile.inspect = hang"
     )
-    path = lay(large.layout(tmp_path).raw, large.files) / IMAGES
+    path = fill(large.layout(tmp_path).raw, large.files) / IMAGES
     server = start(tmp_path, code=slow)
     assert server.ask(f"/{IMAGES}").status == 200
     path.write_bytes(large.files[IMAGES])  # the next request must hash it again, which never ends here

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from command import Run, fetch, start
 from faults import (
     KIB,
     MIB,
@@ -25,6 +24,7 @@ from faults import (
     Randomly,
     Status,
 )
+from processes import Run, fetch, start
 from worlds import PIECE, World, dataset
 
 SEED = 20171126

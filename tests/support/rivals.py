@@ -20,7 +20,7 @@ from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.status import inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage import atomic, lock, part_file
-from samples import Sample, lay, make
+from samples import Sample, fill, make
 
 PROCESSES, KILLS, SIGNALS = 3, 2, 12
 PLACE = "datasets/sample"
@@ -106,7 +106,7 @@ def main(folder: Path, rounds: int, seed: int) -> None:
     """Play ROUNDS, and raise SystemExit where one of them ends with something wrong."""
     sample = make()
     sample = sample.changed(caches={"keras": PLACE})
-    mirror = lay(folder / "mirror", sample.files)
+    mirror = fill(folder / "mirror", sample.files)
     lock.PATIENCE_S = 0.02
     for number in range(rounds):
         if faults := play(sample, folder, mirror, random.Random(f"{seed} {number}")):

@@ -24,7 +24,7 @@ from fmnist_fetch.manifest.pieces import Piece, Span, cut
 from fmnist_fetch.sources.base import Connection, FetchOptions, Tier
 from fmnist_fetch.storage.part_file import PartFile
 from fmnist_fetch.storage.recorded_file import WrongFileError, part_file
-from worlds import sha256
+from samples import sha256
 
 PIECE = 4096
 TICK = 0.5

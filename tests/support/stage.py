@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from command import Outcome, fetch
 from faults import Fault, Line, Lockstep, Mirror
+from processes import Outcome, fetch
 from worlds import World, dataset
 
 AT_ONCE = 6

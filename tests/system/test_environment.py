@@ -22,7 +22,7 @@ import pytest
 from faults import KIB, MIB, CutAfter, Line, Mirror, payload
 from fmnist_fetch.environment.lock import Wheel
 from index import index_files
-from samples import HOME_OF_PACKAGE, Sample, lay
+from samples import PROJECT_FOLDER, Sample, fill
 from wheels import MadeWheel, lock_text, make_wheel
 
 FIRST = ("packaging", "installer", "requests", "urllib3", "certifi", "idna", "charset-normalizer", "tqdm", "filelock")
@@ -69,9 +69,9 @@ def clone(first: list[MadeWheel], tmp_path: Path) -> Path:
     folder = tmp_path / "apart" / "clone"
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("fmnist_fetch", "trainer"):
-        shutil.copytree(HOME_OF_PACKAGE / name, folder / name, ignore=ignored)
+        shutil.copytree(PROJECT_FOLDER / name, folder / name, ignore=ignored)
     for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(HOME_OF_PACKAGE / name, folder / name)
+        shutil.copy(PROJECT_FOLDER / name, folder / name)
     (folder / "pylock.toml").write_text(lock_text({"": first, "data": MORE[:1], "train": MORE}))
     return folder
 
@@ -166,7 +166,7 @@ def test_the_project_is_installed_as_a_path_with_its_commands_and_metadata(
 def test_settings_for_other_environments_do_not_break_it(
     clone: Path, index: dict[str, bytes], tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    stray = lay(tmp_path / "stray", {"requests.py": b"raise SystemExit('stray')", "packaging.py": b"import nothing"})
+    stray = fill(tmp_path / "stray", {"requests.py": b"raise SystemExit('stray')", "packaging.py": b"import nothing"})
     variables = {name: value.format(stray=stray) for name, value in variables.items()}
     with Mirror(index) as mirror:
         done = set_up(clone, "data", PIP_INDEX_URL=mirror.url + "simple/", **variables)
@@ -282,7 +282,7 @@ def made(clone: Path, *words: str, **variables: str) -> subprocess.CompletedProc
 @make
 def test_make_data_brings_the_data_before_the_rest(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
     manifest = sample.write(clone)
-    stick = lay(clone / "stick", sample.files)
+    stick = fill(clone / "stick", sample.files)
     with Mirror(index) as mirror:
         words = ("data", f"DATASET={manifest}", f"MIRROR={stick}")
         done = made(clone, *words, PIP_INDEX_URL=mirror.url + "simple/")
@@ -298,7 +298,7 @@ ODD = """NO NAME, it's $HOME & "q" 100% ~ é数"""
 
 @make
 def test_make_takes_every_path_as_it_is(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
-    stick, data = lay(clone / f"stick {ODD}", sample.files), clone / f"data {ODD}"
+    stick, data = fill(clone / f"stick {ODD}", sample.files), clone / f"data {ODD}"
     (clone / ODD).mkdir()
     manifest = Path(sample.write(clone)).rename(clone / ODD / f"{ODD}.toml")
     (clone / "trainer" / "__main__.py").write_text("import json, sys; print(json.dumps(sys.argv[1:]))")

@@ -16,7 +16,8 @@ import fmnist_fetch
 from fmnist_fetch.errors import FetchError, SourceError, UsageError
 from fmnist_fetch.events import silent
 from fmnist_fetch.sources.base import FetchOptions
-from samples import Sample, disk_of, flipped, lay, python
+from processes import python
+from samples import Sample, disk_of, fill, flipped
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_the_choices_of_a_call_reach_the_engine(
 
 
 def test_fetch_writes_the_log_of_attempts(sample: Sample, root: Path, tmp_path: Path) -> None:
-    stick, log = lay(tmp_path / "stick", sample.files), tmp_path / "log"
+    stick, log = fill(tmp_path / "stick", sample.files), tmp_path / "log"
     fmnist_fetch.fetch(sample.write(tmp_path), root, mirrors=stick, log=log, progress=silent)
     assert sum(json.loads(line)["bytes"] for line in log.read_text().splitlines()) == sample.size
 

@@ -15,11 +15,11 @@ from fmnist_fetch.environment.lock import Lock
 from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.events import silent
 from index import index_files
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 from wheels import make_wheel
 
 HERE = Target.parse(None, None)
-LOCK = Lock.read(HOME_OF_PACKAGE / "pylock.toml")
+LOCK = Lock.read(PROJECT_FOLDER / "pylock.toml")
 MADE = [make_wheel("alpha"), make_wheel("beta", ballast=payload(600 * KIB, seed=1))]
 
 

@@ -31,7 +31,7 @@ from fmnist_fetch.events import (
     Verified,
 )
 from fmnist_fetch.manifest.pieces import Span
-from samples import Sample, lay
+from samples import Sample, fill
 
 BEGAN = DownloadStarted((("a.gz", 700_000, 0), ("b.gz", 300_000, 0)), pieces=10, good=0)
 FOREVER = float("inf")
@@ -216,7 +216,7 @@ def test_a_listener_that_raises_costs_nothing(sample: Sample, root: Path) -> Non
         heard.append(event)
         raise RuntimeError("no ipywidgets")
 
-    stick = lay(root.parent / "stick", sample.files)
+    stick = fill(root.parent / "stick", sample.files)
     report = fetch(sample.write(root.parent), root, mirrors=[str(stick)], progress=broken)
     assert report.tensors.exists()
     assert any(isinstance(event, Verified) for event in heard)

@@ -26,13 +26,13 @@ from fmnist_fetch.pipeline.status import DatasetStatus, inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.tensors.arrays import load
-from samples import Sample, disk_of, file_of, flipped, gz, idx, images, lay, make, parts, sha256
+from samples import Sample, disk_of, file_of, fill, flipped, gz, idx, images, make, parts, sha256
 
 
 @pytest.fixture
 def stick(sample: Sample, tmp_path: Path) -> str:
     """A folder with all files as published."""
-    return str(lay(tmp_path / "stick", sample.files))
+    return str(fill(tmp_path / "stick", sample.files))
 
 
 def with_file(sample: Sample, file: DataFile, published: bytes) -> Sample:
@@ -65,14 +65,14 @@ def test_a_complete_dataset_has_no_steps(sample: Sample, root: Path, stick: str)
 
 def test_what_killed_writers_left_is_swept_away(sample: Sample, root: Path, stick: str) -> None:
     layout = sample.layout(root)
-    lay(layout.raw, {".train-images-idx.0123456789ab.tmp": b"half"})
-    lay(layout.processed, {".sample.safetensors.0123456789ab.tmp": b"half"})
+    fill(layout.raw, {".train-images-idx.0123456789ab.tmp": b"half"})
+    fill(layout.processed, {".sample.safetensors.0123456789ab.tmp": b"half"})
     sample.fetch(root, stick)
     assert [name for name in disk_of(root) if name.endswith(".tmp")] == []
 
 
 def test_a_part_file_that_is_complete_needs_no_source(sample: Sample, root: Path) -> None:
-    lay(sample.layout(root).raw, {name + ".part": data for name, data in sample.files.items()})
+    fill(sample.layout(root).raw, {name + ".part": data for name, data in sample.files.items()})
     report = sample.fetch(root)
     assert report.received == {}
     assert inspect(sample.layout(root)).complete
@@ -101,22 +101,22 @@ def test_the_disk_is_looked_at_again_only_where_another_process_was_at_work(
 
 
 def test_garbage_in_a_part_file_is_replaced(sample: Sample, root: Path, stick: str) -> None:
-    lay(sample.layout(root).raw, {name + ".part": data[::-1] + b"more" for name, data in sample.files.items()})
+    fill(sample.layout(root).raw, {name + ".part": data[::-1] + b"more" for name, data in sample.files.items()})
     sample.fetch(root, stick)
     assert inspect(sample.layout(root)).complete
 
 
 def test_an_unpacked_copy_is_adopted(sample: Sample, root: Path, tmp_path: Path) -> None:
-    cache = lay(tmp_path / "cache", sample.payloads)
+    cache = fill(tmp_path / "cache", sample.payloads)
     events: list[Event] = []
     sample.fetch(root, str(cache), events=events)
     assert inspect(sample.layout(root)).complete
     assert Message("train-images-idx: a right copy was found on this machine") in events
-    assert disk_of(cache) == disk_of(lay(tmp_path / "cache", {})) != {}
+    assert disk_of(cache) == disk_of(fill(tmp_path / "cache", {})) != {}
 
 
 def test_a_wrong_unpacked_copy_is_not_adopted(sample: Sample, root: Path, tmp_path: Path) -> None:
-    cache = lay(tmp_path / "cache", {name: flipped(data, -1) for name, data in sample.payloads.items()})
+    cache = fill(tmp_path / "cache", {name: flipped(data, -1) for name, data in sample.payloads.items()})
     with pytest.raises(SourceError):
         sample.fetch(root, str(cache))
     assert [name for name in disk_of(root) if "idx" in name] == []
@@ -137,7 +137,7 @@ def test_a_verified_gzip_that_is_no_good_is_a_format_error_and_what_came_is_kept
 ) -> None:
     bad = repacked(sample, published, Payload("train-images-idx", size, None))
     with pytest.raises(FormatError) as caught:
-        bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
+        bad.fetch(root, str(fill(tmp_path / "stick", bad.files)))
     layout = bad.layout(root)
     assert caught.value.message == f"{layout.published(bad.file())} {fault}"
     assert layout.published(bad.file()).read_bytes() == published
@@ -151,7 +151,7 @@ def test_an_idx_file_whose_header_lies_is_a_format_error_and_no_tensor_file(
     wrong = idx(8, (61, 16, 16), images((60, 16, 16), 1)[16:])
     bad = repacked(sample, gz(wrong), Payload("train-images-idx", len(wrong), sha256(wrong)))
     with pytest.raises(FormatError, match="its header says 61 x 16 x 16, which is 15632 bytes in all, not 15376"):
-        bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
+        bad.fetch(root, str(fill(tmp_path / "stick", bad.files)))
     assert not bad.layout(root).processed.exists()
 
 
@@ -159,7 +159,7 @@ def test_a_manifest_that_pins_another_payload_is_an_integrity_error(sample: Samp
     good = sample.file()
     bad = repacked(sample, sample.files[good.name], good.payload._replace(sha256="0" * 64))
     with pytest.raises(IntegrityError, match="wanted 0000"):
-        bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
+        bad.fetch(root, str(fill(tmp_path / "stick", bad.files)))
     assert not bad.layout(root).payload(bad.file()).exists()
 
 
@@ -168,7 +168,7 @@ def test_a_manifest_whose_pieces_contradict_its_file_is_told_and_not_tried_for_e
 ) -> None:
     good = sample.file()
     bad = with_file(sample, good._replace(sha256="0" * 64), sample.files[good.name])
-    stick = str(lay(tmp_path / "stick", bad.files))
+    stick = str(fill(tmp_path / "stick", bad.files))
     bad.fetch(root, stick)
     with pytest.raises(ManifestError, match="its sha256 is not that of its pieces"):
         bad.fetch(root, stick)
@@ -242,7 +242,7 @@ def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
 
 def test_a_dataset_whose_values_are_wide_gets_there_too(root: Path, tmp_path: Path) -> None:
     wide = make(code=0x0D, width=4, shape=(4, 4))
-    wide.fetch(root, str(lay(tmp_path / "stick", wide.files)))
+    wide.fetch(root, str(fill(tmp_path / "stick", wide.files)))
     assert inspect(wide.layout(root)).complete
 
 
@@ -262,8 +262,8 @@ def test_what_killed_runs_left_is_removed_also_where_all_is_complete(sample: Sam
     sample.fetch(root, stick)
     layout, before = sample.layout(root), disk_of(root)
     name = sample.file().name
-    lay(layout.raw, {f".{name}.2.held": b"x" * 100, f".{name}.0123456789ab.tmp": b"x"})
-    lay(layout.processed, {f".{layout.tensors.name}.0123456789ab.tmp": bytes(1000)})
+    fill(layout.raw, {f".{name}.2.held": b"x" * 100, f".{name}.0123456789ab.tmp": b"x"})
+    fill(layout.processed, {f".{layout.tensors.name}.0123456789ab.tmp": bytes(1000)})
     sample.fetch(root, stick)
     assert disk_of(root) == before
 

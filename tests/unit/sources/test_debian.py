@@ -19,7 +19,7 @@ from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.status import inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.sources.debian import DebianConnection, DebianSource
-from samples import PACKAGE, Sample, all_of, lay
+from samples import PACKAGE, Sample, all_of, fill
 
 # It takes note of what it was asked, and brings the package that the test has laid ready.
 APT = """#!/bin/sh
@@ -54,7 +54,7 @@ class Tools:
 
     def __init__(self, folder: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self._patch = folder, monkeypatch
-        lay(folder / "tree" / PACKAGE.folder.lstrip("/"), sample.donors)
+        fill(folder / "tree" / PACKAGE.folder.lstrip("/"), sample.donors)
         (folder / "package").write_bytes(b"!<arch>")
         (folder / "bin").mkdir()
         for name, text in (("apt-get", APT), ("dpkg-deb", DPKG)):
@@ -180,7 +180,7 @@ def test_a_planted_package_is_not_unpacked(
 ) -> None:
     tools.apt("works")
     (tmp_path / "work").mkdir(mode=0o700)
-    planted = lay(tmp_path / "work", {f"{PACKAGE.package}_9.9_all.deb": b"planted"})
+    planted = fill(tmp_path / "work", {f"{PACKAGE.package}_9.9_all.deb": b"planted"})
     assert all_of(source, sample.file(), Span(0, 1000)) == sample.files[sample.file().name][:1000]
     assert (planted / f"{PACKAGE.package}_9.9_all.deb").read_bytes() == b"planted"
     source.close()
@@ -191,7 +191,7 @@ def test_of_a_package_only_regular_files_of_the_dataset_reach_the_disk(
 ) -> None:
     tools.apt("works")
     inside = tools.folder / "tree" / PACKAGE.folder.lstrip("/")
-    lay(tools.folder / "tree" / "usr" / "bin", {"tool": b"#!/bin/sh"})
+    fill(tools.folder / "tree" / "usr" / "bin", {"tool": b"#!/bin/sh"})
     (tools.folder / "tree" / "usr" / "bin" / "tool").chmod(0o4755)
     (inside / "link").symlink_to("/etc/passwd")
     (inside / sample.file().name).chmod(0o4755)
@@ -240,9 +240,9 @@ def test_apt_is_ended_when_the_source_is_stopped(tools: Tools, source: DebianCon
 
 def test_bytes_that_apt_has_brought_so_far_are_progress(source: DebianConnection, tmp_path: Path) -> None:
     assert source.pending == 0
-    lay(tmp_path / "work" / "archives" / "partial", {"x.deb": bytes(700)})
+    fill(tmp_path / "work" / "archives" / "partial", {"x.deb": bytes(700)})
     assert source.pending == 700
-    lay(tmp_path / "work" / "package-1", {"x_1.deb": bytes(50)})
+    fill(tmp_path / "work" / "package-1", {"x_1.deb": bytes(50)})
     assert source.pending == 750
 
 
@@ -275,7 +275,7 @@ def test_an_installed_package_is_a_local_copy_and_apt_is_not_called(
     tools: Tools, sample: Sample, root: Path, tmp_path: Path
 ) -> None:
     tools.apt("works")
-    installed = lay(tmp_path / "usr", sample.donors)
+    installed = fill(tmp_path / "usr", sample.donors)
     packaged = sample.changed(debian=DebianPackage(PACKAGE.package, str(installed)))
     prepare(packaged.layout(root), FetchOptions(offline=True))
     assert inspect(packaged.layout(root)).complete
@@ -291,7 +291,7 @@ def test_a_real_package_is_unpacked_by_the_real_dpkg_deb(
     if shutil.which("dpkg-deb") is None:
         pytest.skip("there is no dpkg-deb here")
     tools.apt("works")
-    lay(
+    fill(
         tools.folder / "tree" / "DEBIAN",
         {"control": b"Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@y.z>\nDescription: x\n"},
     )

@@ -15,7 +15,7 @@ import pytest
 from faults import payload
 from fmnist_fetch.errors import DiskError
 from fmnist_fetch.storage.atomic import publish, settle, sweep, write_all, write_atomically
-from samples import disk_of, lay
+from samples import disk_of, fill
 
 DATA = payload(5000)
 
@@ -103,7 +103,7 @@ OTHERS = {"final.gz", "final.gz.part", ".hidden", "notes.tmp", ".notes.tmp", ".f
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return lay(tmp_path / "folder", dict.fromkeys(OTHERS, b"mine"))
+    return fill(tmp_path / "folder", dict.fromkeys(OTHERS, b"mine"))
 
 
 def names(folder: Path) -> set[str]:

@@ -17,7 +17,8 @@ from faults import payload
 from fmnist_fetch.errors import DiskError, FormatError, IntegrityError
 from fmnist_fetch.manifest.model import Payload
 from fmnist_fetch.tensors.decompress import Sink, digest_of, stream, unpack
-from samples import disk_of, flipped, gz, python, sha256
+from processes import python
+from samples import disk_of, flipped, gz, sha256
 
 DATA = payload(300_000, seed=4)
 PINNED = Payload("data", len(DATA), sha256(DATA))
@@ -118,7 +119,7 @@ def test_a_bomb_is_given_up_as_soon_as_it_exceeds_its_size(packed: Path) -> None
 ZEROS = """
 import sys
 from pathlib import Path
-from samples import peak_memory
+from processes import peak_memory
 from fmnist_fetch.manifest.model import Payload
 from fmnist_fetch.tensors.decompress import unpack
 limit = peak_memory() + 20_000_000
