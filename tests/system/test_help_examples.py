@@ -19,7 +19,8 @@ from fmnist_fetch.cli import parser, run
 from fmnist_fetch.commands.kit import pack
 from fmnist_fetch.manifest import catalog
 from fmnist_fetch.manifest.toml import dumps
-from samples import Sample, environment, gz, idx, images, lay
+from processes import environment
+from samples import Sample, fill, gz, idx, images
 
 Capture = pytest.CaptureFixture[str]
 
@@ -52,7 +53,7 @@ def here(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (tmp_path / "catalogue" / "kmnist.toml").write_text(dumps(other))
     monkeypatch.setattr(catalog, "_FOLDER", tmp_path / "catalogue")
     monkeypatch.chdir(tmp_path)
-    small.fetch(tmp_path / "data", str(lay(tmp_path / "media/usb", sample.files)))
+    small.fetch(tmp_path / "data", str(fill(tmp_path / "media/usb", sample.files)))
     return tmp_path
 
 
@@ -60,16 +61,16 @@ def lay_own(here: Path, line: str) -> None:
     """Lay the IDX files that the example LINE is about."""
     values = {"images": images((2, 4, 4), 1), "labels": idx(0x08, (2,), b"\0\1")}
     if "a.idx" in line:
-        lay(here / "my-data", {"a.idx": values["images"]})
+        fill(here / "my-data", {"a.idx": values["images"]})
         return
     for split in ("train", "test"):
         for role, data in values.items():
             name = f"{split}-{role}-idx{3 if role == 'images' else 1}-ubyte.gz"
-            lay(here / "my-data", {name: gz(data)})
-            lay(here / "gzip", {f"emnist-letters-{name}": gz(data), f"emnist-digits-{name}": gz(data)})
+            fill(here / "my-data", {name: gz(data)})
+            fill(here / "gzip", {f"emnist-letters-{name}": gz(data), f"emnist-digits-{name}": gz(data)})
 
 
-def test_every_verb_has_an_example() -> None:
+def test_every_command_has_an_example() -> None:
     assert {line.split()[1] for line in examples()} == set(commands())
 
 
