@@ -158,7 +158,7 @@ def raw(mirror: Mirror, request: bytes = ASK) -> bytes:
     return arrived
 
 
-# Without faults.
+# A correct server.
 
 
 def test_a_whole_file_comes_with_length_type_and_validator(mirror: Mirror) -> None:
@@ -310,7 +310,7 @@ def test_a_mirror_can_go_down_and_come_back_under_the_same_address(mirror: Mirro
 
 
 def statuses(mirror: Mirror, count: int, *faults: Fault) -> list[int]:
-    """The statuses of COUNT requests."""
+    """Return the statuses of COUNT requests."""
     mirror.faults = list(faults)
     client = Client(mirror)
     try:
