@@ -1,7 +1,6 @@
-"""The pictures of a run. They never wait for anybody and need no display.
+"""The figures of a run, as PNG files, in the cell of a notebook, or with `--live` in a window.
 
-Drawn with matplotlib's figures and their Agg canvas, not with pyplot: no window system is asked, nothing is shown, and
-a script without a screen gets the same files as a laptop. Only `--live` opens a window.
+They are drawn with matplotlib's figures and the Agg canvas, not with pyplot, so they need no screen and never block.
 """
 
 import importlib
@@ -24,20 +23,20 @@ if TYPE_CHECKING:
 
     from trainer.train import Epoch
 
-# Colours that colour-blind readers tell apart (Okabe and Ito), and line styles for print in grey.
+# Colours that colour-blind readers can distinguish (Okabe and Ito), and line styles for print in grey.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 LOSS_LINES = (("train_loss", "train", "-", BLUE),)
 ACCURACY_LINES = (("train_accuracy", "train", "-", BLUE), ("test_accuracy", "test", "--", ORANGE))
 LOG_SCALE_FROM = 20.0
-"""A loss is drawn on a logarithmic axis when its largest value is so many times its smallest."""
+"""The ratio of the largest loss to the smallest above which its axis is logarithmic."""
 FILE_DPI = 150
-"""Dots per inch of the files: curves.png is 720 pixels wide, and legible when shown at 480."""
+"""At this resolution curves.png is 720 pixels wide, and legible when shown at 480."""
 LABEL_DISTANCE_SHARE = 0.08
 """The least distance between two labels beside lines, as a share of the height of the axes."""
 
 
 class Display:
-    """Where a figure is seen: a cell of a notebook, a window, a PNG file. Showing it again replaces it there.
+    """A place where a figure is shown: a cell of a notebook, a window, a PNG file. Showing it again replaces it there.
 
     The file is replaced in one step, so a viewer can keep it open.
     """
@@ -49,7 +48,7 @@ class Display:
         self._cell: Any = None
 
     def show(self) -> None:
-        """Show the figure as it now is, and come back at once. Raises a DiskError for the file."""
+        """Show the present state of the figure, and return at once. Raises a DiskError for the file."""
         if self.path is not None:
             save(self.path, self.figure)
         if self.window:
@@ -60,7 +59,7 @@ class Display:
 
     def _show_in_cell(self) -> None:
         ipython = importlib.import_module("IPython.display")
-        # Twice the points at half the size, so that letters are sharp on a fine screen.
+        # Twice the resolution at half the size, so that text is sharp on a high-resolution screen.
         picture = ipython.Image(data=png(self.figure, 2 * self.figure.dpi), retina=True)
         if self._cell is None:
             self._cell = ipython.display(picture, display_id=True)
@@ -71,8 +70,8 @@ class Display:
 class Curves:
     """The curves of a training, redrawn with every epoch: the loss above, both accuracies below.
 
-    They are drawn into the PNG file PATH, into the cell of a notebook, and with `live` into a window that never stops
-    the training. Where there is no screen for the window, a note says so.
+    They are drawn to a PNG file, to the cell of a notebook, and with `live` to a window that does not block the
+    training. Without a screen for the window, a note is printed.
 
     >>> from pathlib import Path
     >>> from trainer import Curves, Epoch
@@ -102,7 +101,7 @@ class Curves:
         self._display.show()
 
     def linger(self) -> None:
-        """Leave a window open until it is closed, if somebody is at the terminal."""
+        """Wait until the user closes the window, if there is one and stdin is a terminal."""
         if self._display.window and sys.stdin and sys.stdin.isatty():
             print("close the window to end", flush=True)
             with suppress(KeyboardInterrupt):
@@ -122,7 +121,7 @@ class Curves:
     def _draw_lines(
         self, axes: "Axes", lines: Sequence[tuple[str, str, str, str]], limits: tuple[float, float]
     ) -> None:
-        """Draw LINES into AXES, each with its name and last value beside it; LIMITS grow if a value is beyond."""
+        """Draw lines, each with its name and last value beside it; widen the limits of the axis to fit all values."""
         from matplotlib.ticker import MaxNLocator
 
         numbers = [epoch.number for epoch in self.history]
@@ -145,7 +144,7 @@ class Curves:
 
 
 def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write a label to the right of AXES at the height of each value, moved apart where they would touch."""
+    """Write labels to the right of the axes at the height of their values, but far enough from each other."""
     to_share = axes.transData + axes.transAxes.inverted()
     height = -math.inf
     for value, text, colour in sorted(ends):
@@ -155,9 +154,9 @@ def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
 
 
 def new_figure(width: float, height: float, *, window: bool = False) -> "Figure":
-    """Make an empty figure, in inches; without a window it belongs to nobody but its holder.
+    """Return an empty figure of this size in inches, which pyplot knows only if it has a window.
 
-    The margins are fixed: to let matplotlib find them would double the time of every drawing.
+    The margins are fixed: a layout engine would double the time of every drawing.
     """
     if window:
         from matplotlib import pyplot
@@ -171,7 +170,7 @@ def new_figure(width: float, height: float, *, window: bool = False) -> "Figure"
 
 
 def has_screen() -> bool:
-    """Return whether matplotlib finds a screen and a toolkit to open windows with."""
+    """Return whether matplotlib finds a screen and a toolkit for windows."""
     from matplotlib import pyplot
     from matplotlib.backends.registry import BackendFilter, backend_registry
 
@@ -182,7 +181,7 @@ def has_screen() -> bool:
 
 @cache
 def can_load(backend: str) -> bool:
-    """Return whether the backend works here: one that is named in the settings may have no toolkit or no screen."""
+    """Return whether a backend works here: the configured one may lack its toolkit or a screen."""
     from matplotlib import pyplot
 
     try:
@@ -193,7 +192,7 @@ def can_load(backend: str) -> bool:
 
 
 def png(figure: "Figure", dpi: float | None = None) -> bytes:
-    """Draw a figure as the bytes of a PNG file, with DPI dots per inch or as many as the figure has."""
+    """Return a figure as the bytes of a PNG file, in a resolution in dots per inch or in that of the figure."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi or figure.dpi)
     return file.getvalue()
@@ -205,7 +204,7 @@ def save(path: Path, figure: "Figure") -> None:
 
 
 def in_notebook() -> bool:
-    """Return whether a Jupyter kernel runs this process; asked only where IPython is loaded."""
+    """Return whether this process is a Jupyter kernel."""
     return "IPython" in sys.modules and bool(importlib.import_module("fmnist_fetch.console.notebook").in_notebook())
 
 
@@ -214,7 +213,7 @@ def predictions(
 ) -> "Figure":
     """Draw images (n, 28, 28) in rows, each under its true label over the predicted one.
 
-    A wrong prediction is marked by more than colour: a frame, and a cross before the label.
+    A wrong prediction is marked by a frame and a cross before the label, not by colour alone.
     """
     rows = -(-len(images) // columns)
     columns = min(columns, len(images))
