@@ -24,13 +24,13 @@ PARTIAL = "partial"
 
 
 class Row(NamedTuple):
-    """One file of a dataset.
+    """A line of the table: one file of a dataset.
 
     Attributes:
         path: Where it is.
-        condition: A Condition, or PARTIAL for one of which some pieces are there.
+        condition: A Condition, or PARTIAL for a part file with good pieces.
         size: Its size in bytes, if it is known.
-        remark: What else there is to say.
+        remark: A detail, such as how many pieces are damaged.
         file: Its entry in the manifest, if it is a published file.
         damaged: The indices of its damaged pieces.
     """
@@ -81,7 +81,7 @@ def _rows(layout: Layout, status: DatasetStatus) -> Iterator[Row]:
 
 
 def _remark(path: Path, condition: Condition) -> str:
-    """Return what prevents reading the file at PATH."""
+    """Return the reason why a file cannot be read, or ""."""
     try:
         if condition is Condition.REDIRECTED:
             return f"a link to {path.readlink()}, which is not there"
@@ -124,7 +124,7 @@ def _within(layout: Layout, path: Path) -> str:
 
 
 def _maps(rows: list[Row]) -> Iterator[str]:
-    """Yield the lines of a map of each damaged file, with x where it is damaged."""
+    """Yield the lines of a map of each damaged file, in which x marks damaged pieces."""
     for row in rows:
         if row.file is not None and row.damaged:
             pieces = row.file.pieces

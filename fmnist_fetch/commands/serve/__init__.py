@@ -36,11 +36,11 @@ def _serve(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]
     except ModuleNotFoundError as exc:
         hint = "Run: make serve, or pip install 'fmnist-fetch[serve]'"
         raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
-    root, say = root_folder(options.root), partial(print_line, options)
+    root, notify = root_folder(options.root), partial(print_line, options)
     standard = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
     manifests, notes = datasets(root, standard, map(find, options.manifests))
     for note in notes:
-        say(f"note: {note}")
+        notify(f"note: {note}")
     wheels = ServedWheels.of_project(Path(__file__).parents[3])
-    serve(ServedFiles(root, manifests), wheels, options.host, options.port, say)
+    serve(ServedFiles(root, manifests), wheels, options.host, options.port, notify)
     return {"root": str(root)}
