@@ -79,7 +79,6 @@ def test_a_path_with_a_zero_byte_is_no_manifest() -> None:
         find("a\0b.toml")
 
 
-
 @pytest.mark.parametrize(
     "changes",
     [
