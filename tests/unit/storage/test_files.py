@@ -1,4 +1,4 @@
-"""Regular files: what else is in their place is never waited for, followed or written to."""
+"""Regular files: anything else in their place is never waited for, followed or written to."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ OTHER_USER, GROUP = 1234, 4321
         (0o664, True, True),
     ],
 )
-def test_a_file_of_somebody_else_that_others_may_write_to_is_not_written_to(
+def test_a_file_of_another_user_that_others_may_write_is_not_written(
     mode: int, owned: bool, right: bool, user: int, place: Path
 ) -> None:
     place.write_bytes(DATA)
