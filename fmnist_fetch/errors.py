@@ -17,6 +17,7 @@ action that helps. The command line prints both as two lines; the text of the ex
 import errno
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -230,11 +231,12 @@ def from_exception(exc: Exception) -> FetchError:
 
 
 def _from_known(exc: Exception) -> FetchError | None:
-    if isinstance(exc, ModuleNotFoundError) and exc.name and exc.name.partition(".")[0] != __package__:
-        hint = "Run: make data" if in_clone() else "Run: python3 -m pip install --upgrade fmnist-fetch"
-        return FetchError(f"the package {exc.name.partition('.')[0]} is not installed", hint=hint)
+    if isinstance(exc, ImportError) and (error := _from_import(exc)):
+        return error
     if isinstance(exc, MemoryError):
         return FetchError("the memory is used up", hint=_HINTS[errno.ENOMEM])
+    if isinstance(exc, RuntimeError) and "interpreter shutdown" in str(exc):
+        return FetchError("Python is ending, and starts no threads any more", hint="Call it before the program ends.")
     if isinstance(exc, RuntimeError) and "start new thread" in str(exc):
         return FetchError(
             "this system allows no more threads",
@@ -247,6 +249,26 @@ def _from_known(exc: Exception) -> FetchError | None:
     return None
 
 
+def _from_import(exc: ImportError) -> FetchError | None:
+    package = (exc.name or "").partition(".")[0]
+    if package in ("", __package__) or _shadow():
+        return None
+    state = "is not installed" if isinstance(exc, ModuleNotFoundError) else f"can't be loaded ({exc})"
+    if package in sys.stdlib_module_names:
+        return FetchError(f"the module {package} of Python {state}", hint="Use a complete Python 3.11 or newer.")
+    hint = "Run: make data" if in_clone() else "Run: python3 -m pip install --upgrade fmnist-fetch"
+    return FetchError(f"the package {package} {state}", hint=hint)
+
+
+def _shadow() -> Path | None:
+    """Return the file beside the user's program that Python has loaded in place of a module of its own: a random.py."""
+    for name in sys.stdlib_module_names & sys.modules.keys():
+        path = Path(getattr(sys.modules[name], "__file__", None) or os.devnull)
+        if (path.parent.parent if path.name == "__init__.py" else path.parent) == Path(sys.path[0]):
+            return path
+    return None
+
+
 def _has_current_folder() -> bool:
     try:
         return bool(Path.cwd())
@@ -255,6 +277,8 @@ def _has_current_folder() -> bool:
 
 
 def _unexpected(exc: Exception) -> FetchError:
+    if shadow := _shadow():
+        return FetchError(f"{shadow} takes the place of a module of Python itself", hint="Rename it, then try again.")
     place, trace = "", exc.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code

@@ -53,7 +53,7 @@ def _read(path: str) -> bytes:
         if place.exists() and not place.is_file():
             raise OSError("it is not a file")
         return place.read_bytes()
-    except (OSError, RuntimeError) as exc:
+    except (OSError, RuntimeError, ValueError) as exc:
         raise UsageError(
             f"the manifest {path} can't be read: {getattr(exc, 'strerror', None) or exc}",
             hint=f"Check the path, or name a dataset of the catalogue: {', '.join(names())}.",

@@ -8,9 +8,9 @@ from subprocess import run
 
 import pytest
 
-from command import command, environment, fetch
 from faulty_system import library, variables
-from samples import lay
+from processes import command, environment_of, fetch
+from samples import fill
 from worlds import World, small
 
 
@@ -22,7 +22,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     world = World(tmp_path, small())
-    lay(tmp_path / "stick", world.data.files)
+    fill(tmp_path / "stick", world.data.files)
     return world
 
 
@@ -88,7 +88,8 @@ def test_a_failure_has_its_own_words_and_the_next_run_resumes(
     assert str(world.root) in outcome.message
     assert outcome.hint.startswith(hint)
     world.assert_nothing_wrong()
-    kept = sum(world.data.span(name, index).length for name in world.data.files for index in world.good(name))
+    files = world.data.manifest.files
+    kept = sum(file.pieces[index].span.length for file in files for index in world.good(file.name))
     outcome = fetch(world, stick)
     assert outcome.code == 0
     assert sum(outcome.result["received"].values()) <= world.data.size - kept
@@ -100,9 +101,9 @@ def test_a_failure_has_its_own_words_and_the_next_run_resumes(
 )
 def test_a_complete_dataset_verifies_and_loads(faults: str, world: World, built: Path) -> None:
     assert fetch(world, str(world.folder / "stick")).code == 0
-    more = {**environment(world.home), **variables(built, world.root, faults)}
+    more = environment_of(world, **variables(built, world.root, faults))
     done = run(
-        command(world, [], verb="verify"), env=more, cwd=world.folder, capture_output=True, text=True, timeout=60
+        command(world, [], name="verify"), env=more, cwd=world.folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     code = f"""

@@ -7,6 +7,8 @@ import errno
 import os
 import re
 import subprocess
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +140,14 @@ def test_an_error_of_ours_is_what_the_last_handler_prints() -> None:
     ("raised", "code", "message", "hint"),
     [
         (ModuleNotFoundError("No module named 'requests'", name="requests.adapters"), 1, "the package requests", "pip"),
+        (ImportError("no version GLIBC_9", name="numpy"), 1, "the package numpy can't be loaded (no version", "pip"),
+        (
+            ModuleNotFoundError("none", name="_ssl"),
+            1,
+            "the module _ssl of Python is not installed",
+            "a complete Python",
+        ),
+        (RuntimeError("can't create new thread at interpreter shutdown"), 1, "Python is ending", "before the program"),
         (RuntimeError("can't start new thread"), 1, "this system allows no more threads", "ulimit -u"),
         (MemoryError(), 1, "the memory is used up", "Close other programs"),
         (PermissionError(errno.EACCES, "no", "/x/y"), 5, "/x/y: permission denied", "--root"),
@@ -164,6 +174,20 @@ def test_an_unexpected_exception_is_reported_with_its_place() -> None:
         _ = 1 / 0
     message = from_exception(caught.value).message
     assert re.match(r"unexpected ZeroDivisionError \(test_errors.py, line \d+\): ", message)
+
+
+@pytest.mark.parametrize("name", ["random.py", "json/__init__.py"])
+def test_a_file_of_the_user_in_place_of_a_module_of_python_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow = types.ModuleType(name.partition(".")[0].partition("/")[0])
+    shadow.__file__ = str(tmp_path / name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, shadow.__name__, shadow)
+    wanted = f"{tmp_path / name} takes the place of a module of Python itself"
+    assert from_exception(AttributeError("module 'random' has no attribute 'Random'")).message == wanted
+    assert from_exception(ImportError("no name 'loads'", name="json")).message == wanted
+    assert from_exception(MemoryError()).message == "the memory is used up"
 
 
 def test_a_clone_is_one_only_where_make_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
