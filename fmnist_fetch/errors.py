@@ -177,6 +177,7 @@ _REASONS = {
     errno.ENFILE: "this system may open no more files",
     errno.ENOMEM: "the memory is used up",
 }
+_SIGNS_OF_A_LINK = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ELOOP}
 _FREE_SPACE = "Free some space and run the same command again; every verified piece is kept."
 _RAISE_LIMIT = "Close other programs or raise the limit (ulimit -n 1024), then run the same command again."
 _CHOOSE_ROOT = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or repair this one."
@@ -208,7 +209,17 @@ def reason(exc: OSError) -> str:
     return _REASONS.get(exc.errno or 0, exc.strerror or str(exc))
 
 
+def dangling_link(path: str | os.PathLike[str]) -> Path | None:
+    """Return the symbolic link at a path, or at one of its folders, that leads to nothing or in a loop."""
+    places = (Path(path), *Path(path).parents)
+    # Not the methods of Path, which raise where a folder is closed to us.
+    return next((place for place in places if os.path.islink(place) and not os.path.exists(place)), None)  # noqa: PTH110, PTH114
+
+
 def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError:
+    if exc.errno in _SIGNS_OF_A_LINK and (link := dangling_link(path)):
+        hint = "Correct or remove it, or choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER."
+        return DiskError(f"{link} is a symbolic link that leads to nothing", hint=hint)
     space = f" ({needed:,} bytes are needed)" if needed and _HINTS.get(exc.errno or 0) is _FREE_SPACE else ""
     hint = getattr(exc, "hint", None) or _HINTS.get(exc.errno or 0, _CHOOSE_ROOT)
     return DiskError(f"{path}: {reason(exc)}{space}", hint=hint)

@@ -10,7 +10,7 @@ from fmnist_fetch.commands.arguments import add_dataset, add_verb
 from fmnist_fetch.console.formatting import counted, damage, fetch_command, size, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
-from fmnist_fetch.errors import DiskError, FetchError, IntegrityError
+from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, dangling_link
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect_with_parts
@@ -80,8 +80,8 @@ def _rows(layout: Layout, status: DatasetStatus) -> Iterator[Row]:
 def _remark(path: Path, condition: Condition) -> str:
     """Return what prevents reading the file at PATH."""
     try:
-        if condition is Condition.REDIRECTED:
-            return f"a link to {path.readlink()}, which is not there"
+        if condition is Condition.REDIRECTED and (link := dangling_link(path)):
+            return f"{'a' if link == path else 'below a'} link to {link.readlink()}, which is not there"
         if condition is Condition.UNREADABLE:
             path.open("rb").close()
     except OSError as exc:

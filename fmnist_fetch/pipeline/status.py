@@ -1,7 +1,6 @@
 """What is on the disk: every file hashed, nothing repaired, no socket opened. `fetch` and `verify` both begin here."""
 
 import errno
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fmnist_fetch.concurrency import run_parallel
-from fmnist_fetch.errors import FetchError
+from fmnist_fetch.errors import FetchError, dangling_link
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.storage.files import GoodPieces, UnsafeFileError, find_good_pieces, open_regular, verifies
 from fmnist_fetch.storage.layout import Layout
@@ -18,14 +17,15 @@ from fmnist_fetch.storage.part_file import part_path
 from fmnist_fetch.tensors.arrays import equals_tensor, is_intact
 from fmnist_fetch.tensors.decompress import digest_of
 
+_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 Checks = dict[Path, Callable[[], bool]]
 
 
 class Condition(StrEnum):
     """How a file on the disk compares with the manifest.
 
-    REDIRECTED is a link that leads to nothing, UNREADABLE is what this user or this system can't open. PARTIAL is an
-    absent file whose part file has good pieces.
+    REDIRECTED is a link, or below a link, that leads to nothing. UNREADABLE is what this user or this system can't
+    open. PARTIAL is an absent file whose part file has good pieces.
     """
 
     GOOD = "good"
@@ -180,7 +180,7 @@ def _condition(path: Path, good: Mapping[Path, bool]) -> Condition:
     except UnsafeFileError:
         # A folder or a pipe, say.
         return Condition.DAMAGED
-    except (FileNotFoundError, NotADirectoryError):
-        return Condition.REDIRECTED if os.path.islink(path) else Condition.ABSENT  # noqa: PTH114 - that one may raise
     except OSError as exc:
-        return Condition.REDIRECTED if exc.errno == errno.ELOOP else Condition.UNREADABLE
+        if exc.errno not in _NOTHING_THERE:
+            return Condition.UNREADABLE
+        return Condition.REDIRECTED if dangling_link(path) else Condition.ABSENT

@@ -103,7 +103,11 @@ def open_or_create(path: Path) -> RegularFile:
 
 
 def _open_regular(name: str, flags: int) -> int:
-    descriptor = os.open(name, flags | _NO_WAIT)
+    try:
+        descriptor = os.open(name, flags | _NO_WAIT)
+    except OSError as exc:
+        _demand_no_socket(name, exc)
+        raise
     return _checked(descriptor, _demand_regular)
 
 
@@ -113,11 +117,18 @@ def _open_own(name: str, flags: int) -> int:
     except OSError as exc:
         if os.path.islink(name):  # noqa: PTH114 - a system's error number for this varies
             raise UnsafeFileError("this is a symbolic link, and what is written could end up elsewhere") from exc
+        _demand_no_socket(name, exc)
         if exc.errno != errno.EINVAL:
             raise
         # This file system does not know the flag: it has no links either.
         descriptor = os.open(name, flags | _NO_WAIT, 0o666)
     return _checked(descriptor, _demand_own)
+
+
+def _demand_no_socket(name: str, exc: OSError) -> None:
+    """Raise UnsafeFileError where a file was not opened because it is a socket, or a device that is not there."""
+    if exc.errno == errno.ENXIO:
+        _demand_regular(os.stat(name))  # noqa: PTH116 - a name, as an opener gets it
 
 
 def _create_own(name: str, flags: int) -> int:

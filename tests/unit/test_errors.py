@@ -229,6 +229,18 @@ def test_a_file_in_the_way_of_a_folder_is_reported(tmp_path: Path) -> None:
     assert (tmp_path / "root").read_text() == "mine"
 
 
+@pytest.mark.parametrize("target", ["nowhere", "root"], ids=["to nothing", "in a loop"])
+def test_a_link_in_the_path_that_leads_to_nothing_is_named(target: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.symlink_to(tmp_path / target)
+    wanted = re.escape(f"{root} is a symbolic link that leads to nothing")
+    with pytest.raises(DiskError, match=wanted), disk(root / "a" / "raw"):
+        (root / "a" / "raw").mkdir(parents=True, exist_ok=True)
+    with pytest.raises(DiskError, match=wanted), disk(root):
+        root.mkdir(exist_ok=True)
+    assert root.is_symlink()
+
+
 def test_a_really_read_only_file_system_is_reported(tmp_path: Path) -> None:
     (tmp_path / "mount").mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(tmp_path / "mount")]
