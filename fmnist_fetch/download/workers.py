@@ -6,18 +6,19 @@ caller's thread watches over all of them.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from math import inf
 
 from fmnist_fetch.download.consumers import FileConsumers, IncomingFile
 from fmnist_fetch.download.segments import FileDownload
 from fmnist_fetch.download.source_stats import Attempt, SourceStats
 from fmnist_fetch.download.transfer import Transfer
-from fmnist_fetch.errors import FetchError, SourceError
+from fmnist_fetch.errors import DiskError, FetchError, SourceError
 from fmnist_fetch.events import DownloadEnded, Listener, Message
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Connection, FetchOptions, Source, Tier
+from fmnist_fetch.sources.diagnosis import translate
 
 GRACE_S = 0.3
 TICK_S = 0.25
@@ -111,7 +112,7 @@ class WorkerPool:
         with self._lock:
             reading = dict(self._reading)
         stages = {attempt: connection.stages for attempt, connection in reading.items()}
-        self._transfer.note_activity(stages, sum(connection.pending for connection in self._open_connections()))
+        self._transfer.note_activity(stages, sum(map(_pending, self._open_connections())))
         for _ in range(self._transfer.drop_stalled()):
             self.add_worker()
 
@@ -120,7 +121,8 @@ class WorkerPool:
         self._transfer.close()
         self._stopping.set()
         for connection in self._open_connections():
-            connection.stop()
+            with suppress(Exception):
+                connection.stop()
         end = time.monotonic() + GRACE_S
         for worker in self._threads:
             worker.join(max(0.0, end - time.monotonic()))
@@ -136,24 +138,22 @@ class WorkerPool:
                 if (attempt := self._transfer.next_attempt(number, IDLE_S)) is None:
                     # A server may serve few connections: one that is of no use now must not keep others out.
                     for connection in connections.values():
-                        connection.close()
-                    continue
-                if attempt.stats not in connections:
-                    connections[attempt.stats] = self._open(attempt.stats.source)
-                if not self._receive(attempt, connections[attempt.stats]):
+                        _close(connection)
+                elif not self._transfer.end(attempt, *self._receive(attempt, connections)):
+                    # Another worker has replaced this one.
                     break
         except BaseException as exc:
             # Whatever it is, the caller's thread must raise it: an error of the disk, or of this program.
             self._transfer.fail(exc)
         finally:
             for connection in connections.values():
-                with suppress(Exception):
-                    connection.close()
+                _close(connection)
                 with self._lock:
                     self._connections.remove(connection)
 
     def _open(self, source: Source) -> Connection:
-        connection = source.open()
+        with _failures_of(source):
+            connection = source.open()
         with self._lock:
             self._connections.append(connection)
             announce = source.tier is Tier.PACKAGE and not self._announced
@@ -163,17 +163,28 @@ class WorkerPool:
             self._transfer.listener(Message(f"no mirror can serve now; trying the {source.name}"))
         return connection
 
-    def _receive(self, attempt: Attempt, connection: Connection) -> bool:
-        """Receive the attempt's segment, or as much as comes; return whether this worker still counts."""
-        file, reached = attempt.segment.file.data_file, attempt.asked.start
-        error: SourceError | None = None
+    def _receive(
+        self, attempt: Attempt, connections: dict[SourceStats, Connection]
+    ) -> tuple[SourceError | None, int | None]:
+        """Receive the attempt's segment, or as much as comes.
+
+        Returns:
+            What the attempt failed with, if it did, and the status of the answer, if there was one.
+        """
+        stats, reached, error = attempt.stats, attempt.asked.start, None
+        try:
+            connection = connections[stats] = connections.get(stats) or self._open(stats.source)
+        except SourceError as exc:
+            return exc, None
         connection.timeout_s = attempt.timeout_s
         with self._lock:
             self._reading[attempt] = connection
         try:
             while (span := self._transfer.remaining(attempt)) is not None:
                 # The first read requests the whole span, the others take some of the answer.
-                data = connection.read(file, span if span == attempt.asked else self._limiter.next_span(span))
+                wanted = span if span == attempt.asked else self._limiter.next_span(span)
+                with _failures_of(stats.source):
+                    data = connection.read(attempt.segment.file.data_file, wanted)
                 reached = span.start + len(data)
                 self._transfer.receive(attempt, span.start, data, connection.oddity)
                 if delay := self._limiter.delay(len(data)):
@@ -185,5 +196,30 @@ class WorkerPool:
                 del self._reading[attempt]
         if error is not None or reached < attempt.asked.stop:
             # What is left of an answer must not go on filling buffers.
-            connection.close()
-        return self._transfer.end(attempt, error, connection.status)
+            _close(connection)
+        return error, connection.status
+
+
+@contextmanager
+def _failures_of(source: Source) -> Iterator[None]:
+    """Convert what the block raises to a SourceError: another source may still serve.
+
+    An error of the own disk and the lack of memory end the run; no source is to blame for them.
+    """
+    try:
+        yield
+    except (SourceError, DiskError, MemoryError):
+        raise
+    except Exception as exc:
+        raise translate(exc, source.name) from exc
+
+
+def _close(connection: Connection) -> None:
+    with suppress(Exception):
+        connection.close()
+
+
+def _pending(connection: Connection) -> int:
+    with suppress(Exception):
+        return connection.pending
+    return 0
