@@ -4,7 +4,8 @@ Pure: the time and the random numbers are passed in.
 
 - Tiers in order; a later one is asked when no source of an earlier one can serve now.
 - Within a tier, a source without failures, with the fewest workers, the fastest. All sources should end at the same
-  time: each gets a share of what waits by its rate, and nothing that the others would serve sooner.
+  time: each gets a share of what waits by its rate, and nothing that the others would serve sooner. Segments of one
+  length need more requests, and end later where sources are unequal, even if stealing is cheap.
 - A worker for which nothing waits steals from the slowest attempt; the last piece is requested twice (endgame).
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same source deliver: fewer connections, not a failure.
@@ -125,8 +126,6 @@ class Scheduler:
 
     def note_failure(self, attempt: Attempt, error: SourceError, now: float) -> None:
         """Note that the attempt ended before its segment."""
-        if attempt.over:
-            return
         stats = attempt.stats
         # Bytes that nobody has verified are progress only from a source that may be expected to send right ones.
         received_enough = attempt.received >= SUFFICIENT_BYTES and not stats.last_piece_wrong
@@ -175,10 +174,9 @@ class Scheduler:
 
     def note_done(self, attempt: Attempt, now: float) -> None:
         """Note that the segment of the attempt is complete, by its worker or by others."""
-        if not attempt.over:
-            if attempt.received:
-                attempt.stats.note_success()
-            self._end(attempt, now)
+        if attempt.received:
+            attempt.stats.note_success()
+        self._end(attempt, now)
 
     def stalled(self, now: float) -> list[Attempt]:
         """Return the attempts that received nothing for too long."""

@@ -84,7 +84,6 @@ class Transfer:
         self._failure: BaseException | None = None
         self._awaited: dict[tuple[FileDownload, int], threading.Event] = {}
         self._unsettled = {file for file in files if not file.has_piece_digests}
-        self._lost: set[Attempt] = set()
         self._pending = 0
         self._reported_at = self._looked_at = self._clock()
 
@@ -143,7 +142,7 @@ class Transfer:
     def end(self, attempt: Attempt, error: SourceError | None, status: int | None) -> bool:
         """Note the end of ATTEMPT; return whether its worker still counts: one that has been replaced does not."""
         with self._lock:
-            if attempt in self._lost:
+            if attempt.over:
                 return False
             now = self._clock()
             if self.over:
@@ -193,7 +192,6 @@ class Transfer:
                 error = SourceError(f"{attempt.stats.name} sent nothing for {silence:.0f} s")
                 self.scheduler.note_lost(attempt, error, now)
                 self._report(attempt, error, None)
-                self._lost.add(attempt)
             if stalled:
                 self._changed.notify_all()
             return len(stalled)

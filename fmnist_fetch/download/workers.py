@@ -1,23 +1,18 @@
-"""The threads that receive from sources. What to request next is decided by the scheduler.
-
-Each worker reads from its connection and gives what it received to the transfer; consumers process complete pieces. The
-caller's thread watches over all of them.
-"""
+"""The threads that receive from sources: each reads from its connections and gives what it received to the transfer."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 
-from fmnist_fetch.download.consumers import FileConsumers, IncomingFile
-from fmnist_fetch.download.segments import FileDownload
+from fmnist_fetch.concurrency import join_all
 from fmnist_fetch.download.source_stats import Attempt, SourceStats
 from fmnist_fetch.download.transfer import Transfer
-from fmnist_fetch.errors import DiskError, FetchError, SourceError
-from fmnist_fetch.events import DownloadEnded, Listener, Message
+from fmnist_fetch.errors import DiskError, SourceError
+from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import Connection, FetchOptions, Source, Tier
+from fmnist_fetch.sources.base import Connection, Source, Tier
 from fmnist_fetch.sources.diagnosis import translate
 
 GRACE_S = 0.3
@@ -25,43 +20,6 @@ TICK_S = 0.25
 IDLE_S = 0.5
 BURST_S = 0.1
 MIN_RECEIVE = 4096
-
-
-def complete(
-    files: Sequence[FileDownload],
-    sources: Sequence[Source],
-    options: FetchOptions,
-    listener: Listener,
-    consume: Callable[[IncomingFile], None],
-) -> None:
-    """Download what FILES lack; CONSUME gets each file as it arrives, in a thread of its own.
-
-    Everything verified is kept in any case; what is complete is consumed first.
-
-    Raises:
-        SourceError: No new good piece for the seconds of patience, or no source that has what is missing.
-        IntegrityError: The same, and a source sent wrong bytes.
-        DiskError: The disk refuses the files.
-        BaseException: Whatever CONSUME raises.
-    """
-    transfer = Transfer(files, sources, options, listener)
-    pool, consumers = WorkerPool(transfer, RateLimiter(options.limit_rate)), FileConsumers(transfer, consume)
-    try:
-        consumers.start()
-        for _ in range(options.jobs):
-            pool.add_worker()
-        while not consumers.done:
-            transfer.wait(TICK_S)
-            pool.look_after()
-    except FetchError:
-        transfer.close()
-        consumers.join()
-        raise
-    finally:
-        pool.stop()
-        consumers.join(GRACE_S)
-        transfer.save_partials()
-        listener(DownloadEnded())
 
 
 class RateLimiter:
@@ -89,9 +47,9 @@ class RateLimiter:
 class WorkerPool:
     """The workers of TRANSFER and their connections."""
 
-    def __init__(self, transfer: Transfer, limiter: RateLimiter) -> None:
+    def __init__(self, transfer: Transfer, limit_rate_bps: float | None) -> None:
         self._transfer = transfer
-        self._limiter = limiter
+        self._limiter = RateLimiter(limit_rate_bps)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -103,9 +61,8 @@ class WorkerPool:
         """Start one worker. A daemon: one that is stuck in a name look-up must not keep the process alive."""
         number = len(self._threads)
         worker = threading.Thread(target=self._work, args=(number,), name=f"fmnist-fetch {number}", daemon=True)
-        worker.start()
-        # Only now: an interrupt may come at any moment, and a thread that has not started can't be joined.
         self._threads.append(worker)
+        worker.start()
 
     def look_after(self) -> None:
         """Replace the workers that are stuck, and note what is on its way."""
@@ -123,9 +80,7 @@ class WorkerPool:
         for connection in self._open_connections():
             with suppress(Exception):
                 connection.stop()
-        end = time.monotonic() + GRACE_S
-        for worker in self._threads:
-            worker.join(max(0.0, end - time.monotonic()))
+        join_all(self._threads, GRACE_S)
 
     def _open_connections(self) -> list[Connection]:
         with self._lock:

@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faults import payload
-from fmnist_fetch.download.segments import FileDownload
-from fmnist_fetch.download.workers import BURST_S, MIN_RECEIVE, RateLimiter, complete
+from fmnist_fetch.download.engine import download
+from fmnist_fetch.download.workers import BURST_S, MIN_RECEIVE, RateLimiter
 from fmnist_fetch.errors import DiskError
 from fmnist_fetch.events import Attempted, Event
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import FetchOptions, Tier
-from fmnist_fetch.storage.part_file import PartFile
 from samples import PIECE, file_of, sha256
 
 DATA = payload(4 * PIECE, seed=22)
@@ -110,19 +109,18 @@ def test_without_a_limit_no_worker_waits() -> None:
     assert [limiter.delay(10**9) for _ in range(3)] == [0.0] * 3
 
 
-def download(folder: Path, *sources: RaisingSource) -> list[Attempted]:
+def attempts(folder: Path, *sources: RaisingSource) -> list[Attempted]:
+    """Download the file to FOLDER; return how the sources did."""
     events: list[Event] = []
-    file = FileDownload(PartFile(folder / "data", FILE))
-    options = FetchOptions(jobs=1, patience=0.5)
-    complete([file], sources, options, events.append, lambda _incoming: None)
+    download([FILE], folder, sources, FetchOptions(jobs=1, patience=0.5), events.append)
     return [event for event in events if isinstance(event, Attempted)]
 
 
 @pytest.mark.parametrize("place", ["open", "read"])
 def test_whatever_a_source_raises_is_a_failed_attempt_of_that_source(tmp_path: Path, place: str) -> None:
     strange = RaisingSource("strange", ValueError("Exceeds the limit (4300 digits)"), (place,))
-    attempts = download(tmp_path, strange, RaisingSource("right", KeyError(), ()))
-    assert {(attempt.source, attempt.error) for attempt in attempts} == {
+    ended = attempts(tmp_path, strange, RaisingSource("right", KeyError(), ()))
+    assert {(attempt.source, attempt.error) for attempt in ended} == {
         ("strange", "strange: ValueError: Exceeds the limit (4300 digits)"),
         ("right", None),
     }
@@ -131,7 +129,7 @@ def test_whatever_a_source_raises_is_a_failed_attempt_of_that_source(tmp_path: P
 
 def test_what_a_source_raises_when_it_is_closed_stopped_or_watched_is_ignored(tmp_path: Path) -> None:
     places = ("close", "stop", "pending")
-    assert [attempt.error for attempt in download(tmp_path, RaisingSource("odd", KeyError(), places))] == [None]
+    assert [attempt.error for attempt in attempts(tmp_path, RaisingSource("odd", KeyError(), places))] == [None]
     assert (tmp_path / "data").read_bytes() == DATA
 
 
@@ -140,7 +138,7 @@ def test_what_a_source_raises_when_it_is_closed_stopped_or_watched_is_ignored(tm
 )
 def test_no_source_is_to_blame_for_this_machine_and_its_user(tmp_path: Path, failure: BaseException) -> None:
     with pytest.raises(type(failure)) as raised:
-        download(
+        attempts(
             tmp_path, RaisingSource("first", failure, served=2 * PIECE + 10), RaisingSource("second", KeyError(), ())
         )
     assert raised.value is failure
