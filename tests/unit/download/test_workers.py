@@ -1,4 +1,4 @@
-"""The worker threads: the limit of their rate, and sources that raise what they should not."""
+"""The workers: the shared limit of their rate, and sources that raise other exceptions than SourceError."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class RaisingSource:
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     now = 50.0
 
