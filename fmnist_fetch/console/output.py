@@ -6,6 +6,7 @@ a result is an error, since the caller would take an empty output for the result
 
 import argparse
 import errno
+import io
 import json
 import os
 import sys
@@ -38,9 +39,13 @@ def write_line(sentence: str) -> None:
 def print_text(text: str) -> None:
     """Print a text that the user asked for, such as a script, on stdout as it is.
 
+    A file or a pipe receives UTF-8, which Python expects in a program, whatever the language of the system is.
+
     Raises:
         DiskError: stdout can't be written to.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
     _print(text)
 
 
