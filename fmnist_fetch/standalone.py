@@ -125,7 +125,7 @@ def choose(sources: Sequence[Source], deadline: float, what: str) -> Source:
         now = time.monotonic()
         usable = [source for source in sources if source.usable]
         if not usable or now > deadline:
-            told = "; ".join(f"{one.host}: {one.error}" for one in sources) or "nowhere"
+            told = "; ".join(f"{one.host}: {one.error}" for one in sources) or "any source"
             code = 3 if any(one.wrong for one in sources) else 4
             raise Failure(f"could not download {what} from {told}", AGAIN, code)
         best = min(usable, key=lambda one: (max(one.ready, now), one.wrong, one.failures))
