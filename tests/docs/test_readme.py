@@ -43,7 +43,6 @@ NOT_RUN = {
     "from d2l import torch as d2l": "the book's own line, which the page replaces",
     "pip install": "it needs a package index",
     "uv pip install": "it needs a package index",
-    "git clone": "it needs the network",
     "make lock": "it needs a package index and writes to the clone",
     "py -m": "it is for Windows",
     ".venv\\Scripts": "it is for Windows",
@@ -462,6 +461,10 @@ def test_the_models_of_the_readme_can_be_asked(lab: Lab) -> None:
 
 
 # What else can be true or not.
+
+
+def test_the_readme_can_be_read_in_a_terminal_of_80_columns() -> None:
+    assert [line for line in pages.read("README.md").splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("page", pages.PAGES)
