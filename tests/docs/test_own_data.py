@@ -1,4 +1,4 @@
-"""People's own IDX files: the example in README and the page behind it, run exactly as they are printed."""
+"""IDX files of users: the example in README and the page behind it, run exactly as they are printed."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch.manifest.catalog import find
-from samples import HOME_OF_PACKAGE, environment, gz, images, labels, lay
+from processes import environment
+from samples import PROJECT_FOLDER, fill, gz, images, labels
 
-README = HOME_OF_PACKAGE / "README.md"
-PAGE = HOME_OF_PACKAGE / "docs" / "own-data.md"
+README = PROJECT_FOLDER / "README.md"
+PAGE = PROJECT_FOLDER / "docs" / "own-data.md"
 PORT = 8321
 
 
 def only_block(page: Path) -> str:
-    """The commands that PAGE shows as bash."""
+    """Return the commands that PAGE shows as bash."""
     (block,) = re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return str(block)
 
 
 def typed(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """COMMANDS as a person types them in an empty folder, where python and fmnist-fetch are those under test."""
+    """Return COMMANDS as typed in an empty folder, where python and fmnist-fetch are those under test."""
     home = folder / "bin"
     home.mkdir()
     for name, words in (("python", ""), ("fmnist-fetch", "-m fmnist_fetch")):
         (home / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
         (home / name).chmod(0o755)
     path = os.pathsep.join((str(home), os.environ["PATH"]))
-    # Job control, as on a terminal; whatever fails ends it, and nothing is left running.
+    # Job control, as on a terminal; any failure ends the shell, and nothing is left running.
     script = f"set -eum\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\ncd '{folder}'\n{commands}"
     command = ["bash", "-c", script]
     return subprocess.run(command, capture_output=True, text=True, env=environment(PATH=path), timeout=120, check=False)
@@ -42,7 +43,7 @@ def typed(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def _free_port() -> None:
     with socket.socket() as probe:
-        # As the server does: a port that was left a moment ago is free.
+        # As the server does: a port that was used a moment ago is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", PORT))
@@ -71,7 +72,7 @@ def test_emnist_unpacked_by_hand_gets_its_manifest_by_the_printed_command(tmp_pa
         for split, count in (("train", 9), ("test", 3)):
             files[f"emnist-{kind}-{split}-images-idx3-ubyte.gz"] = gz(images((count, 28, 28), 1))
             files[f"emnist-{kind}-{split}-labels-idx1-ubyte.gz"] = gz(labels(count, 1))
-    lay(tmp_path / "gzip", files)
+    fill(tmp_path / "gzip", files)
     done = typed(command, tmp_path)
     assert done.returncode == 0, done.stderr
     manifest = find(str(tmp_path / "emnist-letters.toml"))

@@ -1,4 +1,4 @@
-"""The server on the local network: a process of its own, asked by plain HTTP and by the real client."""
+"""The server of the local network: a process of its own, asked by plain HTTP and by the real client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from fmnist_fetch.commands.serve.address import addresses, url
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.manifest.toml import dumps, loads
 from lan_server import Server, until
-from samples import Sample, command_line, disk_of, flipped, lay, make, started
+from processes import command_line, started
+from samples import Sample, disk_of, fill, flipped, make
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
 
@@ -48,12 +49,12 @@ def start(sample: Sample, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return root
 
 
 def partial_root(sample: Sample, root: Path, pieces: dict[str, list[int]]) -> Path:
-    """The raw folder of a root in which only these PIECES of each file are there yet."""
+    """Return the raw folder of a root in which only these PIECES of each file exist."""
     raw = sample.layout(root).raw
     raw.mkdir(parents=True)
     for file in sample.manifest.files:
@@ -63,7 +64,7 @@ def partial_root(sample: Sample, root: Path, pieces: dict[str, list[int]]) -> Pa
 
 
 def add_piece(raw: Path, sample: Sample, name: str, index: int) -> None:
-    """Put a piece of the file NAME into its part file."""
+    """Write a piece of the file NAME to its part file."""
     file = next(file for file in sample.manifest.files if file.name == name)
     start, stop = file.pieces[index].span
     number = os.open(raw / f"{name}.part", os.O_RDWR | os.O_CREAT, 0o644)
@@ -163,7 +164,7 @@ def test_a_root_that_is_a_link_itself_is_served(sample: Sample, complete: Path, 
     assert start(link).ask(f"/{IMAGES}").body == sample.files[IMAGES]
 
 
-def test_a_pipe_in_place_of_a_file_blocks_nobody(sample: Sample, complete: Path, start: Start) -> None:
+def test_a_pipe_in_place_of_a_file_blocks_no_client(sample: Sample, complete: Path, start: Start) -> None:
     path = sample.layout(complete).raw / IMAGES
     path.unlink()
     os.mkfifo(path)
@@ -179,7 +180,7 @@ def test_only_the_good_pieces_of_a_damaged_file_are_sent(sample: Sample, complet
     assert server.ask(f"/{IMAGES}", Range="bytes=2100-2200").status == 503
     rest = server.ask(f"/{IMAGES}", Range="bytes=3000-")
     assert (rest.status, rest.body) == (206, whole[3000:])
-    # What comes before the damage is sent, and declared as less than what was asked for.
+    # The bytes before the damage are sent, and declared as fewer than were requested.
     front = server.ask(f"/{IMAGES}", Range="bytes=100-")
     assert (front.status, front.body) == (206, whole[100:2000])
     assert front.headers["Content-Range"] == f"bytes 100-1999/{len(whole)}"
@@ -242,9 +243,9 @@ def test_clients_complete_while_the_server_is_still_downloading(sample: Sample, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_in_the_middle_of_a_body(number: signal.Signals, root: Path, tmp_path: Path) -> None:
-    # Large enough that no socket buffer takes all of it.
+    # Large enough not to fit into the buffers of a socket.
     large = make(shape=(512, 512), counts=(100, 1), length=4_000_000)
-    large.fetch(root, str(lay(root.parent / "stick", large.files)))
+    large.fetch(root, str(fill(root.parent / "stick", large.files)))
     server = Server(root, large.write(tmp_path))
     with server.connect() as reader:
         reader.sendall(f"GET /{IMAGES} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
@@ -313,7 +314,7 @@ def test_the_script_downloads_from_the_server_alone(
 
 
 def serving(last: str, *words: str) -> tuple[int, list[str], str]:
-    """Run the command serve until it has printed a line with LAST, then interrupt it; the exit code and its output."""
+    """Run serve until it has printed a line with LAST, then interrupt it; return the exit code and the output."""
     with started("serve", "--host", "127.0.0.1", "--port", "0", *words) as process:
         assert process.stdout is not None
         lines: list[str] = []
@@ -340,7 +341,7 @@ def test_datasets_with_a_manifest_under_the_root_or_on_the_command_line_are_serv
     sample.write(complete)
     given = sample.changed(name="given", folder="Given")
     (tmp_path / "given.toml").write_text(dumps(given.manifest))
-    lay(given.layout(complete).raw, given.files)
+    fill(given.layout(complete).raw, given.files)
     (complete / "Given" / "broken.toml").write_text("format = 1")
     words = ("--root", str(complete), str(tmp_path / "given.toml"))
     code, lines, errors = serving("DATASET=sample.toml", *words)

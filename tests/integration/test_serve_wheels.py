@@ -1,4 +1,4 @@
-"""One download is enough for a lab: the server sends the wheels of its store, as files and as a package index."""
+"""One download for a whole lab: the server sends the wheels of its store, as files and as a package index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from faults import MIB, payload
 from fmnist_fetch.environment.indexes import Configuration
 from fmnist_fetch.environment.store import Sources, Store
 from fmnist_fetch.events import silent
-from samples import environment
+from processes import environment
 from wheels import lock_text, make_wheel
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")

@@ -1,4 +1,4 @@
-"""When a fault takes part: selectors around a fault, themselves faults, which may be nested."""
+"""Selectors: faults that decide for which requests another fault applies. They can be nested."""
 
 from __future__ import annotations
 
@@ -9,96 +9,102 @@ from random import Random
 from wire import Fault, Request
 
 
-@dataclass(frozen=True)
-class When(Fault):
-    """A fault for those requests that a test of one's own picks."""
+class Selector(Fault):
+    """The base class of selectors by a property of the request."""
 
-    test: Callable[[Request], bool]
     fault: Fault
 
+    def applies(self, request: Request) -> bool:
+        """Return whether the fault applies to REQUEST."""
+        raise NotImplementedError
+
     def picked(self, request: Request) -> Iterator[Fault]:
-        if self.test(request):
+        if self.applies(request):
             yield from self.fault.picked(request)
 
 
 @dataclass(frozen=True)
-class First(Fault):
+class When(Selector):
+    """A fault for the requests for which TEST is true."""
+
+    test: Callable[[Request], bool]
+    fault: Fault
+
+    def applies(self, request: Request) -> bool:
+        return self.test(request)
+
+
+@dataclass(frozen=True)
+class First(Selector):
     """A fault for the first COUNT requests."""
 
     count: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.number < self.count:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.number < self.count
 
 
 @dataclass(frozen=True)
-class After(Fault):
+class After(Selector):
     """A fault for all requests but the first COUNT."""
 
     count: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.number >= self.count:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.number >= self.count
 
 
 @dataclass(frozen=True)
-class AfterServed(Fault):
-    """A fault for the requests that come when SIZE body bytes were served."""
+class AfterServed(Selector):
+    """A fault for the requests that come after SIZE bytes of bodies were served."""
 
     size: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.served >= self.size:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.served >= self.size
 
 
 @dataclass(frozen=True)
-class Every(Fault):
+class Every(Selector):
     """A fault for each NTH request, beginning with request number N."""
 
     nth: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.number % self.nth == self.nth - 1:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.number % self.nth == self.nth - 1
 
 
 @dataclass(frozen=True)
-class During(Fault):
-    """A fault for the requests between two moments, in seconds since the mirror came up."""
+class During(Selector):
+    """A fault for the requests between two times, in seconds since the mirror was started."""
 
     start: float
     stop: float
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if self.start <= request.when < self.stop:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return self.start <= request.when < self.stop
 
 
 @dataclass(frozen=True)
-class Randomly(Fault):
-    """A fault for a share of the requests, drawn from seed, kind of fault and request number."""
+class Randomly(Selector):
+    """A fault for a share of the requests, chosen by SEED, the kind of the fault and the number of the request."""
 
     share: float
     fault: Fault
     seed: int = 0
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        dice = Random(f"{self.seed}/{type(self.fault).__name__}/{request.number}")
-        if dice.random() < self.share:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return Random(f"{self.seed}/{type(self.fault).__name__}/{request.number}").random() < self.share
 
 
 @dataclass(frozen=True)
 class On(Fault):
-    """A fault for one file, whose requests are counted by themselves within."""
+    """A fault for one file; selectors inside it count the requests for this file only."""
 
     name: str
     fault: Fault
@@ -109,12 +115,11 @@ class On(Fault):
 
 
 @dataclass(frozen=True)
-class AtMost(Fault):
-    """A fault for the connections beyond so many at once."""
+class AtMost(Selector):
+    """A fault for the connections beyond a number of simultaneous ones."""
 
     connections: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.crowd >= self.connections:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.crowd >= self.connections

@@ -1,4 +1,4 @@
-"""`make bench`: that it measures whole processes, by turns, checks what they left, and says what it could not do."""
+"""`make bench`: it measures whole processes by turns, checks their output, and reports what it could not measure."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_every_run_begins_in_an_empty_folder_and_leaves_nothing(tmp_path: Path) 
     assert not list(tmp_path.glob("out*"))
 
 
-def test_until_a_race_is_over_what_a_run_left_is_there_by_name_and_takes_no_room(tmp_path: Path) -> None:
+def test_the_output_of_a_run_stays_by_name_and_takes_no_space_until_the_race_is_over(tmp_path: Path) -> None:
     once(python("a", "open('left', 'w').write('x' * 5000)"), tmp_path / "out")
     [left] = tmp_path.rglob("left")
     assert left.stat().st_size == 0
@@ -225,7 +225,7 @@ def test_a_bucket_gives_no_request_a_free_start(tmp_path: Path) -> None:
         seconds = time.monotonic() - began
         connection.close()
     assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
-    # A law of the bucket, and no speed: it can't give 40,000 bytes sooner.
+    # A property of the bucket, not a speed: it cannot supply 40,000 bytes sooner.
     assert seconds >= 0.35
 
 
@@ -257,7 +257,7 @@ def test_a_bucket_keeps_no_more_than_one_step(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """A root with all its files, though they hold three images of noise."""
+    """Return a root with all its files, which contain three images of noise."""
     layout = Layout(tmp_path / "root", FASHION)
     layout.raw.mkdir(parents=True)
     layout.processed.mkdir(parents=True)
@@ -292,7 +292,7 @@ def no_mirrors(_served: Path, rates: Sequence[int], _each: str) -> Iterator[list
 
 
 def pretend(peers: Sequence[Peer], work: Path, rounds: int, *, warm: bool = True) -> Race:
-    """What a race gives, without running anything; a command line must be one that could run."""
+    """Return the result of a race without running anything; assert that its command lines could run."""
     assert work.parent.is_dir()
     assert (rounds, warm) == (1, False)
     for peer in peers:
@@ -312,7 +312,7 @@ def small(bench: Bench, size: int, times: int = 3) -> Served:
     ("number", "maker"),
     [pytest.param(number, it, id=f"{number}-{it.__name__}") for number in MAKERS for it in MAKERS[number]],
 )
-def test_every_table_holds_its_own_rows_against_its_targets(
+def test_every_table_compares_its_own_rows_with_its_targets(
     bench: Bench, number: int, maker: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for room in (network, roots, size):
@@ -352,7 +352,7 @@ def test_a_table_that_cannot_be_made_says_why_and_leaves_nothing(bench: Bench) -
     assert list(bench.work.iterdir()) == []
 
 
-def test_the_head_tells_the_machine_s_shape_and_not_its_name() -> None:
+def test_the_head_describes_the_machine_without_its_name() -> None:
     text = head("load average 0.1 in the minute before", shape(Path.cwd()), quick=True)
     assert "cores" in text
     assert "numpy" in text

@@ -1,4 +1,4 @@
-"""A fresh clone sets itself up: from a package index that breaks, in surroundings that are in its way."""
+"""A fresh clone sets itself up: from a package index that breaks, and in a hostile environment."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ import pytest
 from faults import KIB, MIB, CutAfter, Line, Mirror, payload
 from fmnist_fetch.environment.lock import Wheel
 from index import index_files
-from samples import HOME_OF_PACKAGE, Sample, lay
+from samples import PROJECT_FOLDER, Sample, fill
 from wheels import MadeWheel, lock_text, make_wheel
 
 FIRST = ("packaging", "installer", "requests", "urllib3", "certifi", "idna", "charset-normalizer", "tqdm", "filelock")
 MORE = [make_wheel("large-thing", "2.5", ballast=payload(3 * MIB, seed=2), command="say-version"), make_wheel("small")]
-# A set-up has nothing of the tests' own machine: neither packages nor settings.
+# A set-up uses nothing of the machine of the tests: neither packages nor settings.
 CLEAN = {"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, "LANG": "C.UTF-8"}
 
 
 def repacked(package: str, folder: Path) -> MadeWheel:
-    """The installed PACKAGE as a wheel."""
+    """Return the installed PACKAGE as a wheel."""
     try:
         installed = distribution(package)
     except PackageNotFoundError:
@@ -58,20 +58,20 @@ def repacked(package: str, folder: Path) -> MadeWheel:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> list[MadeWheel]:
-    """What the engine needs, as wheels."""
+    """Return the wheels that the engine needs."""
     folder = tmp_path_factory.mktemp("repacked")
     return [repacked(package, folder) for package in FIRST]
 
 
 @pytest.fixture
 def clone(first: list[MadeWheel], tmp_path: Path) -> Path:
-    """The project as a fresh clone, with a lock of few packages."""
+    """Return the project as a fresh clone, with a lock of few packages."""
     folder = tmp_path / "apart" / "clone"
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("fmnist_fetch", "trainer"):
-        shutil.copytree(HOME_OF_PACKAGE / name, folder / name, ignore=ignored)
+        shutil.copytree(PROJECT_FOLDER / name, folder / name, ignore=ignored)
     for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(HOME_OF_PACKAGE / name, folder / name)
+        shutil.copy(PROJECT_FOLDER / name, folder / name)
     (folder / "pylock.toml").write_text(lock_text({"": first, "data": MORE[:1], "train": MORE}))
     return folder
 
@@ -166,7 +166,7 @@ def test_the_project_is_installed_as_a_path_with_its_commands_and_metadata(
 def test_settings_for_other_environments_do_not_break_it(
     clone: Path, index: dict[str, bytes], tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    stray = lay(tmp_path / "stray", {"requests.py": b"raise SystemExit('stray')", "packaging.py": b"import nothing"})
+    stray = fill(tmp_path / "stray", {"requests.py": b"raise SystemExit('stray')", "packaging.py": b"import nothing"})
     variables = {name: value.format(stray=stray) for name, value in variables.items()}
     with Mirror(index) as mirror:
         done = set_up(clone, "data", PIP_INDEX_URL=mirror.url + "simple/", **variables)
@@ -209,7 +209,7 @@ def test_an_interrupted_installation_is_made_up_for(clone: Path, index: dict[str
     with Mirror(index) as mirror:
         url = mirror.url + "simple/"
         assert set_up(clone, "data", PIP_INDEX_URL=url).returncode == 0
-        # As a kill in the middle leaves it: files, but no record, and no stamp.
+        # As after a kill in the middle: files, but no record, and no stamp.
         site = next((clone / ".venv").glob("lib/python*/site-packages"))
         (site / "large_thing-2.5.dist-info" / "RECORD").unlink()
         (site / "large_thing" / "__init__.py").write_text("half")
@@ -237,9 +237,7 @@ def test_a_mirror_that_is_neither_a_url_nor_a_folder_is_refused_before_anything_
     assert not (clone / ".venv").exists()
 
 
-def test_no_space_is_told_with_what_is_needed_before_anything_large_is_fetched(
-    clone: Path, index: dict[str, bytes]
-) -> None:
+def test_a_lack_of_space_is_reported_before_anything_large_is_fetched(clone: Path, index: dict[str, bytes]) -> None:
     patch = "import shutil; shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6)\n"
     (clone / "fmnist_fetch" / "environment" / "__init__.py").write_text(patch)
     with Mirror(index) as mirror:
@@ -260,7 +258,7 @@ def test_a_python_without_venv_is_named_in_two_lines(clone: Path) -> None:
     assert "apt install python3-venv" in hint
 
 
-def test_offline_and_with_nothing_here_it_says_what_is_missing(clone: Path) -> None:
+def test_offline_without_wheels_it_says_what_is_missing(clone: Path) -> None:
     done = set_up(clone, "data", "--offline")
     assert done.returncode == 4
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
@@ -280,9 +278,9 @@ def made(clone: Path, *words: str, **variables: str) -> subprocess.CompletedProc
 
 
 @make
-def test_make_data_brings_the_data_before_the_rest(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
+def test_make_data_fetches_the_data_before_the_rest(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
     manifest = sample.write(clone)
-    stick = lay(clone / "stick", sample.files)
+    stick = fill(clone / "stick", sample.files)
     with Mirror(index) as mirror:
         words = ("data", f"DATASET={manifest}", f"MIRROR={stick}")
         done = made(clone, *words, PIP_INDEX_URL=mirror.url + "simple/")
@@ -298,7 +296,7 @@ ODD = """NO NAME, it's $HOME & "q" 100% ~ é数"""
 
 @make
 def test_make_takes_every_path_as_it_is(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
-    stick, data = lay(clone / f"stick {ODD}", sample.files), clone / f"data {ODD}"
+    stick, data = fill(clone / f"stick {ODD}", sample.files), clone / f"data {ODD}"
     (clone / ODD).mkdir()
     manifest = Path(sample.write(clone)).rename(clone / ODD / f"{ODD}.toml")
     (clone / "trainer" / "__main__.py").write_text("import json, sys; print(json.dumps(sys.argv[1:]))")
@@ -336,7 +334,7 @@ def test_make_passes_one_folder_or_several_mirrors(stand_in: Path, mirror: str, 
 
 
 @make
-def test_make_refuses_a_root_that_nobody_means(clone: Path, index: dict[str, bytes]) -> None:
+def test_make_refuses_a_root_that_cannot_be_meant(clone: Path, index: dict[str, bytes]) -> None:
     with Mirror(index) as mirror:
         done = made(clone, "data", "ROOT=$HOME/data", PIP_INDEX_URL=mirror.url + "simple/")
     assert done.returncode == 2
@@ -346,7 +344,7 @@ def test_make_refuses_a_root_that_nobody_means(clone: Path, index: dict[str, byt
 
 @pytest.fixture
 def stand_in(clone: Path) -> Path:
-    """The clone with an environment whose Python prints its arguments, and waits if it is to serve or to train."""
+    """Return the clone with a Python that prints its arguments, and waits if it is to serve or to train."""
     python = clone / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(
@@ -362,7 +360,7 @@ def stand_in(clone: Path) -> Path:
 
 @make
 @pytest.mark.parametrize("target", ["serve", "verify", "train"])
-def test_make_adds_nothing_to_what_a_program_says_of_ctrl_c(stand_in: Path, target: str) -> None:
+def test_make_adds_nothing_to_the_message_of_a_program_after_ctrl_c(stand_in: Path, target: str) -> None:
     environment = {**CLEAN, "HOME": str(stand_in.parent)}
     pipe = subprocess.PIPE
     with subprocess.Popen(

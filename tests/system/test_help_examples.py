@@ -1,4 +1,4 @@
-"""Every example that --help shows works as it stands; the world outside is a folder, and the catalogue a small one."""
+"""Every example in --help works as printed; the outside world is a folder, and the catalogue is small."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from fmnist_fetch.cli import parser, run
 from fmnist_fetch.commands.kit import pack
 from fmnist_fetch.manifest import catalog
 from fmnist_fetch.manifest.toml import dumps
-from samples import Sample, environment, gz, idx, images, lay
+from processes import environment
+from samples import Sample, fill, gz, idx, images
 
 Capture = pytest.CaptureFixture[str]
 
 
-def verbs() -> dict[str, argparse.ArgumentParser]:
-    """The parsers of all verbs."""
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of all commands."""
     (added,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     found: Any = added.choices
     return dict(found)
 
 
 def examples() -> Iterator[str]:
-    """The lines that stand below `example` in each --help."""
-    for verb in verbs().values():
-        _, *lines = verb.format_help().partition("\nexample")[2].splitlines()
+    """Return the lines below `example` in each --help."""
+    for command in commands().values():
+        _, *lines = command.format_help().partition("\nexample")[2].splitlines()
         yield from (line.strip() for line in lines)
 
 
@@ -44,7 +45,7 @@ ENDING = [line for line in examples() if line not in SERVING]
 
 @pytest.fixture
 def here(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the examples name; the catalogue's one dataset is small, and complete in the default root."""
+    """A folder with what the examples name; the only dataset is small, and complete in the default root."""
     small = replace(sample, manifest=sample.manifest._replace(name="fashion-mnist"))
     (tmp_path / "catalogue").mkdir()
     (tmp_path / "catalogue" / "fashion-mnist.toml").write_text(dumps(small.manifest))
@@ -52,45 +53,45 @@ def here(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (tmp_path / "catalogue" / "kmnist.toml").write_text(dumps(other))
     monkeypatch.setattr(catalog, "_FOLDER", tmp_path / "catalogue")
     monkeypatch.chdir(tmp_path)
-    small.fetch(tmp_path / "data", str(lay(tmp_path / "media/usb", sample.files)))
+    small.fetch(tmp_path / "data", str(fill(tmp_path / "media/usb", sample.files)))
     return tmp_path
 
 
 def lay_own(here: Path, line: str) -> None:
-    """Lay the IDX files that the example LINE is about."""
+    """Write the IDX files of the example LINE."""
     values = {"images": images((2, 4, 4), 1), "labels": idx(0x08, (2,), b"\0\1")}
     if "a.idx" in line:
-        lay(here / "my-data", {"a.idx": values["images"]})
+        fill(here / "my-data", {"a.idx": values["images"]})
         return
     for split in ("train", "test"):
         for role, data in values.items():
             name = f"{split}-{role}-idx{3 if role == 'images' else 1}-ubyte.gz"
-            lay(here / "my-data", {name: gz(data)})
-            lay(here / "gzip", {f"emnist-letters-{name}": gz(data), f"emnist-digits-{name}": gz(data)})
+            fill(here / "my-data", {name: gz(data)})
+            fill(here / "gzip", {f"emnist-letters-{name}": gz(data), f"emnist-digits-{name}": gz(data)})
 
 
-def test_every_verb_has_an_example() -> None:
-    assert {line.split()[1] for line in examples()} == set(verbs())
+def test_every_command_has_an_example() -> None:
+    assert {line.split()[1] for line in examples()} == set(commands())
 
 
 @pytest.mark.parametrize("line", ENDING)
 def test_an_example_works(line: str, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, verb, *words = shlex.split(line.replace(" /", f" {here}/"))
+    program, command, *words = shlex.split(line.replace(" /", f" {here}/"))
     assert program == "fmnist-fetch"
-    # A shell takes the rest.
+    # The rest of the line is for a shell.
     words = words[: words.index(">")] if ">" in words else words
-    if verb == "completion":
+    if command == "completion":
         pytest.importorskip("shtab", reason="shtab is not installed")
-    if verb == "kit":
-        # The project and its wheels are the business of tests/system/test_kit.py.
+    if command == "kit":
+        # tests/system/test_kit.py tests the kit with the project and its wheels.
         words.append("--no-wheels")
         monkeypatch.setattr(pack.Project, "at", classmethod(lambda cls, _: cls("0" * 40, 0, ())))
         monkeypatch.setattr(pack, "uncommitted", lambda _: [])
-    if verb == "manifest":
+    if command == "manifest":
         lay_own(here, line)
-    if verb == "verify" and "--root" in words:
+    if command == "verify" and "--root" in words:
         shutil.copytree("data", words[words.index("--root") + 1])
-    assert run([verb, *words]) == 0, capsys.readouterr().err
+    assert run([command, *words]) == 0, capsys.readouterr().err
     out, err = capsys.readouterr()
     assert out
     assert "error:" not in err

@@ -1,4 +1,4 @@
-"""Run folders of strangers: whatever they hold, it is read right or refused in two lines, and stays as it is."""
+"""Run folders of strangers: they are read correctly or refused in two lines, and never changed."""
 
 import json
 import math
@@ -29,7 +29,7 @@ Refusal = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, to be copied."""
+    """Return a finished run, to be copied."""
     out = tmp_path_factory.mktemp("finished") / "run"
     assert main([*tiny.options, "--out", str(out), "--epochs", "2", "--no-pictures"]) == 0
     return out
@@ -37,20 +37,20 @@ def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A finished run that a test may damage."""
+    """Return a finished run that a test may damage."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 @pytest.fixture
 def refusal(tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]) -> Refusal:
-    """The facts with which a verb refuses the run: two lines, this exit code, and nothing changed on the disk."""
+    """Return a function that returns the facts with which a command refuses the run, without a change on the disk."""
 
-    def refuse(verb: str, code: int = 6) -> str:
+    def refuse(command: str, code: int = 6) -> str:
         capsys.readouterr()
         before, threads = listing(run), torch.get_num_threads()
-        given = ["--resume", "--out"] if verb == "train" else []
-        more = ["0"] if verb == "predict" else ["--no-pictures"] if verb == "train" else []
-        assert main([verb, *given, str(run), *more, "--root", str(tiny.root)]) == code
+        given = ["--resume", "--out"] if command == "train" else []
+        more = ["0"] if command == "predict" else ["--no-pictures"] if command == "train" else []
+        assert main([command, *given, str(run), *more, "--root", str(tiny.root)]) == code
         error, hint = capsys.readouterr().err.splitlines()
         assert error.startswith(f"error: {run}") or str(run) in error
         assert hint.startswith("hint: ")
@@ -165,16 +165,16 @@ HOSTILE_HISTORIES: dict[str, Callable[[Table], object]] = {
 def test_a_model_with_impossible_metadata_is_refused(run: Path, refusal: Refusal, damage: str) -> None:
     for name in (MODEL, CHECKPOINT):
         rewrite(run / name, keep, HOSTILE_METADATA[damage])
-    for verb in ("evaluate", "predict", "train"):
-        refusal(verb)
+    for command in ("evaluate", "predict", "train"):
+        refusal(command)
 
 
 @pytest.mark.parametrize("damage", HOSTILE_TENSORS)
 def test_a_model_with_impossible_tensors_is_refused(run: Path, refusal: Refusal, damage: str) -> None:
     for name in (MODEL, CHECKPOINT):
         rewrite(run / name, HOSTILE_TENSORS[damage], keep)
-    for verb in ("evaluate", "predict", "train"):
-        refusal(verb)
+    for command in ("evaluate", "predict", "train"):
+        refusal(command)
 
 
 @pytest.mark.parametrize("damage", HOSTILE_HISTORIES)

@@ -1,4 +1,4 @@
-"""The public names, loaded when they are first used; and `fetch` and `verify`, the functions for Python."""
+"""The public names, loaded at their first use; and the functions `fetch` and `verify`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 import fmnist_fetch
 from fmnist_fetch.errors import FetchError, UsageError
-from samples import HOME_OF_PACKAGE, Sample, disk_of, lay, python
+from processes import python
+from samples import PROJECT_FOLDER, Sample, disk_of, fill
 
 PUBLIC = {
     "Attempted",
@@ -62,7 +63,7 @@ def test_importing_the_package_costs_nothing() -> None:
 
 
 def test_a_public_function_stays_callable_when_all_modules_were_imported() -> None:
-    # A module with a function's name would take its place in the package.
+    # A module with the name of a function would replace it in the package.
     code = "import fmnist_fetch, pkgutil, importlib\n"
     code += "for module in pkgutil.walk_packages(fmnist_fetch.__path__, 'fmnist_fetch.'):\n"
     code += "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
@@ -71,11 +72,11 @@ def test_a_public_function_stays_callable_when_all_modules_were_imported() -> No
 
 
 def test_the_package_says_that_it_is_typed() -> None:
-    assert (HOME_OF_PACKAGE / "fmnist_fetch" / "py.typed").exists()
+    assert (PROJECT_FOLDER / "fmnist_fetch" / "py.typed").exists()
 
 
 def test_fetch_completes_the_dataset_and_load_reads_it(sample: Sample, root: Path, tmp_path: Path) -> None:
-    stick, manifest = lay(tmp_path / "stick", sample.files), sample.write(tmp_path)
+    stick, manifest = fill(tmp_path / "stick", sample.files), sample.write(tmp_path)
     report = fmnist_fetch.fetch(manifest, root, mirrors=[str(stick)], offline=True, progress=lambda _: None)
     assert isinstance(report, fmnist_fetch.Report)
     assert report.received == {str(stick): sample.size}
@@ -87,7 +88,7 @@ def test_fetch_completes_the_dataset_and_load_reads_it(sample: Sample, root: Pat
 def test_fetch_without_a_listener_shows_progress_on_stderr_only(
     sample: Sample, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stick = lay(tmp_path / "stick", sample.files)
+    stick = fill(tmp_path / "stick", sample.files)
     fmnist_fetch.fetch(sample.write(tmp_path), str(root), mirrors=[str(stick)])
     out, err = capsys.readouterr()
     assert out == ""

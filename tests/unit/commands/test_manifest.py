@@ -15,7 +15,8 @@ from fmnist_fetch.cli import run
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.tensors.arrays import load
-from samples import Sample, command_line, disk_of, flipped, gz, idx, images, labels, lay, make, sha256
+from processes import command_line
+from samples import Sample, disk_of, fill, flipped, gz, idx, images, labels, make, sha256
 
 BASE = "https://example.org/mine/"
 TRAIN = {
@@ -38,21 +39,21 @@ class Author:
         folder.mkdir()
 
     def __call__(self, *words: str, files: dict[str, bytes] | None = None) -> tuple[int, str, str]:
-        """Lay FILES, run the command; exit code, stdout and stderr."""
-        lay(self.folder, files or {})
+        """Write FILES, run the command; return the exit code, stdout and stderr."""
+        fill(self.folder, files or {})
         self._capture.readouterr()
         code = run(["manifest", str(self.folder), *words])
         return code, *self._capture.readouterr()
 
     def manifest(self, *words: str, files: dict[str, bytes] | None = None) -> Manifest:
-        """The manifest that it writes."""
+        """Return the manifest that it writes."""
         code, _, err = self("--out", "out.toml", "--url", BASE, "--force", *words, files=files)
         assert code == 0, err
         return find("out.toml")
 
     def error(self, *words: str, files: dict[str, bytes] | None = None) -> tuple[int, str, str]:
-        """The exit code, and what stands after `error:` and `hint:`; nothing may have been written."""
-        lay(self.folder, files or {})
+        """Return the exit code and the texts after `error:` and `hint:`; assert that nothing was written."""
+        fill(self.folder, files or {})
         before = disk_of(Path.cwd()), disk_of(self.folder)
         code, out, err = self(*words)
         assert (out, disk_of(Path.cwd()), disk_of(self.folder)) == ("", *before)
@@ -65,7 +66,7 @@ def author(tmp_path: Path, capsys: Capture) -> Author:
     return Author(tmp_path / "mine", capsys)
 
 
-# What it writes.
+# The content.
 
 
 def test_it_pins_files_pieces_and_payloads(author: Author) -> None:
@@ -128,7 +129,7 @@ def test_what_is_no_idx_file_by_name_nor_by_content_is_passed_over(author: Autho
 def test_a_dataset_is_named_after_its_folder_in_letters_that_all_systems_take(
     folder: str, name: str, tmp_path: Path
 ) -> None:
-    lay(tmp_path / folder, TRAIN)
+    fill(tmp_path / folder, TRAIN)
     assert run(["manifest", str(tmp_path / folder), "--quiet"]) == 0
     assert find(f"{name}.toml").name == name
 
@@ -139,7 +140,7 @@ def test_what_is_packed_and_unpacked_is_published_packed(author: Author) -> None
 
 
 def test_a_folder_as_torchvision_lays_it_is_looked_into(author: Author) -> None:
-    lay(author.folder / "raw", packed(TRAIN))
+    fill(author.folder / "raw", packed(TRAIN))
     assert author.manifest().name == "mine"
     code, out, _ = author("--force")
     assert code == 0
@@ -147,7 +148,7 @@ def test_a_folder_as_torchvision_lays_it_is_looked_into(author: Author) -> None:
 
 
 def test_a_plain_file_that_is_called_gz_is_taken_as_it_is(author: Author) -> None:
-    # Some servers and browsers unpack what they hand on, and leave the name.
+    # Some servers and browsers decompress what they pass on, and keep the name.
     (file,) = author.manifest(files={"train-images-idx3-ubyte.gz": TRAIN["train-images-idx3-ubyte"]}).files
     assert (file.packed, file.size, file.payload.size) == (True, file.payload.size, 16 + 240)
 
@@ -172,7 +173,7 @@ def test_classes_are_the_numbers_up_to_the_greatest_label_where_labels_are_such(
 
 @pytest.mark.parametrize("cuts", [(3, 6, 11), (7, 13, 19), (8, 9, 10)])
 def test_values_are_read_right_however_a_packed_file_is_divided(cuts: tuple[int, ...], author: Author) -> None:
-    # A gzip file may have several members; what is unpacked comes member by member, in the middle of numbers.
+    # A gzip file may have several members; they are decompressed one by one, in the middle of numbers.
     wide, grey = idx(0x0C, (3,), b"\0\0\0\1\0\0\0\4\0\0\0\2"), idx(8, (3, 4), bytes(range(10, 22)))
     files = {}
     for name, data in (("train-labels.idx.gz", wide), ("train-images.idx.gz", grey)):
@@ -182,7 +183,7 @@ def test_values_are_read_right_however_a_packed_file_is_divided(cuts: tuple[int,
     assert manifest.mean == pytest.approx(15.5 / 255)
 
 
-# Which files, and what they are.
+# The choice of files, and their roles.
 
 
 def test_roles_that_names_do_not_say_are_given(author: Author) -> None:
@@ -220,7 +221,7 @@ def test_one_of_several_datasets_is_chosen_by_a_pattern_and_named_after_it(autho
     assert [file.name for file in manifest.files] == sorted(name for name in files if "letters" in name)
 
 
-# What it says.
+# The output.
 
 
 def test_it_reports_what_it_found_and_what_to_do_next(author: Author) -> None:
@@ -303,13 +304,13 @@ def test_a_manifest_that_is_there_is_overwritten_only_by_force(author: Author) -
 
 
 def test_the_same_files_make_the_same_manifest_in_any_folder(author: Author, tmp_path: Path) -> None:
-    there = lay(tmp_path / "there", packed(TRAIN))
+    there = fill(tmp_path / "there", packed(TRAIN))
     assert author("--out", "1.toml", files=packed(TRAIN))[0] == 0
     assert run(["manifest", str(there), "--name", "mine", "--out", "2.toml"]) == 0
     assert Path("1.toml").read_bytes() == Path("2.toml").read_bytes()
 
 
-# What it refuses, in two lines.
+# Refusals, in two lines.
 
 
 @pytest.mark.parametrize(
@@ -446,7 +447,7 @@ def test_a_folder_that_is_not_there_or_is_a_file_is_2(capsys: Capture) -> None:
 
 
 def test_names_that_differ_in_case_only_are_refused(author: Author) -> None:
-    lay(author.folder, {"train-images.idx": images((2, 2), 1), "TEST-images.idx": b"", "test-images.idx.gz": b""})
+    fill(author.folder, {"train-images.idx": images((2, 2), 1), "TEST-images.idx": b"", "test-images.idx.gz": b""})
     if not (author.folder / "TEST-images.idx").exists() or len(list(author.folder.iterdir())) < 3:
         pytest.skip("this file system does not distinguish them")
     code, message, _ = author.error("--url", BASE)
@@ -463,7 +464,7 @@ def test_json_and_the_manifest_cannot_share_stdout(author: Author) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 def test_what_permissions_forbid_is_5(author: Author) -> None:
-    lay(author.folder, packed(TRAIN))
+    fill(author.folder, packed(TRAIN))
     shut = author.folder / "train-images-idx3-ubyte.gz"
     shut.chmod(0)
     code, out, err = author("--url", BASE)
@@ -476,7 +477,7 @@ def test_what_permissions_forbid_is_5(author: Author) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 @pytest.mark.parametrize("mode", [0o0, 0o400, 0o100])
 def test_a_folder_that_is_closed_is_5(mode: int, author: Author) -> None:
-    lay(author.folder, packed(TRAIN)).chmod(mode)
+    fill(author.folder, packed(TRAIN)).chmod(mode)
     code, out, err = author("--url", BASE)
     author.folder.chmod(0o700)
     assert (code, out) == (5, "")

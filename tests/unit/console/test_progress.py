@@ -1,4 +1,4 @@
-"""What people see while it runs; it can never raise."""
+"""What users see during a run; displaying it never raises."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from fmnist_fetch.events import (
     Verified,
 )
 from fmnist_fetch.manifest.pieces import Span
-from samples import Sample, lay
+from samples import Sample, fill
 
 BEGAN = DownloadStarted((("a.gz", 700_000, 0), ("b.gz", 300_000, 0)), pieces=10, good=0)
 FOREVER = float("inf")
 
 
 class Clock:
-    """A clock that the test moves."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -57,7 +57,7 @@ class Shown:
         self._show = Lines(self._state, self._stream)
 
     def __call__(self, *events: Event, after: float = 0.0) -> list[str]:
-        """Pass on events, each so many seconds after the one before; return the lines printed then."""
+        """Send events, each some seconds after the previous one; return the lines printed then."""
         self._stream.seek(0)
         self._stream.truncate()
         for event in events:
@@ -74,7 +74,7 @@ def shown() -> Shown:
     return shown
 
 
-def test_the_beginning_says_what_is_to_come() -> None:
+def test_the_first_line_says_what_will_be_downloaded() -> None:
     assert beginning(BEGAN) == "2 files, 1.0 MB to fetch"
     assert beginning(DownloadStarted((("a.gz", 500, 0),), 1, 0)) == "1 file, 500 bytes to fetch"
     resumed = DownloadStarted((("a.gz", 700_000, 300_000), ("b.gz", 300_000, 0)), pieces=10, good=3)
@@ -164,9 +164,9 @@ def test_bars_show_what_happens_beside_them_and_end_full() -> None:
 
 
 def everything(reading: int) -> str:
-    """All that was written at the other end, which is closed."""
+    """Return all that was written at the other end, which is closed."""
     text = b""
-    # The reading end of a terminal that has been closed says EIO where a pipe says b"".
+    # At the end, a closed terminal raises EIO where a pipe returns b"".
     with suppress(OSError):
         while data := os.read(reading, 4096):
             text += data
@@ -216,7 +216,7 @@ def test_a_listener_that_raises_costs_nothing(sample: Sample, root: Path) -> Non
         heard.append(event)
         raise RuntimeError("no ipywidgets")
 
-    stick = lay(root.parent / "stick", sample.files)
+    stick = fill(root.parent / "stick", sample.files)
     report = fetch(sample.write(root.parent), root, mirrors=[str(stick)], progress=broken)
     assert report.tensors.exists()
     assert any(isinstance(event, Verified) for event in heard)
@@ -252,7 +252,7 @@ def test_a_run_that_is_interrupted_says_what_is_kept() -> None:
 
 
 class Logger:
-    """What a program may put in the place of sys.stderr."""
+    """What a program may put in place of sys.stderr."""
 
     def __init__(self) -> None:
         self.text = ""

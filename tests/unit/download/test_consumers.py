@@ -1,4 +1,4 @@
-"""Files as they arrive: read in order, piece after verified piece, while the rest is still to come."""
+"""Files as they arrive: read in order, each piece once it is verified, while the rest is still downloading."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CONTENTS = {f"file {number}": payload(3000, seed=number) for number in range(3)}
 
 @dataclass
 class Line:
-    """A transfer, and a worker that receives what it is to receive."""
+    """A transfer, and a worker that receives on request."""
 
     transfer: Transfer
 
     def receive(self, count: int) -> None:
-        """Receive COUNT bytes more, in the order in which they are requested."""
+        """Receive COUNT more bytes, in the order of the requests."""
         while count:
             attempt = self.transfer.next_attempt(0, 0.0)
             assert attempt is not None
@@ -60,7 +60,7 @@ def line(folder: Path) -> Iterator[Line]:
 
 
 def consumed(line: Line, consume: Callable[[IncomingFile], None]) -> FileConsumers:
-    """FileConsumers that have seen all files to their ends."""
+    """Return FileConsumers that have processed all files to their ends."""
     consumers = FileConsumers(line.transfer, consume)
     consumers.start()
     consumers.join()
@@ -96,7 +96,7 @@ def test_who_waits_for_a_piece_is_woken_when_the_transfer_is_over(line: Line, fo
     assert not (folder / "file 0").exists()
 
 
-def test_once_the_part_files_are_closed_nobody_reads_them(line: Line, folder: Path) -> None:
+def test_closed_part_files_are_not_read(line: Line, folder: Path) -> None:
     line.receive(3000)
     reading = IncomingFile(line.transfer, line.transfer.files[0]).read()
     next(reading)
@@ -107,7 +107,7 @@ def test_once_the_part_files_are_closed_nobody_reads_them(line: Line, folder: Pa
     assert (folder / "file 0.part").read_bytes() == CONTENTS["file 0"]
 
 
-def test_every_file_gets_its_name_also_where_nobody_wants_its_bytes(line: Line, folder: Path) -> None:
+def test_every_file_gets_its_name_without_a_consumer_too(line: Line, folder: Path) -> None:
     line.receive(9000)
     assert consumed(line, lambda _incoming: None).done
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS

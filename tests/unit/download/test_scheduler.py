@@ -1,4 +1,4 @@
-"""Who is asked next: how many connections are of use."""
+"""Which source is asked next: how many connections are useful."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def begin(ours: Scheduler, now: float, worker: int) -> Attempt:
 
 
 def receive(ours: Scheduler, attempt: Attempt, rate: float, began: float) -> float:
-    """ATTEMPT receives a MiB at RATE; returns when it was there."""
+    """Let ATTEMPT receive a MiB at RATE; return the time after it."""
     now = began
     for _ in range(16):
         now += 64 * KIB / rate
@@ -50,7 +50,7 @@ def test_a_second_connection_waits_a_moment_until_the_first_one_shows_its_pace()
     begin(ours, RATE_AFTER_S, 1)
 
 
-def test_a_connection_that_brings_everything_in_a_moment_stays_alone() -> None:
+def test_a_connection_that_delivers_everything_at_once_stays_alone() -> None:
     ours = scheduler(SimSource("one", [Mood()]))
     now = receive(ours, begin(ours, 0.0, 0), 2 * ENOUGH, 0.0)
     assert ours.next_attempt(now, 1) is None
@@ -65,9 +65,7 @@ def test_slower_connections_get_company_until_they_are_fast_enough_together() ->
 
 
 @pytest.mark.parametrize(("share", "company"), [(0.9, True), (1.1, False)])
-def test_a_connection_that_brings_more_than_can_be_used_stays_alone_however_much_is_missing(
-    share: float, company: bool
-) -> None:
+def test_a_connection_faster_than_the_disk_stays_alone_however_much_is_missing(share: float, company: bool) -> None:
     ours = scheduler(SimSource("one", [Mood()]), files=[unread("large", 1024 * MIB)])
     now = receive(ours, begin(ours, 0.0, 0), share * ENOUGH_BPS, 0.0)
     assert (ours.next_attempt(now, 1) is not None) == company
@@ -98,7 +96,7 @@ def test_a_fast_mirror_does_not_keep_workers_from_another_one() -> None:
 
 @pytest.mark.parametrize(("count", "company"), [(2000, True), (10, False)])
 def test_small_files_get_company_where_waiting_for_answers_would_take_long(count: int, company: bool) -> None:
-    # Each is there before anything can be said of the connection that brings it.
+    # Each is complete before anything is known of its connection.
     seconds, size = RATE_AFTER_S / 2, 100 * KIB
     ours = scheduler(SimSource("one", [Mood()]), files=[unread(f"file {number}", size) for number in range(count)])
     first = begin(ours, 0.0, 0)
@@ -161,7 +159,7 @@ def test_a_mirror_is_asked_for_what_it_gave_wrong_only_when_nothing_else_is_left
         attempt.segment.position = attempt.segment.stop
         assert ours.note_wrong(attempt, number, "f" * 64, {attempt.stats.source})
         ours.note_failure(attempt, WrongBytesError(f"wrong bytes from {number}"), now)
-    # The second one is still kept waiting, and may be gone for good.
+    # The second one still waits, and may never come back.
     attempt = begin(ours, 60.0, 0)
     assert (attempt.stats.name, attempt.segment.span) == ("one", pieces[1])
     attempt = begin(ours, 60.0 + 2 * RATE_AFTER_S, 1)
@@ -169,7 +167,7 @@ def test_a_mirror_is_asked_for_what_it_gave_wrong_only_when_nothing_else_is_left
 
 
 def test_unverified_bytes_of_a_source_that_sent_a_wrong_piece_are_no_progress() -> None:
-    """A server that sends 17 kB of garbage and hangs up is not asked again and again without a wait."""
+    """A server that sends 17 kB of garbage and closes the connection is not asked again without a wait."""
     ours, now, failures = scheduler(SimSource("garbage", [Mood()])), 0.0, []
     for wrong in (False, True, False, False):
         attempt = begin(ours, now, 0)

@@ -1,4 +1,4 @@
-"""What is on the disk: every file hashed, nothing repaired."""
+"""The state of the disk: every file is hashed, nothing is repaired."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fmnist_fetch.errors import DiskError, FetchError
 from fmnist_fetch.pipeline.status import Condition, inspect
 from fmnist_fetch.tensors.arrays import load
 from fmnist_fetch.tensors.tensor_file import TensorFile
-from samples import Sample, disk_of, flipped, gz, lay, make, open_to_all
+from samples import Sample, disk_of, fill, flipped, gz, make, open_to_all
 
 CONDITIONS = [Condition.GOOD, Condition.DAMAGED, Condition.REDIRECTED, Condition.ABSENT]
 
 
 @pytest.fixture
 def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return root
 
 
@@ -52,7 +52,7 @@ def test_each_file_is_good_damaged_or_absent_and_looking_changes_nothing(
         for other in state.files[1:]
     )
     good, absent = Condition.GOOD, Condition.ABSENT
-    # A payload that verifies is enough; a published file that is there must be right, too.
+    # A payload that verifies is enough; a published file that exists must be right, too.
     assert entry.wants_source == (published is not good and (published is not absent or payload is not good))
     assert state.complete == (payload is good and tensors is good and published in (good, absent))
     assert disk_of(complete) == before
@@ -63,7 +63,7 @@ def test_where_the_payloads_are_good_and_equal_the_tensor_file_is_not_hashed_as_
     make_sample: Callable[[], Sample], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = make_sample()
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     hashed: list[str] = []
     monkeypatch.setattr(TensorFile, "digest", lambda _, name: hashed.append(name))
     assert inspect(sample.layout(root)).complete
@@ -81,7 +81,7 @@ def test_a_tensor_beside_a_payload_in_whatever_condition_is_looked_at_by_itself(
         last = stored.tensors[file.tensor].stop - 1
     bring(layout.payload(file), payload)
     assert inspect(layout).tensors is Condition.GOOD
-    # The same bit that is wrong in a damaged payload: the two are equal then, and both are wrong.
+    # The same bit as in the damaged payload: the two are equal then, and both are wrong.
     layout.tensors.write_bytes(flipped(good, last))
     state = inspect(layout)
     assert (state.files[tensor].payload, state.tensors) == (payload, Condition.DAMAGED)
@@ -131,7 +131,7 @@ def test_a_folder_in_place_of_a_file_is_damage_and_a_link_that_leads_nowhere_is_
 
 @pytest.fixture
 def as_nobody(complete: Path) -> Iterator[None]:
-    """A user who is not root and not the owner of anything here."""
+    """A user who is not root and owns nothing here."""
     if not hasattr(os, "seteuid") or os.geteuid() != 0:
         pytest.skip("only root may become another user")
     open_to_all(complete)
@@ -166,10 +166,10 @@ def test_what_this_user_may_not_read_is_unreadable_and_not_damaged(sample: Sampl
     assert disk_of(complete) == before
 
 
-def test_without_pinned_digests_the_verified_packed_file_tells_whether_the_payload_is_right(root: Path) -> None:
+def test_without_pinned_digests_the_verified_packed_file_decides_whether_the_payload_is_right(root: Path) -> None:
     plain = make(pinned=False)
     layout = plain.layout(root)
-    plain.fetch(root, str(lay(root.parent / "stick", plain.files)))
+    plain.fetch(root, str(fill(root.parent / "stick", plain.files)))
     assert inspect(layout).complete
     path = layout.payload(plain.file())
     path.write_bytes(flipped(path.read_bytes(), 100))
@@ -181,7 +181,7 @@ def test_without_pinned_digests_the_verified_packed_file_tells_whether_the_paylo
 def test_without_pinned_digests_and_without_the_packed_file_nothing_can_be_vouched_for(root: Path) -> None:
     plain = make(pinned=False)
     layout = plain.layout(root)
-    plain.fetch(root, str(lay(root.parent / "stick", plain.files)))
+    plain.fetch(root, str(fill(root.parent / "stick", plain.files)))
     layout.published(plain.file()).unlink()
     state = inspect(layout)
     assert state.files[0].wants_source
@@ -191,7 +191,7 @@ def test_without_pinned_digests_and_without_the_packed_file_nothing_can_be_vouch
 def test_a_file_that_is_published_unpacked_is_its_own_payload(root: Path) -> None:
     plain = make(packed=False)
     layout = plain.layout(root)
-    plain.fetch(root, str(lay(root.parent / "stick", plain.files)))
+    plain.fetch(root, str(fill(root.parent / "stick", plain.files)))
     assert inspect(layout).complete
     bring(layout.published(plain.file()), Condition.DAMAGED)
     entry = inspect(layout).files[0]

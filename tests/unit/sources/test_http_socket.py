@@ -1,4 +1,4 @@
-"""Look-ups that workers share, addresses that are tried side by side, and waits that another thread ends."""
+"""Look-ups that workers share, addresses that are tried in parallel, and waits that another thread ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "mirror.invalid"
 
 
 def place(host: str, port: int, family: socket.AddressFamily = socket.AF_INET) -> Any:
-    """One result of getaddrinfo."""
+    """Return one result of getaddrinfo."""
     return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port)
 
 
@@ -86,7 +86,7 @@ def test_an_address_that_refuses_gives_way_to_the_next_at_once(names: Names, wir
             assert sock.getpeername()[1] == port
 
 
-def test_where_nobody_answers_each_address_has_the_whole_limit(names: Names, wire: Wire) -> None:
+def test_each_silent_address_has_the_whole_limit(names: Names, wire: Wire) -> None:
     wire.timeout_s = 0.1
     with blackhole() as one, blackhole() as two:
         names.found = [place("127.0.0.1", port_of(url)) for url in (one, two)]
@@ -96,7 +96,7 @@ def test_where_nobody_answers_each_address_has_the_whole_limit(names: Names, wir
     assert wire.stages == 3
 
 
-def test_a_refusal_says_more_than_silence(names: Names, wire: Wire) -> None:
+def test_a_refused_address_is_reported_rather_than_a_silent_one(names: Names, wire: Wire) -> None:
     wire.timeout_s = 0.1
     with refusing() as one, blackhole() as two:
         names.found = [place("127.0.0.1", port_of(url)) for url in (one, two)]

@@ -1,4 +1,4 @@
-"""A failure is named by its structure; what is not known keeps the words of the library."""
+"""A failure is named by its structure; an unknown one keeps the words of the library."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PROXY = "http://me:secret@proxy.example:3128"
 
 
 def caused(*causes: BaseException) -> BaseException:
-    """The first of CAUSES, each raised from the next one."""
+    """Return the first of CAUSES, each raised from the next one."""
     for outer, inner in itertools.pairwise(causes):
         outer.__cause__ = inner
     return causes[0]
 
 
 def in_requests(inner: BaseException, kind: type[Exception] = requests.ConnectionError) -> BaseException:
-    """INNER as requests raises it: as an argument of urllib3's exception, which is an argument itself."""
+    """Return INNER as requests raises it: as an argument of an exception of urllib3 that is an argument itself."""
     return kind(urllib3.MaxRetryError(None, "/x?token=secret", urllib3.ProtocolError("aborted", inner)))  # type: ignore[arg-type]
 
 
@@ -112,14 +112,14 @@ def test_a_server_without_tls_is_no_matter_of_its_certificate() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
-def test_a_lack_of_descriptors_is_this_machines_and_told_at_once(number: int) -> None:
+def test_a_lack_of_descriptors_is_local_and_reported_at_once(number: int) -> None:
     error = translate(new_connection(OSError(number, "Too many open files")), NAME)
     assert "too many are open" in error.message
     assert "ulimit -n" in error.hint
     assert error.permanent
 
 
-def test_a_lack_of_threads_is_this_machines_and_told_at_once() -> None:
+def test_a_lack_of_threads_is_local_and_reported_at_once() -> None:
     error = translate(new_connection(NoThreadError(errno.EAGAIN, "can't start new thread")), NAME)
     assert "starts no further thread" in error.message
     assert error.permanent

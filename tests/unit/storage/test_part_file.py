@@ -19,10 +19,10 @@ from fmnist_fetch.errors import DiskError, PartFileReplacedError
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece
 from fmnist_fetch.storage.atomic import write_all
-from fmnist_fetch.storage.files import _fill as fill
+from fmnist_fetch.storage.files import _fill as fill_buffer
 from fmnist_fetch.storage.files import find_good_pieces, stamp, verifies
 from fmnist_fetch.storage.part_file import PartFile, remove_leftovers
-from samples import disk_of, file_of, flipped, lay, sha256
+from samples import disk_of, file_of, fill, flipped, sha256
 
 DATA = payload(9500, seed=9)
 FILE = file_of("data", DATA, Payload("data", len(DATA), sha256(DATA)), "train", "images")
@@ -108,7 +108,7 @@ def test_the_good_pieces_of_a_damaged_file_under_the_final_name_are_taken_over(
 
 @pytest.fixture
 def damaged(part: PartFile) -> Path:
-    """A file under the final name, last changed an hour ago, of which pieces 2 and 7 are wrong."""
+    """Return a file under the final name, changed an hour ago, in which pieces 2 and 7 are wrong."""
     part.path.parent.mkdir()
     part.path.write_bytes(flipped(flipped(DATA, 2000), 7000))
     hour_ago = time.time() - 3600
@@ -134,7 +134,7 @@ def test_a_damaged_file_that_changed_after_it_was_hashed_is_hashed_again(
 
     def change(file: BinaryIO, data: memoryview) -> bool:
         damaged.write_bytes(flipped(flipped(DATA, 2000), 8000))
-        return fill(file, data)
+        return fill_buffer(file, data)
 
     if moment == "before":
         damaged.write_bytes(flipped(flipped(DATA, 2000), 8000))
@@ -166,7 +166,7 @@ def test_two_part_files_on_the_same_path_complete_it_together(part: PartFile) ->
         assert (part if index % 2 else other).put(index, piece(index))
     assert part.scan() == other.scan() == ALL
     part.finish()
-    # The other was second: what has the final name is as good as its own.
+    # The other process was second: the file under the final name is as good as its own.
     other.finish()
     assert part.path.read_bytes() == DATA
     assert list(part.path.parent.iterdir()) == [part.path]
@@ -383,7 +383,7 @@ def test_a_finished_file_has_the_stamp_that_is_returned(part: PartFile) -> None:
 
 @pytest.fixture
 def few_open_files() -> Iterator[int]:
-    """As many files as this process may have open, which is as few as systems allow by default."""
+    """As many files as a process may have open by default."""
     resource = pytest.importorskip("resource", reason="this system has no such limit")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
@@ -415,7 +415,7 @@ def test_what_the_disk_refuses_to_one_of_many_files_is_not_passed_over(
 
 
 def test_beside_a_complete_file_no_beginnings_and_no_old_part_file_stay(part: PartFile) -> None:
-    lay(part.path.parent, {"data": DATA, ".data.3.held": b"x", ".other.3.held": b"x", "data.part": b"new"})
+    fill(part.path.parent, {"data": DATA, ".data.3.held": b"x", ".other.3.held": b"x", "data.part": b"new"})
     remove_leftovers(part.path.parent, ["data"])
     assert disk_of(part.path.parent).keys() == {"data", ".other.3.held", "data.part"}
     os.utime(part.part, (0, 0))

@@ -1,4 +1,4 @@
-"""How a split shows itself: in a few lines, and in a notebook with its first images."""
+"""The display of a split: a few lines, and its first images in a notebook."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def split(images: NDArray[Any] = IMAGES, labels: NDArray[Any] = LABELS, **change
 
 
 def pictures(html: str) -> list[NDArray[np.uint8]]:
-    """The pictures in HTML, read by another library."""
+    """Return the images in HTML, read by another library."""
     image = pytest.importorskip("PIL.Image")
     found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
     return [np.asarray(image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
 
 
-def test_a_split_tells_shapes_types_classes_and_the_pixels_scale() -> None:
+def test_the_text_of_a_split_has_shapes_types_classes_and_the_scale_of_the_pixels() -> None:
     assert repr(split()).splitlines() == [
         "<Split train of sample",
         "  images   (6, 4, 5) uint8",
@@ -40,11 +40,11 @@ def test_a_split_tells_shapes_types_classes_and_the_pixels_scale() -> None:
     ]
 
 
-def test_classes_that_are_but_their_numbers_are_told_by_the_first_and_the_last() -> None:
+def test_classes_that_are_only_numbers_are_printed_as_the_first_and_the_last() -> None:
     assert repr(split(classes=tuple(map(str, range(1000))))).splitlines()[-1] == "  classes  0 to 999>"
 
 
-def test_what_a_split_has_not_is_not_told_of() -> None:
+def test_the_text_of_a_split_omits_what_it_does_not_have() -> None:
     bare = split(np.zeros(0), np.zeros(0, np.int64), classes=(), mean=None, std=None)
     assert repr(bare).splitlines() == ["<Split train of sample", "  images   (0,) float64", "  labels   (0,) int64>"]
 
