@@ -158,7 +158,7 @@ def test_the_version_is_written_once(installed: Path) -> None:
 
 def test_the_citation_and_the_newest_version_of_the_changelog_are_that_version() -> None:
     citation, changelog = (
-        (HOME_OF_PACKAGE / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "CHANGELOG.md")
+        (PROJECT_FOLDER / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "CHANGELOG.md")
     )
     assert re.findall(r'^version: "(.*)"$', citation, re.MULTILINE) == [__version__]
     assert re.findall(r"^## (\d\S*)", changelog, re.MULTILINE)[0] == __version__

@@ -14,7 +14,7 @@ from fmnist_fetch.cli import run
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.manifest.script import CHINESE, WIDTH, columns, script, script_name
-from samples import HOME_OF_PACKAGE, make
+from samples import PROJECT_FOLDER, make
 
 
 @pytest.mark.parametrize("comments", ["en", "zh"])
@@ -79,7 +79,7 @@ def test_chinese_comments_are_utf_8_whatever_the_language_of_the_system_is() -> 
     command = [sys.executable, "-m", "fmnist_fetch", "script", "--comments", "zh"]
     for encoding in ("gbk", "ascii"):
         environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-        done = subprocess.run(command, cwd=HOME_OF_PACKAGE, env=environment, capture_output=True, check=True)
+        done = subprocess.run(command, cwd=PROJECT_FOLDER, env=environment, capture_output=True, check=True)
         assert done.stdout.decode() == script(find("fashion-mnist"), comments="zh").replace("\n", os.linesep)
 
 
