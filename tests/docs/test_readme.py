@@ -93,7 +93,7 @@ NEEDS = {
 }
 HEED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 ALL = [block for page in pages.PAGES for block in pages.blocks(page)]
-KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml", "text", "dockerfile")
+KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml", "text", "dockerfile", "cron")
 
 
 def of(kind: str) -> list[Block]:
@@ -380,6 +380,14 @@ def test_a_dockerfile_installs_extras_that_there_are_and_runs_commands_that_ther
     assert commands
     for command in commands:
         parse(command.split())
+
+
+@each("cron")
+def test_a_line_of_a_crontab_runs_a_command_of_the_program(block: Block) -> None:
+    for line in block.text.splitlines():
+        *fields, command = line.split(maxsplit=5)
+        assert len(fields) == 5
+        parse(shlex.split(command))
 
 
 # The commands within sentences and tables: only their words are checked.
