@@ -48,9 +48,15 @@ def run(argv: Sequence[str] | None = None) -> int:
         try:
             emit({"exit_code": code, **outcome})
         except FetchError as exc:
-            code = exc.exit_code
-            print_error(exc.message, exc.hint)
+            code = _first_failure(code, exc)
     return code
+
+
+def _first_failure(code: int, error: FetchError) -> int:
+    """Print an error of the output, unless the command itself has failed; return the exit code for both."""
+    if code == 0:
+        print_error(error.message, error.hint)
+    return code or error.exit_code
 
 
 def _explained(exc: Exception, options: argparse.Namespace | None) -> FetchError:
@@ -105,8 +111,7 @@ def finish_process(code: int) -> int:
     try:
         flush_streams()
     except FetchError as exc:
-        print_error(exc.message, exc.hint)
-        return exc.exit_code
+        return _first_failure(code, exc)
     return code
 
 

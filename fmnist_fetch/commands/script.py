@@ -12,7 +12,14 @@ from fmnist_fetch.manifest.catalog import find
 def add_parser(subparsers: Any) -> None:
     """Add the command script."""
     summary = "print one Python file that downloads a dataset without an installation"
-    add_dataset(add_command(subparsers, "script", _script, summary, "> get_fashion_mnist.py", "kmnist > get_kmnist.py"))
+    parser = add_command(subparsers, "script", _script, summary, "> get_fashion_mnist.py", "kmnist > get_kmnist.py")
+    add_dataset(parser)
+    parser.add_argument(
+        "--comments",
+        choices=("en", "zh"),
+        default="en",
+        help="zh adds Chinese comments, in UTF-8 (en: pure ASCII)",
+    )
 
 
 def _script(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
@@ -20,7 +27,7 @@ def _script(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any
     from fmnist_fetch.manifest.script import script
 
     manifest = find(options.dataset)
-    text = script(manifest)
+    text = script(manifest, comments=options.comments)
     if not options.json:
         print_text(text)
     return {"dataset": manifest.name, "script": text}

@@ -4,6 +4,7 @@ import sys
 import time
 from typing import TextIO
 
+from fmnist_fetch.errors import escaped
 from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Event, Message, NoSourceReady, Verified
 
 LINE_PERIOD_S = 10.0
@@ -47,7 +48,7 @@ class Display:
     def _print(self, sentence: str) -> None:
         """Print a sentence on a line of its own."""
         self._clear()
-        print(sentence, file=self._stream, flush=True)
+        print(escaped(sentence), file=self._stream, flush=True)
 
     def _refresh(self) -> None:
         now = time.monotonic()

@@ -17,7 +17,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk
+from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk, escaped_lines
 
 if TYPE_CHECKING:
     from fmnist_fetch.environment.lock import Lock, Wheel
@@ -69,7 +69,7 @@ def run(words: Sequence[str]) -> int:
         hint = exc.hint.replace(
             "--mirror URL or --mirror FOLDER", "MIRROR=URL or MIRROR=FOLDER (without make: --mirror)"
         )
-        print(f"error: {exc.message}\nhint: {hint}", file=sys.stderr)
+        print(f"error: {escaped_lines(exc.message)}\nhint: {escaped_lines(hint)}", file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
         print("\nerror: interrupted\nhint: Run the same command again; what has arrived is kept.", file=sys.stderr)

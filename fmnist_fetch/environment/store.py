@@ -6,6 +6,7 @@ configured for; for torch, the servers of its builds without CUDA.
 
 import hashlib
 import random
+import re
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ MIRRORS_PATIENCE_S = 5.0
 MAX_ATTEMPTS = 12
 MAX_CONNECTIONS = 4
 COPY_STEP_BYTES = 1024 * 1024
+_SIZE = re.compile(r"[0-9]{1,10}")  # of a wheel, as an unverified server states it
 
 
 class Sources:
@@ -133,7 +135,7 @@ def _size(url: str) -> int:
     with ask(url, {"Range": "bytes=0-0"}) as answer:
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
         total = answer.headers.get("Content-Length", "") if answer.status == 200 else total
-    if not total.isdecimal():
+    if not _SIZE.fullmatch(total):
         raise OSError(f"{url} does not state its size")
     return int(total)
 

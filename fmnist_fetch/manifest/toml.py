@@ -23,8 +23,8 @@ from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
 from fmnist_fetch.manifest.validation import Faults, Table
 
 _MOST_STEPS = 5_000_000
-# A key, or text, of more than 32 parts; where a word begins, so that each is looked at once.
-_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*"|'[^'\n]*')[ \t]*+\.[ \t]*+){32,}+""")
+# A key, or text, of more than 4 parts; where a word begins, so that each is looked at once.
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*"|'[^'\n]*')[ \t]*+\.[ \t]*+){4,}+""")
 _TYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
@@ -66,8 +66,8 @@ def _manifest(table: Table) -> Manifest:
         mean=table.number("mean"),
         std=table.number("std"),
         mirrors=table.urls("mirrors"),
-        local=table.texts("local"),
-        debian=DebianPackage(debian.name("package"), debian.text("folder")) if debian else None,
+        local=table.places("local"),
+        debian=DebianPackage(debian.package("package"), debian.folder("folder")) if debian else None,
         files=tuple(_file(entry, length) for entry in table.tables("files")),
         caches=table.folders("caches", HOMES),
     )

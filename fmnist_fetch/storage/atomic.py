@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -70,7 +70,7 @@ def _create_locked(path: Path) -> tuple[BinaryIO, Path]:
         file = open(beside, "x+b", buffering=0)  # noqa: SIM115 - handed on
         with suppress(OSError):
             _lock(file.fileno())
-        if _has_name(file, beside):
+        if os.path.lexists(beside):
             return file, beside
         # A sweep came between both steps.
         file.close()
@@ -103,12 +103,19 @@ def settle(file: BinaryIO, source: Path, path: Path) -> None:
     _rename(file, source, path)
 
 
-def publish(file: BinaryIO, part: Path, path: Path) -> bool:
+def publish(file: BinaryIO, part: Path, path: Path, is_right: Callable[[Path], bool]) -> bool:
     """Give FILE, open under the name PART, its final name PATH; return False if PART is another file by now.
 
     A rename takes whatever has the name at that moment. So the first one leads to a name that no other process uses;
     only if that turns out to be FILE, the second one leads to PATH. After a kill between the two, `sweep` puts the file
     back. FILE is closed afterwards where the system renames no file that is open.
+
+    Args:
+        file: The open file.
+        part: Its name.
+        path: Its final name.
+        is_right: Hashes the file at a path. It decides where the identity does not show that the file is FILE: there
+            are file systems that give a file another number each time, and such that change its time when it is closed.
 
     Raises:
         OSError: The file can't be synced or renamed.
@@ -118,7 +125,8 @@ def publish(file: BinaryIO, part: Path, path: Path) -> bool:
     try:
         _rename(file, part, claimed)
         # A file that is closed may have been written to, which its size and time show; an open one is known for sure.
-        if not (stamp_at(claimed) == identity if file.closed else _has_name(file, claimed)):
+        same = stamp_at(claimed) == identity if file.closed else _has_name(file, claimed)
+        if not same and not is_right(claimed):
             claimed.replace(part)
             return False
         try:

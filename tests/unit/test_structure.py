@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fmnist_fetch import __all__ as public_names
+from processes import python
 from samples import PROJECT_FOLDER
 
 FUNCTION_LINES = 40
@@ -91,3 +93,31 @@ def test_every_command_is_in_the_contract_that_no_command_imports_another() -> N
     (contract,) = (one for one in table["contracts"] if one["id"] == "commands")
     names = {path.stem for path in (PACKAGE / "commands").iterdir()} - {"__init__", "__pycache__", "arguments"}
     assert set(contract["modules"]) == {f"fmnist_fetch.commands.{name}" for name in names}
+
+
+REQUESTS = {"certifi", "chardet", "charset_normalizer", "idna", "requests", "socks", "urllib3"}
+"""What requests imports, by itself or where it is installed."""
+BEFORE_THE_FIRST_REQUEST = """
+import os, sys
+from fmnist_fetch.__main__ import main
+
+def end_at_first_request(event, arguments):
+    if event == "socket.connect":
+        files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+        found = {name.partition(".")[0] for name, file in files.items() if "site-packages" in file}
+        os.write(1, " ".join(sorted(found - before)).encode())
+        os._exit(0)
+
+before = {name.partition(".")[0] for name in sys.modules}
+sys.addaudithook(end_at_first_request)
+sys.argv = ["fmnist-fetch", "fetch", "--root", sys.argv[1], "--mirror", "http://127.0.0.1:9/", "--only-mirrors"]
+main()
+"""
+
+
+def test_a_fetch_imports_only_what_its_first_request_needs_before_it(tmp_path: Path) -> None:
+    done = python(BEFORE_THE_FIRST_REQUEST, str(tmp_path / "root"))
+    # charset_normalizer is compiled by mypyc into a module with a digest for a name.
+    found = {name for name in done.stdout.split() if not name.endswith("__mypyc")}
+    assert "requests" in found, done.stderr
+    assert found <= {*REQUESTS, "filelock", "isal", "fmnist_fetch"}
