@@ -36,8 +36,8 @@ PACKAGE_AFTER_FAILURES = 2
 ENOUGH_S = 0.3
 ENOUGH_BPS = 200e6
 LOOK_AGAIN_S = 0.25
-FIRST_LENGTH = 1024 * 1024
-MAX_LENGTH = 64 * 1024 * 1024
+FIRST_LENGTH_BYTES = 1024 * 1024
+MAX_LENGTH_BYTES = 64 * 1024 * 1024
 MAX_LIMITED_S = 1.0
 """What one request takes at most at the limit of the rate."""
 WORTH_REQUESTING_S = 0.1
@@ -63,7 +63,7 @@ class Scheduler:
         limit_bps = options.limit_rate or inf
         # What a limit delays is not the sources' fault, and an answer should not be left unread for long.
         self._min_rate_bps = min(MIN_RATE_BPS, limit_bps / (2 * options.jobs))
-        self._max_length = int(min(MAX_LENGTH, limit_bps * MAX_LIMITED_S))
+        self._max_length = int(min(MAX_LENGTH_BYTES, limit_bps * MAX_LIMITED_S))
         self._random = random
         self._tiers = sorted({source.tier for source in sources})
         self._suspect: set[tuple[FileDownload, int]] = set()
@@ -303,7 +303,7 @@ class Scheduler:
         if self._jobs == 1 or (stats.source.connections == 1 and stats.rate_bps):
             return self._max_length
         if stats.rate_bps is None:
-            return min(FIRST_LENGTH, self._max_length, self.queue.bytes_missing // (2 * self._jobs))
+            return min(FIRST_LENGTH_BYTES, self._max_length, self.queue.bytes_missing // (2 * self._jobs))
         others_bps = _total_rate_bps(self.attempts, now)
         share = self.queue.bytes_missing * stats.rate_bps / (stats.rate_bps + others_bps) / 2
         return min(self._max_length, int(max(share, stats.rate_bps * WORTH_REQUESTING_S)))

@@ -256,7 +256,7 @@ class Transfer:
             reason = WrongBytesError(error.message, hint=error.hint)
             self.scheduler.note_wrong_file(file, givers, reason, self._clock())
             self.listener(Message(f"{error.message}; it is downloaded again"))
-            self.listener(Verified(file.name, -file.size))
+            self.listener(Verified(file.name, -file.size, -len(file.pieces)))
             self._changed.notify_all()
 
     def check_open(self) -> None:

@@ -18,7 +18,7 @@ from fmnist_fetch.sources.diagnosis import translate
 GRACE_S = 0.3
 IDLE_S = 0.5
 BURST_S = 0.1
-MIN_RECEIVE = 4096
+MIN_RECEIVE_BYTES = 4096
 
 
 class RateLimiter:
@@ -32,7 +32,7 @@ class RateLimiter:
 
     def next_span(self, span: Span) -> Span:
         """Return the beginning of SPAN that may be received at once."""
-        return Span(span.start, int(min(span.stop, span.start + max(MIN_RECEIVE, self._rate_bps * BURST_S))))
+        return Span(span.start, int(min(span.stop, span.start + max(MIN_RECEIVE_BYTES, self._rate_bps * BURST_S))))
 
     def delay(self, count: int) -> float:
         """Note COUNT received bytes; return the seconds to wait before more are received."""

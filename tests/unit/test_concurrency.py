@@ -35,6 +35,22 @@ def test_what_a_job_raises_is_raised_and_its_threads_are_gone(number: int) -> No
     assert threading.active_count() == before
 
 
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that allows no more threads."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_where_no_thread_starts_the_caller_does_all_the_work() -> None:
+    assert run_parallel([partial(pow, number, 2) for number in range(9)]) == [number * number for number in range(9)]
+    assert list(prefetch(iter(range(9)))) == list(range(9))
+
+
 def test_prefetched_items_come_in_order_and_complete() -> None:
     assert list(prefetch(iter(range(1000)))) == list(range(1000))
 

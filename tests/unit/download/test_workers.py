@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from faults import payload
 from fmnist_fetch.download.engine import download
-from fmnist_fetch.download.workers import BURST_S, MIN_RECEIVE, RateLimiter
+from fmnist_fetch.download.workers import BURST_S, MIN_RECEIVE_BYTES, RateLimiter
 from fmnist_fetch.errors import DiskError
 from fmnist_fetch.events import Attempted, Event
 from fmnist_fetch.manifest.model import DataFile, Payload
@@ -99,7 +99,7 @@ def test_several_workers_share_one_limit() -> None:
 
 def test_a_slow_rate_receives_a_little_at_a_time() -> None:
     assert RateLimiter(1e6, Clock()).next_span(Span(500, 10**9)) == Span(500, 500 + 100_000)
-    assert RateLimiter(1.0, Clock()).next_span(Span(0, 10**9)) == Span(0, MIN_RECEIVE)
+    assert RateLimiter(1.0, Clock()).next_span(Span(0, 10**9)) == Span(0, MIN_RECEIVE_BYTES)
     assert RateLimiter(1e6, Clock()).next_span(Span(0, 10)) == Span(0, 10)
 
 
