@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 
 from fmnist_fetch import __version__
 from fmnist_fetch.commands import fetch
-from fmnist_fetch.commands.arguments import PROGRAM, Parser
+from fmnist_fetch.commands.arguments import PROGRAM
 from fmnist_fetch.console.output import emit, flush_streams, open_streams, print_error
 from fmnist_fetch.console.progress import Log, ProgressState
 from fmnist_fetch.errors import AGAIN, FetchError, from_exception
+from fmnist_fetch.usage import Parser
 
 INTERRUPTED = 130
 TERMINATED = 143

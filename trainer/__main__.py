@@ -12,25 +12,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from fmnist_fetch.console.output import print_error
-from fmnist_fetch.errors import FetchError, UsageError
+from fmnist_fetch.errors import FetchError
+from fmnist_fetch.usage import Parser
 from trainer.invocation import LARGEST, LARGEST_RATE, install_command, is_launched, trainer_command
 
 VERBS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}  # the module, and the function in it
 INTERRUPTED = 130
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with its errors in the two lines of all other errors."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise a UsageError."""
-        raise UsageError(message, hint=f"Run: {trainer_command('--help')}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the process; without a verb it trains."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] not in [[verb] for verb in (*VERBS, "-h", "--help")]:
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["train", *words]
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -82,9 +75,9 @@ def import_torch() -> None:
 def parser() -> Parser:
     """Describe the verbs and their options; an option that is not given has the value of the book or the checkpoint."""
     top = Parser(
-        prog="python -m trainer",
+        prog=trainer_command(),
         description="Softmax regression on Fashion-MNIST, from scratch. Without a verb it trains.",
-        epilog="The options of training: python -m trainer train --help",
+        epilog=f"The options of training: {trainer_command('train', '--help')}",
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="{train,evaluate,predict}")
     train = verbs.add_parser("train", help="train, and write a run folder (the default)")
