@@ -97,7 +97,9 @@ class Source:
 
     def fail(self, error: Exception) -> None:
         """Note an ERROR, and when to try again."""
-        self.error = str(getattr(error, "reason", None) or error)
+        text = str(getattr(error, "reason", None) or error)
+        # A server may have written it.
+        self.error = "".join(char if char.isprintable() else "?" for char in text[:200])
         self.failures += 1
         code = getattr(error, "code", 0)
         gone = 400 <= code < 500 and code not in (408, 416, 425, 429)

@@ -3,18 +3,18 @@
 import argparse
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_dataset, add_verb
+from fmnist_fetch.commands.arguments import add_command, add_dataset
 from fmnist_fetch.console.output import print_text
-from fmnist_fetch.events import Listener
+from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.manifest.catalog import find
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add script to argparse's VERBS."""
+def add_parser(subparsers: Any) -> None:
+    """Add the command script."""
     summary = "print one Python file that downloads a dataset without an installation"
-    verb = add_verb(verbs, "script", _script, summary, "> get_fashion_mnist.py", "kmnist > get_kmnist.py")
-    add_dataset(verb)
-    verb.add_argument(
+    parser = add_command(subparsers, "script", _script, summary, "> get_fashion_mnist.py", "kmnist > get_kmnist.py")
+    add_dataset(parser)
+    parser.add_argument(
         "--comments",
         choices=("en", "zh"),
         default="en",
@@ -22,7 +22,7 @@ def add_verbs(verbs: Any) -> None:
     )
 
 
-def _script(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _script(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     # Here, since it loads what opens sockets, and verify never does.
     from fmnist_fetch.manifest.script import script
 

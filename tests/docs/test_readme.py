@@ -427,11 +427,11 @@ def parse(words: Sequence[str]) -> None:
         else:
             parser().parse_args(rest)
     elif program in ("fmnist-train", "torchrun") or rest[:2] == ["-m", "trainer"]:
-        from trainer.__main__ import VERBS
+        from trainer.__main__ import COMMANDS
         from trainer.__main__ import parser as trainers
 
         mine = rest[rest.index("trainer") + 1 :] if "trainer" in rest else rest
-        trainers().parse_args(mine if mine[:1] and mine[0] in VERBS else ["train", *mine])
+        trainers().parse_args(mine if mine[:1] and mine[0] in COMMANDS else ["train", *mine])
     elif rest[:2] == ["-m", "fmnist_fetch.environment"]:
         from fmnist_fetch.environment.setup import parser as environments
 
@@ -450,13 +450,13 @@ def test_every_command_in_a_sentence_is_one(page: str) -> None:
 
 
 def test_every_option_in_a_page_exists_and_the_readme_has_all_of_fetch() -> None:
-    verbs = [("fmnist_fetch", verb) for verb in ("fetch", "manifest", "kit", "serve", "script")]
-    verbs += [("trainer", verb) for verb in ("train", "predict")]
+    known_commands = [("fmnist_fetch", name) for name in ("fetch", "manifest", "kit", "serve", "script")]
+    known_commands += [("trainer", name) for name in ("train", "predict")]
     texts = [
         subprocess.run(
             [sys.executable, "-m", *words, "--help"], cwd=PROJECT_FOLDER, capture_output=True, text=True, check=True
         )
-        for words in verbs
+        for words in known_commands
     ]
     known = [set(re.findall(r"--[a-z][a-z-]+", text.stdout)) for text in texts]
     others = {"--pdb", "--spec", "--partial", "--nproc-per-node", "--map-root-user", "--net", "--bind", "--directory"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import hashlib
+import http.client
 import os
 import shutil
 import signal
@@ -224,3 +225,10 @@ def test_it_imports_nothing_but_the_standard_library_and_is_fit_to_be_pasted() -
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         assert all(name.partition(".")[0] in sys.stdlib_module_names for name in names)
+
+
+def test_what_a_server_says_can_not_write_to_the_terminal() -> None:
+    source = Source("http://mirror.invalid/", NAME, 10)
+    source.fail(http.client.BadStatusLine("\x1b]0;title\x07\u202e\nhint: delete everything" + "x" * 5000))
+    assert source.error.isprintable()
+    assert len(source.error) <= 200

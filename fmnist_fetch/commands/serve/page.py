@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fmnist_fetch.commands.serve.files import ServedFile, ServedFiles
 from fmnist_fetch.commands.serve.page_style import STYLE
 from fmnist_fetch.console.formatting import counted, size
+from fmnist_fetch.errors import escaped
 from fmnist_fetch.manifest.catalog import DATASET, names
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.script import script_name
@@ -165,7 +166,7 @@ def page(files: ServedFiles, wheels: Sequence[ServedFile], base: str, *, windows
         total = size(sum(wheel.file.size for wheel in wheels))
         body.append(_WHEELS.format(count=counted(len(wheels), "wheel"), total=total, base=escape(base)))
     if absent:
-        titles = ", ".join(escape(manifest.title or manifest.name) for manifest in absent)
+        titles = ", ".join(_title(manifest) for manifest in absent)
         body.append(f'<p class="absent">Not on this server: {titles}.</p>')
     arriving = any(states[manifest.name].kind == "partial" for manifest in present)
     refresh = f'\n<meta http-equiv="refresh" content="{REFRESH_S}">' if arriving else ""
@@ -178,7 +179,7 @@ def _steps(files: ServedFiles, manifest: Manifest, base: str, *, windows: bool) 
     name = script_name(manifest)
     checked = (" checked", "") if not windows else ("", " checked")
     return _STEPS.format(
-        title=escape(manifest.title or manifest.name),
+        title=_title(manifest),
         posix=checked[0],
         windows=checked[1],
         data_posix=_lines(_manifest_download(manifest, base), command_line(files, manifest, base)),
@@ -219,7 +220,7 @@ def _dataset_card(files: ServedFiles, manifest: Manifest, base: str, *, with_com
     progress = _ARRIVING.format(good=state.good, total=state.total, share=state.share)
     digests = [f"<dt>{escape(file.file.name)}</dt><dd><code>{file.file.sha256}</code></dd>" for file in served]
     return _DATASET.format(
-        title=escape(manifest.title or manifest.name),
+        title=_title(manifest),
         kind=state.kind,
         state=escape(str(state)),
         progress=progress if state.kind == "partial" else "",
@@ -234,6 +235,11 @@ def _row(folder: str, file: ServedFile) -> str:
     link = f'<a href="{escape(folder)}{name}">{name}</a>' if file.complete else name
     shown = state.share if state.kind == "partial" else state.kind
     return f'<tr><td>{link}</td><td class="number">{size(file.file.size)}</td><td>{shown}</td></tr>'
+
+
+def _title(manifest: Manifest) -> str:
+    """Return the title as HTML, without characters that turn the direction of the text around it."""
+    return escape(escaped(manifest.title or manifest.name))
 
 
 def _dataset(manifest: Manifest) -> str:

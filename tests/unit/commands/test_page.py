@@ -78,9 +78,12 @@ def test_a_root_without_data_says_how_to_fill_it(sample: Sample, tmp_path: Path)
 
 
 def test_nothing_of_a_manifest_is_taken_as_markup(sample: Sample, tmp_path: Path) -> None:
-    hostile = sample.changed(title='<script>alert("x")</script>')
+    hostile = sample.changed(title='<script>alert("x")</script>\u202e')
     fill(hostile.layout(tmp_path).raw, hostile.files)
-    assert "<script" not in page(served(tmp_path, hostile), [], BASE)
+    text = page(served(tmp_path, hostile), [], BASE)
+    assert "<script" not in text
+    # It would show what follows in the other direction.
+    assert "\u202e" not in text
 
 
 def test_digests_are_folded_away(sample: Sample, tmp_path: Path) -> None:
