@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import file_digest
 from pathlib import Path
 from urllib.parse import quote
@@ -38,11 +38,13 @@ class Measured:
     absent: dict[str, str] = field(default_factory=dict)
 
     def run(self, peer: Peer, folder: Path) -> None:
-        """Measure PEER in FOLDER, unless it or a row that it depends on failed."""
+        """Measure PEER in FOLDER, unless it failed before. Each folder has a home, whose caches are its own."""
         if peer.name in self.absent:
             return
+        home = folder.with_name(f"{folder.name}-home")
+        home.mkdir(exist_ok=True)
         try:
-            run = measure(peer, folder)
+            run = measure(replace(peer, environment={**peer.environment, "HOME": str(home)}), folder)
             peer.check(folder)
         except (PeerError, subprocess.TimeoutExpired) as error:
             self.absent[peer.name] = f"failed: {error}"
@@ -184,5 +186,4 @@ def _environment(bench: Bench, url: str) -> dict[str, str]:
         "PIP_FIND_LINKS": "",
         "PIP_NO_CACHE_DIR": "1",
         "FMNIST_MIRRORS": str(bench.raw),
-        "HOME": str(bench.work),
     }
