@@ -34,7 +34,7 @@ FILE_DPI = 150
 """Dots per inch of the files: curves.png is 720 pixels wide, and legible when shown at 480."""
 CELL_WIDTH, CELL_HEIGHT, IMAGE_SIDE, HEADING_HEIGHT = 1.25, 1.75, 1.12, 0.35
 """Inches of predictions.png: an image with its two labels, the image alone, and the line above all of them."""
-LABEL_DISTANCE = 0.08
+LABEL_DISTANCE_SHARE = 0.08
 """The least distance between two labels beside lines, as a share of the height of the axes."""
 
 
@@ -152,7 +152,7 @@ def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
     height = -math.inf
     for value, text, colour in sorted(ends):
         share = to_share.transform((1, value))[1] if math.isfinite(value) else 1
-        height = max(min(share, 1), height + LABEL_DISTANCE)
+        height = max(min(share, 1), height + LABEL_DISTANCE_SHARE)
         axes.text(1.03, height, text, transform=axes.transAxes, color=colour, va="center", fontsize=10)
 
 

@@ -55,7 +55,7 @@ def test_the_name_and_the_last_value_of_a_line_are_beside_its_end_and_never_touc
     assert [text.get_text() for text in loss.texts] == ["train 0.780"]
     lower, upper = accuracy.texts
     assert [text.get_text() for text in (lower, upper)] == ["test 0.800", "train 0.801"]
-    assert upper.get_position()[1] - lower.get_position()[1] == pytest.approx(plots.LABEL_DISTANCE)
+    assert upper.get_position()[1] - lower.get_position()[1] == pytest.approx(plots.LABEL_DISTANCE_SHARE)
 
 
 def test_the_axes_are_fixed_unless_a_value_is_beyond(tmp_path: Path) -> None:
