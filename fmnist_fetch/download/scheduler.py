@@ -5,7 +5,7 @@ Pure: the time and the random numbers are passed in.
 - Tiers in order; a later one is asked when no source of an earlier one can serve now.
 - Within a tier, a source without failures, with the fewest workers, the fastest. All sources should end at the same
   time: each gets a share of what waits by its rate, and nothing that the others would serve sooner. Segments of one
-  length need more requests, and end later where sources are unequal, even if stealing is cheap.
+  fixed length would need more requests, and unequal sources would end later.
 - A worker for which nothing waits steals from the slowest attempt; the last piece is requested twice (endgame).
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same source deliver: fewer connections, not a failure.
@@ -23,13 +23,7 @@ from math import inf
 
 from fmnist_fetch.download.backoff import Patience, full_jitter
 from fmnist_fetch.download.segments import Accepts, FileDownload, Givers, Segment, SegmentQueue
-from fmnist_fetch.download.source_stats import (
-    RATE_AFTER_S,
-    STEAL_AFTER_S,
-    SUFFICIENT_BYTES,
-    Attempt,
-    SourceStats,
-)
+from fmnist_fetch.download.source_stats import RATE_AFTER_S, STEAL_AFTER_S, SUFFICIENT_BYTES, Attempt, SourceStats
 from fmnist_fetch.errors import SourceError, WrongBytesError
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, FetchOptions, Source, Tier
 

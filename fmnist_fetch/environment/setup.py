@@ -18,6 +18,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk, escaped_lines
+from fmnist_fetch.usage import Parser
 
 if TYPE_CHECKING:
     from fmnist_fetch.environment.lock import Lock, Wheel
@@ -56,8 +57,8 @@ class Options(NamedTuple):
 
 def run(words: Sequence[str]) -> int:
     """Run a command line, and return the exit code; an error is two lines on stderr."""
-    options = parser().parse_args(words)
     try:
+        options = parser().parse_args(words)
         if options.group == "lock":
             _lock()
         else:
@@ -77,10 +78,10 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of the command line."""
     description = "Set up the tools of this project from pylock.toml."
-    parser = argparse.ArgumentParser(prog="python -m fmnist_fetch.environment", description=description)
+    parser = Parser(prog="python -m fmnist_fetch.environment", description=description)
     groups = ["fetch", "data", "train", "notebook", "test", "serve", "kit", "dev", "lock"]
     parser.add_argument("group", choices=groups, help="what to set up; lock: make pylock.toml anew")
     parser.add_argument("--venv", default=".venv", help="the environment (default: %(default)s)")

@@ -106,7 +106,7 @@ def training(bench: Bench) -> Table:
         done, TRAINER,
         (
             Target("beside bare `import torch`", done.ratio(TRAINER, TORCH), at_most=1.25,
-                   reason="the epochs themselves take that long beside a fast import"),
+                   reason="the ten epochs take that long beside a fast import"),
             Target("memory", done.peak(TRAINER), at_most=400, unit=" MB"),
         ),
     )  # fmt: skip

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import KIB, MIB, CutAfter, Line, Mirror, payload
+from faults import KIB, MIB, CutAfter, Line, Lockstep, Mirror, payload
 from fmnist_fetch.environment.lock import Wheel
 from index import index_files
 from samples import PROJECT_FOLDER, Sample, fill
@@ -111,7 +111,7 @@ def test_it_sets_itself_up_from_an_index_that_cuts_every_connection(clone: Path,
 def test_it_gets_there_by_repetition_alone_when_it_is_killed_again_and_again(
     clone: Path, index: dict[str, bytes]
 ) -> None:
-    with Mirror(index, [Line(3e6)]) as mirror:
+    with Mirror(index, [Line(3e6), Lockstep()]) as mirror:
         environment = {**CLEAN, "HOME": str(clone.parent), "PIP_INDEX_URL": mirror.url + "simple/"}
         command = [sys.executable, "-m", "fmnist_fetch.environment", "data"]
         code, runs = None, 0
