@@ -2,7 +2,7 @@
 
 Pure: the time and the random numbers are passed in.
 
-- Tiers in order; a later one is asked when no source of an earlier one can serve now.
+- Tiers in order; a later one is asked when no source of an earlier one can serve now, or is downloading it itself.
 - Within a tier, a source without failures, with the fewest workers, the fastest. All sources should end at the same
   time: each gets a share of what waits by its rate, and nothing that the others would serve sooner.
 - A worker for which nothing waits steals from the slowest attempt; the last piece is requested twice (endgame).
@@ -83,7 +83,9 @@ class Scheduler:
             for stats in sorted(free, key=_burden):
                 if segment := self._segment(stats, now):
                     return self._begin(stats, segment, worker, now)
-            if any(self.queue.wanted(self._accepts(stats)) for stats in ready if stats not in free):
+            awaited = [stats for stats in self._of_tier(tier) if stats.is_arriving(now)]
+            awaited += [stats for stats in ready if stats not in free]
+            if any(self.queue.wanted(self._accepts(stats)) for stats in awaited):
                 return None
         return None
 
@@ -106,6 +108,7 @@ class Scheduler:
         is_new = self.queue.complete_piece(attempt.segment, index)
         attempt.stats.last_piece_wrong = False
         if is_new:
+            attempt.stats.arriving_since = attempt.stats.arriving_since and now
             attempt.kept += 1
             self.patience.progress(now)
         return is_new
@@ -214,7 +217,10 @@ class Scheduler:
             if stats.source.tier < Tier.PACKAGE
         ):
             return []
-        return [stats for stats in self.sources if stats.source.tier is tier and stats.ready_at <= now]
+        return [stats for stats in self._of_tier(tier) if stats.ready_at <= now]
+
+    def _of_tier(self, tier: Tier) -> list[SourceStats]:
+        return [stats for stats in self.sources if stats.source.tier is tier]
 
     def _serves_others(self, attempt: Attempt) -> bool:
         """Return whether another worker receives from the same source, or may still have a connection to it."""

@@ -303,6 +303,15 @@ def test_a_date_that_is_past_means_at_once(value: str, asked: Asked) -> None:
     assert asked.fails().retry_after == 0
 
 
+def test_a_server_that_is_still_downloading_says_so(asked: Asked) -> None:
+    asked.answers(503, b"not here yet", Retry_After="1", Fmnist_Fetch_State="arriving")
+    error = asked.fails()
+    assert (error.arriving, error.retry_after, error.permanent) == (True, 1.0, False)
+    assert error.message == f"https://mirror.example/mine/ is still downloading what is missing for {asked.file.name}"
+    asked.answers(503, b"busy", Retry_After="1")
+    assert not asked.fails().arriving
+
+
 @pytest.mark.parametrize("value", ["1e9", "9" * 400, "Wed, 99 Oct 99999 07:28:00 GMT", "\x00", "½"])
 def test_no_retry_after_however_absurd_breaks_the_run(value: str, asked: Asked) -> None:
     asked.answers(503, b"busy", Retry_After=value)
