@@ -3,6 +3,7 @@
 ROOT     ?=
 DATASET  ?= fashion-mnist
 MIRROR   ?=
+LAN      ?=
 EPOCHS   ?=
 RUN      ?=
 TRAIN    ?=
@@ -39,11 +40,12 @@ python   := $(bin)/python
 kit      := $(wildcard wheels/TARGET)
 given    := $(if $(several),$(foreach mirror,$(value MIRROR),--mirror $(call quote,$(mirror))),--mirror $(call quote,$(value MIRROR)))
 mirrors  := $(if $(value MIRROR),$(given),$(addprefix --mirror ,$(wildcard mirror)))
-offline  := $(if $(kit),$(if $(value MIRROR),,--offline))
-fetch    := $(python) -m fmnist_fetch fetch $(dataset) --root $(call quote,$(root)) $(mirrors) $(offline)
+offline  := $(if $(kit),$(if $(value MIRROR)$(value LAN),,--offline))
+lan      := $(if $(value LAN),--lan)
+fetch    := $(python) -m fmnist_fetch fetch $(dataset) --root $(call quote,$(root)) $(mirrors) $(lan) $(offline)
 # All of the kit before the environment is made, then the wheels before each installation.
 intact   := $(if $(kit),$(PYTHON) -I fmnist_fetch/commands/kit/check.py $(if $(wildcard $(env)/pyvenv.cfg),wheels/) && )
-setup    := $(intact)$(PYTHON) -m fmnist_fetch.environment --venv $(call quote,$(value VENV)) $(mirrors) $(offline)
+setup    := $(intact)$(PYTHON) -m fmnist_fetch.environment --venv $(call quote,$(value VENV)) $(mirrors) $(lan) $(offline)
 there     = { command -v '$(PYTHON)' >/dev/null || { echo "error: there is no $(PYTHON)" >&2; \
               echo "hint: install Python 3.11 or newer, or name it: make PYTHON=python3.12" >&2; exit 1; }; }
 # A program says in a sentence that Ctrl-C has ended it, and make adds no line of its own.
@@ -62,7 +64,8 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: ROOT=data (where the data goes)  MIRROR=(a folder, or URLs)"
-	@echo "             DATASET=fashion-mnist  EPOCHS=10  RUN=runs/DATASET"
+	@echo "             LAN=1 (ask servers nearby)  DATASET=fashion-mnist  EPOCHS=10"
+	@echo "             RUN=runs/DATASET"
 	@echo "             PYTHON=python3  VENV=.venv"
 
 data: $(env)/fetch  ## fetch Fashion-MNIST; run again, it verifies and repairs
@@ -108,7 +111,7 @@ kit: data $(env)/kit  ## pack project, data, wheels for offline machines (KIT=op
 kit-check: kit  ## try the kit in a Debian without a network (debootstrap, root)
 	@tests/kit-check.sh dist/fmnist-lab-kit.tar
 
-serve: $(env)/serve  ## share ROOT with the local network, read-only (SERVE=options)
+serve: $(env)/serve  ## share ROOT with the local network, read-only (SERVE=--announce)
 	@$(call calmly,$(python) -m fmnist_fetch serve --root $(call quote,$(root)) $(SERVE))
 
 docs: $(env)-docs/ready  ## build the pages to build/site, and check their links

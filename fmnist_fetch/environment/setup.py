@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk
+from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk
 
 if TYPE_CHECKING:
     from fmnist_fetch.environment.install import SitePackages
@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("group", choices=groups, help="what to set up; lock: make pylock.toml anew")
     parser.add_argument("--venv", default=".venv", help="the environment (default: %(default)s)")
     parser.add_argument("--mirror", action="append", default=[], help="a URL or folder to ask first; repeatable")
+    parser.add_argument("--lan", action="store_true", help="look for servers in the local network, and ask them too")
     parser.add_argument("--offline", action="store_true", help="open no socket")
     parser.add_argument("--root", help="train: look for the data here before anything is downloaded")
     parser.add_argument("--dataset", default="fashion-mnist", help=argparse.SUPPRESS)
@@ -64,12 +65,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 class Options(NamedTuple):
-    """What is to be set up: the GROUP of the lock, in the environment VENV, with wheels from MIRRORS first."""
+    """What is to be set up: the GROUP of the lock, in the environment VENV, with wheels from MIRRORS first.
+
+    With LAN, the servers of the local network come after the mirrors.
+    """
 
     group: str
     venv: Path
     mirrors: tuple[str, ...] = ()
     offline: bool = False
+    lan: bool = False
 
 
 def _set_up(options: argparse.Namespace, words: Sequence[str]) -> None:
@@ -82,7 +87,8 @@ def _set_up(options: argparse.Namespace, words: Sequence[str]) -> None:
                 f"the mirror {mirror!r} is neither a URL nor a folder that is there",
                 hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
             )
-    set_up(Options(group, checked_path(options.venv).absolute(), mirrors, options.offline), words)
+    venv = checked_path(options.venv).absolute()
+    set_up(Options(group, venv, mirrors, options.offline, options.lan), words)
 
 
 def _demand_data(dataset: str, root: str) -> None:
@@ -182,19 +188,21 @@ def _fill(options: Options) -> None:
     from fmnist_fetch.environment.install import SitePackages
     from fmnist_fetch.environment.lock import STORE, Lock
     from fmnist_fetch.environment.store import Sources, Store
+    from fmnist_fetch.sources.lan import advice, find_servers
 
     inputs, lock = _inputs(), Lock.read(PROJECT / NAME)
     configuration = Configuration.read()
     configuration.apply()
-    sources = Sources(PROJECT, options.mirrors, configuration, offline=options.offline)
     display = Display()
+    servers = find_servers(display, offline=options.offline) if options.lan else []
+    sources = Sources(PROJECT, [*options.mirrors, *servers], configuration, offline=options.offline)
     store, packages = Store(PROJECT / STORE, sources, display), SitePackages()
-    _bootstrap(lock, store, packages)
     try:
-        wheels = lock.select(options.group)
-    except LookupError as exc:
-        raise FetchError(f"pylock.toml has no wheels for this machine: {exc}", hint=_OTHER_PYTHON) from exc
-    _install(wheels, store, packages, display)
+        _bootstrap(lock, store, packages)
+        _install(_selected(lock, options.group), store, packages, display)
+    except SourceError as exc:
+        exc.hint = exc.hint if servers or not options.lan else advice(exc.hint)
+        raise
     table = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     packages.install_project(PROJECT, table)
     if sys.dont_write_bytecode:
@@ -253,6 +261,13 @@ def _install(wheels: "Sequence[Wheel]", store: "Store", packages: "SitePackages"
         store.fetch(missing)
     tell(Message(f"installing {_counted(wanted)}"))
     packages.install([store.path(wheel) for wheel in wanted])
+
+
+def _selected(lock: "Lock", group: str) -> "list[Wheel]":
+    try:
+        return lock.select(group)
+    except LookupError as exc:
+        raise FetchError(f"pylock.toml has no wheels for this machine: {exc}", hint=_OTHER_PYTHON) from exc
 
 
 def _counted(wheels: "Sequence[Wheel]") -> str:
