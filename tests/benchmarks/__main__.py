@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import clone, machine, network, report, roots, size, use
+from benchmarks import clone, machine, network, report, room, roots, size, use
 from benchmarks.measure import UnavailableError
 from benchmarks.table import FASHION, Bench, Maker, Table
 from fmnist_fetch.pipeline.status import inspect
@@ -31,6 +31,7 @@ MAKERS: dict[int, tuple[Maker, ...]] = {
     9: (network.unequal, network.unequal_big),
     10: (roots.sharing,),
     11: (clone.to_data, clone.to_model),
+    12: (room.room,),
 }
 
 
