@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 from fmnist_fetch.cli import run
-from samples import HOME_OF_PACKAGE, Sample
+from samples import PROJECT_FOLDER, Sample
 
-SCRIPT = HOME_OF_PACKAGE / "docs" / "scripts" / "api_reference.py"
+SCRIPT = PROJECT_FOLDER / "docs" / "scripts" / "api_reference.py"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_the_page_is_generated_from_the_docstrings_as_they_are_now(
 ) -> None:
     pytest.importorskip("torch")
     monkeypatch.delenv("FMNIST_ROOT", raising=False)
-    written = (HOME_OF_PACKAGE / "docs" / "api.md").read_text(encoding="utf-8")
+    written = (PROJECT_FOLDER / "docs" / "api.md").read_text(encoding="utf-8")
     assert written == reference.page(), f"run: {reference.COMMAND}"
 
 

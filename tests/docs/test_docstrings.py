@@ -14,7 +14,7 @@ import pytest
 import fmnist_fetch
 import trainer
 from fmnist_fetch.events import Event
-from samples import python
+from processes import python
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # These have their example on the page of FetchError, which is what people catch; the events on that of fetch.

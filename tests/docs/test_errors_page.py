@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 
-DOCS = HOME_OF_PACKAGE / "docs"
+DOCS = PROJECT_FOLDER / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_troubleshooting_explains_messages_that_there_are() -> None:
     source = "".join(
         path.read_text(encoding="utf-8")
         for package in ("fmnist_fetch", "trainer")
-        for path in sorted((HOME_OF_PACKAGE / package).rglob("*.py"))
+        for path in sorted((PROJECT_FOLDER / package).rglob("*.py"))
     )
     for heading in headings:
         longest = max(re.split(r"\.\.\.", heading), key=len).strip(" ,")

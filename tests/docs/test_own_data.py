@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch.manifest.catalog import find
-from samples import HOME_OF_PACKAGE, environment, gz, images, labels, lay
+from processes import environment
+from samples import PROJECT_FOLDER, fill, gz, images, labels
 
-README = HOME_OF_PACKAGE / "README.md"
-PAGE = HOME_OF_PACKAGE / "docs" / "own-data.md"
+README = PROJECT_FOLDER / "README.md"
+PAGE = PROJECT_FOLDER / "docs" / "own-data.md"
 PORT = 8321
 
 
@@ -71,7 +72,7 @@ def test_emnist_unpacked_by_hand_gets_its_manifest_by_the_printed_command(tmp_pa
         for split, count in (("train", 9), ("test", 3)):
             files[f"emnist-{kind}-{split}-images-idx3-ubyte.gz"] = gz(images((count, 28, 28), 1))
             files[f"emnist-{kind}-{split}-labels-idx1-ubyte.gz"] = gz(labels(count, 1))
-    lay(tmp_path / "gzip", files)
+    fill(tmp_path / "gzip", files)
     done = typed(command, tmp_path)
     assert done.returncode == 0, done.stderr
     manifest = find(str(tmp_path / "emnist-letters.toml"))

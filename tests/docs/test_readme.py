@@ -34,7 +34,7 @@ from faults import Line, Mirror
 from fmnist_fetch.environment.lock import GROUPS
 from fmnist_fetch.manifest.catalog import find
 from pages import Block, Step
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 
 # Commands that are not run here, by how they begin; their syntax is looked at all the same.
 NOT_RUN = {
@@ -141,7 +141,7 @@ class Lab:
             "PATH": os.pathsep.join((str(self.folder / "bin"), str(self.checkout / ".venv" / "bin"), kept["PATH"])),
             "VENV": str(self.checkout / ".venv"),
             "FMNIST_MIRRORS": str(self.data),
-            "MPLCONFIGDIR": str(HOME_OF_PACKAGE / ".pytest_cache" / "matplotlib"),
+            "MPLCONFIGDIR": str(PROJECT_FOLDER / ".pytest_cache" / "matplotlib"),
             **more,
         }
 
@@ -190,7 +190,7 @@ def check_out(lab: Lab) -> None:
     """A clone of this project as it is now, with an environment in which everything is installed."""
     published = lab.folder / "upstream"
     skipped = shutil.ignore_patterns(".*", "data", "dist", "runs", "__pycache__", "*.egg-info")
-    shutil.copytree(HOME_OF_PACKAGE, published, ignore=skipped)
+    shutil.copytree(PROJECT_FOLDER, published, ignore=skipped)
     (published / ".gitignore").write_text("/.venv/\n/data/\n/dist/\n/runs/\n*.tar\nown.png\n/fmnist-lab-kit/\n")
     if shutil.which("git"):
         us = "-c user.name=Nobody -c user.email=nobody@example.invalid -c init.defaultBranch=main"
@@ -252,7 +252,7 @@ def test_blocks_that_are_run_elsewhere_are_in_a_page_that_is_read_there() -> Non
         assert f'"{Path(page).name}"' in pages.read(test)
 
 
-def test_nothing_is_left_out_that_no_page_says() -> None:
+def test_no_block_is_exempt_that_no_page_has() -> None:
     said = [line for block in ALL for line in block.text.splitlines()]
     said += [span for page in pages.PAGES for span in pages.spans(page)]
     assert [start for start in NOT_RUN if not any(line.startswith(start) for line in said)] == []
@@ -366,9 +366,7 @@ def test_a_playbook_is_one(block: Block, tmp_path: Path) -> None:
     targets = re.findall(r"command: make (.*)$", block.text, re.MULTILINE)
     assert targets
     for words in targets:
-        subprocess.run(
-            ["make", "--dry-run", *words.split()], cwd=HOME_OF_PACKAGE, check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run(["make", "--dry-run", *words.split()], cwd=PROJECT_FOLDER, check=True, stdout=subprocess.DEVNULL)
     program = shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         pytest.skip("ansible is not installed: pip install ansible-core")
@@ -399,7 +397,7 @@ def parse(words: Sequence[str]) -> None:
     program, rest = words[0].rpartition("/")[2], list(words[1:])
     if program == "make":
         dry = ["make", "--dry-run", *rest]
-        subprocess.run(dry, cwd=HOME_OF_PACKAGE, check=True, capture_output=True, text=True)
+        subprocess.run(dry, cwd=PROJECT_FOLDER, check=True, capture_output=True, text=True)
     elif program == "fmnist-fetch":
         from fmnist_fetch.cli import parser
 
@@ -421,7 +419,7 @@ def parse(words: Sequence[str]) -> None:
 
         environments().parse_args(rest[2:])
     elif program == "python":
-        assert (HOME_OF_PACKAGE / rest[0]).is_file()
+        assert (PROJECT_FOLDER / rest[0]).is_file()
     else:
         raise AssertionError(f"no test knows {program}: {' '.join(words)}")
 
@@ -433,12 +431,12 @@ def test_every_command_in_a_sentence_is_one(page: str) -> None:
             parse(words)
 
 
-def test_every_option_in_a_page_is_one_and_the_readme_tells_of_all_that_fetch_has() -> None:
+def test_every_option_in_a_page_exists_and_the_readme_has_all_of_fetch() -> None:
     verbs = [("fmnist_fetch", verb) for verb in ("fetch", "manifest", "kit", "serve", "script")]
     verbs += [("trainer", verb) for verb in ("train", "predict")]
     texts = [
         subprocess.run(
-            [sys.executable, "-m", *words, "--help"], cwd=HOME_OF_PACKAGE, capture_output=True, text=True, check=True
+            [sys.executable, "-m", *words, "--help"], cwd=PROJECT_FOLDER, capture_output=True, text=True, check=True
         )
         for words in verbs
     ]
@@ -468,9 +466,9 @@ def test_the_models_of_the_readme_can_be_asked(lab: Lab) -> None:
 def test_every_link_leads_somewhere(page: str) -> None:
     for link in pages.links(page):
         file, _, anchor = link.partition("#")
-        target = (HOME_OF_PACKAGE / page).parent / file if file else HOME_OF_PACKAGE / page
+        target = (PROJECT_FOLDER / page).parent / file if file else PROJECT_FOLDER / page
         assert target.exists(), link
-        assert not anchor or anchor in pages.anchors(os.path.relpath(target, HOME_OF_PACKAGE)), link
+        assert not anchor or anchor in pages.anchors(os.path.relpath(target, PROJECT_FOLDER)), link
 
 
 def test_the_hosts_of_the_firewall_and_the_sources_in_chinese_are_those_of_the_manifest() -> None:
@@ -491,7 +489,7 @@ def test_the_layers_of_the_architecture_are_those_that_import_linter_enforces() 
 
 def test_every_package_has_its_row_in_the_readme() -> None:
     (table,) = re.findall(r"^\| package of .*?\n\n", pages.read("README.md"), re.MULTILINE | re.DOTALL)
-    package = HOME_OF_PACKAGE / "fmnist_fetch"
+    package = PROJECT_FOLDER / "fmnist_fetch"
     there = {path.name for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert set(re.findall(r"\(fmnist_fetch/([\w.]+)\)", table)) == there - {"__init__.py"}
 

@@ -20,7 +20,7 @@ from fmnist_fetch.environment.lock import Wheel
 from fmnist_fetch.environment.store import Sources, Store
 from fmnist_fetch.errors import IntegrityError, SourceError
 from index import index_files
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 from wheels import MadeWheel, make_wheel
 
 MADE = [
@@ -67,7 +67,7 @@ def start(folder: Path, url: str) -> subprocess.Popen[bytes]:
         "import sys; from pathlib import Path; from test_environment import *\n"
         "store(Path(sys.argv[1]), sys.argv[2] + 'simple/').fetch(WHEELS)"
     )
-    places = [HOME_OF_PACKAGE, HOME_OF_PACKAGE / "tests/support", HOME_OF_PACKAGE / "tests/integration"]
+    places = [PROJECT_FOLDER, PROJECT_FOLDER / "tests/support", PROJECT_FOLDER / "tests/integration"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
     return subprocess.Popen([sys.executable, "-c", code, str(folder), url], env=environment)
 
@@ -183,7 +183,7 @@ def test_a_size_that_the_lock_does_not_know_is_asked_for(folder: Path) -> None:
     assert store(folder).missing(unknown) == []
 
 
-def test_what_nobody_has_ends_in_two_lines(folder: Path) -> None:
+def test_a_wheel_that_no_source_has_ends_in_two_lines(folder: Path) -> None:
     with Mirror({}) as index:
         here = store(folder, index.url + "simple/")
         for fetch in (here.fetch_first, here.fetch):

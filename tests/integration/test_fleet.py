@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from samples import HOME_OF_PACKAGE, Sample, disk_of, environment, flipped, lay
+from processes import environment
+from samples import PROJECT_FOLDER, Sample, disk_of, fill, flipped
 
 ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
 NGINX = """
@@ -40,14 +41,14 @@ def need(*programs: str) -> None:
 
 @pytest.fixture
 def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return root
 
 
 @contextmanager
 def nginx(raw: Path, folder: Path) -> Iterator[str]:
     """nginx with the server of the page for lab admins on the folder RAW."""
-    page = (HOME_OF_PACKAGE / "docs" / "lab-admins.md").read_text(encoding="utf-8")
+    page = (PROJECT_FOLDER / "docs" / "lab-admins.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"^```nginx\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -150,7 +151,7 @@ def stick(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_root_on_a_stick_is_filled_repaired_and_verified(sample: Sample, stick: Path, tmp_path: Path) -> None:
-    root, source = stick / "data", lay(tmp_path / "source", sample.files)
+    root, source = stick / "data", fill(tmp_path / "source", sample.files)
     with pytest.raises(OSError, match="not permitted"):
         (stick / "link").symlink_to("nowhere")
     manifest = sample.write(tmp_path)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from samples import Sample, command_line, disk_of, lay
+from processes import command_line
+from samples import Sample, disk_of, fill
 from two_machines import CLIENT, SERVER, Machine, two_machines
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
@@ -32,7 +33,7 @@ def machines() -> Iterator[tuple[Machine, Machine]]:
 @pytest.fixture
 def manifest(sample: Sample, root: Path, tmp_path: Path) -> str:
     """The path of the manifest of what the server has, complete."""
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return sample.write(tmp_path)
 
 

@@ -21,7 +21,7 @@ from fmnist_fetch.cli import run
 from fmnist_fetch.manifest.idx import TYPES
 from fmnist_fetch.tensors.arrays import load
 from fmnist_fetch.tensors.split import Split
-from samples import gz, idx, lay
+from samples import fill, gz, idx
 
 CODES = {np.dtype(dtype): code for code, dtype in TYPES.items()}
 # Whole ones and fractions, narrow and wide, as IDX has them: big-endian.
@@ -82,7 +82,7 @@ def check(originals: list[Original], *, served: bool) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         folder, root, manifest = (Path(name) / part for part in ("mine", "root", "mine.toml"))
         files = {original.name: original.published for original in originals}
-        lay(folder, files)
+        fill(folder, files)
         words = [f"--file={o.split}:{o.role}={o.name}" for o in originals if o.split.startswith("dev_")]
         with Mirror(files if served else {}) as mirror:
             base = ["--url", mirror.url, "--out", str(manifest), "--piece-length", "1K", "--quiet"]

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from command import Run, command, environment, fetch
 from dead_ends import self_signed
 from faults import KIB, MIB
-from samples import HOME_OF_PACKAGE
+from processes import Run, command, environment_of, fetch
+from samples import PROJECT_FOLDER
 from worlds import IMAGES, World, dataset, small
 
 CONFIG = """
@@ -158,7 +158,7 @@ def test_nginx_with_an_unknown_ca_is_refused_until_the_ca_is_named(world: World)
     world.assert_complete()
 
 
-def test_a_file_that_nginx_does_not_have_is_told_by_its_name(world: World) -> None:
+def test_a_file_that_nginx_does_not_have_is_reported_by_name(world: World) -> None:
     with nginx(world) as server:
         (server.folder / "www" / IMAGES).unlink()
         outcome = fetch(world, server.url)
@@ -199,7 +199,7 @@ class Link:
 
     def serve(self, www: Path) -> None:
         """Start a mirror of the files in the folder WWW."""
-        text = SERVER.format(tests=str(HOME_OF_PACKAGE / "tests" / "support"), www=str(www))
+        text = SERVER.format(tests=str(PROJECT_FOLDER / "tests" / "support"), www=str(www))
         line = ["ip", "netns", "exec", self.server, sys.executable, "-c", text]
         self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
@@ -222,7 +222,7 @@ class Link:
     def start(self, world: World, *options: str) -> Run:
         """Fetch WORLD's dataset at the client's end."""
         line = ["ip", "netns", "exec", self.client, *command(world, [self.url], options)]
-        return Run(line, world, environment(world.home))
+        return Run(line, world, environment_of(world))
 
     def close(self) -> None:
         """Take everything away."""
@@ -282,7 +282,7 @@ def test_a_cable_that_is_pulled_for_a_moment_costs_next_to_nothing(link: Link, w
     world.assert_complete()
 
 
-def test_a_cable_that_is_pulled_for_long_is_waited_for_and_said_so(link: Link, world: World) -> None:
+def test_a_long_break_of_the_network_is_waited_for_and_reported(link: Link, world: World) -> None:
     with link.start(world, "--patience", "forever") as run:
         run.until(lambda: link.served >= MIB)
         link.set("down")

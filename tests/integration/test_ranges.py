@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from command import fetch
 from faults import (
     CONTENT_RANGES,
     KIB,
@@ -37,6 +36,7 @@ from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.http import HttpSource
+from processes import fetch
 from samples import all_of
 from worlds import IMAGES, PIECE, World, dataset, small
 

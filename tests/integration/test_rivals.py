@@ -21,7 +21,8 @@ from fmnist_fetch.manifest.model import Payload
 from fmnist_fetch.storage import atomic, part_file
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.part_file import PartFile
-from samples import environment, file_of, sha256
+from processes import environment
+from samples import file_of, sha256
 
 DATA = payload(4500, seed=11)
 FILE = file_of("data", DATA, Payload("data", len(DATA), sha256(DATA)), "train", "images")

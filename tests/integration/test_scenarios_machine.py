@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import fmnist_fetch
-from command import command, environment, fetch, several, start, verify
 from faults import (
     KIB,
     MIB,
@@ -30,6 +29,7 @@ from faults import (
     Status,
 )
 from fmnist_fetch import FetchError
+from processes import command, environment_of, fetch, several, start, verify
 from worlds import IMAGES, PIECE, World, dataset
 
 WIRE = 3 * MIB
@@ -105,7 +105,7 @@ def test_four_processes_on_one_root_make_one_download(world: World) -> None:
     world.assert_complete()
 
 
-def test_who_holds_the_lock_and_dies_delays_nobody(world: World) -> None:
+def test_a_dead_owner_of_the_lock_delays_no_other_process(world: World) -> None:
     with Mirror(world.data.files, [Line(WIRE)]) as mirror:
         with several([first := start(world, mirror.url), second := start(world, mirror.url)]):
             first.until(lambda: mirror.served >= MIB)
@@ -117,7 +117,7 @@ def test_who_holds_the_lock_and_dies_delays_nobody(world: World) -> None:
     world.assert_complete()
 
 
-def test_who_holds_the_lock_and_sleeps_is_passed_by_and_still_ends_right(world: World) -> None:
+def test_a_stopped_owner_of_the_lock_is_overtaken_and_still_ends_right(world: World) -> None:
     with Mirror(world.data.files, [Line(WIRE)]) as mirror:
         with several([sleeper := start(world, mirror.url)]):
             sleeper.until(lambda: mirror.served >= MIB)
@@ -166,7 +166,7 @@ def remount(place: Path, options: str) -> None:
 
 
 @needs_root
-def test_a_full_disk_is_told_with_path_and_space_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_path_and_space_and_the_next_run_resumes(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "size=2m") as disk:
         world = World(tmp_path, dataset(), root=disk / "root")
         with Mirror(world.data.files, [Line(WIRE)]) as mirror:
@@ -203,7 +203,7 @@ def test_a_disk_that_gets_full_later_leaves_nothing_half_done(tmp_path: Path, si
 
 
 @needs_root
-def test_a_read_only_disk_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
+def test_a_read_only_disk_is_reported_before_anything_is_fetched(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "size=20m") as disk:
         world = World(tmp_path, dataset(), root=disk / "root")
         remount(disk, "ro")
@@ -216,7 +216,7 @@ def test_a_read_only_disk_is_told_before_anything_is_fetched(tmp_path: Path) -> 
         assert "--root" in outcome.hint
 
 
-def test_a_file_in_the_place_of_the_root_is_told(world: World) -> None:
+def test_a_file_in_place_of_the_root_is_reported(world: World) -> None:
     world.root.write_text("I was here first")
     with Mirror(world.data.files) as mirror:
         outcome = fetch(world, mirror.url)
@@ -226,7 +226,7 @@ def test_a_file_in_the_place_of_the_root_is_told(world: World) -> None:
     assert world.root.read_text() == "I was here first"
 
 
-def test_a_folder_in_the_place_of_a_part_file_is_told(world: World) -> None:
+def test_a_folder_in_place_of_a_part_file_is_reported(world: World) -> None:
     world.part(IMAGES).mkdir(parents=True)
     with Mirror(world.data.files) as mirror:
         outcome = fetch(world, mirror.url)
@@ -248,7 +248,7 @@ def test_a_root_removed_under_its_feet_ends_in_a_message_or_in_a_complete_datase
     world.assert_complete()
 
 
-def test_a_log_that_can_not_be_written_is_told_at_once(world: World) -> None:
+def test_a_log_that_cannot_be_written_is_reported_at_once(world: World) -> None:
     with Mirror(world.data.files) as mirror:
         outcome = fetch(world, mirror.url, options=["--log", "/no/such/folder/log"])
         assert mirror.connections == 0
@@ -261,7 +261,7 @@ def test_a_progress_display_and_a_log_that_fail_cost_no_download(world: World) -
     line = [*command(world, []), "--log", "/dev/full"]
     with Mirror(world.data.files, [CutAfter(300 * KIB)]) as mirror, open("/dev/full", "wb") as full:
         line += ["--mirror", mirror.url]
-        env = environment(world.home)
+        env = environment_of(world)
         done = subprocess.run(line, stdout=subprocess.DEVNULL, stderr=full, env=env, cwd=world.folder, timeout=60)
     assert done.returncode == 0
     world.assert_complete()
@@ -271,7 +271,7 @@ def test_closed_streams_cost_no_download(world: World) -> None:
     with Mirror(world.data.files) as mirror:
         line = [*command(world, [mirror.url])]
         closing = ["sh", "-c", 'exec "$@" >&- 2>&- <&-', "sh", *line]
-        done = subprocess.run(closing, env=environment(world.home), cwd=world.folder, timeout=60)
+        done = subprocess.run(closing, env=environment_of(world), cwd=world.folder, timeout=60)
     assert done.returncode == 0
     world.assert_complete()
 
@@ -280,7 +280,7 @@ def test_a_reader_of_the_output_that_leaves_costs_no_download(world: World) -> N
     with Mirror(world.data.files) as mirror:
         line = [word for word in command(world, [mirror.url]) if word != "--json"]
         piped = ["sh", "-c", '"$@" | true', "sh", *line]
-        done = subprocess.run(piped, env=environment(world.home), cwd=world.folder, timeout=60, capture_output=True)
+        done = subprocess.run(piped, env=environment_of(world), cwd=world.folder, timeout=60, capture_output=True)
     assert done.returncode == 0
     assert b"Traceback" not in done.stderr
     world.assert_complete()
@@ -319,7 +319,7 @@ def test_eight_connections_need_less_than_80_megabytes(tmp_path: Path) -> None:
         line = command(world, [mirror.url], ["--jobs", "8"])
         # A process starts with its parent's peak: a small parent must stand between.
         small = [sys.executable, "-c", PEAK, *line]
-        done = subprocess.run(small, env=environment(world.home), cwd=world.folder, timeout=90, stdout=subprocess.PIPE)
+        done = subprocess.run(small, env=environment_of(world), cwd=world.folder, timeout=90, stdout=subprocess.PIPE)
         assert mirror.connections >= 8
     assert done.returncode == 0
     assert int(done.stdout) * KIB < 80_000_000

@@ -16,8 +16,9 @@ import pytest
 from faults import KIB, CutAfter, First, FlipByte, Line, Lockstep, Mirror, Replaced, StallAfter, payload
 from fmnist_fetch.manifest.script import script
 from integration.test_scenarios import AT_FIRST, FLAKY, HARMLESS, NONSENSE
+from samples import Sample
 from stage import Scene
-from worlds import IMAGES, Dataset, dataset
+from worlds import IMAGES, dataset
 
 SCENES = HARMLESS | FLAKY | AT_FIRST | NONSENSE
 AT_ONCE = 6
@@ -32,7 +33,7 @@ class Played(NamedTuple):
     ratio: float
 
 
-def program(data: Dataset, *mirrors: str) -> dict[str, Any]:
+def program(data: Sample, *mirrors: str) -> dict[str, Any]:
     """The names that the script of DATA defines, with short time limits."""
     names: dict[str, Any] = {"__name__": "get"}
     exec(script(data.manifest._replace(mirrors=mirrors)), names)
@@ -40,7 +41,7 @@ def program(data: Dataset, *mirrors: str) -> dict[str, Any]:
     return names
 
 
-def right(data: Dataset, folder: Path) -> bool:
+def right(data: Sample, folder: Path) -> bool:
     """Whether FOLDER holds the files of DATA, packed and unpacked, and no other file."""
     there = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     return there == data.files | data.payloads

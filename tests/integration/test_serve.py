@@ -21,7 +21,8 @@ from fmnist_fetch.commands.serve.address import addresses, url
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.manifest.toml import dumps, loads
 from lan_server import Server, until
-from samples import Sample, command_line, disk_of, flipped, lay, make, started
+from processes import command_line, started
+from samples import Sample, disk_of, fill, flipped, make
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
 
@@ -50,7 +51,7 @@ def start(sample: Sample, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return root
 
 
@@ -165,7 +166,7 @@ def test_a_root_that_is_a_link_itself_is_served(sample: Sample, complete: Path, 
     assert start(link).ask(f"/{IMAGES}").body == sample.files[IMAGES]
 
 
-def test_a_pipe_in_place_of_a_file_blocks_nobody(sample: Sample, complete: Path, start: Start) -> None:
+def test_a_pipe_in_place_of_a_file_blocks_no_client(sample: Sample, complete: Path, start: Start) -> None:
     path = sample.layout(complete).raw / IMAGES
     path.unlink()
     os.mkfifo(path)
@@ -255,7 +256,7 @@ def test_clients_complete_while_the_server_is_still_downloading(sample: Sample, 
 def test_a_signal_stops_it_in_the_middle_of_a_body(number: signal.Signals, root: Path, tmp_path: Path) -> None:
     # Large enough that no socket buffer takes all of it.
     large = make(shape=(512, 512), counts=(100, 1), length=4_000_000)
-    large.fetch(root, str(lay(root.parent / "stick", large.files)))
+    large.fetch(root, str(fill(root.parent / "stick", large.files)))
     server = Server(root, large.write(tmp_path))
     with server.connect() as reader:
         reader.sendall(f"GET /{IMAGES} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
@@ -351,7 +352,7 @@ def test_datasets_with_a_manifest_under_the_root_or_on_the_command_line_are_serv
     sample.write(complete)
     given = sample.changed(name="given", folder="Given")
     (tmp_path / "given.toml").write_text(dumps(given.manifest))
-    lay(given.layout(complete).raw, given.files)
+    fill(given.layout(complete).raw, given.files)
     (complete / "Given" / "broken.toml").write_text("format = 1")
     words = ("--root", str(complete), str(tmp_path / "given.toml"))
     code, lines, errors = serving("DATASET=sample.toml", *words)

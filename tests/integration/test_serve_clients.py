@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lan_server import Server, until
-from samples import Sample, disk_of, lay, make
+from samples import Sample, disk_of, fill, make
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
 
@@ -32,7 +32,7 @@ def large() -> Sample:
 def complete(large: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with the published files, which the tests leave as they are."""
     root = tmp_path_factory.mktemp("complete")
-    lay(large.layout(root).raw, large.files)
+    fill(large.layout(root).raw, large.files)
     return root
 
 
@@ -64,7 +64,7 @@ def closed(client: socket.socket) -> bool:
         return True
 
 
-def test_eleven_hundred_idle_connections_keep_nobody_from_being_served(large: Sample, start: Start) -> None:
+def test_eleven_hundred_idle_connections_do_not_keep_others_from_being_served(large: Sample, start: Start) -> None:
     # Here none is closed for its age.
     code = "from fmnist_fetch.commands.serve import connections as c; c.IDLE_TIMEOUT_S = 1e9"
     server = start(descriptors=1024, code=code)
@@ -170,7 +170,7 @@ def test_nonsense_is_answered_or_closed_and_prints_nothing(garbage: bytes, large
 def test_the_connection_is_closed_where_a_file_becomes_shorter_while_it_is_sent(
     large: Sample, tmp_path: Path, start: Start
 ) -> None:
-    path = lay(large.layout(tmp_path).raw, large.files) / IMAGES
+    path = fill(large.layout(tmp_path).raw, large.files) / IMAGES
     server = start(tmp_path)
     with server.connect() as client:
         client.sendall(request())
@@ -197,7 +197,7 @@ def test_a_client_that_waits_for_a_file_to_be_hashed_keeps_no_other_one_waiting(
         "    seen.add(self)\n"
         "f.ServedFile.inspect = hang"
     )
-    path = lay(large.layout(tmp_path).raw, large.files) / IMAGES
+    path = fill(large.layout(tmp_path).raw, large.files) / IMAGES
     server = start(tmp_path, code=slow)
     assert server.ask(f"/{IMAGES}").status == 200
     path.write_bytes(large.files[IMAGES])  # the next request must hash it again, which never ends here
@@ -210,7 +210,7 @@ def test_a_client_that_waits_for_a_file_to_be_hashed_keeps_no_other_one_waiting(
     server.process.communicate()
 
 
-def test_an_error_that_nobody_foresaw_is_two_lines_and_the_server_goes_on(complete: Path, start: Start) -> None:
+def test_an_unexpected_error_is_two_lines_and_the_server_continues(complete: Path, start: Start) -> None:
     broken = (
         "import fmnist_fetch.commands.serve.handler as h\n"
         "def fail(*_, **__): raise LookupError('no such thing')\n"

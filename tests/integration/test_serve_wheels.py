@@ -15,7 +15,7 @@ from faults import MIB, payload
 from fmnist_fetch.environment.indexes import Configuration
 from fmnist_fetch.environment.store import Sources, Store
 from fmnist_fetch.events import silent
-from samples import environment
+from processes import environment
 from wheels import lock_text, make_wheel
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")

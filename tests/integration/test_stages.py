@@ -9,7 +9,6 @@ from threading import Thread
 
 import pytest
 
-from command import fetch
 from faults import (
     DripHead,
     Header,
@@ -27,6 +26,7 @@ from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.http import HttpConnection, HttpSource
+from processes import fetch
 from samples import Sample, all_of
 from worlds import World, small
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from samples import environment
+from processes import environment
 
 SERVER = """
 import sys

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from samples import environment
+from processes import environment
 
 
 class Cell(NamedTuple):

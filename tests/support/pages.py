@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 
 # From docstrings, whose examples tests/docs/test_docstrings.py runs, and from the source.
 GENERATED = ("api.md", "errors.md")
@@ -16,8 +16,8 @@ PAGES = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     *(
-        path.relative_to(HOME_OF_PACKAGE).as_posix()
-        for path in sorted(HOME_OF_PACKAGE.glob("docs/**/*.md"))
+        path.relative_to(PROJECT_FOLDER).as_posix()
+        for path in sorted(PROJECT_FOLDER.glob("docs/**/*.md"))
         if path.name not in GENERATED
     ),
 )
@@ -67,7 +67,7 @@ class Step:
 
 
 def read(page: str) -> str:
-    return (HOME_OF_PACKAGE / page).read_text(encoding="utf-8")
+    return (PROJECT_FOLDER / page).read_text(encoding="utf-8")
 
 
 def blocks(page: str) -> Iterator[Block]:

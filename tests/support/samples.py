@@ -1,21 +1,17 @@
-"""Small but real IDX datasets, made in memory: images and labels, train and test, packed, pinned and cut in pieces.
+"""Small, real IDX datasets in memory: images and labels, train and test, compressed, pinned and cut into pieces.
 
-No two places of a payload look alike, so that bytes in a wrong place are wrong bytes. The headers are packed by hand
-here: a test of the package must not trust the package to make its samples.
+The payloads are noise, so that bytes at a wrong offset are wrong bytes. The IDX headers are packed by hand: a test of
+the package must not rely on the package to make its samples.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-import signal
 import struct
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -51,12 +47,12 @@ EMPTY = Manifest(
     debian=None,
     files=(),
 )
-# The folder that holds the package under test: a copy of it, where somebody tests a copy.
-HOME_OF_PACKAGE = Path(fmnist_fetch.__file__).parents[1]
+# The folder that contains the package under test, which may be a copy.
+PROJECT_FOLDER = Path(fmnist_fetch.__file__).parents[1]
 
 
 def all_of(source: Connection, file: DataFile, span: Span) -> bytes:
-    """Read on until SPAN is complete, as a worker does."""
+    """Return all of SPAN, read in as many steps as a worker needs."""
     data = b""
     while len(data) < span.length:
         data += source.read(file, Span(span.start + len(data), span.stop))
@@ -68,14 +64,14 @@ def sha256(data: bytes) -> str:
 
 
 def flipped(data: bytes, at: int) -> bytes:
-    """DATA with one bit of the byte AT turned over."""
+    """Return DATA with one bit of the byte AT inverted."""
     at %= len(data)
     return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
 
 
-def gz(data: bytes, name: str = "", mtime: int = 1_504_176_606) -> bytes:
-    """DATA packed as upstream did it: with the file's name and a time in the header."""
-    body = gzip.compress(data, 6, mtime=mtime)
+def gz(data: bytes, name: str = "", mtime: int = 1_504_176_606, level: int = 6) -> bytes:
+    """Return DATA compressed as upstream did it: with the NAME of the file and a time in the header."""
+    body = gzip.compress(data, level, mtime=mtime)
     if not name:
         return body
     # RFC 1952, section 2.3: flag FNAME, and the name up to a zero byte after the ten fixed bytes.
@@ -83,7 +79,7 @@ def gz(data: bytes, name: str = "", mtime: int = 1_504_176_606) -> bytes:
 
 
 def rewrapped(packed: bytes, head: int) -> bytes:
-    """The same deflate stream behind a gzip header without a name, as a package carries it."""
+    """Return the same deflate stream behind a gzip header without a name, as the Debian package has it."""
     return b"\x1f\x8b\x08\x00" + (1_700_000_000).to_bytes(4, "little") + packed[8:10] + packed[head:]
 
 
@@ -105,7 +101,7 @@ def images(shape: tuple[int, ...], seed: int, code: int = 0x08, width: int = 1) 
 def file_of(
     name: str, published: bytes, payload: Payload, split: str, role: str, *, length: int = PIECE, head: int = 0
 ) -> DataFile:
-    """The manifest's entry for a file whose published bytes are these; HEAD of them are another's in the package."""
+    """Return the entry of the manifest for the PUBLISHED bytes; the first HEAD of them differ in the Debian package."""
     pieces = tuple(Piece(span, sha256(published[slice(*span)])) for span in cut(len(published), length))
     splice = Splice(published[:head], 10) if head else None
     return DataFile(name, len(published), sha256(published), pieces, split, role, payload, splice)
@@ -113,17 +109,22 @@ def file_of(
 
 @dataclass(frozen=True)
 class Sample:
-    """A dataset: its manifest, its files as published, its payloads, and the files as a package carries them."""
+    """A dataset: its manifest, its published files, its payloads, and the files as the Debian package has them."""
 
-    manifest: Manifest
-    files: dict[str, bytes]
-    payloads: dict[str, bytes]
-    donors: dict[str, bytes]
+    manifest: Manifest = field(repr=False)
+    files: dict[str, bytes] = field(repr=False)
+    payloads: dict[str, bytes] = field(repr=False)
+    donors: dict[str, bytes] = field(repr=False)
 
     @property
     def size(self) -> int:
-        """The published bytes of all files."""
+        """The number of published bytes of all files."""
         return sum(map(len, self.files.values()))
+
+    @property
+    def pieces(self) -> int:
+        """The number of pieces of all files."""
+        return sum(len(file.pieces) for file in self.manifest.files)
 
     def file(self, split: str = "train", role: str = "images") -> DataFile:
         file = self.manifest.file(split, role)
@@ -134,7 +135,7 @@ class Sample:
         return Layout(root, self.manifest)
 
     def changed(self, **changes: Any) -> Sample:
-        """The same files under a manifest with other values."""
+        """Return the same files with CHANGES to the manifest."""
         return replace(self, manifest=self.manifest._replace(**changes))
 
     def write(self, folder: Path) -> str:
@@ -144,14 +145,14 @@ class Sample:
         return str(path)
 
     def fetch(self, root: Path, *mirrors: str, patience: float = 5.0, events: list[Event] | None = None) -> Report:
-        """Bring it to ROOT, from these mirrors only."""
+        """Fetch it to ROOT, from MIRRORS only."""
         choice = FetchOptions(tuple(mirrors), only_mirrors=True, patience=patience)
         listener = silent if events is None else events.append
         return prepare(self.layout(root), choice, listener=listener)
 
 
-def lay(folder: Path, files: Mapping[str, bytes]) -> Path:
-    """Write FILES into FOLDER, which is made, and return it."""
+def fill(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Write FILES to FOLDER, which is created, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -167,17 +168,33 @@ def make(
     code: int = 0x08,
     width: int = 1,
     counts: tuple[int, int] = (60, 20),
+    plain_names: Callable[[str, str], str] = "{}-{}-idx".format,
+    first_seed: int = 1,
+    level: int = 6,
 ) -> Sample:
-    """A dataset of COUNTS images of SHAPE in train and test; PINNED says whether its payloads have digests."""
+    """Return a dataset with COUNTS images of SHAPE in train and test.
+
+    Args:
+        pinned: Whether the payloads have digests in the manifest.
+        packed: Whether the published files are compressed.
+        length: The length of a piece in bytes.
+        shape: The shape of one image.
+        code: The type code of the images in the IDX header.
+        width: The number of bytes of one value of that type.
+        counts: The number of images in train and test.
+        plain_names: Makes the name of a payload from its split and role.
+        first_seed: The seed of train; that of test is one more.
+        level: How much the files are compressed.
+    """
     entries: list[DataFile] = []
     sample = Sample(EMPTY, {}, {}, {})
-    for seed, (split, count) in enumerate(zip(("train", "test"), counts, strict=True), start=1):
+    for seed, (split, count) in enumerate(zip(("train", "test"), counts, strict=True), start=first_seed):
         for role in ("images", "labels"):
             data = labels(count, seed) if role == "labels" else images((count, *shape), seed, code, width)
-            plain = f"{split}-{role}-idx"
+            plain = plain_names(split, role)
             name = f"{plain}.gz" if packed else plain
             sample.payloads[plain] = data
-            sample.files[name] = gz(data, plain) if packed else data
+            sample.files[name] = gz(data, plain, level=level) if packed else data
             header = IdxHeader.parse(data, len(data), plain)
             payload = Payload(plain, len(data), sha256(data) if pinned or not packed else None, header)
             head = 10 + len(plain) + 1 if packed else 0
@@ -187,13 +204,13 @@ def make(
 
 
 def assemble(layout: Layout, seals: Mapping[str, str]) -> None:
-    """The tensor file, out of payloads that all lie there."""
+    """Write the tensor file from payloads that are all unpacked."""
     with Assembly(layout) as assembly:
         assembly.complete(seals)
 
 
 def disk_of(root: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file under ROOT with its bytes and the moment of its last change, to tell what was touched."""
+    """Return every file under ROOT with its bytes and the time of its last change, to see what was changed."""
     return {
         str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(root.rglob("*"))
@@ -201,82 +218,20 @@ def disk_of(root: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def told(error: FetchError) -> str:
-    """The two lines that the command line makes of ERROR."""
+def two_lines(error: FetchError) -> str:
+    """Return the two lines that the command line prints for ERROR."""
     return f"error: {error.message}\nhint: {error.hint}"
 
 
 def open_to_all(path: Path) -> None:
-    """Let every user reach PATH through the folders of the test, which pytest makes for its own user."""
+    """Let every user reach PATH: pytest makes the folders of a test for its own user."""
     for folder in (path, *path.parents):
         if folder == Path(tempfile.gettempdir()):
             break
         folder.chmod(0o755)
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment for a process of its own: the package can be found from any folder."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(HOME_OF_PACKAGE), str(Path(__file__).parent))), **more}
-
-
-def python(code: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run CODE in a Python of its own, with these arguments and environment variables."""
-    command = [sys.executable, "-c", code, *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(**more), timeout=60, check=False)
-
-
-def command_line(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a process of its own."""
-    command = [sys.executable, "-m", "fmnist_fetch", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(**more), timeout=60, check=False)
-
-
-def started(*words: str) -> subprocess.Popen[str]:
-    """The command line as a process under way, which heeds Ctrl-C even where its parents were told to ignore it."""
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "from fmnist_fetch.__main__ import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        restore_signals=True,
-    )
-
-
-WATCHED = """
-import sys
-seen = set()
-sys.addaudithook(lambda event, arguments: seen.add(event) if event.startswith("socket.") else None)
-from fmnist_fetch.cli import run
-code = run(sys.argv[1:])
-heavy = sorted({"requests", "urllib3", "numpy", "tqdm", "filelock", "ssl", "html"} & sys.modules.keys())
-print("exit", code, "sockets", sorted(seen), "heavy", heavy)
-"""
-
-
-def watched(*words: str, **more: str) -> str:
-    """What a run of the command line did with sockets, and which heavy libraries it loaded, in its last line."""
-    done = python(WATCHED, *words, "--json", **more)
-    assert done.stdout, done.stderr
-    return done.stdout.splitlines()[-1]
-
-
-def peak_memory() -> int:
-    """The most bytes of memory that this process has had. (getrusage counts in what its parent had before it.)"""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-
-
-def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
-    """Send the signal; return the exit code and what was said on stderr."""
-    process.send_signal(number)
-    _, complaints = process.communicate(timeout=20)
-    return process.returncode, complaints
-
-
 def parts(layout: Layout, files: Sequence[DataFile]) -> dict[str, bytes]:
-    """The part files that are there, by the file's name."""
+    """Return the content of the part files of FILES that exist, by the name of the file."""
     paths = {file.name: layout.published(file).with_name(file.name + ".part") for file in files}
     return {name: path.read_bytes() for name, path in paths.items() if path.exists()}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from samples import environment
+from processes import environment
 
 SERVER, CLIENT = "10.77.0.1", "10.77.0.2"
 PATH = f"{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/sbin"

@@ -1,23 +1,18 @@
-"""Small real datasets, and worlds: a root and a manifest on the disk, and what must be true of them after a run."""
+"""A world: a manifest, a root and a home on the disk, and what must be true of them after a run."""
 
 from __future__ import annotations
 
 import functools
-import gzip
-import hashlib
-import random
-import struct
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from faults import KIB, payload
-from fmnist_fetch.manifest.model import DataFile, Manifest, Payload
-from fmnist_fetch.manifest.pieces import Piece, Span, cut
+from faults import KIB
+from fmnist_fetch.manifest.pieces import cut
 from fmnist_fetch.manifest.toml import dumps
+from samples import Sample, make
 
 PIECE = 64 * KIB
 NAMES = {
@@ -30,85 +25,29 @@ IMAGES = NAMES["train", "images"] + ".gz"
 LABELS = NAMES["train", "labels"] + ".gz"
 
 
-def sha256(data: bytes) -> str:
-    """The SHA-256 of DATA in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset: its manifest, its files as a mirror publishes them, and what is in them."""
-
-    manifest: Manifest = field(repr=False)
-    files: dict[str, bytes] = field(repr=False)
-    payloads: dict[str, bytes] = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        """The sum of all bytes that a mirror must serve."""
-        return sum(map(len, self.files.values()))
-
-    @property
-    def pieces(self) -> int:
-        """How many pieces all files have."""
-        return sum(len(file.pieces) for file in self.manifest.files)
-
-    def span(self, name: str, index: int) -> Span:
-        """The span of piece INDEX of the file NAME."""
-        return next(file for file in self.manifest.files if file.name == name).pieces[index].span
-
-
 @functools.lru_cache(maxsize=16)
-def dataset(train: int = 3000, test: int = 800, *, piece: int = PIECE, seed: int = 0, name: str = "sample") -> Dataset:
-    """A dataset of so many images: 800 bytes of file for each, noise that no compression makes smaller."""
-    files: dict[str, bytes] = {}
-    payloads: dict[str, bytes] = {}
-    entries: list[DataFile] = []
-    for (split, role), title in NAMES.items():
-        count = train if split == "train" else test
-        data = _idx(count, role, seed + len(files))
-        packed = gzip.compress(data, 1, mtime=0)
-        files[title + ".gz"], payloads[title] = packed, data
-        entries.append(_entry(split, role, title, packed, data, piece))
-    manifest = Manifest(
-        name=name,
-        title=f"The {name} dataset",
-        licence="MIT",
-        homepage="http://localhost/",
-        folder=name.capitalize(),
-        classes=tuple("0123456789"),
-        mean=None,
-        std=None,
-        mirrors=(),
-        local=(),
-        debian=None,
-        files=tuple(entries),
+def dataset(train: int = 3000, test: int = 800, *, piece: int = PIECE, seed: int = 0, name: str = "sample") -> Sample:
+    """Return a dataset of TRAIN and TEST images of 28 x 28 pixels, about 800 bytes of file for each."""
+    made = make(
+        counts=(train, test),
+        shape=(28, 28),
+        length=piece,
+        plain_names=lambda split, role: NAMES[split, role],
+        first_seed=seed,
+        level=1,  # noise gets no smaller
     )
-    return Dataset(manifest, files, payloads)
+    return made.changed(name=name, folder=name.capitalize())
 
 
-def small() -> Dataset:
-    """A dataset of about 400 kB: 7 pieces."""
+def small() -> Sample:
+    """Return a dataset of about 400 kB in 7 pieces."""
     return dataset(400, 100, name="small")
 
 
-def _idx(count: int, role: str, seed: int) -> bytes:
-    if role == "labels":
-        return struct.pack(">2xBBI", 8, 1, count) + bytes(random.Random(seed).randrange(10) for _ in range(count))
-    return struct.pack(">2xBB3I", 8, 3, count, 28, 28) + payload(count * 784, seed)
-
-
-def _entry(split: str, role: str, title: str, packed: bytes, data: bytes, piece: int) -> DataFile:
-    spans = cut(len(packed), piece)
-    pieces = tuple(Piece(span, sha256(packed[span.start : span.stop])) for span in spans)
-    inside = Payload(title, len(data), sha256(data))
-    return DataFile(title + ".gz", len(packed), sha256(packed), pieces, split, role, inside)
-
-
 class World:
-    """A folder with a manifest, a root, and a home in which nothing is."""
+    """A folder with a manifest, a root and an empty home."""
 
-    def __init__(self, folder: Path, data: Dataset, root: Path | None = None) -> None:
+    def __init__(self, folder: Path, data: Sample, root: Path | None = None) -> None:
         self.folder, self.data = folder, data
         self.root = root or folder / "root"
         self.home = folder / "home"
@@ -119,7 +58,7 @@ class World:
 
     @property
     def raw(self) -> Path:
-        """Where the files lie."""
+        """The folder of the published and unpacked files."""
         return self.root / self.data.manifest.folder / "raw"
 
     @property
@@ -129,15 +68,15 @@ class World:
         return self.root / self.data.manifest.folder / "processed" / f"{name}.safetensors"
 
     def part(self, name: str) -> Path:
-        """Where the file NAME is completed."""
+        """Return the part file of the file NAME."""
         return self.raw / f"{name}.part"
 
     def kept(self) -> int:
-        """How many pieces are right on the disk, under final names or not."""
+        """Return how many pieces are right on the disk, under final names or in part files."""
         return sum(len(self.good(file.name)) for file in self.data.manifest.files)
 
     def good(self, name: str) -> set[int]:
-        """The indices of the right pieces of the file NAME, wherever they lie: looked up with our own eyes."""
+        """Return the indices of the pieces of the file NAME that are right on the disk, without asking the package."""
         whole = self.data.files[name]
         good: set[int] = set()
         for path in (self.raw / name, self.part(name)):
@@ -147,7 +86,7 @@ class World:
         return good
 
     def assert_nothing_wrong(self) -> None:
-        """What bears a final name is right, to the last byte."""
+        """Assert that every file with a final name is right."""
         finals = self.data.files | self.data.payloads
         for name, right in finals.items():
             path = self.raw / name
@@ -156,7 +95,7 @@ class World:
             self._assert_tensors()
 
     def assert_complete(self, *, leftovers: Collection[str] = ()) -> None:
-        """Everything is there and right, and nothing else but LEFTOVERS."""
+        """Assert that every file exists and is right, and that no other file exists but LEFTOVERS."""
         finals = self.data.files | self.data.payloads
         for name, right in finals.items():
             assert (self.raw / name).read_bytes() == right, f"{name} is wrong"

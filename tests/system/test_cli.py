@@ -18,7 +18,8 @@ from faults import FlipByte, Mirror, On, Status, refusing
 from fmnist_fetch import __version__
 from fmnist_fetch.cli import parser, run
 from fmnist_fetch.manifest.catalog import names
-from samples import HOME_OF_PACKAGE, Sample, command_line, disk_of, environment, lay, python
+from processes import command_line, environment, python
+from samples import PROJECT_FOLDER, Sample, disk_of, fill
 
 Capture = pytest.CaptureFixture[str]
 
@@ -29,7 +30,7 @@ class Command:
     def __init__(self, sample: Sample, folder: Path, root: Path, capture: Capture) -> None:
         self.sample, self.root, self._capture = sample, root, capture
         self.manifest = sample.write(folder)
-        self.stick = str(lay(folder / "stick", sample.files))
+        self.stick = str(fill(folder / "stick", sample.files))
 
     def __call__(self, verb: str, *words: str) -> tuple[int, str, str]:
         """Run VERB; exit code, stdout and stderr."""
@@ -336,7 +337,7 @@ fmnist_fetch.__main__.main()
 
 @pytest.mark.usefixtures("unmeasured")
 def test_a_root_that_may_not_be_written_to_is_5_and_the_way_out_is_named(sample: Sample, public: Path) -> None:
-    stick, manifest, shut = lay(public / "stick", sample.files), sample.write(public), public / "shut"
+    stick, manifest, shut = fill(public / "stick", sample.files), sample.write(public), public / "shut"
     shut.mkdir(mode=0o555)
     done = python(AS_NOBODY, "fetch", manifest, "--root", str(shut), "--mirror", str(stick), "--quiet")
     assert done.returncode == 5, done.stderr
@@ -382,7 +383,7 @@ def test_the_reader_may_go_away(command: Command) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_help_may_be_read_by_nobody() -> None:
+def test_help_survives_a_closed_pipe() -> None:
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; '{sys.executable}' -m fmnist_fetch fetch --help | true"],
         capture_output=True,
@@ -463,9 +464,7 @@ main()
 """
 
 
-def test_a_failure_that_nobody_expected_is_two_lines_and_the_log_has_the_traceback(
-    command: Command, tmp_path: Path
-) -> None:
+def test_an_unexpected_failure_is_two_lines_and_the_log_has_the_traceback(command: Command, tmp_path: Path) -> None:
     log = tmp_path / "log"
     words = ("fetch", command.manifest, "--root", str(command.root), "--json")
     done = python(FAILING.format("ZeroDivisionError('a bug')"), *words)
@@ -505,7 +504,7 @@ def test_a_dependency_that_is_not_installed_is_named_with_the_way_to_get_it(comm
     )
     clone = subprocess.run(
         [sys.executable, "-c", WITHOUT, *words],
-        cwd=HOME_OF_PACKAGE,
+        cwd=PROJECT_FOLDER,
         capture_output=True,
         text=True,
         env=environment(),

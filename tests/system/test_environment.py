@@ -22,7 +22,7 @@ import pytest
 from faults import KIB, MIB, CutAfter, Line, Mirror, payload
 from fmnist_fetch.environment.lock import Wheel
 from index import index_files
-from samples import HOME_OF_PACKAGE, Sample, lay
+from samples import PROJECT_FOLDER, Sample, fill
 from wheels import MadeWheel, lock_text, make_wheel
 
 FIRST = ("packaging", "installer", "requests", "urllib3", "certifi", "idna", "charset-normalizer", "tqdm", "filelock")
@@ -69,9 +69,9 @@ def clone(first: list[MadeWheel], tmp_path: Path) -> Path:
     folder = tmp_path / "apart" / "clone"
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("fmnist_fetch", "trainer"):
-        shutil.copytree(HOME_OF_PACKAGE / name, folder / name, ignore=ignored)
+        shutil.copytree(PROJECT_FOLDER / name, folder / name, ignore=ignored)
     for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(HOME_OF_PACKAGE / name, folder / name)
+        shutil.copy(PROJECT_FOLDER / name, folder / name)
     (folder / "pylock.toml").write_text(lock_text({"": first, "data": MORE[:1], "train": MORE}))
     return folder
 
@@ -166,7 +166,7 @@ def test_the_project_is_installed_as_a_path_with_its_commands_and_metadata(
 def test_settings_for_other_environments_do_not_break_it(
     clone: Path, index: dict[str, bytes], tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    stray = lay(tmp_path / "stray", {"requests.py": b"raise SystemExit('stray')", "packaging.py": b"import nothing"})
+    stray = fill(tmp_path / "stray", {"requests.py": b"raise SystemExit('stray')", "packaging.py": b"import nothing"})
     variables = {name: value.format(stray=stray) for name, value in variables.items()}
     with Mirror(index) as mirror:
         done = set_up(clone, "data", PIP_INDEX_URL=mirror.url + "simple/", **variables)
@@ -237,9 +237,7 @@ def test_a_mirror_that_is_neither_a_url_nor_a_folder_is_refused_before_anything_
     assert not (clone / ".venv").exists()
 
 
-def test_no_space_is_told_with_what_is_needed_before_anything_large_is_fetched(
-    clone: Path, index: dict[str, bytes]
-) -> None:
+def test_a_lack_of_space_is_reported_before_anything_large_is_fetched(clone: Path, index: dict[str, bytes]) -> None:
     patch = "import shutil; shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6)\n"
     (clone / "fmnist_fetch" / "environment" / "__init__.py").write_text(patch)
     with Mirror(index) as mirror:
@@ -260,7 +258,7 @@ def test_a_python_without_venv_is_named_in_two_lines(clone: Path) -> None:
     assert "apt install python3-venv" in hint
 
 
-def test_offline_and_with_nothing_here_it_says_what_is_missing(clone: Path) -> None:
+def test_offline_without_wheels_it_says_what_is_missing(clone: Path) -> None:
     done = set_up(clone, "data", "--offline")
     assert done.returncode == 4
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
@@ -280,9 +278,9 @@ def made(clone: Path, *words: str, **variables: str) -> subprocess.CompletedProc
 
 
 @make
-def test_make_data_brings_the_data_before_the_rest(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
+def test_make_data_fetches_the_data_before_the_rest(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
     manifest = sample.write(clone)
-    stick = lay(clone / "stick", sample.files)
+    stick = fill(clone / "stick", sample.files)
     with Mirror(index) as mirror:
         words = ("data", f"DATASET={manifest}", f"MIRROR={stick}")
         done = made(clone, *words, PIP_INDEX_URL=mirror.url + "simple/")
@@ -298,7 +296,7 @@ ODD = """NO NAME, it's $HOME & "q" 100% ~ é数"""
 
 @make
 def test_make_takes_every_path_as_it_is(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
-    stick, data = lay(clone / f"stick {ODD}", sample.files), clone / f"data {ODD}"
+    stick, data = fill(clone / f"stick {ODD}", sample.files), clone / f"data {ODD}"
     (clone / ODD).mkdir()
     manifest = Path(sample.write(clone)).rename(clone / ODD / f"{ODD}.toml")
     (clone / "trainer" / "__main__.py").write_text("import json, sys; print(json.dumps(sys.argv[1:]))")
@@ -336,7 +334,7 @@ def test_make_passes_one_folder_or_several_mirrors(stand_in: Path, mirror: str, 
 
 
 @make
-def test_make_refuses_a_root_that_nobody_means(clone: Path, index: dict[str, bytes]) -> None:
+def test_make_refuses_a_root_that_cannot_be_meant(clone: Path, index: dict[str, bytes]) -> None:
     with Mirror(index) as mirror:
         done = made(clone, "data", "ROOT=$HOME/data", PIP_INDEX_URL=mirror.url + "simple/")
     assert done.returncode == 2
@@ -362,7 +360,7 @@ def stand_in(clone: Path) -> Path:
 
 @make
 @pytest.mark.parametrize("target", ["serve", "verify", "train"])
-def test_make_adds_nothing_to_what_a_program_says_of_ctrl_c(stand_in: Path, target: str) -> None:
+def test_make_adds_nothing_to_the_message_of_a_program_after_ctrl_c(stand_in: Path, target: str) -> None:
     environment = {**CLEAN, "HOME": str(stand_in.parent)}
     pipe = subprocess.PIPE
     with subprocess.Popen(

@@ -19,13 +19,14 @@ from fmnist_fetch.cli import parser, run
 from fmnist_fetch.commands.kit import pack
 from fmnist_fetch.manifest import catalog
 from fmnist_fetch.manifest.toml import dumps
-from samples import Sample, environment, gz, idx, images, lay
+from processes import environment
+from samples import Sample, fill, gz, idx, images
 
 Capture = pytest.CaptureFixture[str]
 
 
-def verbs() -> dict[str, argparse.ArgumentParser]:
-    """The parsers of all verbs."""
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """The parsers of all commands."""
     (added,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     found: Any = added.choices
     return dict(found)
@@ -33,8 +34,8 @@ def verbs() -> dict[str, argparse.ArgumentParser]:
 
 def examples() -> Iterator[str]:
     """The lines that stand below `example` in each --help."""
-    for verb in verbs().values():
-        _, *lines = verb.format_help().partition("\nexample")[2].splitlines()
+    for command in commands().values():
+        _, *lines = command.format_help().partition("\nexample")[2].splitlines()
         yield from (line.strip() for line in lines)
 
 
@@ -52,7 +53,7 @@ def here(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (tmp_path / "catalogue" / "kmnist.toml").write_text(dumps(other))
     monkeypatch.setattr(catalog, "_FOLDER", tmp_path / "catalogue")
     monkeypatch.chdir(tmp_path)
-    small.fetch(tmp_path / "data", str(lay(tmp_path / "media/usb", sample.files)))
+    small.fetch(tmp_path / "data", str(fill(tmp_path / "media/usb", sample.files)))
     return tmp_path
 
 
@@ -60,37 +61,37 @@ def lay_own(here: Path, line: str) -> None:
     """Lay the IDX files that the example LINE is about."""
     values = {"images": images((2, 4, 4), 1), "labels": idx(0x08, (2,), b"\0\1")}
     if "a.idx" in line:
-        lay(here / "my-data", {"a.idx": values["images"]})
+        fill(here / "my-data", {"a.idx": values["images"]})
         return
     for split in ("train", "test"):
         for role, data in values.items():
             name = f"{split}-{role}-idx{3 if role == 'images' else 1}-ubyte.gz"
-            lay(here / "my-data", {name: gz(data)})
-            lay(here / "gzip", {f"emnist-letters-{name}": gz(data), f"emnist-digits-{name}": gz(data)})
+            fill(here / "my-data", {name: gz(data)})
+            fill(here / "gzip", {f"emnist-letters-{name}": gz(data), f"emnist-digits-{name}": gz(data)})
 
 
-def test_every_verb_has_an_example() -> None:
-    assert {line.split()[1] for line in examples()} == set(verbs())
+def test_every_command_has_an_example() -> None:
+    assert {line.split()[1] for line in examples()} == set(commands())
 
 
 @pytest.mark.parametrize("line", ENDING)
 def test_an_example_works(line: str, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, verb, *words = shlex.split(line.replace(" /", f" {here}/"))
+    program, command, *words = shlex.split(line.replace(" /", f" {here}/"))
     assert program == "fmnist-fetch"
     # A shell takes the rest.
     words = words[: words.index(">")] if ">" in words else words
-    if verb == "completion":
+    if command == "completion":
         pytest.importorskip("shtab", reason="shtab is not installed")
-    if verb == "kit":
+    if command == "kit":
         # The project and its wheels are the business of tests/system/test_kit.py.
         words.append("--no-wheels")
         monkeypatch.setattr(pack.Project, "at", classmethod(lambda cls, _: cls("0" * 40, 0, ())))
         monkeypatch.setattr(pack, "uncommitted", lambda _: [])
-    if verb == "manifest":
+    if command == "manifest":
         lay_own(here, line)
-    if verb == "verify" and "--root" in words:
+    if command == "verify" and "--root" in words:
         shutil.copytree("data", words[words.index("--root") + 1])
-    assert run([verb, *words]) == 0, capsys.readouterr().err
+    assert run([command, *words]) == 0, capsys.readouterr().err
     out, err = capsys.readouterr()
     assert out
     assert "error:" not in err

@@ -19,7 +19,8 @@ from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, UsageError
 from fmnist_fetch.events import Event, Message, silent
 from fmnist_fetch.storage.atomic import unfinished
-from samples import HOME_OF_PACKAGE, Sample, command_line, disk_of, flipped, lay, sha256
+from processes import command_line
+from samples import PROJECT_FOLDER, Sample, disk_of, fill, flipped, sha256
 
 HERE = Target.parse(None, None)
 PYPROJECT = """
@@ -48,8 +49,8 @@ def git(folder: Path, *words: str) -> str:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A small project under git."""
-    folder = lay(tmp_path / "checkout", {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "run": b"#!\n"})
-    lay(folder / "inner", {"code.py": b"x = 1\n"})
+    folder = fill(tmp_path / "checkout", {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "run": b"#!\n"})
+    fill(folder / "inner", {"code.py": b"x = 1\n"})
     (folder / "run").chmod(0o755)
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
@@ -67,13 +68,13 @@ def project() -> Project:
 
 @pytest.fixture
 def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return root
 
 
 @pytest.fixture
 def wheels(tmp_path: Path) -> list[Path]:
-    folder = lay(tmp_path / "wheels", {"one-2-py3-none-any.whl": b"one", "two-1-py3-none-any.whl": b"two" * 999})
+    folder = fill(tmp_path / "wheels", {"one-2-py3-none-any.whl": b"one", "two-1-py3-none-any.whl": b"two" * 999})
     return sorted(folder.iterdir())
 
 
@@ -216,7 +217,7 @@ def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_long_steps_are_reported(project: Project, sample: Sample, complete: Path, tmp_path: Path) -> None:
-    large = lay(tmp_path / "large", {"large-1-py3-none-any.whl": bytes(220_000_000)})
+    large = fill(tmp_path / "large", {"large-1-py3-none-any.whl": bytes(220_000_000)})
     events: list[Event] = []
     data = data_entries(sample.layout(complete))
     listed = wheel_entries(list(large.iterdir()), HERE)
@@ -228,7 +229,7 @@ def test_long_steps_are_reported(project: Project, sample: Sample, complete: Pat
 def test_the_lock_is_the_committed_one(checkout: Path) -> None:
     with pytest.raises(UsageError, match=r"no pylock\.toml"):
         Project.at(checkout).lock()
-    shutil.copy(HOME_OF_PACKAGE / "pylock.toml", checkout)
+    shutil.copy(PROJECT_FOLDER / "pylock.toml", checkout)
     git(checkout, "add", ".")
     git(checkout, "commit", "--quiet", "--message", "Lock")
     (checkout / "pylock.toml").write_text("not committed")
@@ -348,7 +349,7 @@ def test_wheels_for_another_machine_are_an_error_before_any_installation(target:
 def test_make_installs_nothing_from_a_damaged_kit(lab: Path) -> None:
     for name in ("Makefile", "pylock.toml", "fmnist_fetch/commands/kit/check.py"):
         (lab / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(HOME_OF_PACKAGE / name, lab / name)
+        shutil.copy(PROJECT_FOLDER / name, lab / name)
     sums = lab / "SHA256SUMS"
     relist(sums, [line for line in listed(sums) if "Makefile" not in line])
     wheel = lab / "wheels" / "two-1-py3-none-any.whl"
@@ -363,7 +364,7 @@ def test_make_installs_nothing_from_a_damaged_kit(lab: Path) -> None:
 
 
 def test_the_verb_packs_this_checkout_with_the_real_data(real_root: Path, tmp_path: Path) -> None:
-    if not (HOME_OF_PACKAGE / ".git").exists() or not shutil.which("git"):
+    if not (PROJECT_FOLDER / ".git").exists() or not shutil.which("git"):
         pytest.skip("not in a git checkout")
     out = tmp_path / "kit.tar"
     done = command_line("kit", str(out), "--no-wheels", "--root", str(real_root))

@@ -12,8 +12,9 @@ from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
-from samples import lay, python
-from worlds import NAMES, dataset, sha256
+from processes import python
+from samples import fill, sha256
+from worlds import NAMES, dataset
 
 SAMPLE = dataset(100, 100)  # Paddle reads by the hundred.
 ALONE = """
@@ -85,7 +86,7 @@ def manifest() -> Manifest:
 def data(manifest: Manifest, tmp_path: Path) -> Path:
     """A root with it, where the book looks for it too, and the caches of Keras and Paddle in this test's home."""
     root = Path("../data").resolve()
-    stick = lay(tmp_path / "stick", SAMPLE.files)
+    stick = fill(tmp_path / "stick", SAMPLE.files)
     choice = FetchOptions((str(stick),), only_mirrors=True)
     prepare(Layout(root, manifest), choice, also=list(manifest.caches))
     return root

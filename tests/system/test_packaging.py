@@ -20,15 +20,15 @@ import pytest
 
 from fmnist_fetch import __version__
 from fmnist_fetch.environment.setup import TOOLS
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 
 PACKAGES = ("fmnist_fetch", "trainer")
 UNPUBLISHED = {".gitignore"}
-VERSION = HOME_OF_PACKAGE / "fmnist_fetch" / "__init__.py"  # its only place
+VERSION = PROJECT_FOLDER / "fmnist_fetch" / "__init__.py"  # its only place
 SCENARIOS = ("", "_bytes", "_machine", "_sources")
 BUILD = "import sys, setuptools.build_meta as backend; print(getattr(backend, sys.argv[1])(sys.argv[2]))"
 
-PROJECT: dict[str, Any] = tomllib.loads((HOME_OF_PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+METADATA: dict[str, Any] = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 class Built(NamedTuple):
@@ -41,11 +41,11 @@ class Built(NamedTuple):
 
 def committed() -> list[str]:
     """The paths that git knows, or would take; skips where there is no git checkout."""
-    command = ["git", "-C", str(HOME_OF_PACKAGE), "ls-files", "--cached", "--others", "--exclude-standard"]
-    if not (HOME_OF_PACKAGE / ".git").exists() or not shutil.which("git"):
+    command = ["git", "-C", str(PROJECT_FOLDER), "ls-files", "--cached", "--others", "--exclude-standard"]
+    if not (PROJECT_FOLDER / ".git").exists() or not shutil.which("git"):
         pytest.skip("not in a git checkout")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [name for name in done.stdout.splitlines() if (HOME_OF_PACKAGE / name).is_file()]
+    return [name for name in done.stdout.splitlines() if (PROJECT_FOLDER / name).is_file()]
 
 
 def build(kind: str, source: Path, out: Path) -> Path:
@@ -70,7 +70,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("dist")
     for name in committed():
         (folder / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(HOME_OF_PACKAGE / name, folder / "copy" / name)
+        shutil.copy(PROJECT_FOLDER / name, folder / "copy" / name)
     sdist = build("sdist", folder / "copy", folder)
     with tarfile.open(sdist) as tar:
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
@@ -104,7 +104,7 @@ def files_of(folder: Path) -> Iterator[str]:
     )
 
 
-def test_the_wheel_holds_both_packages_and_nothing_else(built: Built) -> None:
+def test_the_wheel_contains_both_packages_and_nothing_else(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert names == {name for name in files_of(built.source) if name.startswith(tuple(f"{room}/" for room in PACKAGES))}
@@ -114,7 +114,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(built: Built) -> None:
     assert built.wheel.name == f"fmnist_fetch-{__version__}-py3-none-any.whl"
 
 
-def test_the_source_distribution_holds_all_that_is_committed(built: Built) -> None:
+def test_the_source_distribution_contains_all_that_is_committed(built: Built) -> None:
     assert set(committed()) - set(files_of(built.source)) == UNPUBLISHED
 
 
@@ -140,17 +140,17 @@ def test_the_metadata_is_valid_and_says_what_the_project_says(built: Built) -> N
         assert name.replace("METADATA", "licenses/LICENSE") in wheel.namelist()
     read = metadata.Metadata.from_email(raw, validate=True)
     assert (read.name, str(read.version), read.license_expression) == ("fmnist-fetch", __version__, "MIT")
-    assert str(read.requires_python) == PROJECT["requires-python"]
+    assert str(read.requires_python) == METADATA["requires-python"]
     assert read.description_content_type == "text/markdown"
-    assert read.description.strip() == (HOME_OF_PACKAGE / "README.md").read_text(encoding="utf-8").strip()
-    assert set(read.provides_extra) == set(PROJECT["optional-dependencies"])
+    assert read.description.strip() == (PROJECT_FOLDER / "README.md").read_text(encoding="utf-8").strip()
+    assert set(read.provides_extra) == set(METADATA["optional-dependencies"])
     assert email.message_from_bytes(raw)["Author"] is None
 
 
 def test_the_version_is_written_once(installed: Path) -> None:
-    assert PROJECT["dynamic"] == ["version"]
+    assert METADATA["dynamic"] == ["version"]
     for package in PACKAGES:
-        for path in (HOME_OF_PACKAGE / package).rglob("*.py"):
+        for path in (PROJECT_FOLDER / package).rglob("*.py"):
             assert (f'"{__version__}"' in path.read_text(encoding="utf-8")) == (path == VERSION), path
     code = "from importlib.metadata import version; print(version('fmnist-fetch'))"
     assert run_in(installed, "-c", code).stdout == f"{__version__}\n"
@@ -169,7 +169,7 @@ def test_a_console_script_of_the_wheel_shows_its_help(script: str, installed: Pa
 def third_party(package: str) -> set[str]:
     """The top-level names that PACKAGE imports, wherever in it, and that are neither Python's nor ours."""
     found: set[str] = set()
-    for path in (HOME_OF_PACKAGE / package).rglob("*.py"):
+    for path in (PROJECT_FOLDER / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {name.name.partition(".")[0] for name in node.names}
@@ -183,7 +183,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_what_is_imported_is_what_is_required() -> None:
-    own, extras = names(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
+    own, extras = names(METADATA["dependencies"]), METADATA["optional-dependencies"]
     optional = names([text for extra in ("load", "serve", "kit", "completion") for text in extras[extra]])
     # A notebook brings IPython itself, and the set-up what it installs with.
     assert third_party("fmnist_fetch") - own - optional - {"IPython"} == set(TOOLS) - {"packaging"}
@@ -193,7 +193,7 @@ def test_what_is_imported_is_what_is_required() -> None:
 
 
 def test_the_extra_dev_is_all_the_others_and_more() -> None:
-    extras = PROJECT["optional-dependencies"]
+    extras = METADATA["optional-dependencies"]
     (others,) = (text for text in extras["dev"] if text.startswith("fmnist-fetch["))
     # The notebook is tested by a kernel alone, without Jupyter's server and pages.
     assert set(others.partition("[")[2].rstrip("]").split(",")) == set(extras) - {"dev", "notebook"}
@@ -205,12 +205,12 @@ def test_the_extra_dev_is_all_the_others_and_more() -> None:
 def make(*words: str) -> subprocess.CompletedProcess[str]:
     if not shutil.which("make"):
         pytest.skip("make is not installed")
-    return subprocess.run(["make", *words], cwd=HOME_OF_PACKAGE, capture_output=True, text=True, check=False)
+    return subprocess.run(["make", *words], cwd=PROJECT_FOLDER, capture_output=True, text=True, check=False)
 
 
 def test_make_alone_shows_every_target_that_a_person_may_call() -> None:
     shown = make()
-    phony = re.search(r"^\.PHONY: (.*)$", (HOME_OF_PACKAGE / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    phony = re.search(r"^\.PHONY: (.*)$", (PROJECT_FOLDER / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert phony is not None
     assert re.findall(r"^  make ([a-z-]+) ", shown.stdout, re.MULTILINE) == phony[1].split()
     assert shown.stdout == make("help").stdout
@@ -239,7 +239,7 @@ def test_a_part_of_the_tests_that_is_not_there_is_an_error_with_a_hint() -> None
 
 def test_the_parts_that_are_tried_on_a_lab_machine_are_there() -> None:
     (parts,) = re.findall(
-        r'make test T="([^"]+)"', (HOME_OF_PACKAGE / "tests" / "kit-check.sh").read_text(encoding="utf-8")
+        r'make test T="([^"]+)"', (PROJECT_FOLDER / "tests" / "kit-check.sh").read_text(encoding="utf-8")
     )
     done = make("--dry-run", "test", "T=" + parts.replace("\\\n", ""))
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lan_server import Server
-from samples import Sample, lay
+from samples import Sample, fill
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
 Image = pytest.importorskip("PIL.Image", reason="pillow is not installed: run make train first")
@@ -28,7 +28,7 @@ MARGIN = 14  # pixels at the edges, where nothing but the page's colour may be
 @pytest.fixture
 def server(sample: Sample, root: Path, tmp_path: Path) -> Iterator[Server]:
     long = sample.changed(title="A dataset with a title that has more words than a line of a phone can hold")
-    lay(long.layout(root).raw, long.files)
+    fill(long.layout(root).raw, long.files)
     running = Server(root, long.write(tmp_path))
     yield running
     assert running.end() == (0, "")

@@ -18,7 +18,8 @@ from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.files import find_good_pieces
 from fmnist_fetch.storage.part_file import PartFile
 from fmnist_fetch.tensors.arrays import load
-from samples import PIECE, Sample, disk_of, ended, flipped, gz, lay, make, python, sha256, started, watched
+from processes import ended, python, started, watched
+from samples import PIECE, Sample, disk_of, fill, flipped, gz, make, sha256
 
 SILENT = AfterServed(8000, SayNothing())
 
@@ -142,7 +143,7 @@ def test_pieces_that_arrived_are_kept_when_every_source_fails(sample: Sample, ro
 @pytest.fixture
 def complete(sample: Sample, root: Path) -> Path:
     """A root with everything in it."""
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return root
 
 
@@ -220,8 +221,8 @@ def test_a_tensor_file_that_is_gone_is_written_anew_with_the_same_bytes(sample: 
 def test_sources_are_asked_in_order_the_users_then_local_copies_then_mirrors(sample: Sample, root: Path) -> None:
     events: list[Event] = []
     train, labels_ = sample.file(), sample.file("train", "labels")
-    user = lay(root.parent / "user", {train.name: sample.files[train.name]})
-    local = lay(root.parent / "local", {n: d for n, d in sample.files.items() if n in (train.name, labels_.name)})
+    user = fill(root.parent / "user", {train.name: sample.files[train.name]})
+    local = fill(root.parent / "local", {n: d for n, d in sample.files.items() if n in (train.name, labels_.name)})
     with Mirror(sample.files) as mirror:
         changed = sample.changed(mirrors=(mirror.url,), local=(str(local),))
         # With one worker, what is told in order was done in order.
@@ -243,7 +244,7 @@ def test_the_manifests_mirrors_are_asked_in_order_while_the_first_is_well(sample
 def test_a_broken_local_copy_yields_its_good_pieces(sample: Sample, root: Path) -> None:
     file = sample.file()
     damaged = flipped(flipped(sample.files[file.name], 1500), 7200)[:-300]
-    local = lay(root.parent / "local", {file.name: damaged})
+    local = fill(root.parent / "local", {file.name: damaged})
     with Mirror(sample.files) as mirror:
         changed = sample.changed(mirrors=(mirror.url,), local=(str(local),))
         prepare(changed.layout(root))
@@ -258,7 +259,7 @@ def test_a_broken_local_copy_yields_its_good_pieces(sample: Sample, root: Path) 
 def test_a_copy_in_another_wrapper_is_taken_by_its_payload_and_no_socket_is_opened(sample: Sample, root: Path) -> None:
     copies = {name: gz(sample.payloads[name.removesuffix(".gz")]) for name in sample.files}
     assert all(sha256(copies[name]) != sha256(sample.files[name]) for name in copies)
-    local = lay(root.parent / "local", copies)
+    local = fill(root.parent / "local", copies)
     with Mirror(sample.files) as mirror:
         changed = sample.changed(mirrors=(mirror.url,), local=(str(local),))
         prepare(changed.layout(root))
@@ -267,7 +268,7 @@ def test_a_copy_in_another_wrapper_is_taken_by_its_payload_and_no_socket_is_open
 
 
 def test_offline_takes_local_copies_and_opens_no_socket(sample: Sample, root: Path, tmp_path: Path) -> None:
-    local = lay(root.parent / "local", sample.files)
+    local = fill(root.parent / "local", sample.files)
     with Mirror(sample.files) as mirror:
         manifest = sample.changed(mirrors=(mirror.url,), local=(str(local),)).write(tmp_path)
         words = ("fetch", manifest, "--root", str(root), "--offline", "--mirror", mirror.url)
@@ -283,8 +284,8 @@ def test_offline_without_copies_fails_and_opens_no_socket(sample: Sample, root: 
     assert disk_of(root) == {}
 
 
-def test_only_mirrors_asks_nobody_else(sample: Sample, root: Path) -> None:
-    local = lay(root.parent / "local", sample.files)
+def test_only_mirrors_asks_no_other_source(sample: Sample, root: Path) -> None:
+    local = fill(root.parent / "local", sample.files)
     with Mirror(sample.files) as ours, Mirror(sample.files) as other:
         changed = sample.changed(mirrors=(other.url,), local=(str(local),))
         prepare(changed.layout(root), FetchOptions((ours.url,), only_mirrors=True))
@@ -352,7 +353,7 @@ def test_a_dataset_with_neither_pinned_payloads_nor_pieces_gets_there_too(packed
 
 MEASURED = """
 import sys
-from samples import peak_memory
+from processes import peak_memory
 from fmnist_fetch.cli import run
 code = run(sys.argv[1:])
 print(code, peak_memory())

@@ -16,7 +16,8 @@ import fmnist_fetch
 from fmnist_fetch.errors import FetchError, SourceError, UsageError
 from fmnist_fetch.events import silent
 from fmnist_fetch.sources.base import FetchOptions
-from samples import Sample, disk_of, flipped, lay, python
+from processes import python
+from samples import Sample, disk_of, fill, flipped
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_one_mirror_may_be_a_string_or_a_path(manifest: str, stick: str, tmp_pat
         assert sum(report.received.values()) > 0
 
 
-def test_fmnist_offline_is_obeyed_unless_offline_is_said(
+def test_fmnist_offline_applies_unless_offline_is_given(
     manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FMNIST_OFFLINE", "true")
@@ -179,12 +180,12 @@ def test_the_choices_of_a_call_reach_the_engine(
 
 
 def test_fetch_writes_the_log_of_attempts(sample: Sample, root: Path, tmp_path: Path) -> None:
-    stick, log = lay(tmp_path / "stick", sample.files), tmp_path / "log"
+    stick, log = fill(tmp_path / "stick", sample.files), tmp_path / "log"
     fmnist_fetch.fetch(sample.write(tmp_path), root, mirrors=stick, log=log, progress=silent)
     assert sum(json.loads(line)["bytes"] for line in log.read_text().splitlines()) == sample.size
 
 
-def test_an_exception_that_nobody_expected_is_a_fetch_error_with_its_cause(
+def test_an_unexpected_exception_is_a_fetch_error_with_its_cause(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:

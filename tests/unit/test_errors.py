@@ -25,7 +25,7 @@ from fmnist_fetch.errors import (
     from_exception,
     in_clone,
 )
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 
 ROOM = "Free some space and run the same command again; every verified piece is kept."
 ELSEWHERE = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or repair this one."
@@ -168,7 +168,7 @@ def test_an_unexpected_exception_is_reported_with_its_place() -> None:
 
 def test_a_clone_is_one_only_where_make_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert not in_clone()
-    monkeypatch.chdir(HOME_OF_PACKAGE)
+    monkeypatch.chdir(PROJECT_FOLDER)
     assert in_clone()
     assert from_exception(ModuleNotFoundError("x", name="requests")).hint == "Run: make data"
     (tmp_path / "gone").mkdir()

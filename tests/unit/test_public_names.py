@@ -8,7 +8,8 @@ import pytest
 
 import fmnist_fetch
 from fmnist_fetch.errors import FetchError, UsageError
-from samples import HOME_OF_PACKAGE, Sample, disk_of, lay, python
+from processes import python
+from samples import PROJECT_FOLDER, Sample, disk_of, fill
 
 PUBLIC = {
     "Attempted",
@@ -72,11 +73,11 @@ def test_a_public_function_stays_callable_when_all_modules_were_imported() -> No
 
 
 def test_the_package_says_that_it_is_typed() -> None:
-    assert (HOME_OF_PACKAGE / "fmnist_fetch" / "py.typed").exists()
+    assert (PROJECT_FOLDER / "fmnist_fetch" / "py.typed").exists()
 
 
 def test_fetch_completes_the_dataset_and_load_reads_it(sample: Sample, root: Path, tmp_path: Path) -> None:
-    stick, manifest = lay(tmp_path / "stick", sample.files), sample.write(tmp_path)
+    stick, manifest = fill(tmp_path / "stick", sample.files), sample.write(tmp_path)
     report = fmnist_fetch.fetch(manifest, root, mirrors=[str(stick)], offline=True, progress=lambda _: None)
     assert isinstance(report, fmnist_fetch.Report)
     assert report.received == {str(stick): sample.size}
@@ -88,7 +89,7 @@ def test_fetch_completes_the_dataset_and_load_reads_it(sample: Sample, root: Pat
 def test_fetch_without_a_listener_shows_progress_on_stderr_only(
     sample: Sample, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stick = lay(tmp_path / "stick", sample.files)
+    stick = fill(tmp_path / "stick", sample.files)
     fmnist_fetch.fetch(sample.write(tmp_path), str(root), mirrors=[str(stick)])
     out, err = capsys.readouterr()
     assert out == ""

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from fmnist_fetch import __all__ as public_names
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 
 FUNCTION_LINES = 40
 
-PACKAGE = HOME_OF_PACKAGE / "fmnist_fetch"
+PACKAGE = PROJECT_FOLDER / "fmnist_fetch"
 TREES = {
     path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
     for path in sorted(PACKAGE.rglob("*.py"))

@@ -22,7 +22,7 @@ from fmnist_fetch.cli import run
 from fmnist_fetch.commands.completion import SHELLS
 from fmnist_fetch.manifest.caches import HOMES
 from fmnist_fetch.manifest.catalog import names
-from samples import command_line
+from processes import command_line
 
 VERBS = {"fetch", "verify", "list", "manifest", "kit", "serve", "completion"}
 # What is typed, and what has to be among the proposals.

@@ -15,7 +15,8 @@ from fmnist_fetch.cli import run
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.tensors.arrays import load
-from samples import Sample, command_line, disk_of, flipped, gz, idx, images, labels, lay, make, sha256
+from processes import command_line
+from samples import Sample, disk_of, fill, flipped, gz, idx, images, labels, make, sha256
 
 BASE = "https://example.org/mine/"
 TRAIN = {
@@ -39,7 +40,7 @@ class Author:
 
     def __call__(self, *words: str, files: dict[str, bytes] | None = None) -> tuple[int, str, str]:
         """Lay FILES, run the command; exit code, stdout and stderr."""
-        lay(self.folder, files or {})
+        fill(self.folder, files or {})
         self._capture.readouterr()
         code = run(["manifest", str(self.folder), *words])
         return code, *self._capture.readouterr()
@@ -52,7 +53,7 @@ class Author:
 
     def error(self, *words: str, files: dict[str, bytes] | None = None) -> tuple[int, str, str]:
         """The exit code, and what stands after `error:` and `hint:`; nothing may have been written."""
-        lay(self.folder, files or {})
+        fill(self.folder, files or {})
         before = disk_of(Path.cwd()), disk_of(self.folder)
         code, out, err = self(*words)
         assert (out, disk_of(Path.cwd()), disk_of(self.folder)) == ("", *before)
@@ -128,7 +129,7 @@ def test_what_is_no_idx_file_by_name_nor_by_content_is_passed_over(author: Autho
 def test_a_dataset_is_named_after_its_folder_in_letters_that_all_systems_take(
     folder: str, name: str, tmp_path: Path
 ) -> None:
-    lay(tmp_path / folder, TRAIN)
+    fill(tmp_path / folder, TRAIN)
     assert run(["manifest", str(tmp_path / folder), "--quiet"]) == 0
     assert find(f"{name}.toml").name == name
 
@@ -139,7 +140,7 @@ def test_what_is_packed_and_unpacked_is_published_packed(author: Author) -> None
 
 
 def test_a_folder_as_torchvision_lays_it_is_looked_into(author: Author) -> None:
-    lay(author.folder / "raw", packed(TRAIN))
+    fill(author.folder / "raw", packed(TRAIN))
     assert author.manifest().name == "mine"
     code, out, _ = author("--force")
     assert code == 0
@@ -303,7 +304,7 @@ def test_a_manifest_that_is_there_is_overwritten_only_by_force(author: Author) -
 
 
 def test_the_same_files_make_the_same_manifest_in_any_folder(author: Author, tmp_path: Path) -> None:
-    there = lay(tmp_path / "there", packed(TRAIN))
+    there = fill(tmp_path / "there", packed(TRAIN))
     assert author("--out", "1.toml", files=packed(TRAIN))[0] == 0
     assert run(["manifest", str(there), "--name", "mine", "--out", "2.toml"]) == 0
     assert Path("1.toml").read_bytes() == Path("2.toml").read_bytes()
@@ -446,7 +447,7 @@ def test_a_folder_that_is_not_there_or_is_a_file_is_2(capsys: Capture) -> None:
 
 
 def test_names_that_differ_in_case_only_are_refused(author: Author) -> None:
-    lay(author.folder, {"train-images.idx": images((2, 2), 1), "TEST-images.idx": b"", "test-images.idx.gz": b""})
+    fill(author.folder, {"train-images.idx": images((2, 2), 1), "TEST-images.idx": b"", "test-images.idx.gz": b""})
     if not (author.folder / "TEST-images.idx").exists() or len(list(author.folder.iterdir())) < 3:
         pytest.skip("this file system does not distinguish them")
     code, message, _ = author.error("--url", BASE)
@@ -463,7 +464,7 @@ def test_json_and_the_manifest_cannot_share_stdout(author: Author) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 def test_what_permissions_forbid_is_5(author: Author) -> None:
-    lay(author.folder, packed(TRAIN))
+    fill(author.folder, packed(TRAIN))
     shut = author.folder / "train-images-idx3-ubyte.gz"
     shut.chmod(0)
     code, out, err = author("--url", BASE)
@@ -476,7 +477,7 @@ def test_what_permissions_forbid_is_5(author: Author) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 @pytest.mark.parametrize("mode", [0o0, 0o400, 0o100])
 def test_a_folder_that_is_closed_is_5(mode: int, author: Author) -> None:
-    lay(author.folder, packed(TRAIN)).chmod(mode)
+    fill(author.folder, packed(TRAIN)).chmod(mode)
     code, out, err = author("--url", BASE)
     author.folder.chmod(0o700)
     assert (code, out) == (5, "")

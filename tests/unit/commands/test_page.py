@@ -9,7 +9,7 @@ import pytest
 
 from fmnist_fetch.commands.serve.files import ServedFiles
 from fmnist_fetch.commands.serve.page import page, state_of
-from samples import Sample, lay
+from samples import Sample, fill
 
 BASE = "http://lab-server:8000/"
 
@@ -27,8 +27,8 @@ def test_present_datasets_come_first_and_absent_ones_are_only_named(sample: Samp
     absent, partial, complete = (
         sample.changed(name=name, title=name.title(), folder=name) for name in ("absent", "partial", "complete")
     )
-    lay(complete.layout(tmp_path).raw, complete.files)
-    raw = lay(partial.layout(tmp_path).raw, partial.files)
+    fill(complete.layout(tmp_path).raw, complete.files)
+    raw = fill(partial.layout(tmp_path).raw, partial.files)
     largest = partial.file()
     (raw / largest.name).rename(raw / f"{largest.name}.part")
     with (raw / f"{largest.name}.part").open("r+b") as file:
@@ -43,7 +43,7 @@ def test_present_datasets_come_first_and_absent_ones_are_only_named(sample: Samp
 
 
 def test_a_complete_page_is_not_loaded_again_and_again(sample: Sample, tmp_path: Path) -> None:
-    lay(sample.layout(tmp_path).raw, sample.files)
+    fill(sample.layout(tmp_path).raw, sample.files)
     files = served(tmp_path, sample)
     assert state_of(files.of(sample.manifest)).startswith("complete, ")
     assert "refresh" not in page(files, [], BASE)
@@ -53,7 +53,7 @@ def test_a_complete_page_is_not_loaded_again_and_again(sample: Sample, tmp_path:
 def test_commands_are_shown_for_every_system_and_the_readers_own_first(
     windows: bool, sample: Sample, tmp_path: Path
 ) -> None:
-    lay(sample.layout(tmp_path).raw, sample.files)
+    fill(sample.layout(tmp_path).raw, sample.files)
     text = unescape(page(served(tmp_path, sample), [], BASE, windows=windows))
     for command in (
         f"curl -O {BASE}sample.toml",
@@ -78,12 +78,12 @@ def test_a_root_without_data_says_how_to_fill_it(sample: Sample, tmp_path: Path)
 
 def test_nothing_of_a_manifest_is_taken_as_markup(sample: Sample, tmp_path: Path) -> None:
     hostile = sample.changed(title='<script>alert("x")</script>')
-    lay(hostile.layout(tmp_path).raw, hostile.files)
+    fill(hostile.layout(tmp_path).raw, hostile.files)
     assert "<script" not in page(served(tmp_path, hostile), [], BASE)
 
 
 def test_digests_are_folded_away(sample: Sample, tmp_path: Path) -> None:
-    lay(sample.layout(tmp_path).raw, sample.files)
+    fill(sample.layout(tmp_path).raw, sample.files)
     text = page(served(tmp_path, sample), [], BASE)
     folded = text.partition("<details>")[2].partition("</details>")[0]
     assert all(text.count(file.sha256) == folded.count(file.sha256) == 1 for file in sample.manifest.files)

@@ -13,7 +13,7 @@ from fmnist_fetch.cli import run
 from fmnist_fetch.console.formatting import size
 from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.storage.layout import Layout
-from samples import Sample, disk_of, flipped, lay, make, open_to_all
+from samples import Sample, disk_of, fill, flipped, make, open_to_all
 
 Capture = pytest.CaptureFixture[str]
 
@@ -46,7 +46,7 @@ class Command:
 @pytest.fixture
 def command(sample: Sample, tmp_path: Path, root: Path, capsys: Capture) -> Command:
     command = Command(sample, tmp_path, root, capsys)
-    sample.fetch(root, str(lay(tmp_path / "stick", sample.files)))
+    sample.fetch(root, str(fill(tmp_path / "stick", sample.files)))
     return command
 
 
@@ -102,7 +102,7 @@ def test_a_map_has_one_cell_for_each_piece_where_they_fit(command: Command) -> N
 def test_a_cell_represents_several_pieces_where_there_are_many(tmp_path: Path, root: Path, capsys: Capture) -> None:
     sample = make(length=200)
     command = Command(sample, tmp_path, root, capsys)
-    sample.fetch(root, str(lay(tmp_path / "stick", sample.files)))
+    sample.fetch(root, str(fill(tmp_path / "stick", sample.files)))
     command.damage(0, 15_000)
     lines = command.verify()[1]
     assert lines[-2:] == ["  x..............x", "  x damaged, . good; each is 5 pieces of 200 bytes"]

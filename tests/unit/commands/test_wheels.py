@@ -15,11 +15,11 @@ from fmnist_fetch.environment.lock import Lock
 from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.events import silent
 from index import index_files
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 from wheels import make_wheel
 
 HERE = Target.parse(None, None)
-LOCK = Lock.read(HOME_OF_PACKAGE / "pylock.toml")
+LOCK = Lock.read(PROJECT_FOLDER / "pylock.toml")
 MADE = [make_wheel("alpha"), make_wheel("beta", ballast=payload(600 * KIB, seed=1))]
 
 
@@ -69,7 +69,7 @@ def test_missing_wheels_are_downloaded_and_present_ones_are_not(
     assert [path.read_bytes() for path in paths] == [made.content for made in MADE]
 
 
-def test_what_nobody_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_that_no_source_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with Mirror({}) as mirror:
         monkeypatch.setenv("PIP_INDEX_URL", mirror.url + "simple/")

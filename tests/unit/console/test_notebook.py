@@ -24,7 +24,7 @@ from fmnist_fetch.events import (
 )
 from fmnist_fetch.manifest.pieces import Span
 from notebooks import run_notebook
-from samples import HOME_OF_PACKAGE, lay
+from samples import PROJECT_FOLDER, fill
 from worlds import World, small
 
 FETCH = "import fmnist_fetch\nreport = fmnist_fetch.fetch({!r}, mirrors=[{!r}])"
@@ -46,9 +46,9 @@ def world(tmp_path: Path) -> World:
 def test_a_notebook_shows_one_bar_then_arrays_and_errors_in_two_lines(
     widgets: str, world: World, tmp_path: Path
 ) -> None:
-    path = str(HOME_OF_PACKAGE)
+    path = str(PROJECT_FOLDER)
     if widgets == "broken":
-        lay(tmp_path / "path" / "ipywidgets", {"__init__.py": b"raise ImportError('IProgress not found')"})
+        fill(tmp_path / "path" / "ipywidgets", {"__init__.py": b"raise ImportError('IProgress not found')"})
         path = f"{tmp_path / 'path'}:{path}"
     manifest = str(world.manifest)
     with Mirror(world.data.files, [Line(2_000_000)]) as mirror:

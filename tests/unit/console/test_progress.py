@@ -31,7 +31,7 @@ from fmnist_fetch.events import (
     Verified,
 )
 from fmnist_fetch.manifest.pieces import Span
-from samples import Sample, lay
+from samples import Sample, fill
 
 BEGAN = DownloadStarted((("a.gz", 700_000, 0), ("b.gz", 300_000, 0)), pieces=10, good=0)
 FOREVER = float("inf")
@@ -74,7 +74,7 @@ def shown() -> Shown:
     return shown
 
 
-def test_the_beginning_says_what_is_to_come() -> None:
+def test_the_first_line_says_what_will_be_downloaded() -> None:
     assert beginning(BEGAN) == "2 files, 1.0 MB to fetch"
     assert beginning(DownloadStarted((("a.gz", 500, 0),), 1, 0)) == "1 file, 500 bytes to fetch"
     resumed = DownloadStarted((("a.gz", 700_000, 300_000), ("b.gz", 300_000, 0)), pieces=10, good=3)
@@ -216,7 +216,7 @@ def test_a_listener_that_raises_costs_nothing(sample: Sample, root: Path) -> Non
         heard.append(event)
         raise RuntimeError("no ipywidgets")
 
-    stick = lay(root.parent / "stick", sample.files)
+    stick = fill(root.parent / "stick", sample.files)
     report = fetch(sample.write(root.parent), root, mirrors=[str(stick)], progress=broken)
     assert report.tensors.exists()
     assert any(isinstance(event, Verified) for event in heard)

@@ -14,11 +14,11 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from fmnist_fetch.environment.lock import DEFAULT_GROUPS, GROUPS, Lock
 from fmnist_fetch.environment.store import TORCH
-from samples import HOME_OF_PACKAGE
+from samples import PROJECT_FOLDER
 
-PATH = HOME_OF_PACKAGE / "pylock.toml"
+PATH = PROJECT_FOLDER / "pylock.toml"
 TABLE = tomllib.loads(PATH.read_text(encoding="utf-8"))
-PROJECT: dict[str, Any] = tomllib.loads((HOME_OF_PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+METADATA: dict[str, Any] = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PYTHONS = (11, 12, 13, 14)
 SYSTEMS = {
     "Linux x86_64": ("linux", "posix", "Linux", "x86_64", ["manylinux_2_28_x86_64", "manylinux_2_17_x86_64"]),
@@ -63,9 +63,9 @@ def test_every_set_up_has_its_wheels_on_every_machine(lock: Lock, python: int, s
 
 def wanted(group: str, environment: dict[str, str]) -> list[str]:
     """What pyproject.toml asks for, directly, in GROUP."""
-    extras = PROJECT["optional-dependencies"]
-    texts = [*PROJECT["dependencies"], *(text for extra in GROUPS[group].extras for text in extras[extra])]
-    found = [Requirement(text) for text in texts if not text.startswith(PROJECT["name"])]
+    extras = METADATA["optional-dependencies"]
+    texts = [*METADATA["dependencies"], *(text for extra in GROUPS[group].extras for text in extras[extra])]
+    found = [Requirement(text) for text in texts if not text.startswith(METADATA["name"])]
     return [canonicalize_name(one.name) for one in found if one.marker is None or one.marker.evaluate(environment)]
 
 
@@ -81,11 +81,11 @@ def test_every_requirement_of_the_project_is_met_by_the_locked_version() -> None
     for row in TABLE["packages"]:
         versions.setdefault(row["name"], []).append(row["version"])
     for text in (
-        *PROJECT["dependencies"],
-        *(text for texts in PROJECT["optional-dependencies"].values() for text in texts),
+        *METADATA["dependencies"],
+        *(text for texts in METADATA["optional-dependencies"].values() for text in texts),
     ):
         requirement = Requirement(text)
-        if requirement.name != PROJECT["name"]:
+        if requirement.name != METADATA["name"]:
             assert all(
                 requirement.specifier.contains(version) for version in versions[canonicalize_name(requirement.name)]
             )

@@ -26,13 +26,13 @@ from fmnist_fetch.pipeline.status import DatasetStatus, inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.tensors.arrays import load
-from samples import Sample, disk_of, file_of, flipped, gz, idx, images, lay, make, parts, sha256
+from samples import Sample, disk_of, file_of, fill, flipped, gz, idx, images, make, parts, sha256
 
 
 @pytest.fixture
 def stick(sample: Sample, tmp_path: Path) -> str:
     """A folder with all files as published."""
-    return str(lay(tmp_path / "stick", sample.files))
+    return str(fill(tmp_path / "stick", sample.files))
 
 
 def with_file(sample: Sample, file: DataFile, published: bytes) -> Sample:
@@ -45,7 +45,7 @@ def repacked(sample: Sample, published: bytes, payload: Payload) -> Sample:
     return with_file(sample, file_of(payload.name + ".gz", published, payload, "train", "images"), published)
 
 
-def test_the_steps_are_told_in_their_order(sample: Sample, root: Path, stick: str) -> None:
+def test_the_steps_are_reported_in_order(sample: Sample, root: Path, stick: str) -> None:
     events: list[Event] = []
     sample.fetch(root, stick, events=events)
     steps = [event for event in events if isinstance(event, Unpacked | Message)]
@@ -65,14 +65,14 @@ def test_a_complete_dataset_has_no_steps(sample: Sample, root: Path, stick: str)
 
 def test_what_killed_writers_left_is_swept_away(sample: Sample, root: Path, stick: str) -> None:
     layout = sample.layout(root)
-    lay(layout.raw, {".train-images-idx.0123456789ab.tmp": b"half"})
-    lay(layout.processed, {".sample.safetensors.0123456789ab.tmp": b"half"})
+    fill(layout.raw, {".train-images-idx.0123456789ab.tmp": b"half"})
+    fill(layout.processed, {".sample.safetensors.0123456789ab.tmp": b"half"})
     sample.fetch(root, stick)
     assert [name for name in disk_of(root) if name.endswith(".tmp")] == []
 
 
 def test_a_part_file_that_is_complete_needs_no_source(sample: Sample, root: Path) -> None:
-    lay(sample.layout(root).raw, {name + ".part": data for name, data in sample.files.items()})
+    fill(sample.layout(root).raw, {name + ".part": data for name, data in sample.files.items()})
     report = sample.fetch(root)
     assert report.received == {}
     assert inspect(sample.layout(root)).complete
@@ -101,22 +101,22 @@ def test_the_disk_is_looked_at_again_only_where_another_process_was_at_work(
 
 
 def test_garbage_in_a_part_file_is_replaced(sample: Sample, root: Path, stick: str) -> None:
-    lay(sample.layout(root).raw, {name + ".part": data[::-1] + b"more" for name, data in sample.files.items()})
+    fill(sample.layout(root).raw, {name + ".part": data[::-1] + b"more" for name, data in sample.files.items()})
     sample.fetch(root, stick)
     assert inspect(sample.layout(root)).complete
 
 
 def test_an_unpacked_copy_is_adopted(sample: Sample, root: Path, tmp_path: Path) -> None:
-    cache = lay(tmp_path / "cache", sample.payloads)
+    cache = fill(tmp_path / "cache", sample.payloads)
     events: list[Event] = []
     sample.fetch(root, str(cache), events=events)
     assert inspect(sample.layout(root)).complete
     assert Message("train-images-idx: a right copy was found on this machine") in events
-    assert disk_of(cache) == disk_of(lay(tmp_path / "cache", {})) != {}
+    assert disk_of(cache) == disk_of(fill(tmp_path / "cache", {})) != {}
 
 
 def test_a_wrong_unpacked_copy_is_not_adopted(sample: Sample, root: Path, tmp_path: Path) -> None:
-    cache = lay(tmp_path / "cache", {name: flipped(data, -1) for name, data in sample.payloads.items()})
+    cache = fill(tmp_path / "cache", {name: flipped(data, -1) for name, data in sample.payloads.items()})
     with pytest.raises(SourceError):
         sample.fetch(root, str(cache))
     assert [name for name in disk_of(root) if "idx" in name] == []
@@ -137,7 +137,7 @@ def test_a_verified_gzip_that_is_no_good_is_a_format_error_and_what_came_is_kept
 ) -> None:
     bad = repacked(sample, published, Payload("train-images-idx", size, None))
     with pytest.raises(FormatError) as caught:
-        bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
+        bad.fetch(root, str(fill(tmp_path / "stick", bad.files)))
     layout = bad.layout(root)
     assert caught.value.message == f"{layout.published(bad.file())} {fault}"
     assert layout.published(bad.file()).read_bytes() == published
@@ -145,13 +145,13 @@ def test_a_verified_gzip_that_is_no_good_is_a_format_error_and_what_came_is_kept
     assert not layout.tensors.exists()
 
 
-def test_an_idx_file_whose_header_lies_is_a_format_error_and_no_tensor_file(
+def test_an_idx_file_with_a_wrong_header_is_a_format_error_and_gives_no_tensor_file(
     sample: Sample, root: Path, tmp_path: Path
 ) -> None:
     wrong = idx(8, (61, 16, 16), images((60, 16, 16), 1)[16:])
     bad = repacked(sample, gz(wrong), Payload("train-images-idx", len(wrong), sha256(wrong)))
     with pytest.raises(FormatError, match="its header says 61 x 16 x 16, which is 15632 bytes in all, not 15376"):
-        bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
+        bad.fetch(root, str(fill(tmp_path / "stick", bad.files)))
     assert not bad.layout(root).processed.exists()
 
 
@@ -159,22 +159,24 @@ def test_a_manifest_that_pins_another_payload_is_an_integrity_error(sample: Samp
     good = sample.file()
     bad = repacked(sample, sample.files[good.name], good.payload._replace(sha256="0" * 64))
     with pytest.raises(IntegrityError, match="wanted 0000"):
-        bad.fetch(root, str(lay(tmp_path / "stick", bad.files)))
+        bad.fetch(root, str(fill(tmp_path / "stick", bad.files)))
     assert not bad.layout(root).payload(bad.file()).exists()
 
 
-def test_a_manifest_whose_pieces_contradict_its_file_is_told_and_not_tried_for_ever(
+def test_a_manifest_whose_pieces_contradict_its_file_is_reported_and_not_retried_for_ever(
     sample: Sample, root: Path, tmp_path: Path
 ) -> None:
     good = sample.file()
     bad = with_file(sample, good._replace(sha256="0" * 64), sample.files[good.name])
-    stick = str(lay(tmp_path / "stick", bad.files))
+    stick = str(fill(tmp_path / "stick", bad.files))
     bad.fetch(root, stick)
     with pytest.raises(ManifestError, match="its sha256 is not that of its pieces"):
         bad.fetch(root, stick)
 
 
-def test_a_piece_that_nobody_has_ends_the_run_and_the_others_are_kept(sample: Sample, root: Path, stick: str) -> None:
+def test_a_piece_that_no_source_has_ends_the_run_and_the_others_are_kept(
+    sample: Sample, root: Path, stick: str
+) -> None:
     good = sample.file()
     pieces = (*good.pieces[:3], Piece(good.pieces[3].span, "0" * 64), *good.pieces[4:])
     bad = with_file(sample, good._replace(pieces=pieces), sample.files[good.name])
@@ -214,7 +216,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_told_with_the_bytes_needed_and_every_verified_piece_is_kept(
+def test_a_full_disk_is_reported_with_the_bytes_needed_and_every_verified_piece_is_kept(
     sample: Sample, small_disk: Path, stick: str
 ) -> None:
     with pytest.raises(DiskError, match=r"the disk is full \([0-9,]+ bytes are needed\)") as caught:
@@ -232,7 +234,7 @@ def test_a_full_disk_is_told_with_the_bytes_needed_and_every_verified_piece_is_k
     assert inspect(sample.layout(small_disk)).complete
 
 
-def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
+def test_a_run_without_any_source_says_so(sample: Sample, root: Path) -> None:
     with pytest.raises(SourceError) as caught:
         prepare(sample.layout(root), FetchOptions(offline=True, patience=5))
     # A sentence that announces its reasons must not end there.
@@ -242,7 +244,7 @@ def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
 
 def test_a_dataset_whose_values_are_wide_gets_there_too(root: Path, tmp_path: Path) -> None:
     wide = make(code=0x0D, width=4, shape=(4, 4))
-    wide.fetch(root, str(lay(tmp_path / "stick", wide.files)))
+    wide.fetch(root, str(fill(tmp_path / "stick", wide.files)))
     assert inspect(wide.layout(root)).complete
 
 
@@ -262,8 +264,8 @@ def test_what_killed_runs_left_is_removed_also_where_all_is_complete(sample: Sam
     sample.fetch(root, stick)
     layout, before = sample.layout(root), disk_of(root)
     name = sample.file().name
-    lay(layout.raw, {f".{name}.2.held": b"x" * 100, f".{name}.0123456789ab.tmp": b"x"})
-    lay(layout.processed, {f".{layout.tensors.name}.0123456789ab.tmp": bytes(1000)})
+    fill(layout.raw, {f".{name}.2.held": b"x" * 100, f".{name}.0123456789ab.tmp": b"x"})
+    fill(layout.processed, {f".{layout.tensors.name}.0123456789ab.tmp": bytes(1000)})
     sample.fetch(root, stick)
     assert disk_of(root) == before
 
@@ -337,7 +339,7 @@ BROKEN_TENSOR_FILES = {
 
 
 @pytest.mark.parametrize("what", [*BROKEN_TENSOR_FILES, "a pipe", "a link to nowhere"])
-def test_whatever_lies_in_place_of_the_tensor_file_is_damage_and_is_made_anew(
+def test_anything_else_in_place_of_the_tensor_file_is_damage_and_is_replaced(
     what: str, sample: Sample, root: Path, stick: str, tmp_path: Path
 ) -> None:
     sample.fetch(root, stick)

@@ -14,14 +14,14 @@ from fmnist_fetch.errors import DiskError, FetchError
 from fmnist_fetch.pipeline.status import Condition, inspect
 from fmnist_fetch.tensors.arrays import load
 from fmnist_fetch.tensors.tensor_file import TensorFile
-from samples import Sample, disk_of, flipped, gz, lay, make, open_to_all
+from samples import Sample, disk_of, fill, flipped, gz, make, open_to_all
 
 CONDITIONS = [Condition.GOOD, Condition.DAMAGED, Condition.REDIRECTED, Condition.ABSENT]
 
 
 @pytest.fixture
 def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return root
 
 
@@ -63,7 +63,7 @@ def test_where_the_payloads_are_good_and_equal_the_tensor_file_is_not_hashed_as_
     make_sample: Callable[[], Sample], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = make_sample()
-    sample.fetch(root, str(lay(root.parent / "stick", sample.files)))
+    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     hashed: list[str] = []
     monkeypatch.setattr(TensorFile, "digest", lambda _, name: hashed.append(name))
     assert inspect(sample.layout(root)).complete
@@ -166,10 +166,10 @@ def test_what_this_user_may_not_read_is_unreadable_and_not_damaged(sample: Sampl
     assert disk_of(complete) == before
 
 
-def test_without_pinned_digests_the_verified_packed_file_tells_whether_the_payload_is_right(root: Path) -> None:
+def test_without_pinned_digests_the_verified_packed_file_decides_whether_the_payload_is_right(root: Path) -> None:
     plain = make(pinned=False)
     layout = plain.layout(root)
-    plain.fetch(root, str(lay(root.parent / "stick", plain.files)))
+    plain.fetch(root, str(fill(root.parent / "stick", plain.files)))
     assert inspect(layout).complete
     path = layout.payload(plain.file())
     path.write_bytes(flipped(path.read_bytes(), 100))
@@ -181,7 +181,7 @@ def test_without_pinned_digests_the_verified_packed_file_tells_whether_the_paylo
 def test_without_pinned_digests_and_without_the_packed_file_nothing_can_be_vouched_for(root: Path) -> None:
     plain = make(pinned=False)
     layout = plain.layout(root)
-    plain.fetch(root, str(lay(root.parent / "stick", plain.files)))
+    plain.fetch(root, str(fill(root.parent / "stick", plain.files)))
     layout.published(plain.file()).unlink()
     state = inspect(layout)
     assert state.files[0].wants_source
@@ -191,7 +191,7 @@ def test_without_pinned_digests_and_without_the_packed_file_nothing_can_be_vouch
 def test_a_file_that_is_published_unpacked_is_its_own_payload(root: Path) -> None:
     plain = make(packed=False)
     layout = plain.layout(root)
-    plain.fetch(root, str(lay(root.parent / "stick", plain.files)))
+    plain.fetch(root, str(fill(root.parent / "stick", plain.files)))
     assert inspect(layout).complete
     bring(layout.published(plain.file()), Condition.DAMAGED)
     entry = inspect(layout).files[0]

@@ -17,7 +17,8 @@ from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.sources.discovery import find_sources
-from samples import Sample, command_line, disk_of, flipped, lay
+from processes import command_line
+from samples import Sample, disk_of, fill, flipped
 
 PLACE = "datasets/sample"
 
@@ -31,7 +32,7 @@ def known(sample: Sample) -> Sample:
 @pytest.fixture
 def complete(known: Sample, root: Path, tmp_path: Path) -> Path:
     """A root with all of it."""
-    known.fetch(root, str(lay(tmp_path / "stick", known.files)))
+    known.fetch(root, str(fill(tmp_path / "stick", known.files)))
     return root
 
 
@@ -73,7 +74,7 @@ def test_the_cache_gets_the_files_as_published_without_a_second_copy(
 
 
 def test_the_dataset_and_the_cache_come_in_one_go(known: Sample, root: Path, cache: Path, tmp_path: Path) -> None:
-    share(known, root, str(lay(tmp_path / "stick", known.files)))
+    share(known, root, str(fill(tmp_path / "stick", known.files)))
     assert held(cache) == known.files
     assert held(known.layout(root).raw) == known.files | known.payloads
 
@@ -86,7 +87,7 @@ def test_on_another_disk_the_cache_gets_a_verified_copy(known: Sample, complete:
 
 
 def test_a_right_file_in_the_cache_is_left_alone(known: Sample, complete: Path, cache: Path) -> None:
-    lay(cache, known.files)
+    fill(cache, known.files)
     before, events = disk_of(cache), list[Event]()
     share(known, complete, events=events)
     assert disk_of(cache) == before
@@ -101,7 +102,7 @@ def test_a_wrong_file_in_the_cache_is_replaced_and_nothing_else_there(
     if not linking:
         request.getfixturevalue("other_disk")
     first = known.file().name
-    lay(cache, {**known.files, first: flipped(known.files[first], 5), "notes.txt": b"mine"})
+    fill(cache, {**known.files, first: flipped(known.files[first], 5), "notes.txt": b"mine"})
     before = disk_of(cache)
     share(known, complete)
     assert held(cache) == {**known.files, "notes.txt": b"mine"}
@@ -109,7 +110,7 @@ def test_a_wrong_file_in_the_cache_is_replaced_and_nothing_else_there(
     assert changed == {first}
 
 
-def test_a_root_without_its_packed_files_has_them_brought_for_the_cache(
+def test_a_root_without_its_packed_files_has_them_fetched_for_the_cache(
     known: Sample, complete: Path, cache: Path
 ) -> None:
     for name in known.files:
@@ -122,9 +123,11 @@ def test_a_root_without_its_packed_files_has_them_brought_for_the_cache(
     assert disk_of(complete) == before
 
 
-def test_what_no_source_has_is_told_and_the_wrong_file_stays(known: Sample, complete: Path, cache: Path) -> None:
+def test_a_file_that_no_source_has_is_reported_and_the_wrong_one_stays(
+    known: Sample, complete: Path, cache: Path
+) -> None:
     first = known.file().name
-    lay(cache, {first: b"cut off"})
+    fill(cache, {first: b"cut off"})
     (known.layout(complete).raw / first).unlink()
     before = disk_of(complete)
     with pytest.raises(SourceError) as caught:
@@ -176,11 +179,11 @@ def test_a_cache_that_was_moved_is_asked_for_copies_too(
     known: Sample, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    moved = lay(tmp_path / "keras" / PLACE, known.files)
+    moved = fill(tmp_path / "keras" / PLACE, known.files)
     assert [place.name for place in find_sources(known.layout(root), FetchOptions(offline=True))] == [str(moved)]
 
 
-def test_a_file_in_the_way_of_the_cache_is_told_and_stays(known: Sample, complete: Path, cache: Path) -> None:
+def test_a_file_in_place_of_the_cache_is_reported_and_stays(known: Sample, complete: Path, cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_bytes(b"mine")
     before = disk_of(complete)
@@ -207,8 +210,8 @@ def mounted(cache: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_read_only_cache_is_told_and_stays(known: Sample, complete: Path, cache: Path, mounted: Path) -> None:
-    lay(cache, {known.file().name: b"cut off"})
+def test_a_read_only_cache_is_reported_and_stays(known: Sample, complete: Path, cache: Path, mounted: Path) -> None:
+    fill(cache, {known.file().name: b"cut off"})
     subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
     before = disk_of(cache), disk_of(complete)
     with pytest.raises(DiskError, match=f"{cache}/.*: the file system is read-only"):
@@ -216,11 +219,11 @@ def test_a_read_only_cache_is_told_and_stays(known: Sample, complete: Path, cach
     assert (disk_of(cache), disk_of(complete)) == before
 
 
-def test_a_full_cache_is_told_with_the_bytes_needed_and_filled_when_there_is_room(
+def test_a_full_cache_is_reported_with_the_bytes_needed_and_filled_when_there_is_space(
     known: Sample, complete: Path, cache: Path, mounted: Path
 ) -> None:
     first = known.file().name
-    lay(cache, {first: b"cut off"})
+    fill(cache, {first: b"cut off"})
     (mounted / "full").write_bytes(bytes(52 * 1024))
     before = disk_of(complete)
     with pytest.raises(DiskError, match=r"the disk is full \([0-9,]+ bytes are needed\)"):

@@ -19,26 +19,26 @@ from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.status import inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.sources.debian import DebianConnection, DebianSource
-from samples import PACKAGE, Sample, all_of, lay
+from samples import PACKAGE, Sample, all_of, fill
 
 # It takes note of what it was asked, and brings the package that the test has laid ready.
 APT = """#!/bin/sh
 for word; do
   case "$word" in
-    download|update) verb=$word ;;
+    download|update) command=$word ;;
     -*|*=*) ;;
     *) name=$word ;;
   esac
 done
 echo "$*" >> "$FAKE/calls"
-echo "$verb" $name >> "$FAKE/asked"
+echo "$command" $name >> "$FAKE/asked"
 case "$FAKE_APT $*" in
   "works "*|"stale "*"Dir::State::lists="*) ;;
   "stale "*) echo "E: Unable to locate package $name" >&2; exit 100 ;;
   "hangs "*) echo $$ > "$FAKE/pid"; exec sleep 600 ;;
   *) echo "W: something is odd" >&2; echo "E: Could not resolve 'deb.example'" >&2; exit 100 ;;
 esac
-case "$verb" in
+case "$command" in
   download) cp "$FAKE/package" "${name}_1.0_all.deb" ;;
   *) touch lists/fresh ;;
 esac
@@ -54,7 +54,7 @@ class Tools:
 
     def __init__(self, folder: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self._patch = folder, monkeypatch
-        lay(folder / "tree" / PACKAGE.folder.lstrip("/"), sample.donors)
+        fill(folder / "tree" / PACKAGE.folder.lstrip("/"), sample.donors)
         (folder / "package").write_bytes(b"!<arch>")
         (folder / "bin").mkdir()
         for name, text in (("apt-get", APT), ("dpkg-deb", DPKG)):
@@ -69,7 +69,7 @@ class Tools:
 
     @property
     def asked(self) -> list[str]:
-        """The verb and the package of each call of apt-get so far."""
+        """The command and the package of each call of apt-get so far."""
         return self._lines("asked")
 
     @property
@@ -122,7 +122,7 @@ def test_where_the_systems_lists_are_empty_private_ones_are_fetched(
     assert [private in call for call in tools.calls] == [False, True, True]
 
 
-def test_everything_that_apt_brings_stays_in_the_work_folder(
+def test_everything_that_apt_downloads_stays_in_the_work_folder(
     tools: Tools, source: DebianConnection, sample: Sample, tmp_path: Path
 ) -> None:
     tools.apt("works")
@@ -134,7 +134,7 @@ def test_everything_that_apt_brings_stays_in_the_work_folder(
     assert "Debug::NoLocking=true" in call
 
 
-def test_where_apt_fails_its_own_complaint_is_told(tools: Tools, source: DebianConnection, sample: Sample) -> None:
+def test_the_message_of_a_failed_apt_is_reported(tools: Tools, source: DebianConnection, sample: Sample) -> None:
     tools.apt("fails")
     with pytest.raises(SourceError) as caught:
         source.read(sample.file(), Span(0, 10))
@@ -180,7 +180,7 @@ def test_a_planted_package_is_not_unpacked(
 ) -> None:
     tools.apt("works")
     (tmp_path / "work").mkdir(mode=0o700)
-    planted = lay(tmp_path / "work", {f"{PACKAGE.package}_9.9_all.deb": b"planted"})
+    planted = fill(tmp_path / "work", {f"{PACKAGE.package}_9.9_all.deb": b"planted"})
     assert all_of(source, sample.file(), Span(0, 1000)) == sample.files[sample.file().name][:1000]
     assert (planted / f"{PACKAGE.package}_9.9_all.deb").read_bytes() == b"planted"
     source.close()
@@ -191,7 +191,7 @@ def test_of_a_package_only_regular_files_of_the_dataset_reach_the_disk(
 ) -> None:
     tools.apt("works")
     inside = tools.folder / "tree" / PACKAGE.folder.lstrip("/")
-    lay(tools.folder / "tree" / "usr" / "bin", {"tool": b"#!/bin/sh"})
+    fill(tools.folder / "tree" / "usr" / "bin", {"tool": b"#!/bin/sh"})
     (tools.folder / "tree" / "usr" / "bin" / "tool").chmod(0o4755)
     (inside / "link").symlink_to("/etc/passwd")
     (inside / sample.file().name).chmod(0o4755)
@@ -238,15 +238,15 @@ def test_apt_is_ended_when_the_source_is_stopped(tools: Tools, source: DebianCon
     assert len(tools.asked) == 1
 
 
-def test_bytes_that_apt_has_brought_so_far_are_progress(source: DebianConnection, tmp_path: Path) -> None:
+def test_the_bytes_that_apt_has_downloaded_are_progress(source: DebianConnection, tmp_path: Path) -> None:
     assert source.pending == 0
-    lay(tmp_path / "work" / "archives" / "partial", {"x.deb": bytes(700)})
+    fill(tmp_path / "work" / "archives" / "partial", {"x.deb": bytes(700)})
     assert source.pending == 700
-    lay(tmp_path / "work" / "package-1", {"x_1.deb": bytes(50)})
+    fill(tmp_path / "work" / "package-1", {"x_1.deb": bytes(50)})
     assert source.pending == 750
 
 
-def test_where_no_mirror_can_be_reached_the_package_brings_the_dataset_and_leaves_nothing_behind(
+def test_without_a_reachable_mirror_the_package_supplies_the_dataset_and_leaves_nothing_behind(
     tools: Tools, sample: Sample, root: Path
 ) -> None:
     tools.apt("stale")
@@ -275,7 +275,7 @@ def test_an_installed_package_is_a_local_copy_and_apt_is_not_called(
     tools: Tools, sample: Sample, root: Path, tmp_path: Path
 ) -> None:
     tools.apt("works")
-    installed = lay(tmp_path / "usr", sample.donors)
+    installed = fill(tmp_path / "usr", sample.donors)
     packaged = sample.changed(debian=DebianPackage(PACKAGE.package, str(installed)))
     prepare(packaged.layout(root), FetchOptions(offline=True))
     assert inspect(packaged.layout(root)).complete
@@ -291,7 +291,7 @@ def test_a_real_package_is_unpacked_by_the_real_dpkg_deb(
     if shutil.which("dpkg-deb") is None:
         pytest.skip("there is no dpkg-deb here")
     tools.apt("works")
-    lay(
+    fill(
         tools.folder / "tree" / "DEBIAN",
         {"control": b"Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@y.z>\nDescription: x\n"},
     )

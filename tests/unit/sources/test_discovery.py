@@ -11,7 +11,7 @@ from fmnist_fetch.manifest.model import DebianPackage
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import FetchOptions, Tier
 from fmnist_fetch.sources.discovery import explain, find_sources
-from samples import Sample, lay
+from samples import Sample, fill
 
 ONE, OTHER, USERS = "http://one.example/", "https://other.example/", "https://users.example/x"
 
@@ -19,7 +19,7 @@ ONE, OTHER, USERS = "http://one.example/", "https://other.example/", "https://us
 @pytest.fixture
 def rich(sample: Sample, tmp_path: Path) -> Sample:
     """A dataset with every kind of place: two mirrors, two local copies, a package that is installed."""
-    cache, package = lay(tmp_path / "cache", sample.files), lay(tmp_path / "package", sample.donors)
+    cache, package = fill(tmp_path / "cache", sample.files), fill(tmp_path / "package", sample.donors)
     return sample.changed(
         mirrors=(ONE, OTHER), local=("~/nothing", str(cache)), debian=DebianPackage("dataset-x", str(package))
     )
@@ -32,7 +32,7 @@ def listed(sample: Sample, root: Path, choice: FetchOptions) -> list[tuple[Tier,
 def test_the_users_come_first_then_local_copies_then_mirrors_then_the_package(
     rich: Sample, root: Path, tmp_path: Path
 ) -> None:
-    stick = lay(tmp_path / "stick", rich.files)
+    stick = fill(tmp_path / "stick", rich.files)
     assert listed(rich, root, FetchOptions((USERS, str(stick)))) == [
         (Tier.USER, USERS),
         (Tier.USER, str(stick)),
@@ -51,7 +51,7 @@ def test_tiers_are_in_the_order_of_their_names() -> None:
 
 
 def test_the_roots_own_folder_is_not_a_copy_left_by_others(sample: Sample, root: Path) -> None:
-    own = lay(sample.layout(root).raw, sample.files)
+    own = fill(sample.layout(root).raw, sample.files)
     rich = sample.changed(local=(str(own), str(own / ".." / "raw")))
     assert listed(rich, root, FetchOptions()) == []
 
@@ -61,7 +61,7 @@ def test_only_mirrors_leaves_the_users_alone(rich: Sample, root: Path) -> None:
 
 
 def test_offline_leaves_folders_alone(rich: Sample, root: Path, tmp_path: Path) -> None:
-    stick = lay(tmp_path / "stick", rich.files)
+    stick = fill(tmp_path / "stick", rich.files)
     assert listed(rich, root, FetchOptions((USERS, str(stick)), offline=True)) == [
         (Tier.USER, str(stick)),
         (Tier.LOCAL, str(tmp_path / "cache")),
@@ -77,7 +77,7 @@ def test_mirrors_of_the_environment_come_after_those_of_the_command(
 
 
 def test_a_folder_of_home_may_be_named(sample: Sample, root: Path) -> None:
-    lay(Path.home() / "stick", sample.files)
+    fill(Path.home() / "stick", sample.files)
     assert listed(sample, root, FetchOptions(("~/stick",))) == [(Tier.USER, str(Path.home() / "stick"))]
 
 
@@ -115,7 +115,7 @@ def test_only_mirrors_without_any_is_named(mirrors: tuple[str, ...], sample: Sam
 def test_a_folder_of_the_user_without_the_files_is_asked_and_says_what_it_has(
     sample: Sample, root: Path, tmp_path: Path
 ) -> None:
-    other = lay(tmp_path / "other", {"photo.jpg": b"x"})
+    other = fill(tmp_path / "other", {"photo.jpg": b"x"})
     (source,) = find_sources(sample.layout(root), FetchOptions((str(other),), only_mirrors=True))
     with pytest.raises(SourceError, match=r"has no .* \(it has photo.jpg\)") as caught:
         source.open().read(sample.file(), Span(0, 10))
@@ -124,7 +124,7 @@ def test_a_folder_of_the_user_without_the_files_is_asked_and_says_what_it_has(
 
 def test_a_pointer_of_git_lfs_is_named(sample: Sample, root: Path, tmp_path: Path) -> None:
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
-    folder = lay(tmp_path / "clone", dict.fromkeys(sample.files, pointer))
+    folder = fill(tmp_path / "clone", dict.fromkeys(sample.files, pointer))
     (source,) = find_sources(sample.layout(root), FetchOptions((str(folder),), only_mirrors=True))
     with pytest.raises(SourceError, match="is a pointer of git-lfs, not the file") as caught:
         source.open().read(sample.file(), Span(0, 10))

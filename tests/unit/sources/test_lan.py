@@ -15,7 +15,7 @@ from fmnist_fetch.events import Event, Message
 from fmnist_fetch.sources import lan
 from fmnist_fetch.sources.base import FetchOptions, Tier
 from fmnist_fetch.sources.discovery import explain, find_sources
-from samples import Sample, lay
+from samples import Sample, fill
 
 NUMBER, SENDER = 0x1234, "192.168.1.10"
 PTR, TXT, SRV = 12, 16, 33
@@ -191,7 +191,7 @@ def listed(sample: Sample, root: Path, options: FetchOptions) -> list[tuple[Tier
 def test_servers_are_asked_after_local_copies_and_before_mirrors(
     sample: Sample, root: Path, tmp_path: Path, room: list[str]
 ) -> None:
-    copy = lay(tmp_path / "copy", sample.files)
+    copy = fill(tmp_path / "copy", sample.files)
     rich = sample.changed(mirrors=("https://one.example/",), local=(str(copy),))
     assert listed(rich, root, FetchOptions(("http://mine.example/",), lan=True)) == [
         (Tier.USER, "http://mine.example/"),

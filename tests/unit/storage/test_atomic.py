@@ -15,7 +15,7 @@ import pytest
 from faults import payload
 from fmnist_fetch.errors import DiskError
 from fmnist_fetch.storage.atomic import publish, settle, sweep, write_all, write_atomically
-from samples import disk_of, lay
+from samples import disk_of, fill
 
 DATA = payload(5000)
 
@@ -30,7 +30,7 @@ def test_a_file_appears_with_its_folders_when_the_block_ends(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
-def test_after_a_failure_the_old_file_stands_and_nothing_lies_beside_it(
+def test_after_a_failure_the_old_file_is_unchanged_and_nothing_is_left_beside_it(
     failure: type[BaseException], tmp_path: Path
 ) -> None:
     path = tmp_path / "folder" / "final"
@@ -103,7 +103,7 @@ OTHERS = {"final.gz", "final.gz.part", ".hidden", "notes.tmp", ".notes.tmp", ".f
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return lay(tmp_path / "folder", dict.fromkeys(OTHERS, b"mine"))
+    return fill(tmp_path / "folder", dict.fromkeys(OTHERS, b"mine"))
 
 
 def names(folder: Path) -> set[str]:

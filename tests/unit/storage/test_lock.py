@@ -18,7 +18,8 @@ from fmnist_fetch.errors import DiskError
 from fmnist_fetch.events import Event, Message, silent
 from fmnist_fetch.storage import lock
 from fmnist_fetch.storage.lock import alone
-from samples import Sample, disk_of, environment
+from processes import environment
+from samples import Sample, disk_of
 
 HOLDER = """
 import sys

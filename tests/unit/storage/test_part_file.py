@@ -19,10 +19,10 @@ from fmnist_fetch.errors import DiskError, PartFileReplacedError
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece
 from fmnist_fetch.storage.atomic import write_all
-from fmnist_fetch.storage.files import _fill as fill
+from fmnist_fetch.storage.files import _fill as fill_buffer
 from fmnist_fetch.storage.files import find_good_pieces, stamp, verifies
 from fmnist_fetch.storage.part_file import PartFile, remove_leftovers
-from samples import disk_of, file_of, flipped, lay, sha256
+from samples import disk_of, file_of, fill, flipped, sha256
 
 DATA = payload(9500, seed=9)
 FILE = file_of("data", DATA, Payload("data", len(DATA), sha256(DATA)), "train", "images")
@@ -134,7 +134,7 @@ def test_a_damaged_file_that_changed_after_it_was_hashed_is_hashed_again(
 
     def change(file: BinaryIO, data: memoryview) -> bool:
         damaged.write_bytes(flipped(flipped(DATA, 2000), 8000))
-        return fill(file, data)
+        return fill_buffer(file, data)
 
     if moment == "before":
         damaged.write_bytes(flipped(flipped(DATA, 2000), 8000))
@@ -415,7 +415,7 @@ def test_what_the_disk_refuses_to_one_of_many_files_is_not_passed_over(
 
 
 def test_beside_a_complete_file_no_beginnings_and_no_old_part_file_stay(part: PartFile) -> None:
-    lay(part.path.parent, {"data": DATA, ".data.3.held": b"x", ".other.3.held": b"x", "data.part": b"new"})
+    fill(part.path.parent, {"data": DATA, ".data.3.held": b"x", ".other.3.held": b"x", "data.part": b"new"})
     remove_leftovers(part.path.parent, ["data"])
     assert disk_of(part.path.parent).keys() == {"data", ".other.3.held", "data.part"}
     os.utime(part.part, (0, 0))

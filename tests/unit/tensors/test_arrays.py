@@ -17,21 +17,8 @@ from fmnist_fetch.tensors.arrays import is_intact, load
 from fmnist_fetch.tensors.split import Split
 from fmnist_fetch.tensors.tensor_file import TensorFile
 from fmnist_fetch.tensors.writer import idx_header
-from samples import (
-    CLASSES,
-    HOME_OF_PACKAGE,
-    Sample,
-    assemble,
-    disk_of,
-    file_of,
-    flipped,
-    gz,
-    idx,
-    lay,
-    make,
-    python,
-    sha256,
-)
+from processes import python
+from samples import CLASSES, PROJECT_FOLDER, Sample, assemble, disk_of, file_of, fill, flipped, gz, idx, make, sha256
 
 
 def digests(sample: Sample) -> dict[str, str]:
@@ -41,7 +28,7 @@ def digests(sample: Sample) -> dict[str, str]:
 def tensors_of(sample: Sample, root: Path) -> Path:
     """Lay the payloads, write the tensor file, return its path."""
     layout = sample.layout(root)
-    lay(layout.raw, sample.payloads)
+    fill(layout.raw, sample.payloads)
     assemble(layout, digests(sample))
     return layout.tensors
 
@@ -296,7 +283,7 @@ def test_the_pinned_digest_counts_and_not_the_one_in_the_file(sample: Sample, ro
         loaded(sample, root)
 
 
-def test_data_that_is_not_there_is_told_with_the_command_that_brings_it(root: Path) -> None:
+def test_absent_data_is_reported_with_the_command_that_fetches_it(root: Path) -> None:
     with pytest.raises(FetchError) as caught:
         load("fashion-mnist", "train", root)
     path = root / "FashionMNIST" / "processed" / "fashion-mnist.safetensors"
@@ -307,7 +294,7 @@ def test_data_that_is_not_there_is_told_with_the_command_that_brings_it(root: Pa
 
 
 def test_in_a_clone_that_is_make_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(HOME_OF_PACKAGE)
+    monkeypatch.chdir(PROJECT_FOLDER)
     with pytest.raises(FetchError) as caught:
         load("mnist", "train", root / "a b")
     assert caught.value.hint == f"Run: make data DATASET=mnist 'ROOT={root / 'a b'}'"
@@ -326,7 +313,7 @@ def test_data_is_looked_for_under_fmnist_root_then_here_then_beside(
     assert len(load(sample.write(root.parent), "train")) == 60
 
 
-def test_data_that_is_nowhere_is_told_with_every_absolute_path_that_was_looked_at() -> None:
+def test_absent_data_is_reported_with_every_absolute_path_that_was_searched() -> None:
     with pytest.raises(FetchError) as caught:
         load()
     here = Path.cwd()
@@ -343,16 +330,16 @@ def test_a_dataset_that_is_neither_a_name_nor_a_path_is_a_usage_error(dataset: o
         load(dataset)  # type: ignore[arg-type]
 
 
-def test_a_split_that_there_is_not_is_told_with_those_there_are(sample: Sample, root: Path, tensors: Path) -> None:
+def test_an_unknown_split_is_reported_with_the_known_ones(sample: Sample, root: Path, tensors: Path) -> None:
     assert tensors.exists()
     with pytest.raises(UsageError, match="sample has no split 'validation'") as caught:
         loaded(sample, root, "validation")
     assert caught.value.hint == "Its splits: train, test."
 
 
-def test_a_payload_whose_header_lies_is_a_format_error_and_no_tensor_file(sample: Sample, root: Path) -> None:
+def test_a_payload_with_a_wrong_header_is_a_format_error_and_gives_no_tensor_file(sample: Sample, root: Path) -> None:
     layout = sample.layout(root)
-    lay(layout.raw, sample.payloads)
+    fill(layout.raw, sample.payloads)
     data = sample.payloads["test-images-idx"]
     (layout.raw / "test-images-idx").write_bytes(idx(8, (20, 16, 17), data[16:]))
     with pytest.raises(FormatError, match="says 20 x 16 x 17"):
@@ -364,7 +351,7 @@ def test_a_payload_that_changes_while_it_is_read_is_an_integrity_error_and_no_te
     sample: Sample, root: Path
 ) -> None:
     layout = sample.layout(root)
-    lay(layout.raw, sample.payloads)
+    fill(layout.raw, sample.payloads)
     path = layout.raw / "train-labels-idx"
     path.write_bytes(flipped(path.read_bytes(), -1))
     with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
@@ -393,7 +380,7 @@ except FetchError as error:
 def test_without_numpy_all_is_fetched_and_only_loading_says_that_it_needs_it(
     sample: Sample, root: Path, tmp_path: Path
 ) -> None:
-    done = python(WITHOUT_NUMPY, sample.write(tmp_path), str(root), str(lay(tmp_path / "stick", sample.files)))
+    done = python(WITHOUT_NUMPY, sample.write(tmp_path), str(root), str(fill(tmp_path / "stick", sample.files)))
     assert done.stdout.splitlines() == [
         "load needs numpy, which is not installed",
         "Run: pip install numpy, or pip install 'fmnist-fetch[load]'",
@@ -472,7 +459,7 @@ def test_the_real_training_set_has_its_shape_its_mean_and_its_first_labels(real_
 
 def test_a_payload_that_changed_since_it_was_verified_is_refused(sample: Sample, root: Path) -> None:
     layout = sample.layout(root)
-    lay(layout.raw, sample.payloads)
+    fill(layout.raw, sample.payloads)
     path = layout.raw / "test-images-idx"
     path.write_bytes(flipped(path.read_bytes(), 200))
     with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):

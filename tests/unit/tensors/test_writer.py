@@ -18,7 +18,7 @@ from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.tensors.decompress import Sink
 from fmnist_fetch.tensors.writer import Assembly
-from samples import Sample, assemble, disk_of, flipped, lay, make, sha256
+from samples import Sample, assemble, disk_of, fill, flipped, make, sha256
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def feed(sink: Sink, data: Iterator[bytes]) -> Iterator[None]:
 def copied(sample: Sample, root: Path) -> bytes:
     """The tensor file as it is made of payloads that are there."""
     layout = sample.layout(root)
-    lay(layout.raw, sample.payloads)
+    fill(layout.raw, sample.payloads)
     assemble(layout, payload_digests(sample))
     return layout.tensors.read_bytes()
 
@@ -69,7 +69,7 @@ def test_values_that_go_to_their_place_in_any_order_give_the_same_bytes_as_a_cop
         wanted = copied(sample, Path(folder, "copied"))
         layout = sample.layout(Path(folder, "placed"))
         with Assembly(layout) as assembly:
-            lay(layout.raw, sample.payloads)
+            fill(layout.raw, sample.payloads)
             with ExitStack() as sinks:
                 ways = [
                     feed(sinks.enter_context(assembly.sink(file)), steps(sample.payloads[file.payload.name], length))
@@ -96,7 +96,7 @@ def test_what_was_placed_is_not_read_again(root: Path) -> None:
                     sink(step)
             # Of the payload only the header is still right.
             offset = IdxHeader.parse(data, len(data), "x").offset
-            lay(layout.raw, {file.payload.name: data[:offset] + bytes(1000)})
+            fill(layout.raw, {file.payload.name: data[:offset] + bytes(1000)})
         assembly.complete(payload_digests(sample))
     assert layout.tensors.read_bytes() == wanted
 
@@ -105,7 +105,7 @@ def test_what_was_placed_in_part_is_copied_as_a_whole(root: Path) -> None:
     sample = pinned(make())
     wanted = copied(sample, root / "copied")
     layout = sample.layout(root / "placed")
-    lay(layout.raw, sample.payloads)
+    fill(layout.raw, sample.payloads)
     with Assembly(layout) as assembly:
         with suppress(StopIteration), assembly.sink(sample.file()) as sink:
             sink(flipped(sample.payloads["train-images-idx"], 100)[:2000])
@@ -142,7 +142,7 @@ def test_small_tensors_are_copied_at_the_end(root: Path, monkeypatch: pytest.Mon
 def test_a_failure_leaves_nothing_of_the_tensor_file(root: Path) -> None:
     sample = pinned(make())
     layout = sample.layout(root)
-    lay(layout.raw, sample.payloads)
+    fill(layout.raw, sample.payloads)
     before = disk_of(root)
     with (  # noqa: PT012 - the placing belongs to it
         pytest.raises(IntegrityError, match="not what was pinned"),
@@ -161,7 +161,7 @@ def test_a_pinned_shape_that_the_payload_contradicts_is_the_manifest_s_fault(roo
     wrong = first._replace(payload=first.payload._replace(header=IdxHeader("u1", (60, 8, 32))))
     sample = sample.changed(files=(wrong, *others))
     layout = sample.layout(root)
-    lay(layout.raw, sample.payloads)
+    fill(layout.raw, sample.payloads)
     with pytest.raises(ManifestError) as caught:
         assemble(layout, payload_digests(sample))
     assert caught.value.faults == (
