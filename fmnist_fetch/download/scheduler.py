@@ -2,7 +2,8 @@
 
 Pure: the time and the random numbers are passed in.
 
-- Tiers in order; a later one is asked when no source of an earlier one can serve now, or is downloading it itself.
+- Tiers in order; a later one is asked when no source of an earlier one can serve now. Where one is itself downloading
+  what is missing, only copies on this machine are asked meanwhile.
 - Within a tier, a source without failures, with the fewest workers, the fastest. All sources should end at the same
   time: each gets a share of what waits by its rate, and nothing that the others would serve sooner.
 - A worker for which nothing waits steals from the slowest attempt; the last piece is requested twice (endgame).
@@ -77,16 +78,19 @@ class Scheduler:
 
     def next_attempt(self, now: float, worker: int = 0) -> Attempt | None:
         """Return the next attempt for an idle WORKER; None where it has nothing to do now."""
+        awaited = False
         for tier in self._tiers:
+            if awaited and tier > Tier.LOCAL:
+                return None
             ready = self._ready(tier, now)
             free = [stats for stats in ready if self._is_open_to(stats, worker) and not self._is_fast(stats, now)]
             for stats in sorted(free, key=_burden):
                 if segment := self._segment(stats, now):
                     return self._begin(stats, segment, worker, now)
-            awaited = [stats for stats in self._of_tier(tier) if stats.is_arriving(now)]
-            awaited += [stats for stats in ready if stats not in free]
-            if any(self.queue.wanted(self._accepts(stats)) for stats in awaited):
+            if any(self.queue.wanted(self._accepts(stats)) for stats in ready if stats not in free):
                 return None
+            arriving = [one for one in self.sources if one.is_arriving(now, self.patience.seconds)]
+            awaited = any(self.queue.wanted(self._accepts(one)) for one in arriving if one.source.tier <= tier)
         return None
 
     def note_received(self, attempt: Attempt, count: int, now: float) -> SourceError | None:
@@ -108,7 +112,7 @@ class Scheduler:
         is_new = self.queue.complete_piece(attempt.segment, index)
         attempt.stats.last_piece_wrong = False
         if is_new:
-            attempt.stats.arriving_since = attempt.stats.arriving_since and now
+            attempt.stats.note_piece(now)
             attempt.kept += 1
             self.patience.progress(now)
         return is_new
@@ -217,10 +221,7 @@ class Scheduler:
             if stats.source.tier < Tier.PACKAGE
         ):
             return []
-        return [stats for stats in self._of_tier(tier) if stats.ready_at <= now]
-
-    def _of_tier(self, tier: Tier) -> list[SourceStats]:
-        return [stats for stats in self.sources if stats.source.tier is tier]
+        return [stats for stats in self.sources if stats.source.tier is tier and stats.ready_at <= now]
 
     def _serves_others(self, attempt: Attempt) -> bool:
         """Return whether another worker receives from the same source, or may still have a connection to it."""

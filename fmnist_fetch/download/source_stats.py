@@ -101,9 +101,15 @@ class SourceStats:
         digests = self.wrong_digests.get((file, piece))
         return digests.total() if digests else 0
 
-    def is_arriving(self, now: float) -> bool:
-        """Return whether it is itself downloading what is missing, and worth waiting for."""
-        return self.arriving_since is not None and now - self.arriving_since < ARRIVING_TIMEOUT_S
+    def is_arriving(self, now: float, patience_s: float) -> bool:
+        """Return whether it is itself downloading what is missing, and worth waiting for: not for most of patience."""
+        limit_s = min(ARRIVING_TIMEOUT_S, patience_s / 2)
+        return self.arriving_since is not None and now - self.arriving_since < limit_s
+
+    def note_piece(self, now: float) -> None:
+        """Note a new good piece: a source that is itself downloading makes progress."""
+        if self.arriving_since is not None:
+            self.arriving_since = now
 
     def sent_wrong(self, file: FileDownload, piece: int) -> bool:
         """Return whether it sent this piece wrong before."""
@@ -169,7 +175,8 @@ class SourceStats:
         if self.error is None or error.telling >= self.error.telling:
             # What tells a user more is not overwritten by what tells less.
             self.error = error
-        self.arriving_since = (self.arriving_since or now) if error.arriving else None
+        if not error.arriving or self.arriving_since is None:
+            self.arriving_since = now if error.arriving else None
         if error.permanent:
             # A clear answer, which says nothing against a request for another file at once.
             self.refused_files.add(file)

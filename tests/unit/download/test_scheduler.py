@@ -202,6 +202,21 @@ def test_a_source_that_is_itself_downloading_is_waited_for_before_a_later_tier_i
     assert begin(ours, now + 0.5, 0).stats.name == "far"
 
 
+def test_a_copy_on_this_machine_is_not_held_back_by_a_source_that_is_itself_downloading() -> None:
+    ours = scheduler(SimSource("near", [Mood()]), SimSource("copy", [Mood()], Tier.LOCAL))
+    ours.note_failure(begin(ours, 0.0, 0), ARRIVING, 0.0)
+    assert begin(ours, 0.5, 0).stats.name == "copy"
+
+
+def test_a_source_that_is_itself_downloading_uses_up_half_of_patience_at_most() -> None:
+    ours = scheduler(SimSource("near", [Mood()]), SimSource("far", [Mood()], Tier.MIRROR))
+    ours.patience = Patience(6.0, 0.0)
+    ours.note_failure(begin(ours, 0.0, 0), ARRIVING, 0.0)
+    ours.note_failure(begin(ours, 2.9, 0), ARRIVING, 2.9)
+    assert ours.next_attempt(2.95, 0) is None
+    assert begin(ours, 3.0, 0).stats.name == "far"
+
+
 def test_a_source_that_was_downloading_and_fails_is_not_waited_for() -> None:
     ours = scheduler(SimSource("near", [Mood()]), SimSource("far", [Mood()], Tier.MIRROR))
     ours.note_failure(begin(ours, 0.0, 0), ARRIVING, 0.0)
