@@ -195,7 +195,7 @@ def _fill(options: Options) -> None:
     configuration.apply()
     display = Display()
     servers = find_servers(display, offline=options.offline) if options.lan else []
-    sources = Sources(PROJECT, [*options.mirrors, *servers], configuration, offline=options.offline)
+    sources = Sources(PROJECT, options.mirrors, configuration, offline=options.offline, servers=servers)
     store, packages = Store(PROJECT / STORE, sources, display), SitePackages()
     try:
         _bootstrap(lock, store, packages)

@@ -1,7 +1,7 @@
 """The store: a folder of wheels, each verified by its digest; and the sources that fill it.
 
-They are asked in this order: the user's mirrors; wheels on this machine, found by digest; the indexes that pip is
-configured for, and for torch the places where its builds without CUDA are.
+They are asked in this order: wheels on this machine, found by digest; the user's mirrors; servers of the local network;
+the indexes that pip is configured for, and for torch the places where its builds without CUDA are.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from fmnist_fetch.errors import CHECK_NETWORK, DiskError, IntegrityError, Source
 from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
+from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.storage.atomic import write_all, write_atomically
 from fmnist_fetch.storage.files import verifies
 
@@ -40,17 +41,22 @@ COPY_STEP_BYTES = 1024 * 1024
 
 
 class Sources:
-    """Where wheels may be: MIRRORS (URLs or folders), this machine, and what CONFIGURATION names."""
+    """Where wheels may be: MIRRORS, SERVERS of the local network, this machine, and what CONFIGURATION names."""
 
-    def __init__(self, project: Path, mirrors: Sequence[str], configuration: Configuration, *, offline: bool) -> None:
-        mirrors = [mirror.rstrip("/") for mirror in mirrors]
-        self.bases = [
-            base
-            for mirror in mirrors
-            if is_url(mirror) and not offline
-            for base in (f"{mirror}/{STORE}/", f"{mirror}/")
-        ]
-        """The URLs of the folders of the mirrors that may have wheels."""
+    def __init__(
+        self,
+        project: Path,
+        mirrors: Sequence[str],
+        configuration: Configuration,
+        *,
+        offline: bool,
+        servers: Sequence[str] = (),
+    ) -> None:
+        named_urls = filter(is_url, mirrors) if not offline else ()
+        self._tiers = {base: Tier.LAN for server in servers for base in _folders(server)}
+        self._tiers |= {base: Tier.USER for mirror in named_urls for base in _folders(mirror)}
+        self.bases = sorted(self._tiers, key=lambda base: self._tiers[base])
+        """The URLs of the folders of the mirrors and servers that may have wheels."""
         named = [Path(mirror).expanduser() for mirror in mirrors if not is_url(mirror)]
         near = [path for path in project.parent.glob(f"*/{STORE}") if path.parent != project]
         found = (local_path(link) for link in configuration.links)
@@ -79,12 +85,11 @@ class Sources:
     def for_engine(self, wheels: Sequence[Wheel]) -> list["Source"]:
         """Return the sources of WHEELS for the engine; an index is asked for a link when its turn comes."""
         from fmnist_fetch.environment.linked_files import LinkedFiles
-        from fmnist_fetch.sources.base import Tier
         from fmnist_fetch.sources.http import HttpSource
 
         # A later tier is asked only where no earlier one can serve: what is configured goes before what is built in.
         known = {wheel.name: wheel for wheel in wheels}
-        found: list[Source] = [HttpSource(base, Tier.USER) for base in self.bases]
+        found: list[Source] = [HttpSource(base, tier) for base, tier in self._tiers.items()]
         if self._offline:
             return found
         for number, index in enumerate(self._configuration.indexes):
@@ -119,6 +124,12 @@ class Sources:
     def _has_torch(self, wheel: Wheel) -> bool:
         """Return whether the places of torch may have WHEEL."""
         return wheel.package == "torch" and not self._offline
+
+
+def _folders(url: str) -> tuple[str, str]:
+    """Return the URLs of the folders in which a mirror may have wheels."""
+    base = url.rstrip("/")
+    return f"{base}/{STORE}/", f"{base}/"
 
 
 def persistently(ask: Callable[[], T]) -> T:
