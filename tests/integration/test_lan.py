@@ -42,7 +42,7 @@ def serve(machines: tuple[Machine, Machine], manifest: str, root: Path) -> Itera
     """Starts a server on the first machine, and waits until it is announced."""
     running: list[subprocess.Popen[str]] = []
 
-    def start(*options: str, until: str = "announced to the local network") -> subprocess.Popen[str]:
+    def start(*options: str, until: str = "announced: make") -> subprocess.Popen[str]:
         process = machines[0].start(*PROGRAM, "serve", manifest, "--root", str(root), *options)
         running.append(process)
         assert process.stdout is not None

@@ -349,7 +349,7 @@ def test_make_data_lan_gets_wheels_and_data_from_the_server_of_the_room(
         serve = server.start(sys.executable, "-m", "fmnist_fetch", "serve", manifest, "--announce", cwd=teacher)
         try:
             assert serve.stdout is not None
-            assert any("announced to" in line for line in serve.stdout)
+            assert any("announced: make" in line for line in serve.stdout)
             words = ("make", "data", "LAN=1", f"DATASET={manifest}", f"PYTHON={sys.executable}")
             done = student.run(*words, cwd=clone, env={**CLEAN, "HOME": str(clone.parent)})
         finally:

@@ -37,7 +37,7 @@ async def announce(listeners: Sequence[socket.socket], print_line: Callable[[str
         interfaces = InterfaceChoice.All if listens_everywhere(host) else local
         service = AsyncZeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
         await (await service.async_register_service(_service_info(local, port)))
-        print_line("  announced to the local network: make data LAN=1, or fmnist-fetch fetch --lan, finds this server")
+        print_line("  announced: make data LAN=1, or fmnist-fetch fetch --lan, finds this server")
         await asyncio.Event().wait()
     except (OSError, Error) as exc:
         print_line(f"  not announced: {type(exc).__name__}: {exc}; others need the URL")

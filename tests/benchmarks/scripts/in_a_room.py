@@ -27,7 +27,7 @@ def fetch(machine: str, *options: str) -> "subprocess.Popen[str]":
 serving = program(server, "serve", "--root", server, *announce, stdout=subprocess.PIPE)
 try:
     assert serving.stdout is not None
-    last = "announced to" if announce else "terminal:"
+    last = "announced: make" if announce else "terminal:"
     while last not in serving.stdout.readline():
         assert serving.poll() is None
     began = time.perf_counter()
