@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fmnist_fetch.sources.lan import MAX_SERVERS
 from processes import command_line
 from samples import Sample, disk_of, fill
 from two_machines import CLIENT, SERVER, Machine, two_machines
@@ -128,6 +129,50 @@ def listening(machine: Machine) -> Iterator[Iterator[str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+RESPOND = """
+import socket, struct, sys
+server, stranger, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def bound(address, port):
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.bind((address, port))
+    return opened
+queries = bound("", 5353)
+group = struct.pack("4s4s", socket.inet_aton("224.0.0.251"), socket.inet_aton(server))
+queries.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+def named(dotted):
+    return b"".join(bytes([len(label)]) + label.encode() for label in dotted.split(".")) + bytes(1)
+def answer(number, ports):
+    parts = []
+    for port in ports:
+        owner = named(f"room{port}._fmnist-fetch._tcp.local")
+        for kind, data in ((33, struct.pack(">3H", 0, 0, port) + named("x.local")), (16, bytes([9]) + b"txtvers=1")):
+            parts.append(owner + struct.pack(">HHIH", kind, 1, 120, len(data)) + data)
+    return number + struct.pack(">5H", 0x8400, 0, len(parts), 0, 0) + b"".join(parts)
+senders = [(bound(server, 5354), [1]), (bound(stranger, 5353), [2]), (bound(server, 5353), range(9001, 9001 + count))]
+print("ready", flush=True)
+while True:
+    query, client = queries.recvfrom(9000)
+    for opened, ports in senders:
+        opened.sendto(answer(query[:2], ports), client)
+"""
+
+
+def test_answers_of_other_ports_and_other_networks_do_not_count_and_the_number_of_servers_is_limited(
+    machines: tuple[Machine, Machine],
+) -> None:
+    stranger = "198.51.100.7"
+    machines[0].add_address(stranger)
+    responder = machines[0].start(sys.executable, "-c", RESPOND, SERVER, stranger, "12")
+    try:
+        assert responder.stdout is not None
+        assert responder.stdout.readline() == "ready\n", responder.communicate()
+        assert found(machines[1]) == [f"http://{SERVER}:{port}/" for port in range(9001, 9001 + MAX_SERVERS)]
+    finally:
+        responder.kill()
+        responder.communicate()
 
 
 def test_a_server_that_is_not_announced_sends_nothing_and_is_not_found(

@@ -55,6 +55,10 @@ class Machine:
         ip("-n", self.name, "addr", "add", f"{address}/24", "dev", "lan0")
         ip("-n", self.name, "link", "set", "lan0", "up")
 
+    def add_address(self, address: str) -> None:
+        """Give this machine one more address, of another network."""
+        ip("-n", self.name, "addr", "add", f"{address}/32", "dev", "lan0")
+
     def block_multicast(self) -> None:
         """Let the switch pass no multicast to this machine."""
         ip("-n", self._switch, "link", "set", "dev", self._port, "type", "bridge_slave", "mcast_flood", "off")

@@ -43,8 +43,7 @@ async def announce(listeners: Sequence[socket.socket], print_line: Callable[[str
         print_line(f"  not announced: {type(exc).__name__}: {exc}; others need the URL")
     finally:
         if service is not None:
-            await service.async_unregister_all_services()
-            await service.async_close()
+            await service.async_close()  # which withdraws the announcement
 
 
 def _service_info(local: Sequence[str], port: int) -> ServiceInfo:
