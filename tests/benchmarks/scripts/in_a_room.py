@@ -40,4 +40,4 @@ try:
 finally:
     serving.terminate()
     serving.communicate()
-sys.exit(max(codes))
+sys.exit(any(codes))
