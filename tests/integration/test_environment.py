@@ -186,7 +186,7 @@ def test_a_size_that_the_lock_does_not_know_is_asked_for(folder: Path) -> None:
 
 @pytest.mark.parametrize("size", ["9" * 5000, "9" * 12, "\u00b2", "-1", "1e3", ""])
 def test_a_size_that_no_wheel_has_is_none(size: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fmnist_fetch.environment.store.ATTEMPTS", 1)
+    monkeypatch.setattr("fmnist_fetch.environment.store.MAX_ATTEMPTS", 1)
     with Mirror(INDEX, [Header("Content-Range", f"bytes 0-0/{size}")]) as index:
         here = store(folder, index.url + "simple/")
         with pytest.raises(SourceError, match="no source tells the size"):
