@@ -189,7 +189,7 @@ def test_a_size_that_no_wheel_has_is_none(size: str, folder: Path, monkeypatch: 
     monkeypatch.setattr("fmnist_fetch.environment.store.MAX_ATTEMPTS", 1)
     with Mirror(INDEX, [Header("Content-Range", f"bytes 0-0/{size}")]) as index:
         here = store(folder, index.url + "simple/")
-        with pytest.raises(SourceError, match="no source tells the size"):
+        with pytest.raises(SourceError, match="no source has the size"):
             here.fetch([WHEELS[0]._replace(size=None)])
     assert not folder.exists() or not list(folder.rglob("*.whl"))
 
