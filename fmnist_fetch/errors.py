@@ -103,6 +103,7 @@ class SourceError(FetchError):
         permanent: Whether another request for the same file is pointless.
         retry_after: The seconds that the source asks to wait, if it does.
         status: The HTTP status code of the answer, if there was one.
+        arriving: Whether the source is itself downloading what it was asked for.
         telling: How specific the message is: 2 where the bytes identify what came instead, 1 where their number does,
             else 0.
     """
@@ -117,9 +118,11 @@ class SourceError(FetchError):
         permanent: bool = False,
         retry_after: float | None = None,
         status: int | None = None,
+        arriving: bool = False,
         telling: int = 0,
     ) -> None:
         super().__init__(message, hint=hint)
+        self.arriving = arriving
         self.telling = telling
         self.permanent = permanent
         self.retry_after = retry_after
