@@ -43,7 +43,7 @@ def fetch(
         root: The folder for the data; None for FMNIST_ROOT or ./data.
         mirrors: URLs or folders to ask first; one or several.
         only_mirrors: Whether to ask no source but these and, with `lan`, the servers of the local network.
-        offline: Whether to open no socket; None for what FMNIST_OFFLINE says.
+        offline: Whether to open no socket; None for the value of FMNIST_OFFLINE.
         jobs: The number of connections at once, from 1 to 64.
         patience: The seconds to continue without progress; math.inf for no end.
         limit_rate: The most bytes per second to receive, over all connections; None for no limit.

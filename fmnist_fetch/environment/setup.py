@@ -131,7 +131,7 @@ def _lock() -> None:
     except FileNotFoundError as exc:
         raise UsageError("uv is not installed", hint="Run: make lock, or pip install uv") from exc
     except subprocess.CalledProcessError as exc:
-        raise DiskError("uv found no versions that fit together", hint="Read what it says above.") from exc
+        raise DiskError("uv found no versions that fit together", hint="See its messages above.") from exc
     with write_atomically(PROJECT / LOCK) as file:
         write_all(file, text.encode())
 

@@ -21,7 +21,7 @@ from fmnist_fetch.storage.part_file import remove_leftovers
 
 
 def caches_of(manifest: Manifest, tools: Sequence[str]) -> dict[str, Path]:
-    """The folders in which TOOLS look for the dataset; raises UsageError for one that has none."""
+    """Return the folders in which TOOLS look for the dataset; raises UsageError for one that has none."""
     for tool in tools:
         if tool not in HOMES:
             raise UsageError(f"there is no tool {tool!r} to share with", hint=f"Known: {', '.join(HOMES)}.")

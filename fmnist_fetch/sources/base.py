@@ -103,5 +103,5 @@ class Source(Protocol):
         ...
 
     def open(self) -> Connection:
-        """A source of one's own; opens no connection yet."""
+        """Return a new connection; nothing is opened yet."""
         ...

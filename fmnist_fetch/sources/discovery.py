@@ -53,7 +53,7 @@ def _has_any(source: Source, manifest: Manifest) -> bool:
 
 
 def _copies(layout: Layout) -> Iterator[Folder]:
-    """The folders in which other tools leave copies of this dataset."""
+    """Return the folders in which other tools leave copies of this dataset."""
     manifest, own = layout.manifest, resolved(layout.raw)
     folders = [cache_folder(tool, place) for tool, place in manifest.caches.items()]
     for folder in (*folders, *map(user_path, manifest.local)):

@@ -54,7 +54,7 @@ class Client:
         return self._session.send(request, timeout=(limit, limit), allow_redirects=False, **settings)
 
     def redirect_target(self, url: str, response: requests.Response) -> str | None:
-        """The URL to which RESPONSE, the answer for URL, redirects, if it does; a login stays within its host."""
+        """Return the URL to which RESPONSE for URL redirects, or None; a login stays within its host."""
         location = self._session.get_redirect_target(response)
         if location is None or not self._follows:
             return None
@@ -67,14 +67,14 @@ class Client:
         return target
 
     def proxy_of(self, url: str) -> str | None:
-        """The URL of the proxy through which URL is asked for."""
+        """Return the URL of the proxy through which URL is asked for."""
         with suppress(Exception):
             proxies = self._session.merge_environment_settings(url, {}, True, None, None)["proxies"]
             return select_proxy(url, proxies)
         return None
 
     def bundle_of(self, url: str) -> str | None:
-        """The path of the CA bundle that the environment names."""
+        """Return the path of the CA bundle that the environment names."""
         with suppress(Exception):
             verify = self._session.merge_environment_settings(url, {}, True, None, None)["verify"]
             return verify if isinstance(verify, str) else None
@@ -91,7 +91,7 @@ class Client:
         self._session.close()
 
     def _prepare(self, url: str) -> tuple[requests.PreparedRequest, Any]:
-        """The request for URL, and what the environment says of its server: proxies, certificates, .netrc.
+        """Return the request for URL, with the settings of the environment: proxies, certificates, .netrc.
 
         The environment is looked at once for each server: that takes longer than a small file does.
         """

@@ -189,4 +189,4 @@ def test_a_file_of_many_megapixels_is_refused_before_it_is_decoded(
     )
     Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     assert main(["predict", str(run), "bomb.png", *more]) == 6
-    assert f"{MAX_MEGAPIXELS} megapixels are the most" in complaint(capsys)[0]
+    assert f"the limit is {MAX_MEGAPIXELS} megapixels" in complaint(capsys)[0]

@@ -42,12 +42,12 @@ def _serve(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]
         command = f"make serve{' SERVE=--announce' if options.announce else ''}"
         hint = f"Run: {command}" if in_clone() else "Run: python3 -m pip install 'fmnist-fetch[serve]'"
         raise FetchError(f"serve needs {exc.name}, which is not installed", hint=hint) from exc
-    root, say = root_folder(options.root), partial(print_line, options)
+    root, notify = root_folder(options.root), partial(print_line, options)
     standard = [find(name) for name in sorted(names(), key=lambda name: name != DATASET)]
     manifests, notes = datasets(root, standard, map(find, options.manifests))
     for note in notes:
-        say(f"note: {note}")
+        notify(f"note: {note}")
     wheels = ServedWheels.of_project(Path(__file__).parents[3])
     served = ServedFiles(root, manifests)
-    serve(served, wheels, options.host, options.port, say, announce if options.announce else None)
+    serve(served, wheels, options.host, options.port, notify, announce if options.announce else None)
     return {"root": str(root)}
