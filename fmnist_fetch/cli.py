@@ -12,7 +12,7 @@ from fmnist_fetch.commands import fetch
 from fmnist_fetch.commands.arguments import PROGRAM, Parser
 from fmnist_fetch.console.output import emit, flush_streams, open_streams, print_error
 from fmnist_fetch.console.progress import Log, ProgressState
-from fmnist_fetch.errors import AGAIN, FetchError, from_exception
+from fmnist_fetch.errors import AGAIN, DiskError, FetchError, from_exception
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -64,7 +64,7 @@ def _explained(exc: Exception, options: argparse.Namespace | None) -> FetchError
     error = from_exception(exc)
     path = getattr(options, "log", None)
     if error is not exc and path:
-        with suppress(OSError):
+        with suppress(OSError, DiskError):
             Log(path).note_failure(exc)
             if error.hint.startswith("This is a bug."):
                 error.hint = f"This is a bug. {path} has the traceback: report it with that file."
