@@ -16,10 +16,12 @@ from fmnist_fetch.errors import AGAIN, DiskError, FetchError, from_exception
 
 INTERRUPTED = 130
 TERMINATED = 143
+# The last one comes where a terminal is closed or a connection to another machine ends; Windows has none.
+_ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: the same orderly end as Ctrl-C, with another exit code."""
+    """SIGTERM or SIGHUP: the same orderly end as Ctrl-C, with another exit code."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -96,18 +98,18 @@ def parser(words: Sequence[str] = ()) -> Parser:
 
 
 def prepare_process() -> None:
-    """Open closed streams, and let SIGINT and SIGTERM end the run in order; an ignored Ctrl-C (nohup, &) stays so."""
+    """Open closed streams, and let signals end the run in order; one that is ignored (nohup, &) stays so."""
     open_streams()
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _terminate)
 
 
 def finish_process(code: int) -> int:
     """Flush the streams, and return the exit code of the process."""
     # An interrupt while the interpreter ends would only be a traceback.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
     try:
         flush_streams()
     except FetchError as exc:
