@@ -84,16 +84,16 @@ def parser(words: Sequence[str] = ()) -> Parser:
     text = "Fetch Fashion-MNIST or any IDX dataset over bad networks, every byte verified."
     top = Parser(prog=PROGRAM, description=text)
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    added = top.add_subparsers(title="commands", required=True, metavar="COMMAND", prog=PROGRAM)
-    fetch.add_verbs(added)
+    subparsers = top.add_subparsers(title="commands", required=True, metavar="COMMAND", prog=PROGRAM)
+    fetch.add_parser(subparsers)
     # The command that is run most need not wait until the modules of the others are loaded.
     if list(words[:1]) != ["fetch"]:
         from fmnist_fetch.commands import completion, kit, manifest, script, serve, verify
         from fmnist_fetch.commands import list as list_
 
         for command in (verify, list_, manifest, kit, serve, script):
-            command.add_verbs(added)
-        completion.add_verb_for(top, added)
+            command.add_parser(subparsers)
+        completion.add_parser(subparsers, top)
     return top
 
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, Queue
@@ -41,6 +42,14 @@ def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
     if failures:
         raise failures[0]
     return results
+
+
+def join_all(threads: Iterable[threading.Thread], seconds: float | None = None) -> None:
+    """Wait until those of THREADS that have started have ended, SECONDS at most for all of them."""
+    end = None if seconds is None else time.monotonic() + seconds
+    for thread in threads:
+        if thread.is_alive():
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
 
 def prefetch(items: Iterable[T]) -> Iterator[T]:

@@ -25,6 +25,7 @@ from typing import Any
 
 AGAIN = "Run the same command again."
 CHECK_NETWORK = "Check the network, then run the same command again."
+_MOST_FAULTS_SHOWN = 100
 # Blanks that str.isprintable does not count as printable: the no-break space, and the space of Chinese text.
 _BLANKS = "\u00a0\u3000"
 
@@ -151,10 +152,12 @@ class FormatError(FetchError):
 
 
 class ManifestError(FormatError):
-    """A manifest with faults; `faults` lists each one with its place."""
+    """A manifest with faults; `faults` lists each one with its place, the message the first of them."""
 
     def __init__(self, origin: str, faults: Sequence[str]) -> None:
-        listed = "".join(f"\n  {fault}" for fault in faults)
+        listed = "".join(f"\n  {fault}" for fault in faults[:_MOST_FAULTS_SHOWN])
+        if more := len(faults[_MOST_FAULTS_SHOWN:]):
+            listed += f"\n  and {more:,} more"
         noun = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         hint = "Correct the places named above, then run the same command again."
         super().__init__(f"{origin} has {noun}:{listed}", hint=hint)

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_verb
+from fmnist_fetch.commands.arguments import add_command
 from fmnist_fetch.console.formatting import size, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
@@ -12,9 +12,11 @@ from fmnist_fetch.pipeline.status import Condition, inspect_with_parts
 from fmnist_fetch.storage.layout import Layout, root_folder
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add list to the commands of argparse."""
-    add_verb(verbs, "list", _list, "list the catalogue, and the state of each dataset under the root", "", "--json")
+def add_parser(subparsers: Any) -> None:
+    """Add the command list."""
+    add_command(
+        subparsers, "list", _list, "list the catalogue, and the state of each dataset under the root", "", "--json"
+    )
 
 
 def _list(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fmnist_fetch.commands.arguments import add_dataset, add_verb
+from fmnist_fetch.commands.arguments import add_command, add_dataset
 from fmnist_fetch.console.formatting import counted, damage, fetch_command, size, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
@@ -40,10 +40,10 @@ class Row(NamedTuple):
     damaged: tuple[int, ...] = ()
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add verify to the commands of argparse."""
+def add_parser(subparsers: Any) -> None:
+    """Add the command verify."""
     summary = "hash everything, repair nothing, open no socket"
-    add_dataset(add_verb(verbs, "verify", _verify, summary, "", "--root /srv/datasets"))
+    add_dataset(add_command(subparsers, "verify", _verify, summary, "", "--root /srv/datasets"))
 
 
 def _verify(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:

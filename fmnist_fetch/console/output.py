@@ -42,11 +42,15 @@ def write_line(sentence: str) -> None:
 def print_text(text: str) -> None:
     """Print a text that the user asked for, such as a script, on stdout as it is.
 
+    A file or a pipe receives UTF-8, which Python expects in a program, whatever the language of the system is.
+
     Raises:
         DiskError: stdout can't be written to, or was closed before the program began.
     """
     if isinstance(sys.stdout, _ClosedStream):
         raise _unwritable("it is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
     _print(text)
 
 

@@ -27,7 +27,7 @@ def find_sources(layout: Layout, options: FetchOptions) -> list[Source]:
         if not options.offline:
             found += [_http(url, Tier.MIRROR) for url in manifest.mirrors]
             if manifest.debian:
-                found.append(DebianSource(manifest.debian, layout.work))
+                found.append(DebianSource(manifest.debian, manifest.files, layout.work))
     # A folder that the user named is asked even where it has none of the files, and says so.
     return [one for one in found if one.tier is Tier.USER or _has_any(one, manifest)]
 

@@ -19,10 +19,12 @@ try:
 except ImportError:  # Windows, where a file that is open can't be removed anyway
     fcntl = None  # type: ignore[assignment]
 
-_RANDOM = 6
+_RANDOM_BYTES = 6
 _SUFFIX = ".tmp"
 _CLAIMED = ".claimed"
-_LEFTOVER = re.compile(rf"\.(.+)\.[0-9a-f]{{{2 * _RANDOM}}}({re.escape(_SUFFIX)}|{re.escape(_CLAIMED)})", re.DOTALL)
+_LEFTOVER = re.compile(
+    rf"\.(.+)\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}({re.escape(_SUFFIX)}|{re.escape(_CLAIMED)})", re.DOTALL
+)
 ABANDONED_AFTER_S = 24 * 3600.0
 """Age of a temporary file that nobody can be at work on, where the file system has no locks to ask."""
 # Windows, SMB and the shared folders of virtual machines.
@@ -58,7 +60,7 @@ def unfinished(path: Path, suffix: str = _SUFFIX) -> Path:
 
     Two processes that write the same file must not truncate each other's.
     """
-    return path.with_name(f".{path.name}.{os.urandom(_RANDOM).hex()}{suffix}")
+    return path.with_name(f".{path.name}.{os.urandom(_RANDOM_BYTES).hex()}{suffix}")
 
 
 def _create_locked(path: Path) -> tuple[BinaryIO, Path]:

@@ -87,8 +87,8 @@ def open_to_write(path: Path) -> RegularFile:
 
     Raises:
         FileNotFoundError: There is none.
-        UnsafeFileError: What is there is a link or no file, has another name, or belongs to somebody else and
-            everybody may write to it: what is written could end up elsewhere, or change afterwards.
+        UnsafeFileError: What is there is a link or no file, has another name, or belongs to somebody else and its
+            group or everybody may write to it: what is written could end up elsewhere, or change afterwards.
         OSError: It can't be opened.
     """
     return RegularFile(path, "r+b", opener=_open_own)
@@ -153,8 +153,8 @@ def _demand_own(status: os.stat_result) -> None:
     _demand_regular(status)
     if status.st_nlink > 1:
         raise UnsafeFileError("this file has another name too, under which it would change as well")
-    if hasattr(os, "geteuid") and status.st_uid != os.geteuid() and status.st_mode & stat.S_IWOTH:
-        raise UnsafeFileError("this file belongs to somebody else, and everybody may write to it")
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid() and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UnsafeFileError("this file belongs to somebody else, and others may write to it")
 
 
 def verified(path: Path, size: int, sha256: str) -> Stamp | None:

@@ -218,6 +218,18 @@ def test_an_interrupted_installation_is_made_up_for(clone: Path, index: dict[str
     assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
 
 
+def test_of_the_wheels_in_the_store_only_those_of_the_lock_are_installed(clone: Path, first: list[MadeWheel]) -> None:
+    planted = [make_wheel("planted"), make_wheel("large-thing", "9.9"), make_wheel("small")]
+    store = fill(clone / "wheels", {made.wheel.name: made.content for made in (*first, MORE[0], *planted)})
+    done = set_up(clone, "data", "--offline")
+    assert done.returncode == 0, done.stderr
+    assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
+    site = next((clone / ".venv").glob("lib/python*/site-packages"))
+    # The last one is in the lock, for another set-up.
+    assert not [path for path in site.iterdir() if path.name.startswith(("planted", "small"))]
+    assert (store / planted[1].wheel.name).read_bytes() == planted[1].content
+
+
 def test_without_data_training_is_not_set_up(clone: Path) -> None:
     done = set_up(clone, "train", "--root", "nowhere")
     assert done.returncode == 1

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from fmnist_fetch.concurrency import cores, prefetch, run_parallel
+from fmnist_fetch.concurrency import cores, join_all, prefetch, run_parallel
 
 
 def test_results_come_in_the_order_of_their_jobs() -> None:
@@ -95,3 +95,14 @@ def test_no_more_is_made_for_a_caller_who_has_given_up() -> None:
         time.sleep(0.01)
     assert threading.active_count() == before
     assert len(made) < 20
+
+
+def test_threads_are_joined_that_have_started_and_for_no_longer_than_all_may_take() -> None:
+    end = threading.Event()
+    threads = [threading.Thread(target=end.wait) for _ in range(3)]
+    threads[0].start()
+    join_all(threads, 0.01)
+    assert threads[0].is_alive()
+    end.set()
+    join_all(threads)
+    assert not threads[0].is_alive()

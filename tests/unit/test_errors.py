@@ -79,6 +79,14 @@ def test_a_manifest_error_lists_every_fault_and_keeps_them_as_data() -> None:
     assert ManifestError("my.toml", ["size is missing"]).message.startswith("my.toml has 1 fault:")
 
 
+def test_of_many_faults_the_message_has_the_first_hundred() -> None:
+    error = ManifestError("my.toml", [f"key {number} is odd" for number in range(3000)])
+    assert len(error.message.splitlines()) == 102
+    assert error.message.startswith("my.toml has 3000 faults:\n  key 0 is odd\n")
+    assert error.message.endswith("\n  key 99 is odd\n  and 2,900 more")
+    assert len(error.faults) == 3000
+
+
 def failing(number: int, needed: int | None = None) -> DiskError:
     with pytest.raises(DiskError) as caught, disk("/media/stick/x", needed):
         raise OSError(number, os.strerror(number))
