@@ -52,6 +52,10 @@ require   = { command -v '$(PYTHON)' >/dev/null || { echo "error: there is no $(
 quietly   = trap stopped=1 INT; { $(1); } || { code=$$?; [ "$$stopped" ] || exit $$code; }
 # Only the packages of the environment are imported.
 unexport PYTHONPATH PYTHONHOME
+# make would expand what it exports, and run a $(shell ...) in the name of a folder.
+unexport ROOT DATASET MIRROR RUN VENV
+# One target after the other, also under -j: `make -j8 data train` trains on the data.
+.NOTPARALLEL:
 # T names parts of tests/: folders (unit/download) or files (system/test_kit.py), separated by blanks.
 absent   = $(error there is no tests/$(1); T takes folders and files of tests/, such as unit/download)
 tests    = $(foreach part,$(T),$(or $(wildcard tests/$(part)),$(call absent,$(part))))
@@ -132,7 +136,9 @@ dist: $(env)/dev  ## build the wheel and the source distribution
 	$(python) -m build --outdir dist
 
 clean:  ## remove environments and caches; data, wheels and kits stay
-	rm -rf $(call quote,$(value VENV)) $(BENCH) $(env)-docs build dist/*.whl dist/*.tar.gz *.egg-info
+	@for folder in $(call quote,$(value VENV)) $(BENCH) $(env)-docs; do \
+	  [ ! -e "$$folder/pyvenv.cfg" ] || { echo "rm -rf $$folder"; rm -rf "$$folder"; }; done
+	rm -rf build dist/*.whl dist/*.tar.gz *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -9,7 +9,7 @@ from numbers import Real
 from fmnist_fetch.commands.arguments import offline_by_environment
 from fmnist_fetch.commands.fetch import DEFAULTS, MAX_JOBS
 from fmnist_fetch.console.progress import Log, listener
-from fmnist_fetch.errors import FetchError, UsageError, disk, from_exception
+from fmnist_fetch.errors import FetchError, UsageError, from_exception
 from fmnist_fetch.events import Dispatcher, Listener
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.pipeline.prepare import prepare
@@ -73,8 +73,7 @@ def fetch(
         layout = Layout(root, find(dataset))
         notify = listener("auto", sys.stderr) if progress is None else Dispatcher(progress)
         if log is not None:
-            with disk(log):
-                notify = Dispatcher(notify, Log(checked_path(log)))
+            notify = Dispatcher(notify, Log(checked_path(log)))
         options = FetchOptions(
             mirrors=_several(mirrors, "mirrors"),
             only_mirrors=only_mirrors,

@@ -170,7 +170,7 @@ class ManifestError(FormatError):
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
-    errno.EFBIG: "the file is too large for this file system",
+    errno.EFBIG: "the file is too large for this file system, or for the limit of this process (ulimit -f)",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
@@ -257,7 +257,7 @@ def _from_known(exc: Exception) -> FetchError | None:
     if isinstance(exc, RuntimeError) and "start new thread" in str(exc):
         return FetchError(
             "this system allows no more threads",
-            hint="Close other programs or raise the limit (ulimit -u), then run the same command again.",
+            hint="Close other programs or raise the limits (ulimit -u, ulimit -v), then run the same command again.",
         )
     if isinstance(exc, FileNotFoundError) and exc.filename is None and not _has_current_folder():
         return DiskError("the current folder has been deleted", hint="Change to another folder: cd ~")

@@ -8,7 +8,6 @@ from fmnist_fetch.commands.arguments import add_command, add_dataset, offline_by
 from fmnist_fetch.console.formatting import complete, next_command, wrapped
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import Log, ProgressState, listener
-from fmnist_fetch.errors import disk
 from fmnist_fetch.events import Dispatcher
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.pipeline.report import Report
@@ -76,8 +75,7 @@ def _fetch(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
     layout = Layout(options.root, find(options.dataset))
     notify = listener("none" if options.quiet else options.progress, sys.stderr, state)
     if options.log:
-        with disk(options.log):
-            notify = Dispatcher(notify, Log(options.log))
+        notify = Dispatcher(notify, Log(options.log))
     report = prepare(layout, _fetch_options(options), listener=notify, also=options.also)
     for line in wrapped(complete(report, layout)):
         print_line(options, line)

@@ -410,6 +410,21 @@ def stand_in(clone: Path) -> Path:
 
 
 @make
+@pytest.mark.parametrize("name", ["ROOT", "DATASET", "MIRROR", "RUN"])
+def test_make_runs_nothing_that_a_name_contains(stand_in: Path, name: str) -> None:
+    done = made(stand_in, "data", f"{name}=x $(shell touch ran) ${{{name}}} `touch ran`")
+    assert done.returncode == 0, done.stderr
+    assert not (stand_in / "ran").exists()
+
+
+@make
+def test_make_runs_one_target_after_the_other_with_many_jobs_too(stand_in: Path) -> None:
+    (stand_in / ".venv" / "bin" / "python").write_text("#!/bin/sh\necho $3; sleep 0.3; echo end\n")
+    done = made(stand_in, "-j8", "data", "verify")
+    assert done.stdout.splitlines() == ["fetch", "end", "verify", "end"]
+
+
+@make
 @pytest.mark.parametrize("target", ["serve", "verify", "train"])
 def test_make_adds_nothing_to_the_message_of_a_program_after_ctrl_c(stand_in: Path, target: str) -> None:
     environment = {**CLEAN, "HOME": str(stand_in.parent)}
@@ -448,6 +463,13 @@ def test_make_train_without_data_says_so_first(clone: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[0].endswith("fashion-mnist.safetensors is not there")
     assert not (clone / ".venv").exists()
+
+
+@make
+def test_make_clean_removes_no_folder_that_is_no_environment(clone: Path) -> None:
+    fill(clone / "mine", {"notes": b"mine"})
+    assert made(clone, "clean", "VENV=mine").returncode == 0
+    assert (clone / "mine" / "notes").read_bytes() == b"mine"
 
 
 @make

@@ -5,7 +5,6 @@ No path of the file system is ever made from a path in a request: those are look
 
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from fmnist_fetch.errors import ManifestError, UsageError
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.storage.files import open_regular
 from fmnist_fetch.storage.layout import Layout
 
 INSPECTION_INTERVAL_S = 0.5
@@ -165,7 +165,7 @@ class ServedFile:
         if not real.is_relative_to(self._folder.resolve()):
             raise OSError(f"{path} is outside of {self._folder}")
         # A link that is changed between these lines does no harm: bytes are served by their digests only.
-        return open(real, "rb", buffering=0, opener=_open_regular)
+        return open_regular(real)
 
     def _inspect(self, opened: BinaryIO, path: Path) -> _Inspection:
         state, moment = _FileState.of(os.fstat(opened.fileno())), time.monotonic()
@@ -248,12 +248,3 @@ def _state(path: Path) -> _FileState | None:
         return _FileState.of(path.stat())
     except OSError:
         return None
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """Open PATH if it is a file and no link; never wait for the writer of a pipe."""
-    number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(f"{path} is not a file")
-    return number
