@@ -24,6 +24,7 @@ from typing import Any
 
 AGAIN = "Run the same command again."
 CHECK_NETWORK = "Check the network, then run the same command again."
+_REPORT_BUG = "This is a bug. Run the same command with --log FILE, which then has the traceback, and report it."
 _MOST_FAULTS_SHOWN = 100
 # Blanks that str.isprintable does not count as printable: the no-break space, and the space of Chinese text.
 _BLANKS = "\u00a0\u3000"
@@ -216,18 +217,19 @@ def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError
     return DiskError(f"{path}: {reason(exc)}{space}", hint=hint)
 
 
-def from_exception(exc: Exception) -> FetchError:
+def from_exception(exc: Exception, bug_hint: str = _REPORT_BUG) -> FetchError:
     """Convert an exception that nothing has handled to a FetchError, for the last handler of a program.
 
     Args:
         exc: The exception; it becomes the cause of the error that is returned.
+        bug_hint: What to do about an exception that only a bug explains.
 
     Returns:
         The exception itself if it is a FetchError; otherwise an error with the facts that it has.
     """
     if isinstance(exc, FetchError):
         return exc
-    error = _from_known(exc) or _unexpected(exc)
+    error = _from_known(exc) or _unexpected(exc, bug_hint)
     error.__cause__ = exc
     return error
 
@@ -257,17 +259,14 @@ def _has_current_folder() -> bool:
         return False
 
 
-def _unexpected(exc: Exception) -> FetchError:
+def _unexpected(exc: Exception, hint: str) -> FetchError:
     place, trace = "", exc.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
         place = f" ({Path(code.co_filename).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     detail = str(exc).partition("\n")[0][:200]
-    return FetchError(
-        f"unexpected {type(exc).__name__}{place}" + (f": {detail}" if detail else ""),
-        hint="This is a bug. Run the same command with --log FILE, which then has the traceback, and report it.",
-    )
+    return FetchError(f"unexpected {type(exc).__name__}{place}" + (f": {detail}" if detail else ""), hint=hint)
 
 
 def in_clone() -> bool:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from fmnist_fetch.console.output import print_error
-from fmnist_fetch.errors import FetchError, UsageError
+from fmnist_fetch.errors import FetchError, UsageError, from_exception
 from trainer.invocation import LARGEST, LARGEST_RATE, install_command, is_launched, trainer_command
 
 VERBS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}  # the module, and the function in it
 INTERRUPTED = 130
+BUG_HINT = "If there is memory enough for data of this size, this is a bug: report it with these two lines."
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser().parse_args(words)
         import_torch()
         verb(options.verb)(options)
-    except FetchError as error:
+    except Exception as exc:
+        error = from_exception(exc, BUG_HINT)
         # Of several processes only the first reports: the errors of the others follow from its own.
         if not is_launched() or os.environ["RANK"] == "0" or getattr(error, "every_process", False):
             print_error(error.message, error.hint)
