@@ -1,6 +1,6 @@
-"""The verb train: one run from the command to the run folder.
+"""The command train: train one run and write its folder.
 
-Imports torch, so __main__.py imports this module late, after it has read the command line.
+This module imports torch, so __main__.py imports it only after it has parsed the command line.
 """
 
 import re

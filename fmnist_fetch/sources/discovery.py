@@ -55,11 +55,11 @@ def _copies(layout: Layout) -> Iterator[Folder]:
 
 
 def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
-    for mirror in (*options.mirrors, *os.environ.get("FMNIST_MIRRORS", "").split()):
+    for mirror in (*options.mirrors, *_mirrors_by_environment()):
         if is_url(mirror):
             if not options.offline:
                 yield _http(mirror, Tier.USER)
-        elif os.path.isdir(user_path(mirror)):  # noqa: PTH112 - a folder that is closed to us is none
+        elif mirror and os.path.isdir(user_path(mirror)):  # noqa: PTH112 - a folder that is closed to us is none
             yield Folder(user_path(mirror), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
         else:
             # Here, since a run that finds everything in its place must not load what HTTP needs.
@@ -69,6 +69,12 @@ def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
                 f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there",
                 hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
             )
+
+
+def _mirrors_by_environment() -> list[str]:
+    """Return the mirrors that FMNIST_MIRRORS names, separated by blanks; one folder may have blanks in its name."""
+    text = os.environ.get("FMNIST_MIRRORS", "").strip()
+    return [text] if text and os.path.isdir(user_path(text)) else text.split()  # noqa: PTH112 - as above
 
 
 def _http(url: str, tier: Tier) -> Source:

@@ -14,7 +14,7 @@ from fmnist_fetch.storage.files import open_regular
 from fmnist_fetch.storage.layout import is_file
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_MOST = 1024 * 1024
+_READ_BYTES = 1024 * 1024
 _MANY = 1000
 _SHOWN = 3
 _NO_SPLICE = Splice(b"", 0)
@@ -67,7 +67,7 @@ class Folder:
         try:
             stored = self._opened(file)
             stored.seek(donor.start)
-            data = stored.read(min(donor.length, _MOST))
+            data = stored.read(min(donor.length, _READ_BYTES))
         except OSError as exc:
             why = exc.strerror or exc
             raise SourceError(f"{self.name}/{file.name} can't be read: {why}", permanent=True) from exc

@@ -5,6 +5,7 @@ that a server can offer.
 """
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -20,10 +21,10 @@ from fmnist_fetch.sources.http_client import Client
 from fmnist_fetch.sources.http_response import PieceCheck, RangeError, RangeResponse, Request, parse_response
 from fmnist_fetch.sources.http_socket import Wire
 
-REDIRECTS = 5
-SERVER_ERRORS = 2
+MAX_REDIRECTS = 5
+MAX_SERVER_ERRORS = 2
 """So many errors of the server in a row are its own; one more, and the request's range may be the reason."""
-_MOST = 1024 * 1024
+_RECEIVE_BYTES = 1024 * 1024
 """Bytes that one receive takes at most: each costs the worker the same, and all others who wait for the interpreter."""
 _NOTHING = RangeResponse(Span(0, 0), coded=False, certain=True, whole=False, oddity=None)
 
@@ -81,7 +82,7 @@ class HttpSource:
             return False
         self._misses += 1
         failing = status is not None and status >= 500
-        return self._misses > (SERVER_ERRORS if failing else 1 if self.serves_ranges else 0)
+        return self._misses > (MAX_SERVER_ERRORS if failing else 1 if self.serves_ranges else 0)
 
     def contradicted_range(self) -> None:
         """Note an answer that has fewer bytes than it says; where that happens again, ranges are not asked for."""
@@ -92,6 +93,34 @@ class HttpSource:
     def refused_whole(self, status: int | None) -> None:
         """Note that a request without a range is refused with STATUS too: ranges are not the reason."""
         self._refuses_whole.add(status)
+
+
+class LinkedFiles(HttpSource):
+    """A server at URL whose files have URLs of their own, such as a package index, whose pages link them.
+
+    Args:
+        url: The URL for messages.
+        tier: When it is asked.
+        find: Returns the URL of a file by its name, None if there is none; may raise OSError.
+    """
+
+    def __init__(self, url: str, tier: Tier, find: Callable[[str], str | None]) -> None:
+        super().__init__(url, tier)
+        self._find = find
+        self._urls: dict[str, str] = {}
+
+    def file_url(self, name: str) -> str:
+        """Return the URL of the file NAME; raise SourceError."""
+        if name not in self._urls:
+            try:
+                url = self._find(name)
+            except OSError as exc:
+                permanent = 400 <= getattr(exc, "code", 0) < 500
+                raise SourceError(f"{self.name}: {exc}", permanent=permanent) from exc
+            if url is None:
+                raise SourceError(f"{self.name} does not have {name}", permanent=True)
+            self._urls[name] = url
+        return self._urls[name]
 
 
 class HttpConnection:
@@ -263,7 +292,7 @@ class HttpConnection:
     def _get(self, url: str, span: Span | None) -> requests.Response:
         self.status = None
         # Redirects are followed here: the library would read the whole body of each, however long it is.
-        for hop in range(REDIRECTS + 1):
+        for hop in range(MAX_REDIRECTS + 1):
             if self._stopped:
                 raise SourceError(f"{self._mirror.name}: stopped")
             self._redirected = hop > 0
@@ -311,7 +340,7 @@ class HttpConnection:
         if response is None or self._stopped:
             raise SourceError(f"{self._mirror.name}: stopped")
         try:
-            data: bytes = response.raw.read1(min(most, _MOST), decode_content=self._coded)
+            data: bytes = response.raw.read1(min(most, _RECEIVE_BYTES), decode_content=self._coded)
         except DecodeError:
             self._mirror.coding_is_label = True
             raise

@@ -43,7 +43,6 @@ NOT_RUN = {
     "from d2l import torch as d2l": "the book's own line, which the page replaces",
     "pip install": "it needs a package index",
     "uv pip install": "it needs a package index",
-    "git clone": "it needs the network",
     "make lock": "it needs a package index and writes to the clone",
     "py -m": "it is for Windows",
     ".venv\\Scripts": "it is for Windows",
@@ -94,7 +93,7 @@ NEEDS = {
 }
 HEED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 ALL = [block for page in pages.PAGES for block in pages.blocks(page)]
-KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml", "text", "dockerfile")
+KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml", "text", "dockerfile", "cron")
 
 
 def of(kind: str) -> list[Block]:
@@ -383,6 +382,14 @@ def test_a_dockerfile_installs_extras_that_there_are_and_runs_commands_that_ther
         parse(command.split())
 
 
+@each("cron")
+def test_a_line_of_a_crontab_runs_a_command_of_the_program(block: Block) -> None:
+    for line in block.text.splitlines():
+        *fields, command = line.split(maxsplit=5)
+        assert len(fields) == 5
+        parse(shlex.split(command))
+
+
 # The commands within sentences and tables: only their words are checked.
 
 
@@ -409,11 +416,11 @@ def parse(words: Sequence[str]) -> None:
         else:
             parser().parse_args(rest)
     elif program in ("fmnist-train", "torchrun") or rest[:2] == ["-m", "trainer"]:
-        from trainer.__main__ import VERBS
+        from trainer.__main__ import COMMANDS
         from trainer.__main__ import parser as trainers
 
         mine = rest[rest.index("trainer") + 1 :] if "trainer" in rest else rest
-        trainers().parse_args(mine if mine[:1] and mine[0] in VERBS else ["train", *mine])
+        trainers().parse_args(mine if mine[:1] and mine[0] in COMMANDS else ["train", *mine])
     elif rest[:2] == ["-m", "fmnist_fetch.environment"]:
         from fmnist_fetch.environment.setup import parser as environments
 
@@ -432,13 +439,13 @@ def test_every_command_in_a_sentence_is_one(page: str) -> None:
 
 
 def test_every_option_in_a_page_exists_and_the_readme_has_all_of_fetch() -> None:
-    verbs = [("fmnist_fetch", verb) for verb in ("fetch", "manifest", "kit", "serve", "script")]
-    verbs += [("trainer", verb) for verb in ("train", "predict")]
+    known_commands = [("fmnist_fetch", name) for name in ("fetch", "manifest", "kit", "serve", "script")]
+    known_commands += [("trainer", name) for name in ("train", "predict")]
     texts = [
         subprocess.run(
             [sys.executable, "-m", *words, "--help"], cwd=PROJECT_FOLDER, capture_output=True, text=True, check=True
         )
-        for words in verbs
+        for words in known_commands
     ]
     known = [set(re.findall(r"--[a-z][a-z-]+", text.stdout)) for text in texts]
     others = {"--pdb", "--spec", "--partial", "--nproc-per-node", "--map-root-user", "--net", "--bind", "--directory"}
@@ -460,6 +467,10 @@ def test_the_models_of_the_readme_can_be_asked(lab: Lab) -> None:
 
 
 # Other facts.
+
+
+def test_the_readme_can_be_read_in_a_terminal_of_80_columns() -> None:
+    assert [line for line in pages.read("README.md").splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("page", pages.PAGES)

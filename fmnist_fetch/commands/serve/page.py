@@ -73,8 +73,9 @@ whose server this is.</p>
 """
 _EMPTY = """<section class="card">
 <h2>No data is here yet</h2>
-<p>Whoever runs this server fills it with one command, on the same machine and in the folder of the project:</p>
-<pre>make data</pre>
+<p>Whoever runs this server fills it with one command, on the same machine and in the folder of the project. The
+terminal in which the server runs shows it with the folder that is shared:</p>
+<pre>make data ROOT=FOLDER</pre>
 <p>The server may go on running: each verified piece is shared as soon as it arrives. Then load this page again.</p>
 </section>
 """
@@ -94,7 +95,8 @@ _DATASET = """<section class="card dataset">
 """
 _WHEELS = """<section class="card">
 <h2>Python packages <span class="badge complete">{count}, {total}</span></h2>
-<p>The steps above take them from here, and need no other network. They are also an index for pip and uv:</p>
+<p>With this server as MIRROR, make takes them from here and needs no other network. They are also an index for pip and
+uv:</p>
 <pre>{base}simple/</pre>
 </section>
 """
@@ -181,11 +183,11 @@ def _steps(files: ServedFiles, manifest: Manifest, base: str, *, windows: bool) 
         posix=checked[0],
         windows=checked[1],
         data_posix=_lines(_manifest_download(manifest, base), command_line(files, manifest, base)),
-        data_windows=_lines(_manifest_download(manifest, base, "curl.exe"), download, fetch),
+        data_windows=_lines(_manifest_download(manifest, base, "py"), download, fetch),
         train_posix=_lines(command_line(files, manifest, base, "train")),
         train_windows=_lines(download.replace(" data ", " train "), train),
-        script_posix=_lines(f"curl -O {base}{name}", f"python3 {name}"),
-        script_windows=_lines(f"curl.exe -O {base}{name}", f"py {name}"),
+        script_posix=_lines(_download(base, name), f"python3 {name}"),
+        script_windows=_lines(_download(base, name, "py"), f"py {name}"),
     )
 
 
@@ -200,10 +202,15 @@ def _commands_of_windows(manifest: Manifest, mirror: str) -> tuple[str, str, str
     )
 
 
-def _manifest_download(manifest: Manifest, base: str, curl: str = "curl") -> str:
+def _manifest_download(manifest: Manifest, base: str, python: str = "python3") -> str:
     """Return the command that downloads the manifest, where the catalogue does not have it."""
     name = _dataset(manifest)
-    return f"{curl} -O {base}{name}" if name.endswith(".toml") else ""
+    return _download(base, name, python) if name.endswith(".toml") else ""
+
+
+def _download(base: str, name: str, python: str = "python3") -> str:
+    """Return a command that downloads a file with Python alone: Ubuntu, for one, comes without curl."""
+    return f"{python} -c \"from urllib.request import *; urlretrieve('{base}{name}', '{name}')\""
 
 
 def _dataset_card(files: ServedFiles, manifest: Manifest, base: str, *, with_commands: bool) -> str:

@@ -13,7 +13,7 @@ from fmnist_fetch.errors import ManifestError
 from fmnist_fetch.manifest.caches import HOMES
 from fmnist_fetch.manifest.idx import NAMES as NAMES_OF_TYPES
 from fmnist_fetch.manifest.idx import IdxHeader
-from fmnist_fetch.manifest.model import LARGEST_PIECE, DataFile, DebianPackage, Manifest, Payload
+from fmnist_fetch.manifest.model import MAX_PIECE_BYTES, DataFile, DebianPackage, Manifest, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
 from fmnist_fetch.manifest.toml import dumps, loads
 from samples import Sample
@@ -336,14 +336,14 @@ def test_a_manifest_without_files_is_refused() -> None:
 
 
 def test_a_file_over_64_mib_needs_pieces() -> None:
-    assert LARGEST_PIECE == 64 * 1024 * 1024
-    assert loads(bent("size = 9", f"size = {LARGEST_PIECE}").encode(), "x").files[1].size == LARGEST_PIECE
-    (fault,) = faults_of(bent("size = 9", f"size = {LARGEST_PIECE + 1}"))
+    assert MAX_PIECE_BYTES == 64 * 1024 * 1024
+    assert loads(bent("size = 9", f"size = {MAX_PIECE_BYTES}").encode(), "x").files[1].size == MAX_PIECE_BYTES
+    (fault,) = faults_of(bent("size = 9", f"size = {MAX_PIECE_BYTES + 1}"))
     assert fault == "file 2, pieces are needed for a file over 67,108,864 bytes: write the manifest with them"
 
 
 def test_a_piece_over_64_mib_is_refused() -> None:
-    assert faults_of(bent("piece_length = 10", f"piece_length = {LARGEST_PIECE + 1}"))[0].startswith("piece_length ")
+    assert faults_of(bent("piece_length = 10", f"piece_length = {MAX_PIECE_BYTES + 1}"))[0].startswith("piece_length ")
 
 
 @pytest.mark.parametrize("text", ["name = ", "\xff", "a" * 10, "x = 1\nx = 2"])

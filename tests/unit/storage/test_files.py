@@ -92,6 +92,7 @@ def test_only_a_file_with_one_name_is_written_to(
     ("put_there", "fact"),
     [
         (pipe, "this is a named pipe, not a file"),
+        (a_socket, "this is a socket, not a file"),
         (link, "this is a symbolic link, and what is written could end up elsewhere"),
         (dangling_link, "this is a symbolic link, and what is written could end up elsewhere"),
         (second_name, "this file has another name too, under which it would change as well"),
