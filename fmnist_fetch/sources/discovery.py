@@ -64,7 +64,7 @@ def _copies(layout: Layout) -> Iterator[Folder]:
 
 
 def _servers(manifest: Manifest, options: FetchOptions, notify: Listener) -> Iterator[Source]:
-    """The servers of the local network. Each has the files where a root has them."""
+    """Yield the servers of the local network; each has the files where a root has them."""
     from fmnist_fetch.sources.lan import find_servers
 
     for url in find_servers(notify, offline=options.offline):
