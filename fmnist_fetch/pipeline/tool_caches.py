@@ -53,7 +53,7 @@ def share(
     def complete() -> None:
         wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
         if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
-            sources = [Folder(layout.raw, Tier.OWN), *find_sources(layout, options)]
+            sources = [Folder(layout.raw, Tier.OWN), *find_sources(layout, options, listener)]
             download(wanting, folder, sources, options, listener)
         if wrong:
             with disk(folder):

@@ -132,7 +132,7 @@ class HttpConnection:
         self.pending = 0
         self._mirror = mirror
         self._wire = Wire()
-        self._client = Client(self._wire)
+        self._client = Client(self._wire, stranger=mirror.tier is Tier.LAN)
         self._lock = threading.Lock()
         self._stopped = False
         self._response: requests.Response | None = None

@@ -24,11 +24,17 @@ HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "iden
 
 
 class Client:
-    """A session for one thread, on the sockets that WIRE knows."""
+    """A session for one thread, on the sockets that WIRE knows.
 
-    def __init__(self, wire: Wire) -> None:
+    A server that nobody named (STRANGER) gets no login of the user, is asked without a proxy, and redirects nobody: it
+    must not make this machine send requests to others.
+    """
+
+    def __init__(self, wire: Wire, *, stranger: bool = False) -> None:
         self._wire = wire
+        self._follows = not stranger
         self._session = requests.Session()
+        self._session.trust_env = not stranger
         self._session.headers.update(HEADERS)
         # No cookie is kept: a server that sets many makes every request longer, and a mirror has no use for any.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -50,7 +56,7 @@ class Client:
     def redirect_target(self, url: str, response: requests.Response) -> str | None:
         """Return the URL to which RESPONSE for URL redirects, or None; a login stays within its host."""
         location = self._session.get_redirect_target(response)
-        if location is None:
+        if location is None or not self._follows:
             return None
         target = urljoin(url, location)
         old, new = urlsplit(url), urlsplit(target)

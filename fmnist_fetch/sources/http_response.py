@@ -16,6 +16,7 @@ from fmnist_fetch.errors import AGAIN, SourceError, WrongBytesError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Piece, Span
 from fmnist_fetch.sources import diagnosis
+from fmnist_fetch.sources.base import ARRIVING, STATE
 
 # More lenient than the grammar: servers were seen to send "bytes=0-1/2" and "bytes: 0-1/2".
 _CONTENT_RANGE = re.compile(
@@ -209,14 +210,17 @@ def _refusal(response: requests.Response, request: Request) -> SourceError:
     what = _oddity(file, int(beyond[1])) if beyond else _suspect_refusal(response, request)
     # A range that the manifest's file has and the one there lacks: there is another file.
     kind = WrongBytesError if beyond and what else SourceError
+    arriving = status == 503 and response.headers.get(STATE) == ARRIVING
     if kind is SourceError and request.ranged and status not in _NOT_ABOUT_RANGES:
         kind = RangeError
+    said = "is still downloading what is missing" if arriving else f"answered {status}"
     return kind(
-        f"{request.name} answered {status} for {file.name}" + (f" ({what})" if what else ""),
+        f"{request.name} {said} for {file.name}" + (f" ({what})" if what else ""),
         hint="Check the address of the mirror." if permanent else AGAIN,
         permanent=permanent,
         retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
         status=status,
+        arriving=arriving,
         telling=0 if what is None else 1 if beyond else 2,
     )
 
