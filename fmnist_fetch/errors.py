@@ -103,6 +103,7 @@ class SourceError(FetchError):
         permanent: Whether another request for the same file is pointless.
         retry_after: The seconds that the source asks to wait, if it does.
         status: The HTTP status code of the answer, if there was one.
+        arriving: Whether the source is itself downloading what it was asked for.
         telling: How specific the message is: 2 where the bytes identify what came instead, 1 where their number does,
             else 0.
     """
@@ -117,9 +118,11 @@ class SourceError(FetchError):
         permanent: bool = False,
         retry_after: float | None = None,
         status: int | None = None,
+        arriving: bool = False,
         telling: int = 0,
     ) -> None:
         super().__init__(message, hint=hint)
+        self.arriving = arriving
         self.telling = telling
         self.permanent = permanent
         self.retry_after = retry_after
@@ -228,18 +231,19 @@ def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError
     return DiskError(f"{path}: {reason(exc)}{space}", hint=hint)
 
 
-def from_exception(exc: Exception) -> FetchError:
+def from_exception(exc: Exception, bug_hint: str | None = None) -> FetchError:
     """Convert an exception that nothing has handled to a FetchError, for the last handler of a program.
 
     Args:
         exc: The exception; it becomes the cause of the error that is returned.
+        bug_hint: What to do about an exception that only a bug explains, where there is no --log.
 
     Returns:
         The exception itself if it is a FetchError; otherwise an error with the facts that it has.
     """
     if isinstance(exc, FetchError):
         return exc
-    error = _from_known(exc) or _unexpected(exc)
+    error = _from_known(exc) or _unexpected(exc, bug_hint)
     error.__cause__ = exc
     return error
 
@@ -290,7 +294,7 @@ def _has_current_folder() -> bool:
         return False
 
 
-def _unexpected(exc: Exception) -> FetchError:
+def _unexpected(exc: Exception, hint: str | None) -> FetchError:
     if shadow := _shadow():
         return FetchError(f"{shadow} takes the place of a module of Python itself", hint="Rename it, then try again.")
     place, trace = "", exc.__traceback__
@@ -299,10 +303,12 @@ def _unexpected(exc: Exception) -> FetchError:
         place = f" ({Path(code.co_filename).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     detail = str(exc).partition("\n")[0][:200]
-    return FetchError(
+    error = FetchError(
         f"unexpected {type(exc).__name__}{place}" + (f": {detail}" if detail else ""),
         hint="This is a bug. Run the same command with --log FILE, which then has the traceback, and report it.",
     )
+    error.hint = hint or error.hint
+    return error
 
 
 def in_clone() -> bool:

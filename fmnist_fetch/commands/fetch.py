@@ -29,11 +29,7 @@ def add_parser(subparsers: Any) -> None:
         "--root /srv/datasets --mirror /media/usb",
     )
     add_dataset(fetch)
-    fetch.add_argument(
-        "--mirror", action="append", default=[], metavar="URL|FOLDER", help="ask this source first; may be repeated"
-    )
-    fetch.add_argument("--only-mirrors", action="store_true", help="ask no source but the --mirror ones")
-    fetch.add_argument("--offline", action="store_true", help="open no socket: use local copies only")
+    _add_sources(fetch)
     fetch.add_argument(
         "--jobs",
         type=whole(1, MAX_JOBS),
@@ -58,6 +54,18 @@ def add_parser(subparsers: Any) -> None:
         metavar="TOOL",
         help="give the files to keras or paddle too; may be repeated",
     )
+
+
+def _add_sources(fetch: argparse.ArgumentParser) -> None:
+    """Add the options that choose the sources."""
+    fetch.add_argument(
+        "--mirror", action="append", default=[], metavar="URL|FOLDER", help="ask this source first; may be repeated"
+    )
+    fetch.add_argument("--only-mirrors", action="store_true", help="ask no source but those of --mirror and --lan")
+    fetch.add_argument(
+        "--lan", action="store_true", help="look for half a second for servers (serve --announce) in this network"
+    )
+    fetch.add_argument("--offline", action="store_true", help="open no socket: use local copies only")
 
 
 def _fetch(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
@@ -85,6 +93,7 @@ def _fetch_options(options: argparse.Namespace) -> FetchOptions:
         jobs=options.jobs,
         patience=options.patience,
         limit_rate=options.limit_rate,
+        lan=options.lan,
     )
 
 

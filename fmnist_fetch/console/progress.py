@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -314,6 +313,8 @@ class Log:
 
     def note_failure(self, exc: BaseException) -> None:
         """Append the traceback of an exception."""
+        import traceback  # here, since a run that ends well has no use for it
+
         self._append(traceback="".join(traceback.format_exception(exc)))
 
     def _append(self, **entry: Any) -> None:

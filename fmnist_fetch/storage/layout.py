@@ -47,7 +47,7 @@ def checked_path(text: str | os.PathLike[str]) -> Path:
 
 
 def lookup_folders(root: str | os.PathLike[str] | None) -> list[Path]:
-    """The roots in which a dataset is looked for: ROOT alone if it is named, else FMNIST_ROOT, ./data and ../data.
+    """Return the roots to search for a dataset: ROOT alone if it is given, else FMNIST_ROOT, ./data and ../data.
 
     The last one is where the book *Dive into Deep Learning* keeps its data.
     """
@@ -103,9 +103,9 @@ class Layout:
         self.lock = self.root / manifest.folder / ".lock"
 
     def published(self, file: DataFile) -> Path:
-        """The file as its mirrors publish it."""
+        """Return the file as its mirrors publish it."""
         return self._within_raw(file.name)
 
     def payload(self, file: DataFile) -> Path:
-        """The unpacked IDX file."""
+        """Return the unpacked IDX file."""
         return self._within_raw(file.payload.name)

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from faults import KIB, MIB, CutAfter, Line, Mirror, payload
+from faults import KIB, MIB, CutAfter, Line, Lockstep, Mirror, payload
 from fmnist_fetch.environment.lock import Wheel
 from index import index_files
 from samples import PROJECT_FOLDER, Sample, fill
+from two_machines import two_machines
 from wheels import MadeWheel, lock_text, make_wheel
 
 FIRST = ("packaging", "installer", "requests", "urllib3", "certifi", "idna", "charset-normalizer", "tqdm", "filelock")
@@ -111,7 +112,7 @@ def test_it_sets_itself_up_from_an_index_that_cuts_every_connection(clone: Path,
 def test_it_gets_there_by_repetition_alone_when_it_is_killed_again_and_again(
     clone: Path, index: dict[str, bytes]
 ) -> None:
-    with Mirror(index, [Line(3e6)]) as mirror:
+    with Mirror(index, [Line(3e6), Lockstep()]) as mirror:
         environment = {**CLEAN, "HOME": str(clone.parent), "PIP_INDEX_URL": mirror.url + "simple/"}
         command = [sys.executable, "-m", "fmnist_fetch.environment", "data"]
         code, runs = None, 0
@@ -343,6 +344,44 @@ def test_make_passes_one_folder_or_several_mirrors(stand_in: Path, mirror: str, 
     words = done.stdout.splitlines()
     given = [words[number + 1] for number, word in enumerate(words) if word == "--mirror"]
     assert given == [one.format(home=stand_in.parent) for one in passed]
+
+
+@make
+def test_make_data_lan_gets_wheels_and_data_from_the_server_of_the_room(
+    clone: Path, first: list[MadeWheel], sample: Sample, tmp_path: Path
+) -> None:
+    pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
+    pytest.importorskip("zeroconf", reason="zeroconf is not installed: run make serve first")
+    teacher = tmp_path / "teacher"
+    shutil.copytree(clone, teacher)
+    fill(teacher / "wheels", {made.wheel.name: made.content for made in (*first, *MORE)})
+    sample.fetch(teacher / "data", str(fill(tmp_path / "stick", sample.files)))
+    manifest = sample.write(clone)
+    with two_machines() as (server, student):
+        serve = server.start(sys.executable, "-m", "fmnist_fetch", "serve", manifest, "--announce", cwd=teacher)
+        try:
+            assert serve.stdout is not None
+            assert any("announced: make" in line for line in serve.stdout)
+            words = ("make", "data", "LAN=1", f"DATASET={manifest}", f"PYTHON={sys.executable}")
+            done = student.run(*words, cwd=clone, env={**CLEAN, "HOME": str(clone.parent)})
+        finally:
+            serve.terminate()
+            serve.communicate(timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert "found in the local network: http://10.77.0.1:8000/" in done.stderr
+    assert sample.layout(clone / "data").tensors.exists()
+    assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
+
+
+def test_a_set_up_that_finds_no_server_and_no_index_says_so(clone: Path) -> None:
+    with two_machines() as (_, student):
+        words = (sys.executable, "-m", "fmnist_fetch.environment", "fetch", "--lan")
+        done = student.run(*words, cwd=clone, env={**CLEAN, "HOME": str(clone.parent), "PIP_NO_INDEX": "1"})
+    assert done.returncode == 4
+    assert "no server of the local network answered; multicast may be blocked" in done.stderr
+    error, hint = done.stderr.splitlines()[-2:]
+    assert error.startswith("error: ")
+    assert "No server of the local network answered. If there is one, multicast is blocked" in hint
 
 
 @make

@@ -58,9 +58,7 @@ def test_the_defaults_are_the_books_job() -> None:
         ["--seed", "-1"],
         ["--seed", "4294967296"],
         ["--threads", "0"],
-        ["--device", "abacus"],
         ["--no-such-option"],
-        ["trian"],
         ["evaluate"],
         ["predict", "run", "--top", "0"],
     ],
@@ -264,3 +262,28 @@ def test_a_file_in_the_current_folder_is_none_of_pythons_modules(name: str, tmp_
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, ValueError])
+def test_an_error_that_was_not_foreseen_is_two_lines(
+    error: type[Exception], tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("can't allocate memory \x1b[31m\u202e\nhint: delete everything")
+
+    monkeypatch.setattr("trainer.fit.run_epochs", fail)
+    assert main([*tiny.options, "--no-pictures"]) == 1
+    assert "".join(complaint(capsys)).isprintable()
+
+
+def test_a_note_about_a_picture_can_not_write_to_the_terminal(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no label \x1b]0;x\x07\u202e\nhint: delete everything")
+
+    monkeypatch.setattr("trainer.pictures.Curves", fail)
+    assert main([*tiny.options, "--epochs", "1"]) == 0
+    note, hint = capsys.readouterr().err.splitlines()
+    assert (note + hint).isprintable()
+    assert note.startswith("note: curves.png could not be drawn (ValueError: no label ")

@@ -19,6 +19,8 @@ from fmnist_fetch.storage.layout import Layout
 
 INSPECTION_INTERVAL_S = 0.5
 """How long the inspection of a part file stays valid while pieces are added to it."""
+ACTIVE_S = 60.0
+"""How long after the last change in a folder a download into it is taken to go on."""
 READ_BYTES = 1024 * 1024
 MAX_MANIFESTS = 100
 
@@ -66,6 +68,16 @@ class ServedFile:
     def expected(self) -> bool:
         """Whether a client should ask again: the file's folder is here, so that it is being downloaded or repaired."""
         return self._path.parent.is_dir()
+
+    @property
+    def active(self) -> bool:
+        """Whether a download into the file's folder is going on: something in it changed a moment ago."""
+        try:
+            entries = [self._path.parent, *self._path.parent.iterdir()]
+        except OSError:
+            return False
+        states = filter(None, map(_state, entries))
+        return any(abs(time.time() - state.changed_ns / 1e9) < ACTIVE_S for state in states)
 
     @property
     def exists(self) -> bool:
