@@ -103,6 +103,7 @@ class SourceError(FetchError):
         permanent: Whether another request for the same file is pointless.
         retry_after: The seconds that the source asks to wait, if it does.
         status: The HTTP status code of the answer, if there was one.
+        arriving: Whether the source is itself downloading what it was asked for.
         telling: How specific the message is: 2 where the bytes identify what came instead, 1 where their number does,
             else 0.
     """
@@ -117,9 +118,11 @@ class SourceError(FetchError):
         permanent: bool = False,
         retry_after: float | None = None,
         status: int | None = None,
+        arriving: bool = False,
         telling: int = 0,
     ) -> None:
         super().__init__(message, hint=hint)
+        self.arriving = arriving
         self.telling = telling
         self.permanent = permanent
         self.retry_after = retry_after
@@ -167,7 +170,7 @@ class ManifestError(FormatError):
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
-    errno.EFBIG: "the file is too large for this file system",
+    errno.EFBIG: "the file is too large for this file system, or for the limit of this process (ulimit -f)",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
@@ -255,7 +258,7 @@ def _from_known(exc: Exception) -> FetchError | None:
     if isinstance(exc, RuntimeError) and "start new thread" in str(exc):
         return FetchError(
             "this system allows no more threads",
-            hint="Close other programs or raise the limit (ulimit -u), then run the same command again.",
+            hint="Close other programs or raise the limits (ulimit -u, ulimit -v), then run the same command again.",
         )
     if isinstance(exc, FileNotFoundError) and exc.filename is None and not _has_current_folder():
         return DiskError("the current folder has been deleted", hint="Change to another folder: cd ~")

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from fmnist_fetch.console.output import print_error
-from fmnist_fetch.errors import FetchError, UsageError, from_exception
+from fmnist_fetch.errors import FetchError, from_exception
+from fmnist_fetch.usage import Parser
 from trainer.invocation import LIMITS, MAX_LEARNING_RATE, install_command, is_launched, trainer_command
 
 COMMANDS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}
@@ -21,18 +22,10 @@ INTERRUPTED = 130
 BUG_HINT = "If there is memory enough for data of this size, this is a bug: report it with these two lines."
 
 
-class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are UsageErrors."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise a UsageError."""
-        raise UsageError(message, hint=f"Run: {trainer_command('--help')}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit code of the process; without a command it trains."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] not in (*COMMANDS, "-h", "--help"):
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["train", *words]
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -88,9 +81,9 @@ def import_torch() -> None:
 def parser() -> Parser:
     """Return the parser; an option of training that is not given is None: the book or the checkpoint has its value."""
     top = Parser(
-        prog="python -m trainer",
+        prog=trainer_command(),
         description="Softmax regression on Fashion-MNIST, from scratch. Without a command it trains.",
-        epilog="The options of training: python -m trainer train --help",
+        epilog=f"The options of training: {trainer_command('train', '--help')}",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="{train,evaluate,predict}")
     train = commands.add_parser("train", help="train, and write a run folder (the default)")

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +15,7 @@ from typing import Any, TextIO
 
 from fmnist_fetch.console.formatting import beginning, counted, size, waiting
 from fmnist_fetch.console.output import write
-from fmnist_fetch.errors import escaped
+from fmnist_fetch.errors import DiskError, escaped, reason
 from fmnist_fetch.events import (
     Attempted,
     BytesInFlight,
@@ -287,11 +286,14 @@ def named(sources: tuple[str, ...]) -> str:
 
 
 class Log:
-    """A file with a JSON line for each attempt. Raises OSError where it can't be opened."""
+    """A file with a JSON line for each attempt. Raises DiskError where it can't be opened."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.open("a").close()
+        try:
+            path.open("a").close()
+        except OSError as exc:
+            raise DiskError(f"{path}: {reason(exc)}", hint="Choose another file for the log.") from exc
 
     def __call__(self, event: Event) -> None:
         """Append the line of an attempt or of a note."""
@@ -311,6 +313,8 @@ class Log:
 
     def note_failure(self, exc: BaseException) -> None:
         """Append the traceback of an exception."""
+        import traceback  # here, since a run that ends well has no use for it
+
         self._append(traceback="".join(traceback.format_exception(exc)))
 
     def _append(self, **entry: Any) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fmnist_fetch.download.segments import FileDownload
 
 MAX_RIVALS = 5
+TICK_S = 0.25
 
 
 def retry_when_replaced(attempt: Callable[[], None]) -> None:
@@ -69,7 +70,7 @@ def download(
     # Imported where it is needed: most runs find everything in its place.
     from fmnist_fetch.download.consumers import FileConsumers
     from fmnist_fetch.download.transfer import Transfer
-    from fmnist_fetch.download.workers import GRACE_S, TICK_S, WorkerPool
+    from fmnist_fetch.download.workers import GRACE_S, WorkerPool
 
     downloads = _open(files, folder, known, listener)
     sizes = tuple((file.name, file.size, file.bytes_good) for file in downloads)

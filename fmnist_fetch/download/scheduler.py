@@ -2,10 +2,11 @@
 
 Pure: the time and the random numbers are passed in.
 
-- Tiers in order; a later one is asked when no source of an earlier one can serve now.
+- Tiers in order; a later one is asked when no source of an earlier one can serve now. Where one is itself downloading
+  what is missing, only copies on this machine are asked meanwhile.
 - Within a tier, a source without failures, with the fewest workers, the fastest. All sources should end at the same
   time: each gets a share of what waits by its rate, and nothing that the others would serve sooner. Segments of one
-  length need more requests, and end later where sources are unequal, even if stealing is cheap.
+  fixed length would need more requests, and unequal sources would end later.
 - A worker for which nothing waits steals from the slowest attempt; the last piece is requested twice (endgame).
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same source deliver: fewer connections, not a failure.
@@ -23,13 +24,7 @@ from math import inf
 
 from fmnist_fetch.download.backoff import Patience, full_jitter
 from fmnist_fetch.download.segments import Accepts, FileDownload, Givers, Segment, SegmentQueue
-from fmnist_fetch.download.source_stats import (
-    RATE_AFTER_S,
-    STEAL_AFTER_S,
-    SUFFICIENT_BYTES,
-    Attempt,
-    SourceStats,
-)
+from fmnist_fetch.download.source_stats import RATE_AFTER_S, STEAL_AFTER_S, SUFFICIENT_BYTES, Attempt, SourceStats
 from fmnist_fetch.errors import SourceError, WrongBytesError
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, FetchOptions, Source, Tier
 
@@ -76,7 +71,10 @@ class Scheduler:
 
     def next_attempt(self, now: float, worker: int = 0) -> Attempt | None:
         """Return the next attempt for an idle WORKER; None where it has nothing to do now."""
+        awaited = False
         for tier in self._tiers:
+            if awaited and tier > Tier.LOCAL:
+                return None
             ready = self._ready(tier, now)
             free = [stats for stats in ready if self._is_open_to(stats, worker) and not self._is_fast(stats, now)]
             for stats in sorted(free, key=_burden):
@@ -84,6 +82,8 @@ class Scheduler:
                     return self._begin(stats, segment, worker, now)
             if any(self.queue.wanted(self._accepts(stats)) for stats in ready if stats not in free):
                 return None
+            arriving = [one for one in self.sources if one.is_arriving(now, self.patience.seconds)]
+            awaited = any(self.queue.wanted(self._accepts(one)) for one in arriving if one.source.tier <= tier)
         return None
 
     def note_received(self, attempt: Attempt, count: int, now: float) -> SourceError | None:
@@ -105,6 +105,7 @@ class Scheduler:
         is_new = self.queue.complete_piece(attempt.segment, index)
         attempt.stats.last_piece_wrong = False
         if is_new:
+            attempt.stats.note_piece(now)
             attempt.kept += 1
             self.patience.progress(now)
         return is_new

@@ -79,8 +79,8 @@ class Transfer:
         self.scheduler = Scheduler(SegmentQueue(files), sources, options, patience, random)
         self._queue = self.scheduler.queue
         self._lock = threading.RLock()
-        self._changed, self._news = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._has_news = self._closed = self._finished = False
+        self._changed, self._news = threading.Condition(self._lock), threading.Event()
+        self._closed = self._finished = False
         self._failure: BaseException | None = None
         self._awaited: dict[tuple[FileDownload, int], threading.Event] = {}
         self._unsettled = {file for file in files if not file.has_piece_digests}
@@ -178,9 +178,9 @@ class Transfer:
                     reasons = tuple(stats.error.message for stats in scheduler.sources if stats.error)
                     safe = sum(file.size for file in self.files) - self._queue.bytes_missing
                     self.listener(NoSourceReady(reasons, scheduler.patience.ends - now, safe))
-            if not self._has_news:
-                self._news.wait(seconds)
-            self._has_news = False
+        self._news.wait(seconds)
+        # Before the caller looks at anything again: what happens from now on is further news.
+        self._news.clear()
 
     def drop_stalled(self) -> int:
         """End the attempts that receive nothing; return how many workers are to be replaced."""
@@ -280,9 +280,7 @@ class Transfer:
 
     def wake(self) -> None:
         """Let the caller's thread look again."""
-        with self._lock:
-            self._has_news = True
-            self._news.notify_all()
+        self._news.set()
 
     def _store(self, attempt: Attempt, whole: Iterable[WholePiece], oddity: str | None) -> WrongBytesError | None:
         """Write those of the WHOLE pieces that are right; return an error for those that are wrong."""

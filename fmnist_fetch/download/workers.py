@@ -16,7 +16,6 @@ from fmnist_fetch.sources.base import Connection, Source, Tier
 from fmnist_fetch.sources.diagnosis import translate
 
 GRACE_S = 0.3
-TICK_S = 0.25
 IDLE_S = 0.5
 BURST_S = 0.1
 MIN_RECEIVE_BYTES = 4096

@@ -191,7 +191,7 @@ def _chunks(text: str) -> list[str]:
 
 
 def _wrapped(parts: Sequence[str], indent: str) -> Iterator[str]:
-    """String literals, one a line, which Python joins; a comma after the last one."""
+    """Yield string literals, one a line, which Python joins, with a comma after the last one."""
     for number, part in enumerate(parts, start=1):
         yield f"{indent}{part!a}{',' if number == len(parts) else ''}"
 
@@ -210,6 +210,7 @@ CHINESE = {
     "A login page may go away.": "可能是登录页",
     "Ask for the whole file.": "改为请求整个文件",
     "Another source is asked next.": "下一次换一个源",
+    "A server may have written it.": "去掉控制字符",
     "Note an ERROR, and when to try again.": "记录错误和重试时间",
     "A server may have written it.": "可能是服务器写的内容",
     "Yield the body of ANSWER; unpack it if CODED.": "读取服务器的回答",

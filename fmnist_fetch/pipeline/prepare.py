@@ -18,7 +18,7 @@ from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import find_sources, require_sources
+from fmnist_fetch.sources.discovery import explain, find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.durability import sync_folder, take_refusals
@@ -79,14 +79,13 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 # Another process has been at work, and may have done it all.
                 state = inspect(layout)
             if not state.complete:
-                found = find_sources(layout, options)
+                found = find_sources(layout, options, notify)
                 run = _Run(layout, found, options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
                 try:
                     retry_when_replaced(lambda: run.complete(next(states)))
-                except SourceError:
-                    require_sources(found, options)
-                    raise
+                except SourceError as exc:
+                    raise explain(exc, found, options) from exc.__cause__
                 _sync(layout)
                 _remove_unpacked_package(layout)
     remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])

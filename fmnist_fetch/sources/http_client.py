@@ -24,11 +24,17 @@ HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "iden
 
 
 class Client:
-    """A session for one thread, on the sockets that WIRE knows."""
+    """A session for one thread, on the sockets that WIRE knows.
 
-    def __init__(self, wire: Wire) -> None:
+    A server that nobody named (STRANGER) gets no login of the user, is asked without a proxy, and redirects nobody: it
+    must not make this machine send requests to others.
+    """
+
+    def __init__(self, wire: Wire, *, stranger: bool = False) -> None:
         self._wire = wire
+        self._follows = not stranger
         self._session = requests.Session()
+        self._session.trust_env = not stranger
         self._session.headers.update(HEADERS)
         # No cookie is kept: a server that sets many makes every request longer, and a mirror has no use for any.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -48,9 +54,9 @@ class Client:
         return self._session.send(request, timeout=(limit, limit), allow_redirects=False, **settings)
 
     def redirect_target(self, url: str, response: requests.Response) -> str | None:
-        """The URL to which RESPONSE, the answer for URL, redirects, if it does; a login stays within its host."""
+        """Return the URL to which RESPONSE for URL redirects, or None; a login stays within its host."""
         location = self._session.get_redirect_target(response)
-        if location is None:
+        if location is None or not self._follows:
             return None
         target = urljoin(url, location)
         old, new = urlsplit(url), urlsplit(target)
@@ -61,14 +67,14 @@ class Client:
         return target
 
     def proxy_of(self, url: str) -> str | None:
-        """The URL of the proxy through which URL is asked for."""
+        """Return the URL of the proxy through which URL is asked for."""
         with suppress(Exception):
             proxies = self._session.merge_environment_settings(url, {}, True, None, None)["proxies"]
             return select_proxy(url, proxies)
         return None
 
     def bundle_of(self, url: str) -> str | None:
-        """The path of the CA bundle that the environment names."""
+        """Return the path of the CA bundle that the environment names."""
         with suppress(Exception):
             verify = self._session.merge_environment_settings(url, {}, True, None, None)["verify"]
             return verify if isinstance(verify, str) else None
@@ -85,7 +91,7 @@ class Client:
         self._session.close()
 
     def _prepare(self, url: str) -> tuple[requests.PreparedRequest, Any]:
-        """The request for URL, and what the environment says of its server: proxies, certificates, .netrc.
+        """Return the request for URL, with the settings of the environment: proxies, certificates, .netrc.
 
         The environment is looked at once for each server: that takes longer than a small file does.
         """

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import doctest
 import fcntl
+import html
 import importlib.util
 import os
 import pty
@@ -291,6 +292,16 @@ def test_a_transcript_shows_what_is_printed(block: Block, lab: Lab) -> None:
         # The other blocks find the data complete, even if this one failed.
         lab.mirror.faults = []
         lab.run("make data")
+
+
+def test_the_picture_of_a_download_shows_what_the_transcript_shows() -> None:
+    svg = pages.read("docs/pictures/fetch.svg")
+    lines = [html.unescape(line) for line in re.findall(r">([^<]*)</text>", svg.rpartition("<g ")[2])]
+    # A terminal of 80 columns breaks a longer line anywhere.
+    screen = "".join(line if len(line) == 80 else f"{line}\n" for line in lines)
+    transcript = next(block for block in of("transcript") if block.page == "README.md")
+    for step in pages.steps(transcript.text):
+        assert pages.prints([f"$ {step.command}", "...", *step.printed], screen), screen
 
 
 def interrupted(lab: Lab, step: Step) -> str:

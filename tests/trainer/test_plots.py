@@ -19,7 +19,8 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.colors import to_rgba  # noqa: E402
 
 from tinydata import Command, Tiny, environment  # noqa: E402
-from trainer import Curves, Epoch, Settings, plots  # noqa: E402
+from trainer import Curves, Epoch, Settings, fit, plots  # noqa: E402
+from trainer.__main__ import parser  # noqa: E402
 from trainer.pictures import Pictures  # noqa: E402
 from trainer.run_dir import Run  # noqa: E402
 
@@ -239,6 +240,26 @@ def test_a_continued_run_draws_the_epochs_from_before_too(tmp_path: Path, monkey
     assert drawn == []
     pictures.flush()
     assert drawn == [tuple(HISTORY[:3])]
+
+
+def test_a_second_interrupt_ends_the_drawing_and_the_message_names_the_command_that_continues(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(run: Run, *_others: object) -> None:
+        run.history.append(HISTORY[0])
+        raise KeyboardInterrupt
+
+    def flush(_pictures: Pictures) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "run_epochs", train)
+    monkeypatch.setattr(Pictures, "flush", flush)
+    options = parser().parse_args(["train", *tiny.options, "--out", str(tmp_path / "run"), "--epochs", "2"])
+    # An interrupt that comes through would end pytest.
+    with pytest.raises(BaseException, match="interrupted after epoch 1 of 2; the checkpoint is kept") as caught:
+        fit.fit(options)
+    assert isinstance(caught.value, fit.InterruptedRunError)
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 @pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="xvfb-run is not installed: apt install xvfb")

@@ -189,7 +189,7 @@ def test_a_file_of_many_megapixels_is_refused_before_it_is_decoded(
     )
     Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     assert main(["predict", str(run), "bomb.png", *more]) == 6
-    assert f"{MAX_MEGAPIXELS} megapixels with sides of 30,000 are the most" in complaint(capsys)[0]
+    assert f"the limit is {MAX_MEGAPIXELS} megapixels, and 30,000 pixels a side" in complaint(capsys)[0]
 
 
 def test_a_file_of_many_scans_is_refused_before_it_is_decoded(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +200,7 @@ def test_a_file_of_many_scans_is_refused_before_it_is_decoded(run: Path, capsys:
     Path("scans.jpeg").write_bytes(whole[:at] + whole[at : at + 20] * 50_000)
     capsys.readouterr()
     assert main(["predict", str(run), "scans.jpeg", "--resize"]) == 6
-    assert "has 50,000 scans, and 200 are the most" in complaint(capsys)[0]
+    assert "has 50,000 scans; the limit is 200" in complaint(capsys)[0]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I", "I;16", "F"])

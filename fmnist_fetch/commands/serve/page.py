@@ -53,7 +53,7 @@ _STEPS = """<section class="card steps">
 <div class="posix"><pre>cd fmnist-fetch</pre></div>
 <div class="windows"><pre>cd fmnist-fetch</pre></div></li>
 <li><h3>Download the data</h3>
-<p>Run it again after an interruption: it goes on where it was.</p>
+<p>Run it again after an interruption: it continues.</p>
 <div class="posix">{data_posix}</div>
 <div class="windows">{data_windows}</div></li>
 <li><h3>Train</h3>
