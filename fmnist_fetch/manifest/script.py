@@ -212,7 +212,6 @@ CHINESE = {
     "Another source is asked next.": "下一次换一个源",
     "A server may have written it.": "去掉控制字符",
     "Note an ERROR, and when to try again.": "记录错误和重试时间",
-    "A server may have written it.": "可能是服务器写的内容",
     "Yield the body of ANSWER; unpack it if CODED.": "读取服务器的回答",
     "Wait for the best of SOURCES that is ready, until DEADLINE; raise Failure.": "选择最好的源",
     "Return the SHA-256 of COUNT bytes of FILE, or of all that there are.": "计算 SHA-256 摘要",
