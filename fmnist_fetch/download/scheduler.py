@@ -95,7 +95,7 @@ class Scheduler:
         rate_bps = attempt.window_rate_bps(now)
         if rate_bps is None or rate_bps >= self._min_rate_bps:
             return None
-        self._replace_only(stats, attempt.segment.file)
+        self._replace_only(stats, attempt.segment.file, [one for one in self.sources if not one.failures])
         if self._alternatives(attempt, now):
             return SourceError(f"{stats.name} is too slow: {rate_bps:.0f} bytes/s")
         return None
@@ -145,7 +145,7 @@ class Scheduler:
                 random=self._random,
             )
         if not progress and (stats.failures > 1 or error.permanent):
-            self._replace_only(stats, attempt.segment.file)
+            self._replace_only(stats, attempt.segment.file, self.sources)
         # Bytes that no source can serve must not keep the others waiting.
         self._end(attempt, now, last=not progress)
 
@@ -347,11 +347,17 @@ class Scheduler:
             chosen.asked_alone[file] += 1
             file.only_source = chosen.source
 
-    def _replace_only(self, stats: SourceStats, file: FileDownload) -> None:
-        """Let another source go on with FILE, if it comes from this one only."""
-        others = [other for other in self.sources if other is not stats and file not in other.refused_files]
-        if others and file.only_source is stats.source:
-            file.only_source = min(others, key=_burden).source
+    def _replace_only(self, stats: SourceStats, file: FileDownload, others: Iterable[SourceStats]) -> None:
+        """Let one of OTHERS, if it did not send FILE wrong more often, continue with what comes from this source only."""
+        able = [
+            other
+            for other in others
+            if other is not stats
+            and file not in other.refused_files
+            and other.wrong_files[file] <= stats.wrong_files[file]
+        ]
+        if able and file.only_source is stats.source:
+            file.only_source = min(able, key=_burden).source
 
     def _begin(self, stats: SourceStats, segment: Segment, worker: int, now: float) -> Attempt:
         if (segment.file, segment.index) in self._suspect and segment.givers - {stats.source}:

@@ -148,6 +148,11 @@ def test_cuts_cost_no_byte_twice(sizes: list[int], jobs: int, cut: int, seed: in
 
 @calm
 @given(some_sizes, honest_source, st.lists(any_source, max_size=3), st.integers(1, 8), st.integers(0, 2**32))
+# A right source that is slow to begin must not share the file with one that sends a wrong byte before each failure.
+@example(
+    [11_297], SimSource("", [Mood(rate=20_000.0, latency=25.0)]), [SimSource("", [Mood("noise", 10.0, cut=1)])], 1, 0
+)
+@example([11_297], SimSource("", [Mood(rate=200.0)]), [SimSource("", [Mood("noise", 1e6)])], 1, 0)
 def test_a_file_without_piece_digests_completes_if_a_source_is_right(
     sizes: list[int], right: SimSource, others: list[SimSource], jobs: int, seed: int
 ) -> None:
