@@ -17,14 +17,15 @@ from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.folder import LFS_POINTER
-from fmnist_fetch.sources.http_socket import LookupTimeoutError, NoThreadError
+from fmnist_fetch.sources.http_socket import HeadTimeoutError, LookupTimeoutError, NoThreadError
 
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
 _BUCKET = re.compile(rb"<Error>|AccessDenied|NoSuchKey")
 # Label files of the first release (26 August 2017), from which 43 duplicates and 10 overlaps were removed later.
 _FIRST_RELEASE = {("train-labels-idx1-ubyte.gz", 29_497), ("t10k-labels-idx1-ubyte.gz", 5_097)}
 
-LOGIN_PAGE = "looks like a login page: log in to the network with a browser, then run again"
+LOGIN_PAGE = "looks like a login page: log in to the network with a browser"
+LOGIN_HINT = "Log in to the network with a browser, then run the same command again."
 SOCKS_HINT = "Install it with: pip install 'fmnist-fetch[socks]' (or: pip install PySocks)."
 _BUNDLE_HINT = "Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file."
 _NAME_HINT = "Check the address of the mirror; if the network has a login page, log in with a browser."
@@ -302,6 +303,8 @@ def _of_time(causes: Sequence[BaseException]) -> _Cause | None:
     timed = [cause for cause in causes if not isinstance(cause, urllib3.NewConnectionError)]
     if _first(timed, requests.ConnectTimeout, urllib3.ConnectTimeoutError):
         return _Cause(" accepted no connection for several seconds")
+    if _first(timed, HeadTimeoutError):
+        return _Cause(" sent no complete answer in several seconds")
     if _first(timed, requests.Timeout, urllib3.TimeoutError, TimeoutError) or errno.ETIMEDOUT in _errnos(causes):
         return _Cause(" said nothing for several seconds")
     return None
@@ -330,6 +333,17 @@ def _clean(text: str) -> str:
     """TEXT on one line, without secrets of URLs and at a length that can be read."""
     text = re.sub(r"//[^/\s@]*@", "//***@", re.sub(r"\?[^\s'\"()]+", "?***", text))
     return "".join(char if char.isprintable() else " " for char in text)[:_MAX_WORDS].strip()
+
+
+def origin(url: str) -> str:
+    """The scheme, host and port of URL, without secrets."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is no URL"
+    if parts.scheme not in ("http", "https"):
+        return f"an address that begins with {_clean(parts.scheme)}:"
+    return redact(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "/", "", "")))
 
 
 def redact(url: str) -> str:

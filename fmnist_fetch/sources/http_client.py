@@ -3,7 +3,7 @@
 import http.client
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -44,6 +44,7 @@ class Client:
         request, settings = self._prepare(url)
         if wanted is not None:
             request.headers["Range"] = wanted
+        self._wire.requested = False
         limit = self._wire.timeout_s
         return self._session.send(request, timeout=(limit, limit), allow_redirects=False, **settings)
 
@@ -172,7 +173,15 @@ class _Connects(HTTPConnection):
             if isinstance(exc, socket.gaierror):
                 raise NameResolutionError(self.host, self, exc) from exc
             raise NewConnectionError(self, str(exc)) from exc
-        self._wire.opened(sock)
+        try:
+            self._wire.opened(self._handle(sock))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _handle(self, sock: socket.socket) -> socket.socket:
+        """By which the wire can shut SOCK down."""
         return sock
 
     def connect(self) -> None:
@@ -180,9 +189,13 @@ class _Connects(HTTPConnection):
         super().connect()
         self._wire.opened(self.sock)
 
+    def response_class(self, *args: Any, **settings: Any) -> Any:  # type: ignore[override]
+        """Make what reads an answer, that of a proxy too: there is a limit for its whole head."""
+        return _Response(*args, timeout_s=self._wire.timeout_s, **settings)
+
     def getresponse(self) -> Any:
-        """Get the head of the answer, with a limit for all of it."""
-        self.response_class = partial(_Response, timeout_s=self._wire.timeout_s)  # type: ignore[assignment]
+        """Get the head of the answer."""
+        self._wire.requested = True
         sock = self.sock
         response = super().getresponse()
         self._wire.stages += 1
@@ -196,3 +209,12 @@ class _Http(_Connects):
 
 class _Https(_Connects, HTTPSConnection):
     """HTTP over TLS."""
+
+    def connect(self) -> None:
+        """Connect; the handshake can be ended from another thread too."""
+        with ExitStack() as self._handles:
+            super().connect()
+
+    def _handle(self, sock: socket.socket) -> socket.socket:
+        # TLS takes the descriptor away from the socket.
+        return self._handles.enter_context(sock.dup())

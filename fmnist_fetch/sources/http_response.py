@@ -26,10 +26,13 @@ _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 WHOLE = (200, 203)
 """Statuses of an answer that holds the whole file; 203 is a 200 that a proxy has changed (RFC 9110, 15.3.4)."""
-_TRANSIENT = {408, 416, 425, 429}
-_NOT_ABOUT_RANGES = {401, 407, 408, 425, 429, 451, 503, 504, 511}
-"""Refusals that a request without a range would get too: a login, a limit, a server that is busy."""
+_LATER = {408, 425, 429}
+"""Refusals of the client's kind that may pass; those of the server's kind (5xx) may pass too."""
+_UNSATISFIABLE = 416
+_UNAUTHORIZED = 401
 _LOGIN_REQUIRED = 511
+_CODINGS = {"gzip", "x-gzip", "deflate"}
+_AUTHORIZATION_HINT = "Put the login into the mirror's URL, http://USER:PASSWORD@HOST/, or into ~/.netrc."
 
 
 class Request(NamedTuple):
@@ -127,6 +130,9 @@ def _partial(response: requests.Response, request: Request) -> RangeResponse:
         placed, certain = claim.span, True
     elif length == file.size:
         placed, certain = Span(0, file.size), False
+    elif claim is None and length is not None and length < span.length:
+        # Bytes of which nothing says where they belong, and too few: the next ones would cost a request each time.
+        raise _unusable(response, request, "too few bytes, and not where they are")
     elif claim is None or length == span.length:
         # What it says is missing, malformed, or contradicts its length: read it as what was asked for.
         placed, certain = Span(span.start, span.stop if length is None else span.start + length), False
@@ -150,7 +156,8 @@ def _whole(response: requests.Response, request: Request) -> RangeResponse:
     if size < file.pieces[0].span.length:
         what = _suspect(response, file) or "another file, or a part of it"
         facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,} ({what})"
-        raise SourceError(facts, status=response.status_code, telling=2)
+        hint = diagnosis.LOGIN_HINT if what == diagnosis.LOGIN_PAGE else AGAIN
+        raise SourceError(facts, hint=hint, status=response.status_code, telling=2)
     if size <= request.span.start:
         facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,}"
         raise SourceError(facts, status=response.status_code, telling=1)
@@ -203,22 +210,31 @@ def _is_coded(response: requests.Response, length: int) -> bool:
 
 def _refusal(response: requests.Response, request: Request) -> SourceError:
     status, file = response.status_code, request.file
-    permanent = 400 <= status < 500 and status not in _TRANSIENT and not request.redirected
+    later = status >= 500 or status in _LATER or "Retry-After" in response.headers
+    permanent = status >= 400 and not (later or status == _UNSATISFIABLE or request.redirected)
     stated = _UNSATISFIED.fullmatch(_single(response.headers.get("Content-Range", "")))
     beyond = stated if status == 416 and stated and int(stated[1]) <= request.span.start else None
     what = _oddity(file, int(beyond[1])) if beyond else _suspect_refusal(response, request)
     # A range that the manifest's file has and the one there lacks: there is another file.
     kind = WrongBytesError if beyond and what else SourceError
-    if kind is SourceError and request.ranged and status not in _NOT_ABOUT_RANGES:
+    if kind is SourceError and request.ranged and not later:
         kind = RangeError
     return kind(
         f"{request.name} answered {status} for {file.name}" + (f" ({what})" if what else ""),
-        hint="Check the address of the mirror." if permanent else AGAIN,
+        hint=_hint(status, what, permanent=permanent),
         permanent=permanent,
         retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
         status=status,
         telling=0 if what is None else 1 if beyond else 2,
     )
+
+
+def _hint(status: int, what: str | None, *, permanent: bool) -> str:
+    if what == diagnosis.LOGIN_PAGE:
+        return diagnosis.LOGIN_HINT
+    if status == _UNAUTHORIZED:
+        return _AUTHORIZATION_HINT
+    return "Check the address of the mirror." if permanent else AGAIN
 
 
 def _oddity(file: DataFile, size: int) -> str | None:

@@ -273,7 +273,7 @@ def test_a_refusal_for_good_is_permanent(status: int, asked: Asked) -> None:
     error = asked.fails()
     assert (error.permanent, error.status) == (True, status)
     assert f"https://mirror.example/mine/ answered {status} for {asked.file.name}" in error.message
-    assert error.hint == "Check the address of the mirror."
+    assert ("Put the login into" if status == 401 else "Check the address") in error.hint
 
 
 @pytest.mark.parametrize("status", [408, 416, 425, 429, 500, 502, 503, 504, 204, 304])

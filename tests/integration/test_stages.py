@@ -62,7 +62,7 @@ def test_a_head_that_drips_is_over_in_time(sample: Sample) -> None:
     with (
         Mirror(sample.files, [DripHead(20)]) as mirror,
         closing(connection(mirror.url, 0.5)) as slow,
-        pytest.raises(SourceError, match="said nothing for several seconds"),
+        pytest.raises(SourceError, match="sent no complete answer in several seconds"),
     ):
         slow.read(sample.file(), SPAN)
 
