@@ -252,7 +252,7 @@ def test_blocks_that_are_run_elsewhere_are_in_a_page_that_is_read_there() -> Non
         assert f'"{Path(page).name}"' in pages.read(test)
 
 
-def test_nothing_is_left_out_that_no_page_says() -> None:
+def test_no_block_is_exempt_that_no_page_has() -> None:
     said = [line for block in ALL for line in block.text.splitlines()]
     said += [span for page in pages.PAGES for span in pages.spans(page)]
     assert [start for start in NOT_RUN if not any(line.startswith(start) for line in said)] == []
@@ -431,7 +431,7 @@ def test_every_command_in_a_sentence_is_one(page: str) -> None:
             parse(words)
 
 
-def test_every_option_in_a_page_is_one_and_the_readme_tells_of_all_that_fetch_has() -> None:
+def test_every_option_in_a_page_exists_and_the_readme_has_all_of_fetch() -> None:
     verbs = [("fmnist_fetch", verb) for verb in ("fetch", "manifest", "kit", "serve", "script")]
     verbs += [("trainer", verb) for verb in ("train", "predict")]
     texts = [

@@ -194,7 +194,7 @@ def test_a_stuck_worker_is_replaced_and_its_work_done_by_others() -> None:
 
 
 @pytest.mark.parametrize("latency", [6.5, 8.0, 30.0])
-def test_a_first_byte_that_comes_late_is_waited_for_where_nobody_else_can_serve(latency: float) -> None:
+def test_a_late_first_byte_is_waited_for_if_no_other_source_can_serve(latency: float) -> None:
     world, error = run([3 * PIECE], [SimSource("cold storage", [Mood(latency=latency)])], jobs=1, patience=120.0)
     assert error is None
     # What it took once it gets at once the next time.
@@ -230,7 +230,7 @@ def test_a_slow_source_is_left_as_soon_as_ever_where_another_one_can_serve() -> 
     assert all(event.seconds <= STAGE_TIMEOUT_S + 0.1 for event in attempts(world) if event.source == "slow")
 
 
-def test_time_in_which_the_process_was_stopped_is_nobodys_silence() -> None:
+def test_the_time_in_which_the_process_was_stopped_times_no_source_out() -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder), [30 * PIECE], [SimSource("right", [Mood(rate=2 * PIECE)])], patience=20.0)
         world.stops = [(1003.0, 3600.0), (1004.0, 15.0)]
@@ -239,7 +239,7 @@ def test_time_in_which_the_process_was_stopped_is_nobodys_silence() -> None:
     assert [event.error for event in attempts(world) if event.error] == []
 
 
-def test_time_in_which_the_disk_was_waited_for_is_nobodys_silence() -> None:
+def test_the_time_that_the_disk_took_times_no_source_out() -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder), [8 * PIECE], [SimSource("right", [Mood()])], jobs=1, patience=20.0)
         world.disk_s = 45.0
@@ -262,7 +262,7 @@ def test_the_last_piece_of_a_slow_connection_is_raced_for() -> None:
     assert world.now - 1000 < 30
 
 
-def test_nobody_is_asked_while_its_retry_after_lasts() -> None:
+def test_no_source_is_asked_while_its_retry_after_lasts() -> None:
     found = [SimSource("busy", [Mood("error", retry_after=50.0), Mood()])]
     world, error = run([PIECE], found)
     assert error is None

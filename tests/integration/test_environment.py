@@ -183,7 +183,7 @@ def test_a_size_that_the_lock_does_not_know_is_asked_for(folder: Path) -> None:
     assert store(folder).missing(unknown) == []
 
 
-def test_what_nobody_has_ends_in_two_lines(folder: Path) -> None:
+def test_a_wheel_that_no_source_has_ends_in_two_lines(folder: Path) -> None:
     with Mirror({}) as index:
         here = store(folder, index.url + "simple/")
         for fetch in (here.fetch_first, here.fetch):

@@ -224,7 +224,7 @@ def test_two_requests_sent_at_once_are_answered_in_order(mirror: Mirror) -> None
 # What it served is known.
 
 
-def test_the_journal_tells_each_request(mirror: Mirror) -> None:
+def test_the_journal_has_each_request(mirror: Mirror) -> None:
     client = Client(mirror)
     client.get("bytes=100-199")
     client.get(path="/other")
@@ -437,7 +437,7 @@ def test_latency_comes_before_the_answer(mirror: Mirror) -> None:
 
 
 @pytest.mark.parametrize("rate", [50, 400_000])
-def test_a_drip_holds_its_rate_from_the_first_byte_on(mirror: Mirror, rate: int) -> None:
+def test_a_drip_keeps_its_rate_from_the_first_byte_on(mirror: Mirror, rate: int) -> None:
     began = time.monotonic()
     got = get(mirror, Drip(rate), range_=f"bytes=0-{rate // 4 - 1}")
     assert got.body == DATA[: rate // 4]
@@ -476,7 +476,7 @@ def test_a_status_can_be_ordered(mirror: Mirror, code: int) -> None:
 
 
 @pytest.mark.parametrize("value", ["2", "0", "-1", "99999999999", "1e9", "soon", ""])
-def test_retry_after_is_said_as_it_stands(mirror: Mirror, value: str) -> None:
+def test_retry_after_is_sent_as_it_was_given(mirror: Mirror, value: str) -> None:
     got = get(mirror, Busy(value, code=429))
     assert (got.status, got.headers["retry-after"]) == (429, value)
 
@@ -495,7 +495,7 @@ def test_a_bucket_refuses_in_xml(mirror: Mirror) -> None:
     assert b"AccessDenied" in got.body
 
 
-def test_a_captive_portal_says_html_to_the_first_requests(mirror: Mirror) -> None:
+def test_a_captive_portal_answers_the_first_requests_with_html(mirror: Mirror) -> None:
     mirror.faults = [First(1, LoginPage())]
     client = Client(mirror)
     first, second = client.get("bytes=0-9"), client.get("bytes=0-9")

@@ -44,14 +44,14 @@ PASSING = ["200", "206", "206", "206", "100", "101", "204", "301", "302", "304",
 FINAL = ["400", "401", "403", "404", "407", "410", "451"]
 
 
-def values(dice: random.Random, size: int) -> str:
+def values(rng: random.Random, size: int) -> str:
     """Something that could stand behind a colon, or should not."""
-    number = dice.choice([0, 1, 5, size - 1, size, size + 1, -1, 2**31, 2**64, 10**30])
-    return dice.choice(
+    number = rng.choice([0, 1, 5, size - 1, size, size + 1, -1, 2**31, 2**64, 10**30])
+    return rng.choice(
         [
             str(number),
             f"bytes 0-{number}/{size}",
-            f"bytes {number}-{size - 1}/{dice.choice([size, '*', number])}",
+            f"bytes {number}-{size - 1}/{rng.choice([size, '*', number])}",
             f"bytes */{number}",
             "chunked",
             "gzip, chunked",
@@ -65,51 +65,51 @@ def values(dice: random.Random, size: int) -> str:
             "multipart/byteranges; boundary=x",
             "http://127.0.0.1:1/",
             "//[::1",
-            "/" + "a" * dice.choice([1, 5000]),
+            "/" + "a" * rng.choice([1, 5000]),
             "\x00\x01\x02",
-            "".join(dice.choices(string.printable, k=dice.randrange(40))),
-            dice.randbytes(dice.randrange(30)).decode("latin-1"),
+            "".join(rng.choices(string.printable, k=rng.randrange(40))),
+            rng.randbytes(rng.randrange(30)).decode("latin-1"),
             "",
-            "9" * dice.choice([20, 5000]),
+            "9" * rng.choice([20, 5000]),
         ]
     )
 
 
-def answer(dice: random.Random, data: bytes, codes: list[str]) -> bytes:
+def answer(rng: random.Random, data: bytes, codes: list[str]) -> bytes:
     """An answer that begins like one and goes wrong somewhere."""
-    lines = [f"HTTP/1.{dice.choice('0111')} {dice.choice(codes)} {dice.choice(['OK', '', 'x' * 300])}"]
-    for _ in range(dice.randrange(6)):
-        lines.append(f"{dice.choice(NAMES)}{dice.choice([': ', ':', ' : ', ' '])}{values(dice, len(data))}")
-    if dice.random() < 0.5:
+    lines = [f"HTTP/1.{rng.choice('0111')} {rng.choice(codes)} {rng.choice(['OK', '', 'x' * 300])}"]
+    for _ in range(rng.randrange(6)):
+        lines.append(f"{rng.choice(NAMES)}{rng.choice([': ', ':', ' : ', ' '])}{values(rng, len(data))}")
+    if rng.random() < 0.5:
         lines.append(f"Content-Range: bytes 0-{len(data) - 1}/{len(data)}")
-    if dice.random() < 0.5:
+    if rng.random() < 0.5:
         lines.append(f"Content-Length: {len(data)}")
-    end = dice.choice(["\r\n", "\r\n", "\r\n", "\n", "\r"])
-    body = dice.choice([data, data[: dice.randrange(len(data))], b"", LOGIN_HTML, chunks(dice, data), payload(999, 3)])
+    end = rng.choice(["\r\n", "\r\n", "\r\n", "\n", "\r"])
+    body = rng.choice([data, data[: rng.randrange(len(data))], b"", LOGIN_HTML, chunks(rng, data), payload(999, 3)])
     text = end.join([*lines, "", ""]).encode("latin-1", "replace") + body
-    return mutated(dice, text) if dice.random() < 0.5 else text
+    return mutated(rng, text) if rng.random() < 0.5 else text
 
 
-def chunks(dice: random.Random, data: bytes) -> bytes:
+def chunks(rng: random.Random, data: bytes) -> bytes:
     """DATA in chunks, some of them lies."""
     parts = []
     for start in range(0, len(data), 8000):
         part = data[start : start + 8000]
-        size = dice.choice([f"{len(part):x}"] * 9 + ["0", "-1", "zz", f"{len(part) + 5:x};ext=1", "f" * 20])
+        size = rng.choice([f"{len(part):x}"] * 9 + ["0", "-1", "zz", f"{len(part) + 5:x};ext=1", "f" * 20])
         parts.append(size.encode() + b"\r\n" + part + b"\r\n")
-    return b"".join(parts) + dice.choice([b"0\r\n\r\n", b"", b"0\r\nTrailer: x\r\n\r\n"])
+    return b"".join(parts) + rng.choice([b"0\r\n\r\n", b"", b"0\r\nTrailer: x\r\n\r\n"])
 
 
-def mutated(dice: random.Random, text: bytes) -> bytes:
+def mutated(rng: random.Random, text: bytes) -> bytes:
     """TEXT with a few bytes of its beginning replaced, doubled or left out."""
     mutable = bytearray(text)
-    for _ in range(dice.randrange(1, 6)):
-        at = dice.randrange(min(len(mutable), 300) or 1)
-        change: Callable[[], None] = dice.choice(
+    for _ in range(rng.randrange(1, 6)):
+        at = rng.randrange(min(len(mutable), 300) or 1)
+        change: Callable[[], None] = rng.choice(
             [
-                lambda at=at: mutable.__setitem__(slice(at, at + 1), dice.randbytes(1)),
-                lambda at=at: mutable.__setitem__(slice(at, at), mutable[at : at + dice.randrange(1, 50)]),
-                lambda at=at: mutable.__delitem__(slice(at, at + dice.randrange(1, 20))),
+                lambda at=at: mutable.__setitem__(slice(at, at + 1), rng.randbytes(1)),
+                lambda at=at: mutable.__setitem__(slice(at, at), mutable[at : at + rng.randrange(1, 50)]),
+                lambda at=at: mutable.__delitem__(slice(at, at + rng.randrange(1, 20))),
             ]
         )
         change()
@@ -120,10 +120,10 @@ def test_of_a_thousand_answers_none_gives_other_than_bytes_or_a_source_error() -
     data = small()
     file = data.manifest.files[1]
     right = data.files[file.name]
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     with Mirror(data.files) as mirror, contextlib.closing(HttpSource(mirror.url, Tier.USER).open()) as source:
         for number in range(1000):
-            mirror.faults = [Raw(answer(dice, right, PASSING + FINAL))]
+            mirror.faults = [Raw(answer(rng, right, PASSING + FINAL))]
             ask_once(source.read, file, number)
 
 
@@ -160,8 +160,8 @@ class Fuzz(Fault):
         self.seed, self.codes = seed, codes
 
     def picked(self, request: Request) -> Iterator[Fault]:
-        dice = random.Random(self.seed + request.number)
-        yield Raw(answer(dice, small().files[IMAGES], self.codes))
+        rng = random.Random(self.seed + request.number)
+        yield Raw(answer(rng, small().files[IMAGES], self.codes))
 
 
 def nonsense_then_sense(folder: Path, seed: int) -> None:
@@ -210,20 +210,20 @@ def loads_or_says_why(data: bytes) -> Manifest | None:
 
 @settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 2**40))
-def test_a_mutated_manifest_is_read_or_its_faults_are_told(seed: int) -> None:
-    dice = random.Random(seed)
+def test_a_mutated_manifest_is_read_or_its_faults_are_reported(seed: int) -> None:
+    rng = random.Random(seed)
     data = bytearray(small_manifest())
-    for _ in range(dice.randrange(1, 8)):
-        at = dice.randrange(len(data))
-        choice = dice.randrange(4)
+    for _ in range(rng.randrange(1, 8)):
+        at = rng.randrange(len(data))
+        choice = rng.randrange(4)
         if choice == 0:
-            data[at] = dice.randrange(256)
+            data[at] = rng.randrange(256)
         elif choice == 1:
-            del data[at : at + dice.randrange(1, 200)]
+            del data[at : at + rng.randrange(1, 200)]
         elif choice == 2:
-            data[at:at] = data[dice.randrange(len(data)) :][: dice.randrange(1, 300)]
+            data[at:at] = data[rng.randrange(len(data)) :][: rng.randrange(1, 300)]
         else:
-            data[at:at] = dice.choice(
+            data[at:at] = rng.choice(
                 [b"[", b"]", b"{", b"}", b'"', b"=", b"\n", b"[[files]]\n", b"-1", b"1e999", b"nan"]
             )
     manifest = loads_or_says_why(bytes(data))
@@ -242,7 +242,7 @@ toml_values = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_a_manifest_with_any_value_in_any_place_is_read_or_its_faults_are_told(data: st.DataObject) -> None:
+def test_a_manifest_with_any_value_in_any_place_is_read_or_its_faults_are_reported(data: st.DataObject) -> None:
     lines = small_manifest().decode().splitlines()
     numbers = [n for n, line in enumerate(lines) if " = " in line and not line.endswith("[")]
     for number in data.draw(st.lists(st.sampled_from(numbers), min_size=1, max_size=3)):
@@ -270,7 +270,7 @@ def toml(value: object) -> str:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=300))
-def test_any_bytes_at_all_are_no_manifest_and_that_is_told(data: bytes) -> None:
+def test_arbitrary_bytes_are_reported_as_no_manifest(data: bytes) -> None:
     assert loads_or_says_why(data) is None
 
 
@@ -305,7 +305,7 @@ def test_a_name_that_leaves_its_folder_is_a_fault_and_writes_nothing(tmp_path: P
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_command_line_tells_the_faults_of_a_manifest_in_two_lines(tmp_path: Path, seed: int) -> None:
+def test_the_command_line_reports_the_faults_of_a_manifest_in_two_lines(tmp_path: Path, seed: int) -> None:
     world = World(tmp_path, small())
     text = mutated(random.Random(seed), small_manifest())
     world.manifest.write_bytes(text)

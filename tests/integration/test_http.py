@@ -345,7 +345,7 @@ def test_a_redirect_to_another_kind_of_address_is_an_error_of_the_source(asked: 
     assert BASE in asked.fails().message
 
 
-def test_a_mirror_that_refuses_connections_is_told(sample: Sample) -> None:
+def test_a_refused_connection_is_reported(sample: Sample) -> None:
     with refusing() as url, pytest.raises(SourceError, match=f"{url} refuses connections") as caught:
         HttpSource(url, Tier.USER).open().read(sample.file(), SPAN)
     assert not caught.value.permanent
@@ -353,7 +353,7 @@ def test_a_mirror_that_refuses_connections_is_told(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("reset", [True, False])
-def test_a_mirror_that_hangs_up_without_an_answer_is_told(reset: bool, sample: Sample) -> None:
+def test_a_connection_closed_without_an_answer_is_reported(reset: bool, sample: Sample) -> None:
     with Mirror(sample.files, faults=[HangUp(reset=reset)]) as mirror:
         source = HttpSource(mirror.url, Tier.USER).open()
         with pytest.raises(SourceError, match=r"hung up without an answer|reset the connection"):
@@ -361,9 +361,7 @@ def test_a_mirror_that_hangs_up_without_an_answer_is_told(reset: bool, sample: S
         source.close()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_permanent_and_hints_at_the_bundle(
-    sample: Sample, tmp_path: Path
-) -> None:
+def test_an_untrusted_certificate_is_permanent_and_the_hint_names_the_bundle(sample: Sample, tmp_path: Path) -> None:
     with Mirror(sample.files, certificate=self_signed(tmp_path)) as mirror:
         source = HttpSource(mirror.url, Tier.USER).open()
         with pytest.raises(SourceError, match="its certificate is not trusted") as caught:
@@ -373,7 +371,7 @@ def test_a_certificate_that_nobody_vouches_for_is_permanent_and_hints_at_the_bun
     assert "REQUESTS_CA_BUNDLE" in caught.value.hint
 
 
-def test_a_bundle_that_vouches_for_it_is_heeded(
+def test_a_certificate_in_the_users_bundle_is_trusted(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = self_signed(tmp_path)
@@ -425,7 +423,7 @@ def test_a_login_in_the_mirrors_url_is_kept_on_a_redirect_within_its_host_only(
     assert ("Authorization" in asked.headers(1)) == kept
 
 
-def test_what_a_users_netrc_says_is_told_to_that_server_only(
+def test_a_login_from_netrc_is_sent_to_its_server_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked
 ) -> None:
     netrc = tmp_path / "netrc"

@@ -158,7 +158,7 @@ def test_nginx_with_an_unknown_ca_is_refused_until_the_ca_is_named(world: World)
     world.assert_complete()
 
 
-def test_a_file_that_nginx_does_not_have_is_told_by_its_name(world: World) -> None:
+def test_a_file_that_nginx_does_not_have_is_reported_by_name(world: World) -> None:
     with nginx(world) as server:
         (server.folder / "www" / IMAGES).unlink()
         outcome = fetch(world, server.url)
@@ -282,7 +282,7 @@ def test_a_cable_that_is_pulled_for_a_moment_costs_next_to_nothing(link: Link, w
     world.assert_complete()
 
 
-def test_a_cable_that_is_pulled_for_long_is_waited_for_and_said_so(link: Link, world: World) -> None:
+def test_a_long_break_of_the_network_is_waited_for_and_reported(link: Link, world: World) -> None:
     with link.start(world, "--patience", "forever") as run:
         run.until(lambda: link.served >= MIB)
         link.set("down")

@@ -107,7 +107,7 @@ def test_a_server_that_ignores_ranges_and_cuts_is_made_use_of_as_long_as_it_gets
 
 
 @pytest.mark.parametrize("fault", [Busy("2"), Busy("2", 429), BusyUntil(2)], ids=["503", "429", "a date"])
-def test_nobody_is_asked_before_the_time_that_retry_after_names(world: World, fault: Fault) -> None:
+def test_no_source_is_asked_before_its_retry_after_has_passed(world: World, fault: Fault) -> None:
     with Mirror(world.data.files, [First(1, fault)]) as mirror:
         assert fetch(world, mirror.url).code == 0
         first, second = mirror.journal[:2]
@@ -138,7 +138,7 @@ def test_the_request_is_honest_and_plain(world: World) -> None:
             assert "if-range" not in line.headers
 
 
-def test_a_second_look_at_a_complete_dataset_asks_nobody(world: World) -> None:
+def test_a_second_fetch_of_a_complete_dataset_sends_no_request(world: World) -> None:
     with Mirror(world.data.files) as mirror:
         assert fetch(world, mirror.url).code == 0
         served, connections = mirror.served, mirror.connections

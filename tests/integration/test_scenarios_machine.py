@@ -105,7 +105,7 @@ def test_four_processes_on_one_root_make_one_download(world: World) -> None:
     world.assert_complete()
 
 
-def test_who_holds_the_lock_and_dies_delays_nobody(world: World) -> None:
+def test_a_dead_owner_of_the_lock_delays_no_other_process(world: World) -> None:
     with Mirror(world.data.files, [Line(WIRE)]) as mirror:
         with several([first := start(world, mirror.url), second := start(world, mirror.url)]):
             first.until(lambda: mirror.served >= MIB)
@@ -117,7 +117,7 @@ def test_who_holds_the_lock_and_dies_delays_nobody(world: World) -> None:
     world.assert_complete()
 
 
-def test_who_holds_the_lock_and_sleeps_is_passed_by_and_still_ends_right(world: World) -> None:
+def test_a_stopped_owner_of_the_lock_is_overtaken_and_still_ends_right(world: World) -> None:
     with Mirror(world.data.files, [Line(WIRE)]) as mirror:
         with several([sleeper := start(world, mirror.url)]):
             sleeper.until(lambda: mirror.served >= MIB)
@@ -166,7 +166,7 @@ def remount(place: Path, options: str) -> None:
 
 
 @needs_root
-def test_a_full_disk_is_told_with_path_and_space_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_path_and_space_and_the_next_run_resumes(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "size=2m") as disk:
         world = World(tmp_path, dataset(), root=disk / "root")
         with Mirror(world.data.files, [Line(WIRE)]) as mirror:
@@ -203,7 +203,7 @@ def test_a_disk_that_gets_full_later_leaves_nothing_half_done(tmp_path: Path, si
 
 
 @needs_root
-def test_a_read_only_disk_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
+def test_a_read_only_disk_is_reported_before_anything_is_fetched(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "size=20m") as disk:
         world = World(tmp_path, dataset(), root=disk / "root")
         remount(disk, "ro")
@@ -216,7 +216,7 @@ def test_a_read_only_disk_is_told_before_anything_is_fetched(tmp_path: Path) -> 
         assert "--root" in outcome.hint
 
 
-def test_a_file_in_the_place_of_the_root_is_told(world: World) -> None:
+def test_a_file_in_place_of_the_root_is_reported(world: World) -> None:
     world.root.write_text("I was here first")
     with Mirror(world.data.files) as mirror:
         outcome = fetch(world, mirror.url)
@@ -226,7 +226,7 @@ def test_a_file_in_the_place_of_the_root_is_told(world: World) -> None:
     assert world.root.read_text() == "I was here first"
 
 
-def test_a_folder_in_the_place_of_a_part_file_is_told(world: World) -> None:
+def test_a_folder_in_place_of_a_part_file_is_reported(world: World) -> None:
     world.part(IMAGES).mkdir(parents=True)
     with Mirror(world.data.files) as mirror:
         outcome = fetch(world, mirror.url)
@@ -248,7 +248,7 @@ def test_a_root_removed_under_its_feet_ends_in_a_message_or_in_a_complete_datase
     world.assert_complete()
 
 
-def test_a_log_that_can_not_be_written_is_told_at_once(world: World) -> None:
+def test_a_log_that_cannot_be_written_is_reported_at_once(world: World) -> None:
     with Mirror(world.data.files) as mirror:
         outcome = fetch(world, mirror.url, options=["--log", "/no/such/folder/log"])
         assert mirror.connections == 0

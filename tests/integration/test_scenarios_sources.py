@@ -195,7 +195,7 @@ def test_each_mirror_may_have_other_pieces_right(world: World) -> None:
     world.assert_complete()
 
 
-def test_a_slow_mirror_that_is_named_first_holds_nothing_up(world: World) -> None:
+def test_a_slow_first_mirror_delays_nothing(world: World) -> None:
     with Mirror(world.data.files, [Line(50_000)]) as slow, Mirror(world.data.files, [Line(WIRE)]) as fast:
         outcome = fetch(world, slow.url, fast.url)
         assert slow.served <= 0.25 * world.data.size
@@ -434,7 +434,7 @@ def test_a_network_that_goes_down_and_comes_up_again_costs_what_was_under_way(wo
     world.assert_complete()
 
 
-def test_patience_forever_waits_calmly_and_says_what_for(world: World) -> None:
+def test_patience_forever_waits_and_says_what_for(world: World) -> None:
     forever = ["--patience", "forever"]
     with Mirror(world.data.files, [Line(2 * MIB)]) as mirror, start(world, mirror.url, options=forever) as run:
         run.until(lambda: mirror.served >= MIB)
@@ -467,7 +467,7 @@ def test_secrets_in_urls_are_never_written_down(world: World) -> None:
     world.assert_complete()
 
 
-def test_the_log_tells_each_attempt_and_the_report_adds_them_up(world: World) -> None:
+def test_the_log_has_each_attempt_and_the_report_their_sums(world: World) -> None:
     with Mirror(world.data.files, [Line(WIRE), CutAfter(300_000)]) as mirror:
         outcome = fetch(world, mirror.url)
         served = mirror.served

@@ -164,7 +164,7 @@ def test_a_root_that_is_a_link_itself_is_served(sample: Sample, complete: Path, 
     assert start(link).ask(f"/{IMAGES}").body == sample.files[IMAGES]
 
 
-def test_a_pipe_in_place_of_a_file_blocks_nobody(sample: Sample, complete: Path, start: Start) -> None:
+def test_a_pipe_in_place_of_a_file_blocks_no_client(sample: Sample, complete: Path, start: Start) -> None:
     path = sample.layout(complete).raw / IMAGES
     path.unlink()
     os.mkfifo(path)

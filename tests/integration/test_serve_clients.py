@@ -64,7 +64,7 @@ def closed(client: socket.socket) -> bool:
         return True
 
 
-def test_eleven_hundred_idle_connections_keep_nobody_from_being_served(large: Sample, start: Start) -> None:
+def test_eleven_hundred_idle_connections_do_not_keep_others_from_being_served(large: Sample, start: Start) -> None:
     # Here none is closed for its age.
     code = "from fmnist_fetch.commands.serve import connections as c; c.IDLE_TIMEOUT_S = 1e9"
     server = start(descriptors=1024, code=code)
@@ -210,7 +210,7 @@ def test_a_client_that_waits_for_a_file_to_be_hashed_keeps_no_other_one_waiting(
     server.process.communicate()
 
 
-def test_an_error_that_nobody_foresaw_is_two_lines_and_the_server_goes_on(complete: Path, start: Start) -> None:
+def test_an_unexpected_error_is_two_lines_and_the_server_continues(complete: Path, start: Start) -> None:
     broken = (
         "import fmnist_fetch.commands.serve.handler as h\n"
         "def fail(*_, **__): raise LookupError('no such thing')\n"

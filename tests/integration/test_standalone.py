@@ -85,7 +85,7 @@ def test_a_server_that_answers_ranges_wrongly_is_asked_for_the_whole(path: Path,
     assert path.read_bytes() == DATA
 
 
-def test_what_lies_there_is_not_requested_again(path: Path) -> None:
+def test_what_is_on_the_disk_is_not_requested_again(path: Path) -> None:
     path.parent.mkdir()
     path.with_name(NAME + ".part").write_bytes(DATA[:700_000])
     with Mirror({NAME: DATA}) as mirror:

@@ -53,44 +53,44 @@ def kill(run: Run) -> None:
 
 @pytest.mark.parametrize("number", range(4))
 def test_no_kill_ever_leaves_a_wrong_byte_under_a_final_name(tmp_path: Path, number: int) -> None:
-    dice = random.Random(SEED + number)
+    rng = random.Random(SEED + number)
     world = World(tmp_path, dataset(1500, 400, seed=1000 * number, name=f"storm{number}"))
     kills = 0
     with Mirror(world.data.files, [Line(2.5 * MIB), *FLAKY]) as mirror:
         while kills < KILLS // 4:
             with crowd(world, mirror.url, 1 + kills % 4) as runs:
                 # The interpreter's first steps are of little interest, but not of none.
-                time.sleep(0.15 if dice.random() < 0.85 else 0.0)
-                for run in dice.sample(runs, len(runs)):
-                    time.sleep(0.35 * dice.random())
+                time.sleep(0.15 if rng.random() < 0.85 else 0.0)
+                for run in rng.sample(runs, len(runs)):
+                    time.sleep(0.35 * rng.random())
                     kills += run.running
                     kill(run)
                     world.assert_nothing_wrong()
-            if world.tensors.exists() and dice.random() < 0.8:
-                damage(world, dice)
+            if world.tensors.exists() and rng.random() < 0.8:
+                damage(world, rng)
         mirror.faults = []
         assert fetch(world, mirror.url).code == 0
     world.assert_complete()
     assert kills >= KILLS // 4
 
 
-def damage(world: World, dice: random.Random) -> None:
+def damage(world: World, rng: random.Random) -> None:
     """Take something away from a complete dataset, so that there is work to do again."""
     world.tensors.unlink()
-    for name in dice.sample(sorted(world.data.files), 2):
+    for name in rng.sample(sorted(world.data.files), 2):
         title = name.removesuffix(".gz")
         for path in (world.raw / name, world.raw / title):
             path.unlink(missing_ok=True)
 
 
 def test_twenty_kills_at_random_moments_cost_at_most_five_percent(tmp_path: Path) -> None:
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     # Sizes as of the real thing: what is under way when the end comes is the same, however large the rest is.
     world = World(tmp_path, dataset(30_000, 5_000, piece=256 * KIB, name="large"))
     with Mirror(world.data.files, [Lockstep(), Line(4 * MIB)]) as mirror:
         for number in range(20):
             # A moment of the transfer, whatever the machine's speed: between two marks of what was served.
-            mark = int(world.data.size * (number + dice.random()) / 21)
+            mark = int(world.data.size * (number + rng.random()) / 21)
             with start(world, mirror.url) as run:
                 run.until(lambda mark=mark: mirror.served >= mark)  # type: ignore[misc]
                 kill(run)

@@ -1,4 +1,4 @@
-"""Where nobody answers, or nobody who can be trusted."""
+"""Addresses that do not answer, and certificates that nobody trusts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ UNRESOLVABLE = "http://no-such-host.invalid/"
 
 @contextlib.contextmanager
 def refusing() -> Iterator[str]:
-    """A base URL at which connections are refused."""
-    # Bound and not listening: the port is ours, so that nobody else can open it meanwhile.
+    """Yield a base URL at which connections are refused."""
+    # Bound and not listening: no other process can use the port meanwhile.
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{sock.getsockname()[1]}/"
@@ -27,9 +27,9 @@ def refusing() -> Iterator[str]:
 
 @contextlib.contextmanager
 def blackhole() -> Iterator[str]:
-    """A base URL at which connections are neither accepted nor refused: no SYN is answered."""
+    """Yield a base URL at which no SYN is answered."""
     with contextlib.ExitStack() as sockets:
-        # A queue that is full, and that nobody empties.
+        # The queue of this listener is full and stays so.
         listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
             waiting = sockets.enter_context(socket.socket())
@@ -39,7 +39,7 @@ def blackhole() -> Iterator[str]:
 
 
 def expired(folder: Path, host: str = "127.0.0.1") -> Certificate:
-    """A certificate for HOST whose last day was yesterday; skips the test where openssl is absent."""
+    """Return a certificate for HOST that expired yesterday; skip the test without openssl."""
     certificate = self_signed(folder, host)
     request = folder / "expired.csr"
     make = ["req", "-new", "-key", str(certificate.key), "-subj", f"/CN={host}", "-out", str(request)]
@@ -63,7 +63,7 @@ def expired(folder: Path, host: str = "127.0.0.1") -> Certificate:
 
 
 def self_signed(folder: Path, host: str = "127.0.0.1") -> Certificate:
-    """A certificate for HOST that nobody vouches for; skips the test where openssl is absent."""
+    """Return a self-signed certificate for HOST; skip the test without openssl."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("no openssl command to make a certificate with")

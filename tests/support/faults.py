@@ -1,12 +1,12 @@
-"""A mirror that misbehaves on request: each fault of networks and servers, to be ordered and mixed.
+"""The faults of networks and servers that a `Mirror` can be given; they can be combined.
 
     with Mirror(files, faults=[First(2, LoginPage()), CutAfter(64 * KIB)]) as mirror:
         ...
     assert mirror.served <= 1.05 * sum(map(len, files.values()))
 
-A fault is a small value. Selectors (`First`, `Randomly`, `On`, ...) say when it takes part, `&`
-joins two into one, and a list of them is applied in its order. Sums of bytes are of body bytes;
-offsets are offsets in the file. Tests need to import from this room only.
+A fault is a small value. Selectors (`First`, `Randomly`, `On`, ...) decide when it applies, `&`
+joins two into one, and the faults of a list apply in its order. Numbers of bytes count bodies only;
+offsets are offsets in the file. Tests import everything about mirrors from this module.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from wire import (
     payload,
 )
 
-# The rooms below, for tests; the faults of this room need no mention to be imported.
+# What tests import from here and is defined elsewhere.
 __all__ = [
     "CONTENT_RANGES",
     "HEADER_LINES",
@@ -78,12 +78,12 @@ ACCESS_DENIED = (
 )
 
 
-# How the connection fares.
+# Faults of the connection.
 
 
 @dataclass(frozen=True)
 class CutAfter(Fault):
-    """Each connection ends, in order or by a reset, when SIZE body bytes have passed over it."""
+    """Each connection is closed or reset after SIZE bytes of bodies."""
 
     size: int
     reset: bool = False
@@ -95,7 +95,7 @@ class CutAfter(Fault):
 
 @dataclass(frozen=True)
 class CutSomewhere(Fault):
-    """Each connection ends after a number of body bytes drawn from between LOW and HIGH."""
+    """Each connection is closed or reset after a random number of bytes between LOW and HIGH."""
 
     low: int
     high: int
@@ -103,13 +103,13 @@ class CutSomewhere(Fault):
     reset: bool = False
 
     def reply(self, reply: Reply) -> Reply:
-        dice = Random(f"{self.seed}/{reply.request.connection}")
-        return CutAfter(dice.randint(self.low, self.high), self.reset).reply(reply)
+        random = Random(f"{self.seed}/{reply.request.connection}")
+        return CutAfter(random.randint(self.low, self.high), self.reset).reply(reply)
 
 
 @dataclass(frozen=True)
 class StallAfter(Fault):
-    """After SIZE body bytes of an answer comes not one more, and the connection stays open."""
+    """Each answer stops after SIZE bytes of its body, and the connection stays open."""
 
     size: int
 
@@ -119,7 +119,7 @@ class StallAfter(Fault):
 
 @dataclass(frozen=True)
 class SayNothing(Fault):
-    """The request is taken, and nothing ever said."""
+    """The request is read and never answered."""
 
     def reply(self, reply: Reply) -> Reply:
         return replace(reply, mute=True, then=Ending.STALL)
@@ -127,7 +127,7 @@ class SayNothing(Fault):
 
 @dataclass(frozen=True)
 class HangUp(Fault):
-    """The request is taken, and the connection ended without a byte, in order or by a reset."""
+    """The request is read, then the connection is closed or reset without an answer."""
 
     reset: bool = False
 
@@ -137,7 +137,7 @@ class HangUp(Fault):
 
 @dataclass(frozen=True)
 class CloseEach(Fault):
-    """The connection ends after each answer, although nothing said it would."""
+    """The connection is closed after each answer, without a `Connection: close`."""
 
     def reply(self, reply: Reply) -> Reply:
         return replace(reply, then=Ending.CLOSE)
@@ -145,7 +145,7 @@ class CloseEach(Fault):
 
 @dataclass(frozen=True)
 class Latency(Fault):
-    """Every answer is late by so many seconds."""
+    """Every answer comes SECONDS late."""
 
     seconds: float
 
@@ -155,7 +155,7 @@ class Latency(Fault):
 
 @dataclass(frozen=True)
 class Drip(Fault):
-    """So many body bytes per second on each connection."""
+    """Each connection carries RATE bytes of bodies per second."""
 
     rate: float
 
@@ -165,7 +165,7 @@ class Drip(Fault):
 
 @dataclass(frozen=True)
 class DripHead(Fault):
-    """So many bytes per second of the head: alive for a read time-out, and useless."""
+    """The head comes at RATE bytes per second, so that no read ever times out."""
 
     rate: float
 
@@ -174,7 +174,7 @@ class DripHead(Fault):
 
 
 class Line(Fault):
-    """So many body bytes per second for all connections of all mirrors that share this line."""
+    """All connections of all mirrors that share this line carry RATE bytes of bodies per second together."""
 
     def __init__(self, rate: float) -> None:
         self.bucket = Bucket(rate)
@@ -185,21 +185,21 @@ class Line(Fault):
 
 @dataclass(frozen=True)
 class Lockstep(Fault):
-    """No block before the client's program has read the last: `served` is what it took.
+    """No block is sent before the client has read the previous one, so that `served` is what it received.
 
-    To within a block of 16 KiB and what the program's own reader holds, that is.
+    It is exact to one block of 16 KiB and the buffers inside the client.
     """
 
     def reply(self, reply: Reply) -> Reply:
         return replace(reply, lockstep=True)
 
 
-# What is answered instead.
+# Other answers.
 
 
 @dataclass(frozen=True)
 class Status(Fault):
-    """Another status, with a body of its own."""
+    """Another status, with another body."""
 
     code: int
     body: bytes = b"no\n"
@@ -211,7 +211,7 @@ class Status(Fault):
 
 @dataclass(frozen=True)
 class Busy(Fault):
-    """503 (or 429) with a Retry-After as it stands, absurd or not: "2", "-1", "1e9", "soon"."""
+    """503 (or 429) with this Retry-After, valid or not: "2", "-1", "1e9", "soon"."""
 
     retry_after: str | None = None
     code: int = 503
@@ -223,7 +223,7 @@ class Busy(Fault):
 
 @dataclass(frozen=True)
 class BusyUntil(Fault):
-    """503 (or 429) with the HTTP date so many seconds after the answer, rounded up."""
+    """503 (or 429) with a date as Retry-After, SECONDS after the answer, rounded up."""
 
     seconds: float
     code: int = 503
@@ -235,7 +235,7 @@ class BusyUntil(Fault):
 
 @dataclass(frozen=True)
 class AccessDenied(Fault):
-    """A bucket's refusal: 403 (or another status) with an XML body."""
+    """The answer of an object store that refuses: 403 (or another status) with an XML body."""
 
     code: int = 403
 
@@ -253,7 +253,7 @@ class LoginPage(Fault):
 
 @dataclass(frozen=True)
 class LoginRedirect(Fault):
-    """A captive portal: 302 to a page of HTML, which takes no turn in `First` and its like."""
+    """A captive portal: 302 to a page of HTML, which the selectors do not count as a request."""
 
     def reply(self, reply: Reply) -> Reply:
         return reply.instead(302, b"", "text/html").header("Location", f"/{LOGIN}")
@@ -273,7 +273,7 @@ class Redirect(Fault):
 
 @dataclass(frozen=True)
 class RedirectLoop(Fault):
-    """A redirect to itself, under a new query each time."""
+    """A redirect to the same file, with a new query each time."""
 
     def reply(self, reply: Reply) -> Reply:
         again = f"/{reply.request.name}?{reply.request.number}"
@@ -282,7 +282,7 @@ class RedirectLoop(Fault):
 
 @dataclass(frozen=True)
 class Raw(Fault):
-    """These very bytes, none of them counted as body, and the end of the connection."""
+    """These bytes instead of an answer, none of them counted as body; then the connection is closed."""
 
     data: bytes
 
@@ -290,12 +290,12 @@ class Raw(Fault):
         return replace(reply, raw=self.data, then=Ending.CLOSE)
 
 
-# What is done to ranges.
+# Faults of ranges.
 
 
 @dataclass(frozen=True)
 class IgnoreRange(Fault):
-    """200 and the whole file, whatever range was asked for."""
+    """200 and the whole file, whatever the range."""
 
     def span(self, span: Span | None, size: int) -> Span | None:
         return None
@@ -303,7 +303,7 @@ class IgnoreRange(Fault):
 
 @dataclass(frozen=True)
 class OtherSpan(Fault):
-    """206 with a span shifted from the one asked for; Content-Range denies it unless ADMITTED."""
+    """206 with another span than the requested one; Content-Range names the requested one unless ADMITTED."""
 
     start: int = 0
     stop: int = 0
@@ -340,7 +340,7 @@ class ContentRange(Fault):
 
 @dataclass(frozen=True)
 class Unsatisfiable(Fault):
-    """416 to any range, however good."""
+    """416 to every range."""
 
     def reply(self, reply: Reply) -> Reply:
         if reply.status != 206:
@@ -350,7 +350,7 @@ class Unsatisfiable(Fault):
 
 
 class ToRanges(When):
-    """A fault of the answers to requests with a range only."""
+    """A fault that applies only to requests with a range."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(lambda request: "range" in request.headers, fault)
@@ -371,7 +371,7 @@ class Multipart(Fault):
 
 @dataclass(frozen=True)
 class Aligned(Fault):
-    """206 that starts at the beginning of a block, as caches that fetch in blocks answer; it says so, or ADMITS not."""
+    """206 that starts at the beginning of a block, as from a cache of blocks; Content-Range says so if ADMITTED."""
 
     block: int
     admitted: bool = True
@@ -387,7 +387,7 @@ class Aligned(Fault):
 
 @dataclass(frozen=True)
 class WholeAsPartial(Fault):
-    """The whole file under 206; Content-Range says so, claims what was asked for, or is absent (for None)."""
+    """206 with the whole file; Content-Range says so if ADMITTED, is absent for None, and else names the range."""
 
     admitted: bool | None = True
 
@@ -412,18 +412,18 @@ class PartialAs(Fault):
 
 @dataclass(frozen=True)
 class EmptyPartial(Fault):
-    """206 without a byte."""
+    """206 with an empty body."""
 
     def reply(self, reply: Reply) -> Reply:
         return replace(reply, body=b"") if reply.status == 206 else reply
 
 
-# What the file is.
+# Faults of the file.
 
 
 @dataclass(frozen=True)
 class Replaced(Fault):
-    """The file holds other bytes, of the same size or not, from offset AT on."""
+    """The file contains DATA from offset AT on."""
 
     data: bytes = field(repr=False)
     at: int = 0
@@ -434,7 +434,7 @@ class Replaced(Fault):
 
 @dataclass(frozen=True)
 class FlipByte(Fault):
-    """One byte of the file is wrong, every time."""
+    """One byte of the file is wrong in every answer."""
 
     at: int
 
@@ -444,20 +444,20 @@ class FlipByte(Fault):
 
 @dataclass(frozen=True)
 class FlipSomewhere(Fault):
-    """One byte of each answer's body is wrong, at a place drawn anew; `Randomly` makes it rarer."""
+    """One byte of each body is wrong, at a random offset; `Randomly` makes it rarer."""
 
     seed: int = 0
 
     def reply(self, reply: Reply) -> Reply:
-        dice = Random(f"{self.seed}/{reply.request.number}")
+        random = Random(f"{self.seed}/{reply.request.number}")
         if not reply.body:
             return reply
-        return replace(reply, body=_flipped(reply.body, dice.randrange(len(reply.body))))
+        return replace(reply, body=_flipped(reply.body, random.randrange(len(reply.body))))
 
 
 @dataclass(frozen=True)
 class Truncated(Fault):
-    """The file on the server has only SIZE bytes, and says so."""
+    """The file on the server has only SIZE bytes, and the headers say so."""
 
     size: int
 
@@ -467,7 +467,7 @@ class Truncated(Fault):
 
 @dataclass(frozen=True)
 class Broken(Fault):
-    """The file is announced in full and always breaks off at offset SIZE."""
+    """The headers announce the whole file, and every answer ends at offset SIZE."""
 
     size: int
 
@@ -478,7 +478,7 @@ class Broken(Fault):
 
 @dataclass(frozen=True)
 class Longer(Fault):
-    """The file on the server has MORE at its end, and says so."""
+    """The file on the server has MORE at its end, and the headers say so."""
 
     more: bytes = field(repr=False)
 
@@ -488,18 +488,18 @@ class Longer(Fault):
 
 @dataclass(frozen=True)
 class Unpacked(Fault):
-    """A proxy took the compression off: the file holds what was in the gzip file."""
+    """A proxy has decompressed the file."""
 
     def content(self, data: bytes) -> bytes:
         return _unpacked(data)
 
 
-# How the body is framed and coded.
+# Faults of framing and coding.
 
 
 @dataclass(frozen=True)
 class Chunked(Fault):
-    """Chunks instead of a length; SIZE_LINE is a template for their size ("zz" is nonsense)."""
+    """Chunks instead of a length; SIZE_LINE is a template for their size ("zz" is invalid)."""
 
     size_line: str = "{:x}"
 
@@ -509,7 +509,7 @@ class Chunked(Fault):
 
 @dataclass(frozen=True)
 class NoLength(Fault):
-    """No length at all: the end of the connection is the end of the body."""
+    """No length: the end of the connection is the end of the body."""
 
     def reply(self, reply: Reply) -> Reply:
         return replace(reply, framing="none", then=Ending.CLOSE)
@@ -517,7 +517,7 @@ class NoLength(Fault):
 
 @dataclass(frozen=True)
 class Endless(Fault):
-    """The body goes on for ever after its right bytes, in lockstep with what the client reads."""
+    """The body continues for ever after its right bytes, in lockstep with the client."""
 
     chunked: bool = False
 
@@ -538,7 +538,7 @@ class ContentLength(Fault):
 
 @dataclass(frozen=True)
 class LengthOff(Fault):
-    """A Content-Length wrong by so many bytes; the body is right, and a close follows it."""
+    """A Content-Length that is wrong by BY bytes; the body is right, then the connection is closed."""
 
     by: int
 
@@ -548,7 +548,7 @@ class LengthOff(Fault):
 
 @dataclass(frozen=True)
 class GzipEncoding(Fault):
-    """A real gzip Content-Encoding on top of the body."""
+    """The body is compressed once more, with a gzip Content-Encoding."""
 
     def reply(self, reply: Reply) -> Reply:
         packed = gzip.compress(reply.body, 1, mtime=0)
@@ -557,7 +557,7 @@ class GzipEncoding(Fault):
 
 @dataclass(frozen=True)
 class Header(Fault):
-    """One header set to a value, or left out for None."""
+    """One header with another value, or without the header for None."""
 
     name: str
     value: str | None
@@ -568,7 +568,7 @@ class Header(Fault):
 
 @dataclass(frozen=True)
 class StatusLine(Fault):
-    """These bytes for a status line, before the right headers and body."""
+    """These bytes as the status line, before the right headers and body."""
 
     line: bytes
 
@@ -578,7 +578,7 @@ class StatusLine(Fault):
 
 @dataclass(frozen=True)
 class RawHeaders(Fault):
-    """These lines among the headers, as they stand."""
+    """These raw lines among the headers."""
 
     lines: tuple[bytes, ...]
 

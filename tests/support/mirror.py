@@ -1,4 +1,4 @@
-"""A real HTTP/1.1 mirror on sockets: right by itself, wrong on request, with a journal."""
+"""A real HTTP/1.1 mirror on sockets, with faults on request and a journal of all requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import NamedTuple, Self
 
 from wire import BLOCK, KIB, LOGIN, Ending, Fault, Reply, Request, Span, healthy
 
-SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes handed to the socket and not put on the wire yet
+SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes in the socket that were not sent yet
 GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 ENDED = {
     Ending.KEEP: "complete",
@@ -38,23 +38,23 @@ class Certificate(NamedTuple):
 
 
 class ClientGoneError(OSError):
-    """The client has left, or the mirror goes down: nothing is left to do here."""
+    """The client has left, or the mirror shuts down."""
 
 
 @dataclass
 class Exchange:
-    """One line of the journal."""
+    """One request and its answer in the journal."""
 
     number: int
     method: str
     name: str
-    span: Span | None  # the range as asked, half-open; None if none was asked
+    span: Span | None  # the requested range, half-open; None without a range
     headers: Mapping[str, str]
-    when: float  # seconds since the mirror came up
+    when: float  # seconds since the mirror was started
     connection: int
-    status: int = 0  # 0: not even a status line was sent
-    sent: int = 0  # body bytes, without chunk framing
-    ending: str = "under way"  # complete, closed, reset, stalled; gone: the client, or the mirror
+    status: int = 0  # 0: no status line was sent
+    sent: int = 0  # bytes of the body, without the framing of chunks
+    ending: str = "under way"  # complete, closed, reset, stalled; gone: the client or the mirror ended it
 
 
 class Connection:
@@ -65,13 +65,13 @@ class Connection:
         self.address = sock.getsockname()[:2], sock.getpeername()[:2]
         self.passed = 0
         self.exchange: Exchange | None = None
-        self.concluding = False  # all of an answer is handed over, and the journal doesn't say so yet
+        self.concluding = False  # the answer was sent, and the journal does not say so yet
         name = f"mirror-{number}"
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
     def left(self) -> bool:
-        """Whether the client has hung up."""
+        """Whether the client has closed the connection."""
         poll = select.poll()
         with contextlib.suppress(OSError, ValueError):
             poll.register(self.sock, select.POLLRDHUP)
@@ -79,24 +79,24 @@ class Connection:
         return True
 
     def hang_up(self) -> None:
-        """Wake whatever this connection's thread waits for."""
+        """Wake the thread of this connection, whatever it waits for."""
         with contextlib.suppress(OSError):
-            # Not SSLSocket.shutdown: it takes the TLS state from under the thread that uses it.
+            # Not SSLSocket.shutdown: it removes the TLS state that the other thread uses.
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def _run(self) -> None:
         try:
-            self._converse()
+            self._answer_requests()
         except (OSError, ValueError, AttributeError):
-            # The client left, or TLS failed; ssl has ValueError and AttributeError for that, too.
+            # The client left, or TLS failed; ssl raises ValueError and AttributeError for that, too.
             pass
         finally:
-            self._settle_accounts()
+            self._correct_count()
             self.sock.close()
             self.mirror.forget(self)
 
-    def _converse(self) -> None:
-        """Answer request after request until one side has had enough."""
+    def _answer_requests(self) -> None:
+        """Answer requests until one side closes the connection."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BLOCK)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._shake_hands()
@@ -120,13 +120,13 @@ class Connection:
             raise ClientGoneError
         wrapped = self.mirror.context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
         self.sock = wrapped
-        # Between the two lines above hang_up could not reach the socket.
+        # hang_up could not reach the socket between the two lines above.
         if self.mirror.closing:
             raise ClientGoneError
         wrapped.do_handshake()
 
     def _serve(self, head: str) -> bool:
-        """Answer one request; tell whether the connection can take another."""
+        """Answer one request; return whether the connection can take another."""
         line, *rest = head.split("\r\n")
         method, _, tail = line.partition(" ")
         target, _, version = tail.partition(" ")
@@ -150,7 +150,7 @@ class Connection:
         self.concluding = False
 
     def _transmit(self, reply: Reply, exchange: Exchange) -> None:
-        """Send an answer as it is to travel, up to its ending."""
+        """Send an answer up to its ending."""
         self.pause(reply.delay)
         self.concluding = not reply.length
         if reply.mute:
@@ -179,10 +179,7 @@ class Connection:
             self.pause(1 / rate)
 
     def _send_block(self, block: bytes, before: bytes, after: bytes) -> None:
-        """Send a block of body.
-
-        It is counted first, since the client may act on it before `send` returns.
-        """
+        """Send a block of the body; it is counted first, since the client may act on it before `send` returns."""
         self.mirror.count(self, len(block))
         wire, done = before + block + after, 0
         try:
@@ -194,20 +191,20 @@ class Connection:
             raise
 
     def pause(self, seconds: float) -> None:
-        """Wait, but no longer than the client and the mirror are there."""
+        """Wait while the client is connected and the mirror runs."""
         end = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self.mirror.alarm, select.POLLIN)
         poll.register(self.sock, select.POLLRDHUP)
         while (left := end - time.monotonic()) > 0:
-            # A poll counts whole milliseconds: what is below one is slept.
+            # A poll counts whole milliseconds: sleep the rest.
             if poll.poll(int(min(left, 3600) * 1000)):
                 raise ClientGoneError
             if left < 0.001:
                 time.sleep(left)
 
     def _finish(self, ending: Ending, exchange: Exchange) -> None:
-        """End the connection as ordered, after the client's kernel has all that was sent."""
+        """End the connection as the answer demands, after the kernel of the client has all that was sent."""
         if ending is Ending.STALL:
             self._conclude(exchange, ENDED[ending])
             self.pause(float("inf"))
@@ -215,14 +212,14 @@ class Connection:
         while self._unsent() and time.monotonic() < patience:
             self.pause(0.001)
         if ending is Ending.RESET:
-            self._settle_accounts()
+            self._correct_count()
             self.reset_on_close()
         self._conclude(exchange, ENDED[ending])
         if ending is Ending.CLOSE:
             self.hang_up()
 
     def reset_on_close(self) -> None:
-        """Make the coming close a reset."""
+        """Make the next close a reset."""
         with contextlib.suppress(OSError):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -233,7 +230,7 @@ class Connection:
             return 0
 
     def _unread(self) -> int:
-        """How many bytes wait in the client's kernel for its program (Linux, same machine)."""
+        """Return how many bytes wait in the kernel for the client (Linux, same machine)."""
         ours, theirs = (_proc_address(*pair) for pair in self.address)
         with contextlib.suppress(OSError), open("/proc/net/tcp", encoding="ascii") as table:
             for line in table:
@@ -242,8 +239,8 @@ class Connection:
                     return int(fields[4].partition(":")[2], 16)
         return 0
 
-    def _settle_accounts(self) -> None:
-        """Take back what was counted and never left this kernel."""
+    def _correct_count(self) -> None:
+        """Subtract what was counted and never left this kernel."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             self.mirror.count(self, -min(self._unsent(), exchange.sent), exchange)
@@ -252,12 +249,12 @@ class Connection:
 
 
 def _proc_address(host: str, port: int) -> str:
-    """An address as /proc/net/tcp writes it."""
+    """Return an address as /proc/net/tcp writes it."""
     return f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{port:04X}"
 
 
 def _listen(host: str) -> tuple[socket.socket, int]:
-    """A listener on a free port, bound by number: a port the kernel chose is lost in `down`."""
+    """Return a listener on a free port, bound by number: `down` would lose a port that the kernel chose."""
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind((host, 0))
@@ -266,9 +263,9 @@ def _listen(host: str) -> tuple[socket.socket, int]:
 
 
 class Mirror:
-    """A mirror of FILES (name: bytes) that misbehaves as its FAULTS say; use it in a `with` block.
+    """A mirror of FILES (name: bytes) with FAULTS, for a `with` block.
 
-    Files and faults may be changed while it runs; the next request sees them.
+    Files and faults may be changed while it runs; they apply from the next request on.
     """
 
     def __init__(
@@ -284,7 +281,7 @@ class Mirror:
         if certificate is not None:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(certificate.cert, certificate.key)
-        self.broken_handshakes = 0  # so many TLS connections from now on end in their handshake
+        self.broken_handshakes = 0  # how many more TLS connections are closed in their handshake
         self.closing = self._away = False
         self._lock = threading.Lock()
         self._live: dict[int, Connection] = {}
@@ -296,8 +293,8 @@ class Mirror:
         self.alarm, self._bell = os.pipe()
         self._listener, self._port = _listen(self.host)
         self._began = time.monotonic()
-        self._doorman = threading.Thread(target=self._accept, name="mirror-door", daemon=True)
-        self._doorman.start()
+        self._acceptor = threading.Thread(target=self._accept, name="mirror-accept", daemon=True)
+        self._acceptor.start()
         return self
 
     def __exit__(
@@ -308,7 +305,7 @@ class Mirror:
     ) -> None:
         self.closing = True
         os.write(self._bell, b"!")
-        self._doorman.join()
+        self._acceptor.join()
         self._listener.close()
         self.drop()
         threads = [connection.thread for connection in self._connections()]
@@ -317,34 +314,34 @@ class Mirror:
         os.close(self._bell)
         os.close(self.alarm)
         if kind is None and any(thread.is_alive() for thread in threads):
-            raise RuntimeError("a thread of the mirror is left behind")
+            raise RuntimeError("a thread of the mirror is still running")
 
     @property
     def url(self) -> str:
-        """The base URL; a file's name comes right after it."""
+        """The base URL, to which the name of a file is appended."""
         return f"{'https' if self.context else 'http'}://{self.host}:{self._port}/"
 
     @property
     def connections(self) -> int:
-        """How many connections were accepted."""
+        """The number of accepted connections."""
         return self._accepted
 
     @property
     def served(self) -> int:
-        """How many body bytes left the sending side, of all answers, the wrong ones too."""
+        """The number of bytes of bodies that were sent, of wrong answers too."""
         self._settle()
         return self._served
 
     @property
     def journal(self) -> list[Exchange]:
-        """Every request so far, as it stands at this moment."""
+        """A copy of all requests so far."""
         self._settle()
         with self._lock:
             return [replace(exchange) for exchange in self._journal]
 
     @property
     def asked(self) -> list[Span]:
-        """The spans that were asked for, in order; a whole file is asked for as one."""
+        """The requested spans in order; the whole file is one span."""
         return [
             line.span or Span(0, self._size(line.name))
             for line in self.journal
@@ -352,17 +349,17 @@ class Mirror:
         ]
 
     def of(self, name: str) -> list[Exchange]:
-        """The journal of one file."""
+        """Return the journal of one file."""
         return [line for line in self.journal if line.name == name]
 
     def drop(self) -> None:
-        """Cut every open connection now."""
+        """Cut every open connection."""
         for connection in self._connections():
             connection.hang_up()
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
-        """Refuse and cut all connections within the block; then the same address answers again."""
+        """Refuse and cut all connections within the block; after it the same address answers again."""
         with self._lock:
             self._away = True
         # On Linux a listener that is shut down refuses, keeps its port, and can listen again.
@@ -375,7 +372,7 @@ class Mirror:
             self._away = False
 
     def note(self, connection: Connection, request: Request) -> Request:
-        """Enter a request into the journal, and add the circumstances in which it came."""
+        """Add a request to the journal; return it with the state of the server."""
         older = [other for other in self._connections() if other.number < connection.number]
         crowd = sum(not other.left for other in older)
         with self._lock:
@@ -391,7 +388,7 @@ class Mirror:
                 crowd=crowd,
             )
             self._turns[request.name] = turn + 1
-            # The login page is where a redirect leads; it takes no turn of "the first k requests".
+            # The login page is the target of a redirect; `First` does not count it.
             self._number += request.name != LOGIN
             connection.exchange = Exchange(
                 number=known.number,
@@ -406,7 +403,7 @@ class Mirror:
         return known
 
     def reply(self, request: Request) -> Reply:
-        """The answer to a request, bent by the faults that take part."""
+        """Return the answer to a request, with the faults that apply."""
         faults = [one for fault in self.faults for one in fault.picked(request)]
         if request.name == LOGIN:
             faults = []
@@ -420,7 +417,7 @@ class Mirror:
         return reply
 
     def count(self, connection: Connection, size: int, exchange: Exchange | None = None) -> None:
-        """Enter body bytes into the accounts, or take them back."""
+        """Add SIZE bytes of a body to all counters; SIZE may be negative."""
         exchange = exchange or connection.exchange
         assert exchange is not None
         with self._lock:
@@ -429,7 +426,7 @@ class Mirror:
             exchange.sent += size
 
     def forget(self, connection: Connection) -> None:
-        """A connection's thread is through."""
+        """Remove a connection whose thread has ended."""
         with self._lock:
             del self._live[connection.number]
 
@@ -441,7 +438,7 @@ class Mirror:
             return list(self._live.values())
 
     def _settle(self) -> None:
-        """Let the threads enter what a client knows already: it has all, or it has left."""
+        """Wait until the journal has what clients know already: they have the whole answer, or they have left."""
         end = time.monotonic() + 1
         while time.monotonic() < end:
             if not any(one.concluding or one.left for one in self._connections()):
@@ -449,25 +446,25 @@ class Mirror:
             time.sleep(0.001)
 
     def _accept(self) -> None:
-        """Take connections until the mirror closes."""
+        """Accept connections until the mirror is closed."""
         poll = select.poll()
         poll.register(self.alarm, select.POLLIN)
         poll.register(self._listener, select.POLLIN)
         while not self.closing:
             poll.poll()
             try:
-                # Without it a client that gave up between poll and accept would hold the door.
+                # Blocking, it would wait for the next client if this one left between poll and accept.
                 self._listener.setblocking(False)
                 sock, _ = self._listener.accept()
                 sock.setblocking(True)
                 connection = Connection(self, sock, self._accepted)
             except OSError:
-                # Nobody there, or the mirror is down.
+                # The client has left, or the mirror is down.
                 time.sleep(0.002)
                 continue
-            self._welcome(connection)
+            self._start(connection)
 
-    def _welcome(self, connection: Connection) -> None:
+    def _start(self, connection: Connection) -> None:
         with self._lock:
             if self.closing or self._away:
                 connection.sock.close()

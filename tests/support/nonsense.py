@@ -1,9 +1,9 @@
-"""Nonsense that a server may say, each sort by its name, for `pytest.mark.parametrize`."""
+"""Invalid parts of answers, each with a name, for `pytest.mark.parametrize`."""
 
 from __future__ import annotations
 
-# What stands where `bytes START-LAST/TOTAL` belongs; for ContentRange. None of them says what was
-# asked for; `bytes {start}-{last}/*`, which is lawful, is therefore not among them.
+# In place of `bytes START-LAST/TOTAL`, for ContentRange. None of them names the requested range;
+# `bytes {start}-{last}/*` is valid and therefore not among them.
 CONTENT_RANGES: dict[str, str | None] = {
     "missing": None,
     "empty": "",
@@ -23,7 +23,7 @@ CONTENT_RANGES: dict[str, str | None] = {
     "two at once": "bytes {start}-{last}/{total}, bytes 0-1/{total}",
 }
 
-# Bytes that stand where a status line belongs; for StatusLine.
+# In place of a status line, for StatusLine.
 STATUS_LINES: dict[str, bytes] = {
     "words": b"I am a teapot",
     "binary": bytes(range(128, 160)) + b"\x00\x01",
@@ -37,7 +37,7 @@ STATUS_LINES: dict[str, bytes] = {
     "huge": b"HTTP/1.1 200 " + b"O" * 100_000,
 }
 
-# Lines that stand among the headers; for RawHeaders.
+# Lines among the headers, for RawHeaders.
 HEADER_LINES: dict[str, tuple[bytes, ...]] = {
     "no colon": (b"this line has no colon",),
     "no name": (b": nothing",),

@@ -1,4 +1,4 @@
-"""When a fault takes part: selectors around a fault, themselves faults, which may be nested."""
+"""Selectors: faults that decide for which requests another fault applies. They can be nested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wire import Fault, Request
 
 @dataclass(frozen=True)
 class When(Fault):
-    """A fault for those requests that a test of one's own picks."""
+    """A fault for the requests for which TEST is true."""
 
     test: Callable[[Request], bool]
     fault: Fault
@@ -47,7 +47,7 @@ class After(Fault):
 
 @dataclass(frozen=True)
 class AfterServed(Fault):
-    """A fault for the requests that come when SIZE body bytes were served."""
+    """A fault for the requests that come after SIZE bytes of bodies were served."""
 
     size: int
     fault: Fault
@@ -71,7 +71,7 @@ class Every(Fault):
 
 @dataclass(frozen=True)
 class During(Fault):
-    """A fault for the requests between two moments, in seconds since the mirror came up."""
+    """A fault for the requests between two times, in seconds since the mirror was started."""
 
     start: float
     stop: float
@@ -84,21 +84,21 @@ class During(Fault):
 
 @dataclass(frozen=True)
 class Randomly(Fault):
-    """A fault for a share of the requests, drawn from seed, kind of fault and request number."""
+    """A fault for a share of the requests, chosen by SEED, the kind of the fault and the number of the request."""
 
     share: float
     fault: Fault
     seed: int = 0
 
     def picked(self, request: Request) -> Iterator[Fault]:
-        dice = Random(f"{self.seed}/{type(self.fault).__name__}/{request.number}")
-        if dice.random() < self.share:
+        random = Random(f"{self.seed}/{type(self.fault).__name__}/{request.number}")
+        if random.random() < self.share:
             yield from self.fault.picked(request)
 
 
 @dataclass(frozen=True)
 class On(Fault):
-    """A fault for one file, whose requests are counted by themselves within."""
+    """A fault for one file; selectors inside it count the requests for this file only."""
 
     name: str
     fault: Fault
@@ -110,7 +110,7 @@ class On(Fault):
 
 @dataclass(frozen=True)
 class AtMost(Fault):
-    """A fault for the connections beyond so many at once."""
+    """A fault for the connections beyond a number of simultaneous ones."""
 
     connections: int
     fault: Fault

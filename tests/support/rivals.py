@@ -1,7 +1,7 @@
-"""Several real processes at one root and one cache, in a program of its own: `python -m rivals FOLDER ROUNDS SEED`.
+"""Several processes that fetch to one root and one cache, as a program: `python -m rivals FOLDER ROUNDS SEED`.
 
 Each round forks three processes that fetch the same dataset, with pauses between their writes, and stops, continues and
-kills them at random. At its end everything must be there and right, and everybody who was not killed content.
+kills them at random. At its end every file must be right, and every process that was not killed must have succeeded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLACE = "datasets/sample"
 
 
 def pausing(write: Callable[..., None], rng: random.Random) -> Callable[..., None]:
-    """WRITE, with a short pause before it now and then."""
+    """Return WRITE with random short pauses before it."""
 
     def paused(*args: object) -> None:
         if rng.random() < 0.3:
@@ -43,7 +43,7 @@ def other_disk(*_arguments: object, **_more: object) -> None:
 
 
 def fetch(sample: Sample, root: Path, mirror: Path, rng: random.Random) -> int:
-    """Fork a process that fetches SAMPLE to ROOT and to the cache of Keras; return its number."""
+    """Fork a process that fetches SAMPLE to ROOT and to the cache of Keras; return its process ID."""
     seed, linkable = rng.random(), rng.random() < 0.5
     if number := os.fork():
         return number
@@ -62,7 +62,7 @@ def fetch(sample: Sample, root: Path, mirror: Path, rng: random.Random) -> int:
 
 
 def disturb(processes: list[int], again: Callable[[], int], rng: random.Random) -> None:
-    """Stop and continue PROCESSES at random, and kill some, in whose place others begin."""
+    """Stop and continue PROCESSES at random, and kill and replace some."""
     kills = KILLS
     for _ in range(SIGNALS):
         place = rng.randrange(len(processes))
@@ -79,7 +79,7 @@ def disturb(processes: list[int], again: Callable[[], int], rng: random.Random) 
 
 
 def wrong(sample: Sample, root: Path, cache: Path) -> list[str]:
-    """What is not as it should be under ROOT and in CACHE."""
+    """Return what is wrong under ROOT and in CACHE."""
     state = inspect(sample.layout(root))
     found = [str(entry) for entry in (*state.files, state.tensors) if "damaged" in str(entry) or "absent" in str(entry)]
     found += [name for name, data in sample.files.items() if (cache / name).read_bytes() != data]
@@ -87,11 +87,11 @@ def wrong(sample: Sample, root: Path, cache: Path) -> list[str]:
 
 
 def play(sample: Sample, folder: Path, mirror: Path, rng: random.Random) -> list[str]:
-    """Play one round; return what went wrong."""
+    """Run one round; return what is wrong after it."""
     root, home = folder / "root", folder / "home"
     os.environ["KERAS_HOME"] = str(home)
     if rng.random() < 0.5:
-        # Where no lock can be had.
+        # A folder in its place makes the lock impossible.
         sample.layout(root).lock.mkdir(parents=True)
     processes = [fetch(sample, root, mirror, rng) for _ in range(PROCESSES)]
     disturb(processes, lambda: fetch(sample, root, mirror, rng), rng)
@@ -103,7 +103,7 @@ def play(sample: Sample, folder: Path, mirror: Path, rng: random.Random) -> list
 
 
 def main(folder: Path, rounds: int, seed: int) -> None:
-    """Play ROUNDS, and raise SystemExit where one of them ends with something wrong."""
+    """Run ROUNDS; raise SystemExit if anything is wrong after one."""
     sample = make()
     sample = sample.changed(caches={"keras": PLACE})
     mirror = fill(folder / "mirror", sample.files)

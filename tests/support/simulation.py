@@ -1,6 +1,6 @@
-"""A world without sockets, threads or time: sources that fail as they like, workers that are steps, a clock by hand.
+"""Simulated transfers without sockets, threads or real time: sources fail as told, and the clock is a number.
 
-The workers do what those of workers.py do, one step at a time, against the real transfer, scheduler and part files.
+The workers do what those of workers.py do, one step at a time, with the real transfer, scheduler and part files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Kind = Literal["serve", "error", "gone", "silence", "stuck", "noise", "same nois
 
 @dataclass(frozen=True)
 class Mood:
-    """How an source takes one request: at which pace, how far, and whether it is right."""
+    """The answer of a source to one request: its rate, its length, and whether it is right."""
 
     kind: Kind = "serve"
     rate: float = 1e6
@@ -44,7 +44,7 @@ class Mood:
 
 @dataclass(eq=False)
 class SimSource:
-    """An source that is in one mood after the other, and stays in the last one."""
+    """A source that goes through MOODS, one for each request, and stays in the last one."""
 
     name: str
     moods: list[Mood]
@@ -54,18 +54,18 @@ class SimSource:
     lacks: set[int] = field(default_factory=set)
 
     def open(self) -> Connection:
-        """Nothing is opened here: the simulation asks for moods."""
+        """Do nothing: the simulation calls `mood` instead."""
         raise AssertionError
 
     def mood(self) -> Mood:
-        """How the next request is taken."""
+        """Return the answer to the next request."""
         self.asked += 1
         return self.moods[min(self.asked, len(self.moods)) - 1]
 
 
 @dataclass
 class Answer:
-    """What an source says to one request: a wait, then bytes or an error, again and again."""
+    """The reads of one request: a wait, then bytes or an error, repeatedly."""
 
     mood: Mood
     random: Random
@@ -73,11 +73,11 @@ class Answer:
     given: int = 0
 
     def wait(self, span: Span) -> float:
-        """Seconds until the next receive is over."""
+        """Return the seconds until the next read ends."""
         return min(self._needed(span), self.timeout)
 
     def read(self, right: bytes, span: Span) -> bytes:
-        """One receive; raises SourceError."""
+        """Return the bytes of one read; raise SourceError."""
         count = self._count(span)
         if self._needed(span) > self.timeout:
             raise SourceError("timed out")
@@ -101,13 +101,13 @@ class Answer:
 
     def _count(self, span: Span) -> int:
         left = span.length if self.mood.cut is None else self.mood.cut - self.given
-        # A slow line brings a little at a time.
+        # A slow connection delivers a little at a time.
         return max(0, min(span.length, left, int(self.mood.rate), 6000))
 
 
 @dataclass
 class World:
-    """One transfer of FILES (sizes) from SOURCES in FOLDER."""
+    """One transfer of files with these SIZES from SOURCES to FOLDER."""
 
     folder: Path
     sizes: list[int]
@@ -154,7 +154,7 @@ class World:
         self.workers = 0
 
     def run(self, most_steps: int = 8_000) -> FetchError | None:
-        """Let time pass until the run ends; returns what it ended with, None where it is complete."""
+        """Run to the end; return the error, or None for a complete transfer."""
         for _ in range(self.jobs):
             self._add_worker()
         try:
@@ -177,7 +177,7 @@ class World:
         raise AssertionError(f"no end after {self.now - 1000:.0f} s of its time")
 
     def _settle(self) -> None:
-        """Verify the complete files that are right or wrong as a whole only, as their consumers do."""
+        """Verify complete files without piece digests, as their consumers do."""
         for file in self.files:
             if self.unverified and file.complete and file not in self.settled:
                 try:
@@ -188,7 +188,7 @@ class World:
                     self.transfer.reject(file, error)
 
     def check(self) -> None:
-        """Every missing piece is in one segment, or two workers have it; what is good is in none that waits."""
+        """Assert that each missing piece is in one segment or with two workers, and that no good piece waits."""
         waiting, active = (Counter(self._covered(segments)) for segments in (self.queue.waiting, self.queue.active))
         for file in self.files:
             for index in range(len(file.pieces)):
@@ -199,7 +199,7 @@ class World:
                     assert (waiting[place], active[place]) == (0, 2), f"piece {place} is in no segment, or in too many"
 
     def assert_right(self) -> None:
-        """What is called good is right on the disk, with our own eyes; and of what is not good nothing was written."""
+        """Assert that good pieces are right on the disk, and that nothing of the others was written."""
         for number, file in enumerate(self.files):
             if self.unverified:
                 path = file.part.path
@@ -228,7 +228,7 @@ class World:
         self.workers += 1
 
     def _give_out(self) -> None:
-        """Let every idle worker ask for something to do."""
+        """Let every idle worker ask for an attempt."""
         for worker in list(self.idle):
             if self.queue.complete:
                 return
@@ -243,7 +243,7 @@ class World:
         heapq.heappush(self.steps, (self.now + wait, self.random.getrandbits(40), steps))
 
     def _step(self) -> None:
-        """Go to the next moment at which something happens, and let it happen."""
+        """Advance the clock to the next step, and run that."""
         moment = self.steps[0][0] if self.steps else float("inf")
         if moment > (look := max(self.now + 0.01, min(self.scheduler.next_look(self.now), self.now + TICK))):
             self.now = look
@@ -261,7 +261,7 @@ class World:
             self._push(wait, steps)
 
     def _work(self, worker: int, attempt: Attempt) -> Iterator[float]:
-        """One attempt, as workers.py makes it; yields the seconds that each read takes."""
+        """Run one attempt as workers.py does; yield the seconds that each read takes."""
         source, number = attempt.stats.source, self.files.index(attempt.segment.file)
         assert isinstance(source, SimSource)
         mood = Mood("gone") if number in source.lacks else source.mood()
@@ -282,7 +282,7 @@ class World:
 
 
 def unread(name: str, size: int) -> FileDownload:
-    """A file of SIZE bytes in pieces of 256 KiB, for decisions that are made before any byte is looked at."""
+    """Return a file of SIZE bytes in pieces of 256 KiB, for decisions that need no content."""
     pieces = tuple(Piece(span, "0" * 64) for span in cut(size, PIECE_LENGTH))
     data_file = DataFile(name, size, "0" * 64, pieces, "train", "images", Payload(name, size, "0" * 64))
     return FileDownload(PartFile(Path("nowhere") / name, data_file))

@@ -1,4 +1,4 @@
-"""Scenes played beforehand, several at a time: most of what a flaky line costs is waiting."""
+"""Scenes with a misbehaving mirror, run several at a time before the tests, since most of their time is waiting."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ AT_ONCE = 6
 
 
 class Scene(NamedTuple):
-    """What the mirror does, what it may cost in bytes, and what the log says of it."""
+    """The faults of the mirror, the bound of the bytes that it serves, and what the log says."""
 
     faults: tuple[Fault, ...]
     ratio: float = 1.05
     said: str = ""
-    pace: float = 0  # bytes per second; 0 is in lockstep with the client, so that `served` is what it took
+    pace: float = 0  # bytes per second; 0 is in lockstep with the client, so that `served` is what it received
 
 
 @dataclass
 class Played:
-    """How it ended."""
+    """The end of a scene."""
 
     scene: Scene
     outcome: Outcome
@@ -36,7 +36,7 @@ class Played:
 
     @property
     def verdicts(self) -> list[str]:
-        """What the log says of each attempt."""
+        """The verdict on each attempt in the log."""
         return self.outcome.verdicts
 
 
@@ -44,7 +44,7 @@ Play = Callable[[str], Played]
 
 
 def play(scene: Scene, folder: Path) -> Played:
-    """Fetch from a mirror that behaves as SCENE says; all must be right in the end, and the accounts too."""
+    """Fetch from a mirror with the faults of SCENE; assert that all files and all counters are right."""
     world = World(folder, dataset())
     pace = Line(scene.pace) if scene.pace else Lockstep()
     with Mirror(world.data.files, [pace, *scene.faults]) as mirror:
@@ -60,7 +60,7 @@ def play(scene: Scene, folder: Path) -> Played:
 
 
 def rehearse(request: pytest.FixtureRequest, scenes: Mapping[str, Scene], folder: Path) -> Iterator[Play]:
-    """Play those of SCENES that this session's tests ask for by the parameter `scene`."""
+    """Run those of SCENES that the tests of this session name by the parameter `scene`."""
     called = [scene for item in request.session.items if item.path == request.path for scene in _scene(item)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         futures = {name: pool.submit(play, scenes[name], folder / str(n)) for n, name in enumerate(called)}
@@ -68,7 +68,7 @@ def rehearse(request: pytest.FixtureRequest, scenes: Mapping[str, Scene], folder
 
 
 def _scene(item: pytest.Item) -> Iterator[str]:
-    """The scene of a test, if it has one."""
+    """Yield the scene of a test, if it has one."""
     call = getattr(item, "callspec", None)
     if call is not None and "scene" in call.params:
         yield str(call.params["scene"])

@@ -1,8 +1,8 @@
-"""What goes over the wire, as values without sockets: a request, a reply, and the seam for faults.
+"""A request, a reply and the base class of faults, as values without sockets.
 
-A reply is made in four steps: which faults take part (`picked`), what the file is (`content`),
-which part of it is given (`span`), and how it is said and travels (`reply`). Each fault is asked at
-each step, in the order of the list.
+A reply is made in four steps: which faults apply (`picked`), what the file contains (`content`),
+which part of it is sent (`span`), and the answer and its transmission (`reply`). In each step every
+fault is called, in the order of the list.
 """
 
 from __future__ import annotations
@@ -43,37 +43,37 @@ NOWHERE = Span(0, 0)
 
 
 class Ending(Enum):
-    """What happens to a connection when its answer has ended."""
+    """What happens to a connection after an answer."""
 
     KEEP = "kept open for the next request"
-    CLOSE = "closed in order"
+    CLOSE = "closed"
     RESET = "reset"
     STALL = "left open without another byte"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request as the server understood it, and the circumstances in which it came."""
+    """One request as the server understood it, and the state of the server at that time."""
 
     method: str
     target: str
     headers: Mapping[str, str]
-    number: int = 0  # how many requests this mirror had before
+    number: int = 0  # how many requests this mirror had before this one
     turn: int = 0  # how many of them were for this file
-    when: float = 0.0  # seconds since the mirror came up
-    served: int = 0  # body bytes the mirror served before
+    when: float = 0.0  # seconds since the mirror was started
+    served: int = 0  # bytes of bodies that the mirror had served
     connection: int = 0  # the connection's number
-    passed: int = 0  # body bytes that went over this connection before
-    crowd: int = 0  # older connections that are open now
+    passed: int = 0  # bytes of bodies that this connection had carried
+    crowd: int = 0  # how many older connections are open
 
     @property
     def name(self) -> str:
-        """The file asked for, without slash and query."""
-        # RFC 9112, 3.2.2: a client that takes this server for its proxy sends a whole URL.
+        """The requested file, without slash and query."""
+        # RFC 9112, 3.2.2: a client that uses this server as a proxy sends a whole URL.
         return unquote(urlsplit(self.target).path).lstrip("/")
 
     def wanted(self, size: int) -> Span | None:
-        """The single range asked for in a file of SIZE bytes, or None for all of it."""
+        """Return the requested range of a file of SIZE bytes, or None for the whole."""
         text = self.headers.get("range", "").replace(" ", "")
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", text)
         if match is None or match.groups() == ("", ""):
@@ -91,48 +91,48 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer before it travels: what is said, and how its bytes are let out."""
+    """An answer before it is sent: its content, and how it is transmitted."""
 
     request: Request
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
-    span: Span = NOWHERE  # the part of the file that the body holds
+    span: Span = NOWHERE  # the part of the file that the body contains
     total: int = 0
     framing: Literal["length", "chunked", "none"] = "length"
     chunk_size: str = "{:x}"
     endless: bool = False
-    raw: bytes = b""  # sent instead of all that
+    raw: bytes = b""  # sent instead of all of the above
     preface: bytes = b""
     status_line: bytes = b""
     raw_headers: tuple[bytes, ...] = ()
-    mute: bool = False  # not even a head
+    mute: bool = False  # no head either
     delay: float = 0.0
-    head_rate: float = 0.0  # bytes per second; 0 is at once
+    head_rate: float = 0.0  # bytes per second; 0 is no limit
     buckets: tuple[Bucket, ...] = ()
     lockstep: bool = False
-    cut: tuple[int, Ending] | None = None  # after so many body bytes, this
-    then: Ending = Ending.KEEP  # after all of it, this
+    cut: tuple[int, Ending] | None = None  # the ending after a number of bytes of the body
+    then: Ending = Ending.KEEP  # the ending after the whole answer
 
     def header(self, name: str, value: str | None) -> Self:
-        """The same answer with one header set, or without it for None."""
+        """Return the same answer with one header set, or without it for None."""
         kept = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
         return replace(self, headers=kept if value is None else (*kept, (name, value)))
 
     def ends(self, after: int, ending: Ending) -> Self:
-        """The same answer, ended after so many body bytes unless it ends sooner already."""
+        """Return the same answer that ends after AFTER bytes of its body, if it does not end sooner."""
         if self.cut is not None and self.cut[0] <= after:
             return self
         return replace(self, cut=(max(0, after), ending))
 
     def instead(self, status: int, body: bytes, kind: str) -> Self:
-        """Another answer altogether, which travels as this one would have."""
+        """Return another answer that is transmitted in the same way."""
         headers = (("Content-Type", kind),)
         whole = Span(0, len(body))
         return replace(self, status=status, headers=headers, body=body, span=whole, total=len(body))
 
     def head(self) -> bytes:
-        """Status line and headers as they go over the wire."""
+        """Return the status line and the headers as bytes."""
         if self.raw:
             return self.raw
         phrase = next((known.phrase for known in HTTPStatus if known == self.status), "Odd")
@@ -148,7 +148,7 @@ class Reply:
         return self.preface + b"\r\n".join(lines) + b"\r\n\r\n"
 
     def blocks(self) -> Iterator[bytes]:
-        """The body up to its cut, in blocks small enough for its rate."""
+        """Yield the body up to its cut, in blocks that are small enough for its rate."""
         rate = min((bucket.rate for bucket in self.buckets), default=0.0)
         size = max(1, min(BLOCK, int(rate / 100))) if rate else BLOCK
         left = self.cut[0] if self.cut is not None else sys.maxsize
@@ -161,7 +161,7 @@ class Reply:
 
     @property
     def length(self) -> int:
-        """How many body bytes are going to be sent."""
+        """The number of bytes of the body that will be sent."""
         whole = sys.maxsize if self.endless else len(self.body)
         if self.request.method == "HEAD" or self.mute or self.raw:
             return 0
@@ -169,46 +169,46 @@ class Reply:
 
     @property
     def ending(self) -> Ending:
-        """What comes after the bytes that are going to be sent."""
+        """What happens after the bytes that will be sent."""
         silent = self.mute or self.raw or self.request.method == "HEAD"
         if self.cut is not None and self.cut[0] == self.length and not silent:
             return self.cut[1]
         return self.then
 
     def frame(self, block: bytes) -> tuple[bytes, bytes]:
-        """What goes before and after a block of body."""
+        """Return what is sent before and after BLOCK of the body."""
         if self.framing != "chunked":
             return b"", b""
         return self.chunk_size.format(len(block)).encode() + b"\r\n", b"\r\n"
 
 
 class Fault:
-    """One misbehaviour; by itself it changes nothing, and each kind overrides the step it bends."""
+    """The base class: it changes nothing, and each fault overrides the step that it changes."""
 
     def picked(self, request: Request) -> Iterator[Fault]:
-        """The faults that take part in this request: this one, or those it stands for."""
+        """Yield the faults that apply to this request."""
         yield self
 
     def content(self, data: bytes) -> bytes:
-        """What the file holds."""
+        """Return what the file contains."""
         return data
 
     def span(self, span: Span | None, size: int) -> Span | None:
-        """Which part of it is given; None is the whole with status 200."""
+        """Return which part of the file is sent; None is the whole, with status 200."""
         return span
 
     def reply(self, reply: Reply) -> Reply:
-        """What is said, and how it travels."""
+        """Return the answer."""
         return reply
 
     def __and__(self, other: Fault) -> Fault:
-        """Both, where one is expected."""
+        """Join two faults."""
         return Both(self, other)
 
 
 @dataclass(frozen=True)
 class Both(Fault):
-    """Two faults that come together."""
+    """Two faults that apply together."""
 
     one: Fault
     other: Fault
@@ -220,18 +220,17 @@ class Both(Fault):
 
 @dataclass
 class Bucket:
-    """A rate that holds from the first byte on, for all who share the bucket."""
+    """A limit of bytes per second that applies from the first byte on, for all that share the bucket."""
 
     rate: float
     free: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def due(self, count: int) -> float:
-        """Reserve COUNT bytes and tell the moment at which they may go."""
+        """Reserve COUNT bytes; return the time at which they may be sent."""
         with self.lock:
             now = time.monotonic()
-            # A late wake-up must not lower the rate, nor an idle time become a burst: 20 ms are
-            # forgiven.
+            # A late wake-up must not lower the rate, and an idle time must not become a burst: allow 20 ms.
             start = max(self.free, now - 0.02) if self.free else now
             self.free = start + count / self.rate
             return self.free
@@ -239,18 +238,18 @@ class Bucket:
 
 @functools.lru_cache(maxsize=64)
 def payload(size: int, seed: int = 0) -> bytes:
-    """SIZE bytes in which no two places look alike."""
+    """Return SIZE bytes of noise."""
     return random.Random(seed).randbytes(size)
 
 
 @functools.lru_cache(maxsize=64)
 def etag(data: bytes) -> str:
-    """A strong validator."""
+    """Return a strong validator of DATA."""
     return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
 def healthy(request: Request, data: bytes | None, faults: Iterable[Fault] = ()) -> Reply:
-    """The answer a right server gives (RFC 9110, 9112), but for the span, which FAULTS may bend."""
+    """Return the answer of a correct server (RFC 9110, 9112), with the span that FAULTS choose."""
     draft = Reply(request, 200)
     if request.method not in ("GET", "HEAD"):
         return draft.instead(405, b"no such method\n", "text/plain").header("Allow", "GET, HEAD")
@@ -259,7 +258,7 @@ def healthy(request: Request, data: bytes | None, faults: Iterable[Fault] = ()) 
     if data is None:
         return draft.instead(404, b"no such file\n", "text/plain")
     size = len(data)
-    # RFC 9110, 14.2: Range has a meaning for GET only; If-Range voids it for another version.
+    # RFC 9110, 14.2: Range has a meaning for GET only; If-Range disables it for another version.
     current = request.headers.get("if-range", etag(data)) == etag(data)
     wanted = request.wanted(size) if request.method == "GET" and current else None
     for fault in faults:

@@ -115,7 +115,7 @@ def test_every_run_begins_in_an_empty_folder_and_leaves_nothing(tmp_path: Path) 
     assert not list(tmp_path.glob("out*"))
 
 
-def test_until_a_race_is_over_what_a_run_left_is_there_by_name_and_takes_no_room(tmp_path: Path) -> None:
+def test_the_output_of_a_run_stays_by_name_and_takes_no_space_until_the_race_is_over(tmp_path: Path) -> None:
     once(python("a", "open('left', 'w').write('x' * 5000)"), tmp_path / "out")
     [left] = tmp_path.rglob("left")
     assert left.stat().st_size == 0
@@ -312,7 +312,7 @@ def small(bench: Bench, size: int, times: int = 3) -> Served:
     ("number", "maker"),
     [pytest.param(number, it, id=f"{number}-{it.__name__}") for number in MAKERS for it in MAKERS[number]],
 )
-def test_every_table_holds_its_own_rows_against_its_targets(
+def test_every_table_compares_its_own_rows_with_its_targets(
     bench: Bench, number: int, maker: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for room in (network, roots, size):
@@ -352,7 +352,7 @@ def test_a_table_that_cannot_be_made_says_why_and_leaves_nothing(bench: Bench) -
     assert list(bench.work.iterdir()) == []
 
 
-def test_the_head_tells_the_machine_s_shape_and_not_its_name() -> None:
+def test_the_head_describes_the_machine_without_its_name() -> None:
     text = head("load average 0.1 in the minute before", shape(Path.cwd()), quick=True)
     assert "cores" in text
     assert "numpy" in text

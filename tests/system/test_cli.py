@@ -383,7 +383,7 @@ def test_the_reader_may_go_away(command: Command) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_help_may_be_read_by_nobody() -> None:
+def test_help_survives_a_closed_pipe() -> None:
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; '{sys.executable}' -m fmnist_fetch fetch --help | true"],
         capture_output=True,
@@ -464,9 +464,7 @@ main()
 """
 
 
-def test_a_failure_that_nobody_expected_is_two_lines_and_the_log_has_the_traceback(
-    command: Command, tmp_path: Path
-) -> None:
+def test_an_unexpected_failure_is_two_lines_and_the_log_has_the_traceback(command: Command, tmp_path: Path) -> None:
     log = tmp_path / "log"
     words = ("fetch", command.manifest, "--root", str(command.root), "--json")
     done = python(FAILING.format("ZeroDivisionError('a bug')"), *words)

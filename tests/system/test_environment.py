@@ -237,9 +237,7 @@ def test_a_mirror_that_is_neither_a_url_nor_a_folder_is_refused_before_anything_
     assert not (clone / ".venv").exists()
 
 
-def test_no_space_is_told_with_what_is_needed_before_anything_large_is_fetched(
-    clone: Path, index: dict[str, bytes]
-) -> None:
+def test_a_lack_of_space_is_reported_before_anything_large_is_fetched(clone: Path, index: dict[str, bytes]) -> None:
     patch = "import shutil; shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6)\n"
     (clone / "fmnist_fetch" / "environment" / "__init__.py").write_text(patch)
     with Mirror(index) as mirror:
@@ -260,7 +258,7 @@ def test_a_python_without_venv_is_named_in_two_lines(clone: Path) -> None:
     assert "apt install python3-venv" in hint
 
 
-def test_offline_and_with_nothing_here_it_says_what_is_missing(clone: Path) -> None:
+def test_offline_without_wheels_it_says_what_is_missing(clone: Path) -> None:
     done = set_up(clone, "data", "--offline")
     assert done.returncode == 4
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
@@ -280,7 +278,7 @@ def made(clone: Path, *words: str, **variables: str) -> subprocess.CompletedProc
 
 
 @make
-def test_make_data_brings_the_data_before_the_rest(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
+def test_make_data_fetches_the_data_before_the_rest(clone: Path, index: dict[str, bytes], sample: Sample) -> None:
     manifest = sample.write(clone)
     stick = fill(clone / "stick", sample.files)
     with Mirror(index) as mirror:
@@ -336,7 +334,7 @@ def test_make_passes_one_folder_or_several_mirrors(stand_in: Path, mirror: str, 
 
 
 @make
-def test_make_refuses_a_root_that_nobody_means(clone: Path, index: dict[str, bytes]) -> None:
+def test_make_refuses_a_root_that_cannot_be_meant(clone: Path, index: dict[str, bytes]) -> None:
     with Mirror(index) as mirror:
         done = made(clone, "data", "ROOT=$HOME/data", PIP_INDEX_URL=mirror.url + "simple/")
     assert done.returncode == 2
@@ -362,7 +360,7 @@ def stand_in(clone: Path) -> Path:
 
 @make
 @pytest.mark.parametrize("target", ["serve", "verify", "train"])
-def test_make_adds_nothing_to_what_a_program_says_of_ctrl_c(stand_in: Path, target: str) -> None:
+def test_make_adds_nothing_to_the_message_of_a_program_after_ctrl_c(stand_in: Path, target: str) -> None:
     environment = {**CLEAN, "HOME": str(stand_in.parent)}
     pipe = subprocess.PIPE
     with subprocess.Popen(

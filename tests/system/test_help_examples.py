@@ -25,8 +25,8 @@ from samples import Sample, fill, gz, idx, images
 Capture = pytest.CaptureFixture[str]
 
 
-def verbs() -> dict[str, argparse.ArgumentParser]:
-    """The parsers of all verbs."""
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """The parsers of all commands."""
     (added,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     found: Any = added.choices
     return dict(found)
@@ -34,8 +34,8 @@ def verbs() -> dict[str, argparse.ArgumentParser]:
 
 def examples() -> Iterator[str]:
     """The lines that stand below `example` in each --help."""
-    for verb in verbs().values():
-        _, *lines = verb.format_help().partition("\nexample")[2].splitlines()
+    for command in commands().values():
+        _, *lines = command.format_help().partition("\nexample")[2].splitlines()
         yield from (line.strip() for line in lines)
 
 
@@ -70,28 +70,28 @@ def lay_own(here: Path, line: str) -> None:
             fill(here / "gzip", {f"emnist-letters-{name}": gz(data), f"emnist-digits-{name}": gz(data)})
 
 
-def test_every_verb_has_an_example() -> None:
-    assert {line.split()[1] for line in examples()} == set(verbs())
+def test_every_command_has_an_example() -> None:
+    assert {line.split()[1] for line in examples()} == set(commands())
 
 
 @pytest.mark.parametrize("line", ENDING)
 def test_an_example_works(line: str, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, verb, *words = shlex.split(line.replace(" /", f" {here}/"))
+    program, command, *words = shlex.split(line.replace(" /", f" {here}/"))
     assert program == "fmnist-fetch"
     # A shell takes the rest.
     words = words[: words.index(">")] if ">" in words else words
-    if verb == "completion":
+    if command == "completion":
         pytest.importorskip("shtab", reason="shtab is not installed")
-    if verb == "kit":
+    if command == "kit":
         # The project and its wheels are the business of tests/system/test_kit.py.
         words.append("--no-wheels")
         monkeypatch.setattr(pack.Project, "at", classmethod(lambda cls, _: cls("0" * 40, 0, ())))
         monkeypatch.setattr(pack, "uncommitted", lambda _: [])
-    if verb == "manifest":
+    if command == "manifest":
         lay_own(here, line)
-    if verb == "verify" and "--root" in words:
+    if command == "verify" and "--root" in words:
         shutil.copytree("data", words[words.index("--root") + 1])
-    assert run([verb, *words]) == 0, capsys.readouterr().err
+    assert run([command, *words]) == 0, capsys.readouterr().err
     out, err = capsys.readouterr()
     assert out
     assert "error:" not in err

@@ -104,7 +104,7 @@ def files_of(folder: Path) -> Iterator[str]:
     )
 
 
-def test_the_wheel_holds_both_packages_and_nothing_else(built: Built) -> None:
+def test_the_wheel_contains_both_packages_and_nothing_else(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert names == {name for name in files_of(built.source) if name.startswith(tuple(f"{room}/" for room in PACKAGES))}
@@ -114,7 +114,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(built: Built) -> None:
     assert built.wheel.name == f"fmnist_fetch-{__version__}-py3-none-any.whl"
 
 
-def test_the_source_distribution_holds_all_that_is_committed(built: Built) -> None:
+def test_the_source_distribution_contains_all_that_is_committed(built: Built) -> None:
     assert set(committed()) - set(files_of(built.source)) == UNPUBLISHED
 
 

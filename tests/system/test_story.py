@@ -284,7 +284,7 @@ def test_offline_without_copies_fails_and_opens_no_socket(sample: Sample, root: 
     assert disk_of(root) == {}
 
 
-def test_only_mirrors_asks_nobody_else(sample: Sample, root: Path) -> None:
+def test_only_mirrors_asks_no_other_source(sample: Sample, root: Path) -> None:
     local = fill(root.parent / "local", sample.files)
     with Mirror(sample.files) as ours, Mirror(sample.files) as other:
         changed = sample.changed(mirrors=(other.url,), local=(str(local),))

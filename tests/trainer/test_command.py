@@ -1,4 +1,4 @@
-"""The command line: verbs, exit codes, and two lines for everything that goes wrong."""
+"""The command line: commands, exit codes, and two lines for everything that goes wrong."""
 
 import json
 import os
@@ -78,13 +78,13 @@ def test_a_device_that_is_not_there_is_a_usage_error(tiny: Tiny, capsys: pytest.
     assert list(Path().iterdir()) == []
 
 
-def test_missing_data_names_the_command_that_brings_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_data_names_the_command_that_fetches_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(tmp_path / "data")]) == 1
     assert complaint(capsys)[1] == f"hint: Run: fmnist-fetch fetch --root {tmp_path / 'data'}"
     assert list(Path().iterdir()) == []
 
 
-def test_damaged_data_names_the_command_that_mends_it(own_tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_data_names_the_command_that_repairs_it(own_tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     whole = own_tiny.tensor_file.read_bytes()
     own_tiny.tensor_file.write_bytes(whole[:-5000] + bytes([whole[-5000] ^ 1]) + whole[-4999:])
     assert main([*own_tiny.options, "--no-pictures"]) == 3
@@ -195,8 +195,8 @@ def test_predict_refuses_an_index_that_is_not_there(tiny: Tiny, run: Path, capsy
 def test_a_run_that_is_not_there_is_an_error_with_the_command_that_makes_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for verb in ("evaluate", "predict"):
-        assert main([verb, "runs/none"]) == 1
+    for command in ("evaluate", "predict"):
+        assert main([command, "runs/none"]) == 1
         assert complaint(capsys)[1].endswith(" -m trainer --out runs/none")
     assert list(Path().iterdir()) == []
 
@@ -209,7 +209,7 @@ def test_a_reader_that_goes_away_stops_no_training(tiny: Tiny, tmp_path: Path) -
     assert (tmp_path / "run" / "summary.json").exists()
 
 
-def test_every_verb_and_option_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_and_option_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"]):
         with pytest.raises(SystemExit) as stopped:
             parser().parse_args(words)

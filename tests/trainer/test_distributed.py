@@ -75,7 +75,7 @@ def test_a_run_of_one_process_is_resumed_by_two(tiny: Tiny, tmp_path: Path, comm
         assert together == pytest.approx(alone, abs=1e-4)
 
 
-def test_what_is_foreseeable_is_told_once(tmp_path: Path) -> None:
+def test_a_foreseeable_error_is_reported_once(tmp_path: Path) -> None:
     done = torchrun(2, "--root", tmp_path / "nothing", "--out", tmp_path / "run")
     assert done.returncode != 0
     assert done.stderr.count("error: ") == done.stderr.count("hint: ") == 1

@@ -43,14 +43,14 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def refusal(tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]) -> Refusal:
-    """The facts with which a verb refuses the run: two lines, this exit code, and nothing changed on the disk."""
+    """The facts with which a command refuses the run: two lines, this exit code, and nothing changed on the disk."""
 
-    def refuse(verb: str, code: int = 6) -> str:
+    def refuse(command: str, code: int = 6) -> str:
         capsys.readouterr()
         before, threads = listing(run), torch.get_num_threads()
-        given = ["--resume", "--out"] if verb == "train" else []
-        more = ["0"] if verb == "predict" else ["--no-pictures"] if verb == "train" else []
-        assert main([verb, *given, str(run), *more, "--root", str(tiny.root)]) == code
+        given = ["--resume", "--out"] if command == "train" else []
+        more = ["0"] if command == "predict" else ["--no-pictures"] if command == "train" else []
+        assert main([command, *given, str(run), *more, "--root", str(tiny.root)]) == code
         error, hint = capsys.readouterr().err.splitlines()
         assert error.startswith(f"error: {run}") or str(run) in error
         assert hint.startswith("hint: ")
@@ -165,16 +165,16 @@ HOSTILE_HISTORIES: dict[str, Callable[[Table], object]] = {
 def test_a_model_with_impossible_metadata_is_refused(run: Path, refusal: Refusal, damage: str) -> None:
     for name in (MODEL, CHECKPOINT):
         rewrite(run / name, keep, HOSTILE_METADATA[damage])
-    for verb in ("evaluate", "predict", "train"):
-        refusal(verb)
+    for command in ("evaluate", "predict", "train"):
+        refusal(command)
 
 
 @pytest.mark.parametrize("damage", HOSTILE_TENSORS)
 def test_a_model_with_impossible_tensors_is_refused(run: Path, refusal: Refusal, damage: str) -> None:
     for name in (MODEL, CHECKPOINT):
         rewrite(run / name, HOSTILE_TENSORS[damage], keep)
-    for verb in ("evaluate", "predict", "train"):
-        refusal(verb)
+    for command in ("evaluate", "predict", "train"):
+        refusal(command)
 
 
 @pytest.mark.parametrize("damage", HOSTILE_HISTORIES)

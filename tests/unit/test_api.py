@@ -44,7 +44,7 @@ def test_one_mirror_may_be_a_string_or_a_path(manifest: str, stick: str, tmp_pat
         assert sum(report.received.values()) > 0
 
 
-def test_fmnist_offline_is_obeyed_unless_offline_is_said(
+def test_fmnist_offline_applies_unless_offline_is_given(
     manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FMNIST_OFFLINE", "true")
@@ -184,7 +184,7 @@ def test_fetch_writes_the_log_of_attempts(sample: Sample, root: Path, tmp_path: 
     assert sum(json.loads(line)["bytes"] for line in log.read_text().splitlines()) == sample.size
 
 
-def test_an_exception_that_nobody_expected_is_a_fetch_error_with_its_cause(
+def test_an_unexpected_exception_is_a_fetch_error_with_its_cause(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:

@@ -29,9 +29,7 @@ from fmnist_fetch.commands.manifest.naming import FileRole, family, guess, paylo
         ("proxy-train.idx", ("train", "")),
     ],
 )
-def test_split_and_role_are_what_the_name_says_and_open_where_it_says_none_or_two(
-    name: str, place: tuple[str, str]
-) -> None:
+def test_split_and_role_come_from_the_name_unless_it_has_none_or_two(name: str, place: tuple[str, str]) -> None:
     assert guess(name) == FileRole(*place)
 
 

@@ -69,7 +69,7 @@ def test_missing_wheels_are_downloaded_and_present_ones_are_not(
     assert [path.read_bytes() for path in paths] == [made.content for made in MADE]
 
 
-def test_what_nobody_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_that_no_source_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with Mirror({}) as mirror:
         monkeypatch.setenv("PIP_INDEX_URL", mirror.url + "simple/")

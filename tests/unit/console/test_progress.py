@@ -74,7 +74,7 @@ def shown() -> Shown:
     return shown
 
 
-def test_the_beginning_says_what_is_to_come() -> None:
+def test_the_first_line_says_what_will_be_downloaded() -> None:
     assert beginning(BEGAN) == "2 files, 1.0 MB to fetch"
     assert beginning(DownloadStarted((("a.gz", 500, 0),), 1, 0)) == "1 file, 500 bytes to fetch"
     resumed = DownloadStarted((("a.gz", 700_000, 300_000), ("b.gz", 300_000, 0)), pieces=10, good=3)

@@ -12,7 +12,7 @@ MOMENTS = st.floats(0, 1e9)
 
 
 @given(failures=st.integers(1, 10**6), random=RANDOM)
-def test_a_wait_lies_between_nothing_and_its_bound(failures: int, random: float) -> None:
+def test_a_wait_is_between_nothing_and_its_bound(failures: int, random: float) -> None:
     bound = min(CAP_S, BASE_S * 2 ** min(failures, 100))
     assert 0 <= full_jitter(failures, lambda: random) <= bound
 

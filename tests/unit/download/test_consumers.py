@@ -96,7 +96,7 @@ def test_who_waits_for_a_piece_is_woken_when_the_transfer_is_over(line: Line, fo
     assert not (folder / "file 0").exists()
 
 
-def test_once_the_part_files_are_closed_nobody_reads_them(line: Line, folder: Path) -> None:
+def test_closed_part_files_are_not_read(line: Line, folder: Path) -> None:
     line.receive(3000)
     reading = IncomingFile(line.transfer, line.transfer.files[0]).read()
     next(reading)
@@ -107,7 +107,7 @@ def test_once_the_part_files_are_closed_nobody_reads_them(line: Line, folder: Pa
     assert (folder / "file 0.part").read_bytes() == CONTENTS["file 0"]
 
 
-def test_every_file_gets_its_name_also_where_nobody_wants_its_bytes(line: Line, folder: Path) -> None:
+def test_every_file_gets_its_name_without_a_consumer_too(line: Line, folder: Path) -> None:
     line.receive(9000)
     assert consumed(line, lambda _incoming: None).done
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS

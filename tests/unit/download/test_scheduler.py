@@ -50,7 +50,7 @@ def test_a_second_connection_waits_a_moment_until_the_first_one_shows_its_pace()
     begin(ours, RATE_AFTER_S, 1)
 
 
-def test_a_connection_that_brings_everything_in_a_moment_stays_alone() -> None:
+def test_a_connection_that_delivers_everything_at_once_stays_alone() -> None:
     ours = scheduler(SimSource("one", [Mood()]))
     now = receive(ours, begin(ours, 0.0, 0), 2 * ENOUGH, 0.0)
     assert ours.next_attempt(now, 1) is None
@@ -65,9 +65,7 @@ def test_slower_connections_get_company_until_they_are_fast_enough_together() ->
 
 
 @pytest.mark.parametrize(("share", "company"), [(0.9, True), (1.1, False)])
-def test_a_connection_that_brings_more_than_can_be_used_stays_alone_however_much_is_missing(
-    share: float, company: bool
-) -> None:
+def test_a_connection_faster_than_the_disk_stays_alone_however_much_is_missing(share: float, company: bool) -> None:
     ours = scheduler(SimSource("one", [Mood()]), files=[unread("large", 1024 * MIB)])
     now = receive(ours, begin(ours, 0.0, 0), share * ENOUGH_BPS, 0.0)
     assert (ours.next_attempt(now, 1) is not None) == company

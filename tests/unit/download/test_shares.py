@@ -66,7 +66,7 @@ def test_a_source_gets_nothing_that_the_others_would_bring_sooner() -> None:
     assert desk.next(SLOW, 0.0) is None
 
 
-def test_a_slow_origin_gets_the_small_piece_that_it_brings_in_time() -> None:
+def test_a_slow_source_gets_the_small_piece_that_it_can_deliver_in_time() -> None:
     desk = Desk([4 * MIB, 8 * KIB], PIECE_LENGTH / 2.0, 4 * MIB)
     desk.begin(FAST, 0.0)
     assert desk.begin(SLOW, 0.0).segment.file is desk.queue.files[1]
@@ -111,7 +111,9 @@ def test_what_comes_in_time_is_left_to_who_has_it_in_hand() -> None:
 
 
 @given(rate=st.one_of(st.none(), st.floats(1, 1e10)), size=st.integers(1, 3 * PIECE_LENGTH), now=st.floats(0, 1e6))
-def test_while_nobody_else_is_at_work_every_source_gets_what_waits(rate: float | None, size: int, now: float) -> None:
+def test_while_no_other_worker_is_active_every_source_gets_what_waits(
+    rate: float | None, size: int, now: float
+) -> None:
     assert Desk([size], rate, 1e9).next(SLOW, now) is not None
 
 

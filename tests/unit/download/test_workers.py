@@ -42,7 +42,7 @@ def test_a_slow_rate_receives_a_little_at_a_time() -> None:
     assert RateLimiter(1e6, Clock()).next_span(Span(0, 10)) == Span(0, 10)
 
 
-def test_without_a_limit_nobody_waits() -> None:
+def test_without_a_limit_no_worker_waits() -> None:
     limiter = RateLimiter(None, Clock())
     assert limiter.next_span(Span(0, 10**9)) == Span(0, 10**9)
     assert [limiter.delay(10**9) for _ in range(3)] == [0.0] * 3

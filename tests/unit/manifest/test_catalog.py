@@ -42,7 +42,7 @@ def test_a_name_from_the_catalogue_is_found() -> None:
         ("../datasets/mnist", "Known: "),
     ],
 )
-def test_an_unknown_dataset_is_told_with_the_known_ones_and_the_nearest(name: str, hint: str) -> None:
+def test_an_unknown_dataset_is_reported_with_the_known_ones_and_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         find(name)
     assert caught.value.message == f"there is no dataset called {name!r}"
@@ -54,7 +54,7 @@ def test_a_path_to_a_manifest_is_read_also_from_home(sample: Sample) -> None:
     assert find("~/sample.toml") == sample.manifest
 
 
-def test_a_manifest_that_is_not_there_is_told_with_the_path() -> None:
+def test_an_absent_manifest_is_reported_with_its_path() -> None:
     with pytest.raises(UsageError, match=r"the manifest gone/mine\.toml can't be read: No such file"):
         find("gone/mine.toml")
 

@@ -31,7 +31,7 @@ def test_what_follows_the_header_is_not_looked_at(header: IdxHeader, values: byt
 
 
 @given(header=HEADERS, more=st.integers(-(10**6), 10**6).filter(bool))
-def test_a_file_of_any_other_size_than_the_header_tells_of_is_refused(header: IdxHeader, more: int) -> None:
+def test_a_file_of_another_size_than_its_header_demands_is_refused(header: IdxHeader, more: int) -> None:
     with pytest.raises(FormatError, match="in all, not"):
         IdxHeader.parse(header.dumps(), header.file_size + more, "x")
 
@@ -67,7 +67,7 @@ def test_each_type_of_the_format_is_known(code: int, dtype: str, itemsize: int) 
         (b"\0\0\x08\x03" + struct.pack(">3I", 60000, 28, 28), "says 60000 x 28 x 28, which is 47040016 bytes"),
     ],
 )
-def test_a_header_that_lies_is_told_with_the_file_and_the_contradiction(data: bytes, fault: str) -> None:
+def test_a_wrong_header_is_reported_with_the_file_and_the_contradiction(data: bytes, fault: str) -> None:
     with pytest.raises(FormatError) as caught:
         IdxHeader.parse(data, 1234, "raw/train-images-idx3-ubyte")
     assert caught.value.message.startswith("raw/train-images-idx3-ubyte is not the IDX file it should be: ")

@@ -44,7 +44,7 @@ def test_vermin_finds_nothing_newer_than_python_3_8(name: str) -> None:
     assert lowest is None or lowest <= (3, 8)
 
 
-def test_it_holds_the_mirrors_in_order_and_the_digests_of_the_manifest() -> None:
+def test_it_contains_the_mirrors_in_order_and_the_digests_of_the_manifest() -> None:
     manifest = find("fashion-mnist")
     names: dict[str, object] = {"__name__": "get"}
     exec(script(manifest, ["http://lab-server:8000/", manifest.mirrors[1]]), names)
@@ -64,7 +64,7 @@ def test_it_holds_the_mirrors_in_order_and_the_digests_of_the_manifest() -> None
     ]
 
 
-def test_nothing_that_a_manifest_says_becomes_code() -> None:
+def test_no_text_of_a_manifest_becomes_code() -> None:
     evil = '\nimport os; os.system("x")\n"""\'\r\u2028'
     manifest = make().manifest._replace(
         title=f"T{evil}", licence=f"L{evil}", homepage=f"H{evil}", mirrors=("http://h/'+__import__('os')+'",)

@@ -164,7 +164,7 @@ def read_header(text: str) -> IdxHeader | None:
         ("type = 'int16'", "file 2, type is not a known key"),
     ],
 )
-def test_a_shape_that_can_not_be_is_told_with_its_place(lines: str, fault: str) -> None:
+def test_an_impossible_shape_is_reported_with_its_place(lines: str, fault: str) -> None:
     line = 'unpacked = { name = "two", size = 12 }\n'
     assert [text[: len(fault)] for text in faults_of(bent(line, f"{line}{lines}\n"))] == [fault]
 
@@ -215,7 +215,7 @@ sizes = 9
 """
 
 
-def test_ten_faults_are_all_told_with_their_places() -> None:
+def test_all_of_ten_faults_are_reported_with_their_places() -> None:
     faults = faults_of(BENT_ALL_OVER)
     expected = [
         "format is 2, this version of fmnist-fetch reads 1",
@@ -306,7 +306,7 @@ def test_a_name_that_could_leave_its_folder_or_mean_something_else_is_refused(na
         ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', "file 2, debian.skip should be from 0 to"),
     ],
 )
-def test_a_fault_is_told_with_its_place(old: str, new: str, fault: str | None) -> None:
+def test_a_fault_is_reported_with_its_place(old: str, new: str, fault: str | None) -> None:
     faults = faults_of(bent(old, new))
     assert faults
     assert fault is None or any(found.startswith(fault) for found in faults), faults
@@ -331,16 +331,16 @@ def test_a_piece_over_64_mib_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["name = ", "\xff", "a" * 10, "x = 1\nx = 2"])
-def test_what_is_no_toml_is_told_as_one_fault(text: str) -> None:
+def test_invalid_toml_is_reported_as_one_fault(text: str) -> None:
     (fault,) = faults_of(text)
     assert fault.startswith("not TOML: ")
 
 
-def test_bytes_that_are_no_utf_8_are_told_as_one_fault() -> None:
+def test_invalid_utf_8_is_reported_as_one_fault() -> None:
     with pytest.raises(ManifestError, match="not TOML"):
         loads(b"name = '\xff'", "x")
 
 
-def test_toml_that_is_nested_too_deeply_is_told() -> None:
+def test_toml_that_is_nested_too_deeply_is_reported() -> None:
     with pytest.raises(ManifestError):
         loads(b"x = " + b"[" * 100_000, "x")

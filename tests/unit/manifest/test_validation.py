@@ -51,7 +51,7 @@ def test_an_absent_value_is_missing_unless_it_has_a_default() -> None:
     assert faults == ["file 3, title is missing: it should be a string"]
 
 
-def test_a_key_that_nobody_asked_for_is_noted_also_in_tables_within() -> None:
+def test_an_unknown_key_is_noted_in_nested_tables_too() -> None:
     values, faults = table(size=1, sise=2, inner={"known": "x", "unknown": 1})
     values.integer("size")
     inner = values.table("inner")
@@ -61,7 +61,7 @@ def test_a_key_that_nobody_asked_for_is_noted_also_in_tables_within() -> None:
     assert faults == ["file 3, sise is not a known key", "file 3, inner.unknown is not a known key"]
 
 
-def test_a_long_wrong_value_is_told_shortened() -> None:
+def test_a_long_wrong_value_is_reported_shortened() -> None:
     values, faults = table(size="x" * 10_000)
     values.integer("size")
     assert len(faults[0]) < 150

@@ -45,7 +45,7 @@ def repacked(sample: Sample, published: bytes, payload: Payload) -> Sample:
     return with_file(sample, file_of(payload.name + ".gz", published, payload, "train", "images"), published)
 
 
-def test_the_steps_are_told_in_their_order(sample: Sample, root: Path, stick: str) -> None:
+def test_the_steps_are_reported_in_order(sample: Sample, root: Path, stick: str) -> None:
     events: list[Event] = []
     sample.fetch(root, stick, events=events)
     steps = [event for event in events if isinstance(event, Unpacked | Message)]
@@ -145,7 +145,7 @@ def test_a_verified_gzip_that_is_no_good_is_a_format_error_and_what_came_is_kept
     assert not layout.tensors.exists()
 
 
-def test_an_idx_file_whose_header_lies_is_a_format_error_and_no_tensor_file(
+def test_an_idx_file_with_a_wrong_header_is_a_format_error_and_gives_no_tensor_file(
     sample: Sample, root: Path, tmp_path: Path
 ) -> None:
     wrong = idx(8, (61, 16, 16), images((60, 16, 16), 1)[16:])
@@ -163,7 +163,7 @@ def test_a_manifest_that_pins_another_payload_is_an_integrity_error(sample: Samp
     assert not bad.layout(root).payload(bad.file()).exists()
 
 
-def test_a_manifest_whose_pieces_contradict_its_file_is_told_and_not_tried_for_ever(
+def test_a_manifest_whose_pieces_contradict_its_file_is_reported_and_not_retried_for_ever(
     sample: Sample, root: Path, tmp_path: Path
 ) -> None:
     good = sample.file()
@@ -174,7 +174,9 @@ def test_a_manifest_whose_pieces_contradict_its_file_is_told_and_not_tried_for_e
         bad.fetch(root, stick)
 
 
-def test_a_piece_that_nobody_has_ends_the_run_and_the_others_are_kept(sample: Sample, root: Path, stick: str) -> None:
+def test_a_piece_that_no_source_has_ends_the_run_and_the_others_are_kept(
+    sample: Sample, root: Path, stick: str
+) -> None:
     good = sample.file()
     pieces = (*good.pieces[:3], Piece(good.pieces[3].span, "0" * 64), *good.pieces[4:])
     bad = with_file(sample, good._replace(pieces=pieces), sample.files[good.name])
@@ -214,7 +216,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_told_with_the_bytes_needed_and_every_verified_piece_is_kept(
+def test_a_full_disk_is_reported_with_the_bytes_needed_and_every_verified_piece_is_kept(
     sample: Sample, small_disk: Path, stick: str
 ) -> None:
     with pytest.raises(DiskError, match=r"the disk is full \([0-9,]+ bytes are needed\)") as caught:
@@ -232,7 +234,7 @@ def test_a_full_disk_is_told_with_the_bytes_needed_and_every_verified_piece_is_k
     assert inspect(sample.layout(small_disk)).complete
 
 
-def test_without_any_source_it_is_said_so(sample: Sample, root: Path) -> None:
+def test_a_run_without_any_source_says_so(sample: Sample, root: Path) -> None:
     with pytest.raises(SourceError) as caught:
         prepare(sample.layout(root), FetchOptions(offline=True, patience=5))
     # A sentence that announces its reasons must not end there.
@@ -337,7 +339,7 @@ BROKEN_TENSOR_FILES = {
 
 
 @pytest.mark.parametrize("what", [*BROKEN_TENSOR_FILES, "a pipe", "a link to nowhere"])
-def test_whatever_lies_in_place_of_the_tensor_file_is_damage_and_is_made_anew(
+def test_anything_else_in_place_of_the_tensor_file_is_damage_and_is_replaced(
     what: str, sample: Sample, root: Path, stick: str, tmp_path: Path
 ) -> None:
     sample.fetch(root, stick)

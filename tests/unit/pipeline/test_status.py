@@ -166,7 +166,7 @@ def test_what_this_user_may_not_read_is_unreadable_and_not_damaged(sample: Sampl
     assert disk_of(complete) == before
 
 
-def test_without_pinned_digests_the_verified_packed_file_tells_whether_the_payload_is_right(root: Path) -> None:
+def test_without_pinned_digests_the_verified_packed_file_decides_whether_the_payload_is_right(root: Path) -> None:
     plain = make(pinned=False)
     layout = plain.layout(root)
     plain.fetch(root, str(fill(root.parent / "stick", plain.files)))

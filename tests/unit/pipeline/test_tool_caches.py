@@ -110,7 +110,7 @@ def test_a_wrong_file_in_the_cache_is_replaced_and_nothing_else_there(
     assert changed == {first}
 
 
-def test_a_root_without_its_packed_files_has_them_brought_for_the_cache(
+def test_a_root_without_its_packed_files_has_them_fetched_for_the_cache(
     known: Sample, complete: Path, cache: Path
 ) -> None:
     for name in known.files:
@@ -123,7 +123,9 @@ def test_a_root_without_its_packed_files_has_them_brought_for_the_cache(
     assert disk_of(complete) == before
 
 
-def test_what_no_source_has_is_told_and_the_wrong_file_stays(known: Sample, complete: Path, cache: Path) -> None:
+def test_a_file_that_no_source_has_is_reported_and_the_wrong_one_stays(
+    known: Sample, complete: Path, cache: Path
+) -> None:
     first = known.file().name
     fill(cache, {first: b"cut off"})
     (known.layout(complete).raw / first).unlink()
@@ -181,7 +183,7 @@ def test_a_cache_that_was_moved_is_asked_for_copies_too(
     assert [place.name for place in find_sources(known.layout(root), FetchOptions(offline=True))] == [str(moved)]
 
 
-def test_a_file_in_the_way_of_the_cache_is_told_and_stays(known: Sample, complete: Path, cache: Path) -> None:
+def test_a_file_in_place_of_the_cache_is_reported_and_stays(known: Sample, complete: Path, cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_bytes(b"mine")
     before = disk_of(complete)
@@ -208,7 +210,7 @@ def mounted(cache: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_read_only_cache_is_told_and_stays(known: Sample, complete: Path, cache: Path, mounted: Path) -> None:
+def test_a_read_only_cache_is_reported_and_stays(known: Sample, complete: Path, cache: Path, mounted: Path) -> None:
     fill(cache, {known.file().name: b"cut off"})
     subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
     before = disk_of(cache), disk_of(complete)
@@ -217,7 +219,7 @@ def test_a_read_only_cache_is_told_and_stays(known: Sample, complete: Path, cach
     assert (disk_of(cache), disk_of(complete)) == before
 
 
-def test_a_full_cache_is_told_with_the_bytes_needed_and_filled_when_there_is_room(
+def test_a_full_cache_is_reported_with_the_bytes_needed_and_filled_when_there_is_space(
     known: Sample, complete: Path, cache: Path, mounted: Path
 ) -> None:
     first = known.file().name

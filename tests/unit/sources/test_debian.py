@@ -25,20 +25,20 @@ from samples import PACKAGE, Sample, all_of, fill
 APT = """#!/bin/sh
 for word; do
   case "$word" in
-    download|update) verb=$word ;;
+    download|update) command=$word ;;
     -*|*=*) ;;
     *) name=$word ;;
   esac
 done
 echo "$*" >> "$FAKE/calls"
-echo "$verb" $name >> "$FAKE/asked"
+echo "$command" $name >> "$FAKE/asked"
 case "$FAKE_APT $*" in
   "works "*|"stale "*"Dir::State::lists="*) ;;
   "stale "*) echo "E: Unable to locate package $name" >&2; exit 100 ;;
   "hangs "*) echo $$ > "$FAKE/pid"; exec sleep 600 ;;
   *) echo "W: something is odd" >&2; echo "E: Could not resolve 'deb.example'" >&2; exit 100 ;;
 esac
-case "$verb" in
+case "$command" in
   download) cp "$FAKE/package" "${name}_1.0_all.deb" ;;
   *) touch lists/fresh ;;
 esac
@@ -69,7 +69,7 @@ class Tools:
 
     @property
     def asked(self) -> list[str]:
-        """The verb and the package of each call of apt-get so far."""
+        """The command and the package of each call of apt-get so far."""
         return self._lines("asked")
 
     @property
@@ -122,7 +122,7 @@ def test_where_the_systems_lists_are_empty_private_ones_are_fetched(
     assert [private in call for call in tools.calls] == [False, True, True]
 
 
-def test_everything_that_apt_brings_stays_in_the_work_folder(
+def test_everything_that_apt_downloads_stays_in_the_work_folder(
     tools: Tools, source: DebianConnection, sample: Sample, tmp_path: Path
 ) -> None:
     tools.apt("works")
@@ -134,7 +134,7 @@ def test_everything_that_apt_brings_stays_in_the_work_folder(
     assert "Debug::NoLocking=true" in call
 
 
-def test_where_apt_fails_its_own_complaint_is_told(tools: Tools, source: DebianConnection, sample: Sample) -> None:
+def test_the_message_of_a_failed_apt_is_reported(tools: Tools, source: DebianConnection, sample: Sample) -> None:
     tools.apt("fails")
     with pytest.raises(SourceError) as caught:
         source.read(sample.file(), Span(0, 10))
@@ -238,7 +238,7 @@ def test_apt_is_ended_when_the_source_is_stopped(tools: Tools, source: DebianCon
     assert len(tools.asked) == 1
 
 
-def test_bytes_that_apt_has_brought_so_far_are_progress(source: DebianConnection, tmp_path: Path) -> None:
+def test_the_bytes_that_apt_has_downloaded_are_progress(source: DebianConnection, tmp_path: Path) -> None:
     assert source.pending == 0
     fill(tmp_path / "work" / "archives" / "partial", {"x.deb": bytes(700)})
     assert source.pending == 700
@@ -246,7 +246,7 @@ def test_bytes_that_apt_has_brought_so_far_are_progress(source: DebianConnection
     assert source.pending == 750
 
 
-def test_where_no_mirror_can_be_reached_the_package_brings_the_dataset_and_leaves_nothing_behind(
+def test_without_a_reachable_mirror_the_package_supplies_the_dataset_and_leaves_nothing_behind(
     tools: Tools, sample: Sample, root: Path
 ) -> None:
     tools.apt("stale")

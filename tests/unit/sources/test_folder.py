@@ -67,7 +67,7 @@ def test_a_file_that_ends_early_gives_what_it_has_and_is_then_refused_for_good(s
     folder.close()
 
 
-def test_the_files_may_lie_in_a_subfolder(sample: Sample, tmp_path: Path) -> None:
+def test_the_files_may_be_in_a_subfolder(sample: Sample, tmp_path: Path) -> None:
     fill(tmp_path / "kit" / "mirror", sample.files)
     folder = Folder(tmp_path / "kit", Tier.USER, subfolders=("Sample/raw", "mirror"))
     assert folder.has_published(sample.file())

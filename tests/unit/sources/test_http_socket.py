@@ -86,7 +86,7 @@ def test_an_address_that_refuses_gives_way_to_the_next_at_once(names: Names, wir
             assert sock.getpeername()[1] == port
 
 
-def test_where_nobody_answers_each_address_has_the_whole_limit(names: Names, wire: Wire) -> None:
+def test_each_silent_address_has_the_whole_limit(names: Names, wire: Wire) -> None:
     wire.timeout_s = 0.1
     with blackhole() as one, blackhole() as two:
         names.found = [place("127.0.0.1", port_of(url)) for url in (one, two)]
@@ -96,7 +96,7 @@ def test_where_nobody_answers_each_address_has_the_whole_limit(names: Names, wir
     assert wire.stages == 3
 
 
-def test_a_refusal_says_more_than_silence(names: Names, wire: Wire) -> None:
+def test_a_refused_address_is_reported_rather_than_a_silent_one(names: Names, wire: Wire) -> None:
     wire.timeout_s = 0.1
     with refusing() as one, blackhole() as two:
         names.found = [place("127.0.0.1", port_of(url)) for url in (one, two)]

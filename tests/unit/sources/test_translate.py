@@ -112,14 +112,14 @@ def test_a_server_without_tls_is_no_matter_of_its_certificate() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
-def test_a_lack_of_descriptors_is_this_machines_and_told_at_once(number: int) -> None:
+def test_a_lack_of_descriptors_is_local_and_reported_at_once(number: int) -> None:
     error = translate(new_connection(OSError(number, "Too many open files")), NAME)
     assert "too many are open" in error.message
     assert "ulimit -n" in error.hint
     assert error.permanent
 
 
-def test_a_lack_of_threads_is_this_machines_and_told_at_once() -> None:
+def test_a_lack_of_threads_is_local_and_reported_at_once() -> None:
     error = translate(new_connection(NoThreadError(errno.EAGAIN, "can't start new thread")), NAME)
     assert "starts no further thread" in error.message
     assert error.permanent

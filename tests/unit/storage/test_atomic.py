@@ -30,7 +30,7 @@ def test_a_file_appears_with_its_folders_when_the_block_ends(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
-def test_after_a_failure_the_old_file_stands_and_nothing_lies_beside_it(
+def test_after_a_failure_the_old_file_is_unchanged_and_nothing_is_left_beside_it(
     failure: type[BaseException], tmp_path: Path
 ) -> None:
     path = tmp_path / "folder" / "final"

@@ -127,7 +127,7 @@ def test_a_partial_that_is_something_else_is_neither_read_nor_written(
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
 @pytest.mark.parametrize(("mode", "owner", "right"), [(0o666, 1234, False), (0o644, 1234, True), (0o666, 0, True)])
-def test_a_file_of_somebody_else_that_everybody_may_write_to_is_not_written_to(
+def test_a_file_of_another_user_that_everybody_may_write_is_not_written(
     mode: int, owner: int, right: bool, place: Path
 ) -> None:
     place.write_bytes(DATA)

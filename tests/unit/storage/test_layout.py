@@ -34,7 +34,7 @@ def test_the_paths_are_those_that_other_tools_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["$HOME/data", "%TEMP%\\data", "'/data'", '"/data"', "~nobody-at-all/data"])
-def test_a_root_that_nobody_means_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_that_cannot_be_meant_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError):
         root_folder(text)
     monkeypatch.setenv("FMNIST_ROOT", text)

@@ -75,7 +75,7 @@ def test_a_record_of_another_file_of_this_name_does_not_count(part: RecordedPart
     assert scanned(part.path, FILE._replace(sha256=sha256(b"other"))) == set()
 
 
-def test_a_part_file_that_became_shorter_has_only_the_pieces_that_it_still_holds(part: RecordedPartFile) -> None:
+def test_a_part_file_that_became_shorter_has_only_the_pieces_that_it_still_contains(part: RecordedPartFile) -> None:
     fill(part, range(10))
     with open(part.part, "r+b") as file:
         file.truncate(3500)

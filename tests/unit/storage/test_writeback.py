@@ -19,13 +19,13 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def test_nothing_is_brought_to_the_disk_before_a_stretch_is_written(tmp_path: Path, synced: list[int]) -> None:
+def test_nothing_is_flushed_before_a_stretch_is_written(tmp_path: Path, synced: list[int]) -> None:
     with open(tmp_path / "file", "wb") as file, Writeback(file) as writeback:
         writeback.wrote(STRETCH_BYTES - 1)
     assert synced == []
 
 
-def test_each_stretch_is_brought_to_the_disk(tmp_path: Path, synced: list[int]) -> None:
+def test_each_stretch_is_flushed(tmp_path: Path, synced: list[int]) -> None:
     with open(tmp_path / "file", "wb") as file:
         for _ in range(3):
             with Writeback(file) as writeback:
@@ -55,7 +55,7 @@ def dropped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice about files")
-def test_of_a_large_file_what_nobody_reads_any_more_leaves_the_memory(
+def test_pages_of_a_large_file_that_are_not_read_again_leave_the_memory(
     tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
 ) -> None:
     with open(tmp_path / "file", "wb") as file:
@@ -81,7 +81,7 @@ def test_what_leaves_the_memory_begins_where_the_file_stood(
     assert (len(synced), dropped) == (1, [(12345, 4 * STRETCH_BYTES)])
 
 
-def test_what_somebody_may_still_read_stays_in_memory(
+def test_pages_that_may_be_read_again_stay_in_memory(
     tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
 ) -> None:
     with open(tmp_path / "file", "wb") as file:

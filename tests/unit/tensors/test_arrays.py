@@ -283,7 +283,7 @@ def test_the_pinned_digest_counts_and_not_the_one_in_the_file(sample: Sample, ro
         loaded(sample, root)
 
 
-def test_data_that_is_not_there_is_told_with_the_command_that_brings_it(root: Path) -> None:
+def test_absent_data_is_reported_with_the_command_that_fetches_it(root: Path) -> None:
     with pytest.raises(FetchError) as caught:
         load("fashion-mnist", "train", root)
     path = root / "FashionMNIST" / "processed" / "fashion-mnist.safetensors"
@@ -313,7 +313,7 @@ def test_data_is_looked_for_under_fmnist_root_then_here_then_beside(
     assert len(load(sample.write(root.parent), "train")) == 60
 
 
-def test_data_that_is_nowhere_is_told_with_every_absolute_path_that_was_looked_at() -> None:
+def test_absent_data_is_reported_with_every_absolute_path_that_was_searched() -> None:
     with pytest.raises(FetchError) as caught:
         load()
     here = Path.cwd()
@@ -330,14 +330,14 @@ def test_a_dataset_that_is_neither_a_name_nor_a_path_is_a_usage_error(dataset: o
         load(dataset)  # type: ignore[arg-type]
 
 
-def test_a_split_that_there_is_not_is_told_with_those_there_are(sample: Sample, root: Path, tensors: Path) -> None:
+def test_an_unknown_split_is_reported_with_the_known_ones(sample: Sample, root: Path, tensors: Path) -> None:
     assert tensors.exists()
     with pytest.raises(UsageError, match="sample has no split 'validation'") as caught:
         loaded(sample, root, "validation")
     assert caught.value.hint == "Its splits: train, test."
 
 
-def test_a_payload_whose_header_lies_is_a_format_error_and_no_tensor_file(sample: Sample, root: Path) -> None:
+def test_a_payload_with_a_wrong_header_is_a_format_error_and_gives_no_tensor_file(sample: Sample, root: Path) -> None:
     layout = sample.layout(root)
     fill(layout.raw, sample.payloads)
     data = sample.payloads["test-images-idx"]

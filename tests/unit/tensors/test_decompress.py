@@ -46,7 +46,7 @@ def test_a_file_that_is_no_gzip_is_copied(packed: Path) -> None:
     assert packed.with_name("data").read_bytes() == DATA
 
 
-def test_without_a_pinned_digest_what_comes_out_is_told(packed: Path) -> None:
+def test_without_a_pinned_digest_the_digest_of_the_payload_is_returned(packed: Path) -> None:
     assert unpack(packed, packed.with_name("data"), Payload("data", len(DATA), None)) == sha256(DATA)
 
 
@@ -189,7 +189,7 @@ def test_a_second_decoder_is_tried_before_a_sound_file_is_called_damaged(
         assert digest_of(packed, PINNED) == sha256(DATA)
 
 
-def test_without_isal_all_of_this_room_holds_with_zlib() -> None:
+def test_without_isal_all_of_this_module_works_with_zlib() -> None:
     # A run of this very file in a Python that can't import isal; without the tests that start a Python themselves.
     pytest.importorskip("isal", reason="isal is not installed: this run is the one with zlib")
     code = BLOCKED + "import pytest; sys.exit(pytest.main(sys.argv[1:]))"

@@ -30,7 +30,7 @@ def pictures(html: str) -> list[NDArray[np.uint8]]:
     return [np.asarray(image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
 
 
-def test_a_split_tells_shapes_types_classes_and_the_pixels_scale() -> None:
+def test_the_text_of_a_split_has_shapes_types_classes_and_the_scale_of_the_pixels() -> None:
     assert repr(split()).splitlines() == [
         "<Split train of sample",
         "  images   (6, 4, 5) uint8",
@@ -40,11 +40,11 @@ def test_a_split_tells_shapes_types_classes_and_the_pixels_scale() -> None:
     ]
 
 
-def test_classes_that_are_but_their_numbers_are_told_by_the_first_and_the_last() -> None:
+def test_classes_that_are_only_numbers_are_printed_as_the_first_and_the_last() -> None:
     assert repr(split(classes=tuple(map(str, range(1000))))).splitlines()[-1] == "  classes  0 to 999>"
 
 
-def test_what_a_split_has_not_is_not_told_of() -> None:
+def test_the_text_of_a_split_omits_what_it_does_not_have() -> None:
     bare = split(np.zeros(0), np.zeros(0, np.int64), classes=(), mean=None, std=None)
     assert repr(bare).splitlines() == ["<Split train of sample", "  images   (0,) float64", "  labels   (0,) int64>"]
 
