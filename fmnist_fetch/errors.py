@@ -103,6 +103,7 @@ class SourceError(FetchError):
         status: The HTTP status code of the answer, if there was one.
         telling: How specific the message is: 2 where the bytes identify what came instead, 1 where their number does,
             else 0.
+        is_local: Whether a limit of this machine is the reason: fewer connections may still work.
     """
 
     exit_code = 4
@@ -116,9 +117,11 @@ class SourceError(FetchError):
         retry_after: float | None = None,
         status: int | None = None,
         telling: int = 0,
+        is_local: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.telling = telling
+        self.is_local = is_local
         self.permanent = permanent
         self.retry_after = retry_after
         self.status = status

@@ -15,9 +15,9 @@ from fmnist_fetch.download.segments import FileDownload
 from fmnist_fetch.download.source_stats import Attempt, SourceStats
 from fmnist_fetch.download.transfer import Transfer
 from fmnist_fetch.errors import FetchError, SourceError
-from fmnist_fetch.events import DownloadEnded, Listener, Message
+from fmnist_fetch.events import DownloadEnded, Listener, Message, Note
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import Connection, FetchOptions, Source, Tier
+from fmnist_fetch.sources.base import Connection, FetchOptions, Source, Tier, failures_of
 
 GRACE_S = 0.3
 TICK_S = 0.25
@@ -138,9 +138,14 @@ class WorkerPool:
                     for connection in connections.values():
                         connection.close()
                     continue
-                if attempt.stats not in connections:
-                    connections[attempt.stats] = self._open(attempt.stats.source)
-                if not self._receive(attempt, connections[attempt.stats]):
+                try:
+                    if attempt.stats not in connections:
+                        connections[attempt.stats] = self._open(attempt.stats.source)
+                except SourceError as exc:
+                    counts = self._transfer.end(attempt, exc, None)
+                else:
+                    counts = self._receive(attempt, connections[attempt.stats])
+                if not counts:
                     break
         except BaseException as exc:
             # Whatever it is, the caller's thread must raise it: an error of the disk, or of this program.
@@ -153,7 +158,8 @@ class WorkerPool:
                     self._connections.remove(connection)
 
     def _open(self, source: Source) -> Connection:
-        connection = source.open()
+        with failures_of(source):
+            connection = source.open()
         with self._lock:
             self._connections.append(connection)
             announce = source.tier is Tier.PACKAGE and not self._announced
@@ -173,7 +179,9 @@ class WorkerPool:
         try:
             while (span := self._transfer.remaining(attempt)) is not None:
                 # The first read requests the whole span, the others take some of the answer.
-                data = connection.read(file, span if span == attempt.asked else self._limiter.next_span(span))
+                wanted = span if span == attempt.asked else self._limiter.next_span(span)
+                with failures_of(attempt.stats.source):
+                    data = connection.read(file, wanted)
                 reached = span.start + len(data)
                 self._transfer.receive(attempt, span.start, data, connection.oddity)
                 if delay := self._limiter.delay(len(data)):
@@ -183,6 +191,9 @@ class WorkerPool:
         finally:
             with self._lock:
                 del self._reading[attempt]
+        if connection.note is not None:
+            self._transfer.listener(Note(connection.note))
+            connection.note = None
         if error is not None or reached < attempt.asked.stop:
             # What is left of an answer must not go on filling buffers.
             connection.close()

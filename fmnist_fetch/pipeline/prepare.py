@@ -74,12 +74,15 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
     before = traces(layout)
     state = inspect(layout)
     if not state.complete:
+        # Before anything is made: a mirror may be mistyped, or absent.
+        found = find_sources(layout, options)
+        if not os.path.lexists(layout.root):
+            require_sources(found, options)
         with alone(layout, notify):
             if traces(layout) != before:
                 # Another process has been at work, and may have done it all.
                 state = inspect(layout)
             if not state.complete:
-                found = find_sources(layout, options)
                 run = _Run(layout, found, options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
                 try:

@@ -1,8 +1,11 @@
 """Which places to ask for a dataset's files, in DESIGN's order: the user's, local copies, mirrors, the package."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
+from urllib.parse import unquote, urlsplit
 
 from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.manifest.caches import cache_folder
@@ -12,6 +15,12 @@ from fmnist_fetch.sources.base import FetchOptions, Source, Tier
 from fmnist_fetch.sources.debian import DebianSource
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import Layout, resolved, user_path
+
+_SEPARATORS = re.compile(r"\s+|[,;](?=[a-z]+://)", re.IGNORECASE)
+_NEARLY_A_URL = re.compile(
+    r"(?P<scheme>h[a-z]{1,5}:[/\\]*)?(?P<rest>([^@/\\]+@)?[a-z0-9.-]+(?P<port>:[0-9]+)?([/\\].*)?)", re.IGNORECASE
+)
+_HINT = "Give a URL that begins with http:// or https://, or the path of a folder with the files."
 
 
 def find_sources(layout: Layout, options: FetchOptions) -> list[Source]:
@@ -55,20 +64,34 @@ def _copies(layout: Layout) -> Iterator[Folder]:
 
 
 def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
-    for mirror in (*options.mirrors, *os.environ.get("FMNIST_MIRRORS", "").split()):
-        if is_url(mirror):
+    for mirror in (*options.mirrors, *filter(None, _SEPARATORS.split(os.environ.get("FMNIST_MIRRORS", "")))):
+        if is_url(mirror.strip()):
             if not options.offline:
-                yield _http(mirror, Tier.USER)
-        elif os.path.isdir(user_path(mirror)):  # noqa: PTH112 - a folder that is closed to us is none
-            yield Folder(user_path(mirror), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
+                yield _http(mirror.strip(), Tier.USER)
+        elif mirror and os.path.isdir(folder := _folder(mirror)):  # noqa: PTH112 - one that is closed to us is none
+            yield Folder(folder, Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
         else:
             # Here, since a run that finds everything in its place must not load what HTTP needs.
             from fmnist_fetch.sources.diagnosis import redact
 
-            raise UsageError(
-                f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there",
-                hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
-            )
+            facts = f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there"
+            url = _meant_url(mirror)
+            raise UsageError(facts, hint=f"If it is a URL, write: --mirror {quote(redact(url))}" if url else _HINT)
+
+
+def _folder(mirror: str) -> Path:
+    """The folder that MIRROR names, as a path or as a file: URL."""
+    return Path(unquote(urlsplit(mirror).path)) if mirror.lower().startswith("file:///") else user_path(mirror)
+
+
+def _meant_url(mirror: str) -> str | None:
+    """The URL that MIRROR can mean, which is none: a mistyped scheme, or a host with a port and no scheme."""
+    match = _NEARLY_A_URL.fullmatch(mirror)
+    if match is None or not (match["scheme"] or match["port"]):
+        return None
+    secure = "s" if "s" in (match["scheme"] or "").lower() else ""
+    url = f"http{secure}://{match['rest']}".replace("\\", "/")
+    return url if is_url(url) else None
 
 
 def _http(url: str, tier: Tier) -> Source:

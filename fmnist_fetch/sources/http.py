@@ -335,7 +335,7 @@ class HttpConnection:
             self._place = f"{self._mirror.name} (redirected to {origin(url)})" if hop else self._mirror.name
             try:
                 response = self._exchange(url, span)
-                target = self._client.redirect_target(url, response)
+                target = self._target(url, response)
                 if target is None and response.status_code != 407:
                     self.status = response.status_code
                     return response
@@ -352,6 +352,17 @@ class HttpConnection:
                 error.permanent = error.permanent and hop == 0
                 raise error from exc
         facts = f"{self._mirror.name} redirects in a circle, or more than {REDIRECTS} times"
+        raise SourceError(facts, hint="Check the address of the mirror.")
+
+    def _target(self, url: str, response: requests.Response) -> str | None:
+        """The URL to which RESPONSE redirects, if it does."""
+        try:
+            target = self._client.redirect_target(url, response)
+            if target is None or urlsplit(target).scheme in ("http", "https"):
+                return target
+        except ValueError:
+            target = response.headers["Location"]
+        facts = f"{self._place} redirects to what is no usable URL: {redact(target)[:80]}"
         raise SourceError(facts, hint="Check the address of the mirror.")
 
     def _note_redirect(self, url: str, target: str) -> None:

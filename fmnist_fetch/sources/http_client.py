@@ -1,13 +1,17 @@
 """HTTP requests through the requests library, one after the other on connections that are kept alive."""
 
 import http.client
+import os
+import re
 import socket
+import string
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
@@ -20,6 +24,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from fmnist_fetch import __version__
 from fmnist_fetch.sources.http_socket import HeadReader, Wire, connect
 
+_REDIRECTS = (300, 301, 302, 303, 307, 308)
 HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
 
 
@@ -28,7 +33,7 @@ class Client:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.headers.update(HEADERS)
         # No cookie is kept: a server that sets many makes every request longer, and a mirror has no use for any.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -50,10 +55,10 @@ class Client:
 
     def redirect_target(self, url: str, response: requests.Response) -> str | None:
         """The URL to which RESPONSE, the answer for URL, redirects, if it does; a login stays within its host."""
-        location = self._session.get_redirect_target(response)
-        if location is None:
+        location = response.headers.get("Location", "").strip()
+        if response.status_code not in _REDIRECTS or not location:
             return None
-        target = urljoin(url, location)
+        target = urljoin(url, _text(location))
         old, new = urlsplit(url), urlsplit(target)
         login, at, _ = old.netloc.rpartition("@")
         leaves = self._session.should_strip_auth(url, target)  # type: ignore[no-untyped-call]
@@ -64,14 +69,13 @@ class Client:
     def proxy_of(self, url: str) -> str | None:
         """The URL of the proxy through which URL is asked for."""
         with suppress(Exception):
-            proxies = self._session.merge_environment_settings(url, {}, True, None, None)["proxies"]
-            return select_proxy(url, proxies)
+            return select_proxy(url, self._settings(url)["proxies"])
         return None
 
     def bundle_of(self, url: str) -> str | None:
         """The path of the CA bundle that the environment names."""
         with suppress(Exception):
-            verify = self._session.merge_environment_settings(url, {}, True, None, None)["verify"]
+            verify = self._settings(url)["verify"]
             return verify if isinstance(verify, str) else None
         return None
 
@@ -92,13 +96,55 @@ class Client:
         """
         server = urlsplit(url)[:2]
         if server not in self._prepared:
-            prepared = self._session.prepare_request(requests.Request("GET", url))
-            settings = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
-            self._prepared[server] = prepared, settings
+            prepared = self._request(url)
+            self._prepared[server] = prepared, self._settings(prepared.url or url)
         prepared, settings = self._prepared[server]
         request = prepared.copy()
         request.prepare_url(url, None)
         return request, settings
+
+    def _request(self, url: str) -> requests.PreparedRequest:
+        try:
+            return self._session.prepare_request(requests.Request("GET", url))
+        except UnicodeDecodeError:
+            # A .netrc that is no text: requests ignores one with any other fault.
+            self._session.trust_env = False
+            try:
+                return self._session.prepare_request(requests.Request("GET", url))
+            finally:
+                self._session.trust_env = True
+
+    def _settings(self, url: str) -> Any:
+        """What the environment says of the server of URL, in the spellings that requests understands."""
+        settings = self._session.merge_environment_settings(url, {}, True, None, None)
+        proxies = {scheme: _proxy(text) for scheme, text in settings["proxies"].items()}
+        settings["proxies"] = {scheme: proxy for scheme, proxy in proxies.items() if proxy}
+        if settings["verify"] is True:
+            # As OpenSSL, curl and Python's ssl do.
+            named = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+            settings["verify"] = next((path for path in named if path and Path(path).exists()), True)
+        return settings
+
+
+def _proxy(text: str) -> str:
+    """The proxy that TEXT can mean; nothing if none. Desktops write socks:// for a proxy that resolves names itself."""
+    return re.sub(r"\Asocks://", "socks5h://", text.strip(" \t\"'"), flags=re.IGNORECASE)
+
+
+def _text(location: str) -> str:
+    """LOCATION, a field of bytes, as text: UTF-8, or bytes that are percent-encoded one by one."""
+    raw = location.encode("latin-1")
+    with suppress(UnicodeDecodeError):
+        return raw.decode()
+    return quote(raw, safe=string.punctuation)
+
+
+class _Session(requests.Session):
+    """A session that looks at no redirect, which may be nonsense: its user follows them."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        """Return None: there is none to follow."""
+        return None
 
 
 class _Adapter(HTTPAdapter):

@@ -31,7 +31,6 @@ _LATER = {408, 425, 429}
 _UNSATISFIABLE = 416
 _UNAUTHORIZED = 401
 _LOGIN_REQUIRED = 511
-_CODINGS = {"gzip", "x-gzip", "deflate"}
 _AUTHORIZATION_HINT = "Put the login into the mirror's URL, http://USER:PASSWORD@HOST/, or into ~/.netrc."
 
 
@@ -145,7 +144,8 @@ def _partial(response: requests.Response, request: Request) -> RangeResponse:
     stop = min(placed.stop, file.size if whole else span.stop)
     coded = _is_coded(response, placed.length)
     certain = certain and not (coded and length is None)
-    return RangeResponse(Span(placed.start, stop), coded, certain, whole, _oddity(file, total))
+    oddity = _oddity(file, total) or _unknown_coding(response, coded=coded)
+    return RangeResponse(Span(placed.start, stop), coded, certain, whole, oddity)
 
 
 def _whole(response: requests.Response, request: Request) -> RangeResponse:
@@ -162,7 +162,8 @@ def _whole(response: requests.Response, request: Request) -> RangeResponse:
         facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,}"
         raise SourceError(facts, status=response.status_code, telling=1)
     certain = not (coded and length is None)
-    return RangeResponse(Span(0, min(size, file.size)), coded, certain, True, _oddity(file, size))
+    oddity = _oddity(file, size) or _unknown_coding(response, coded=coded)
+    return RangeResponse(Span(0, min(size, file.size)), coded, certain, True, oddity)
 
 
 def _unusable(response: requests.Response, request: Request, what: str) -> SourceError:
@@ -206,6 +207,13 @@ def _is_coded(response: requests.Response, length: int) -> bool:
     Many servers label a .gz file as gzip-coded and send it as it is; then the length is right.
     """
     return bool(_coding(response)) and _length(response) != length
+
+
+def _unknown_coding(response: requests.Response, *, coded: bool) -> str | None:
+    """What is wrong with a body whose content coding can't be removed here."""
+    coding = _coding(response)
+    unknown = coded and not set(coding.split(", ")) <= {*response.raw.CONTENT_DECODERS}
+    return f"it has the content coding {coding[:20]}, which was not asked for" if unknown else None
 
 
 def _refusal(response: requests.Response, request: Request) -> SourceError:
