@@ -1,4 +1,4 @@
-"""docs/api.md is what the docstrings, the parser and the errors say now; --json prints the keys that it lists."""
+"""docs/api.md agrees with the docstrings, the parser and the errors; --json prints the keys that it lists."""
 
 from __future__ import annotations
 

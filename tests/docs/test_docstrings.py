@@ -1,4 +1,4 @@
-"""What `help()` says: every public name with a sentence and an example, and the examples are true."""
+"""The output of `help()`: every public name has a sentence and an example, and the examples are true."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fmnist_fetch.events import Event
 from processes import python
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-# These have their example on the page of FetchError, which is what people catch; the events on that of fetch.
+# These have their example on the page of FetchError, which users catch; the events on that of fetch.
 KINDS = {"DiskError", "FormatError", "IntegrityError", "ManifestError", "SourceError", "UsageError"}
 KINDS |= {kind.__name__ for kind in get_args(Event)}
 SHOWN = [("fmnist_fetch", ""), *(("fmnist_fetch", name) for name in fmnist_fetch.__all__ if name.isalpha())]
@@ -58,7 +58,7 @@ def test_the_help_of_a_package_shows_its_public_names_although_they_are_loaded_l
     package: str, names: list[str]
 ) -> None:
     thing(package, "")
-    # In a Python of its own: here the names have been used already.
+    # In a Python of its own: this process has used the names already.
     done = python(f"import pydoc, {package}; print(pydoc.plain(pydoc.render_doc({package})))")
     assert done.returncode == 0, done.stderr
     contents = done.stdout.partition("PACKAGE CONTENTS")[2]

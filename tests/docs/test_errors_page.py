@@ -1,4 +1,4 @@
-"""docs/errors.md has every message that the source has; the headings of Troubleshooting are among them."""
+"""docs/errors.md has every message in the source; the headings of Troubleshooting are among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People's own IDX files: the example in README and the page behind it, run exactly as they are printed."""
+"""IDX files of users: the example in README and the page behind it, run exactly as they are printed."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ PORT = 8321
 
 
 def only_block(page: Path) -> str:
-    """The commands that PAGE shows as bash."""
+    """Return the commands that PAGE shows as bash."""
     (block,) = re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return str(block)
 
 
 def typed(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """COMMANDS as a person types them in an empty folder, where python and fmnist-fetch are those under test."""
+    """Return COMMANDS as typed in an empty folder, where python and fmnist-fetch are those under test."""
     home = folder / "bin"
     home.mkdir()
     for name, words in (("python", ""), ("fmnist-fetch", "-m fmnist_fetch")):
         (home / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
         (home / name).chmod(0o755)
     path = os.pathsep.join((str(home), os.environ["PATH"]))
-    # Job control, as on a terminal; whatever fails ends it, and nothing is left running.
+    # Job control, as on a terminal; any failure ends the shell, and nothing is left running.
     script = f"set -eum\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\ncd '{folder}'\n{commands}"
     command = ["bash", "-c", script]
     return subprocess.run(command, capture_output=True, text=True, env=environment(PATH=path), timeout=120, check=False)
@@ -43,7 +43,7 @@ def typed(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def _free_port() -> None:
     with socket.socket() as probe:
-        # As the server does: a port that was left a moment ago is free.
+        # As the server does: a port that was used a moment ago is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", PORT))

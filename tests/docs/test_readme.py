@@ -1,7 +1,7 @@
-"""What the pages say is so: every command in them is run in a copy of the project, and prints what the page says.
+"""The pages are true: every command in them is run in a copy of the project, and prints what the page shows.
 
-The world outside is a folder, a stick and a server on the loopback; whoever asks anybody else is refused. A block that
-is new in a page is run without further ado: what can't be run here must be told in NOT_RUN, with the reason.
+The outside world is a folder, a USB stick and a server on the loopback; all other requests are refused. A new block of
+a page is run automatically; what cannot be run here must be in NOT_RUN, with the reason.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from fmnist_fetch.manifest.catalog import find
 from pages import Block, Step
 from samples import PROJECT_FOLDER
 
-# Commands that are not run here, by how they begin; their syntax is looked at all the same.
+# Commands that are not run here, by their beginning; their syntax is checked all the same.
 NOT_RUN = {
     "sudo apt install python3-venv": "it changes the machine",
     "sudo apt install dataset-fashion-mnist": "it changes the machine; tests/unit/sources takes the data through apt",
@@ -61,17 +61,17 @@ NOT_RUN = {
     "export FMNIST_MIRRORS": "the pages' own mirrors stand in for it",
     "make kit-check": "it makes a machine of its own; CI runs it",
 }
-# Blocks that other tests run, by what they begin with.
+# Blocks that other tests run, by their beginning.
 ELSEWHERE = {
     "mkdir my-digits\n": "tests/docs/test_own_data.py",
     "fmnist-fetch manifest gzip ": "tests/docs/test_own_data.py",
 }
-# What stands in the pages for something that every reader has elsewhere.
+# Replacements for what every reader has elsewhere.
 STAND_INS = {
     "http://lab-server:8000/": "{mirror}",
     "https://dataset.bj.bcebos.com/fashion_mnist/": "{mirror}",
     "https://oneflow-public.oss-cn-beijing.aliyuncs.com/datasets/mnist/Fashion-MNIST/": "{mirror}",
-    # The script has no proxy to go through, and only the mirrors of the manifest.
+    # The script has no proxy, and only the mirrors of the manifest.
     "python3 get_fashion_mnist.py data/": "python3 get_fashion_mnist.py {checkout}/data/",
     "/media/": "{lab}/media/",
     "../fashion-mnist/data/fashion": "{lab}/media/usb",
@@ -83,7 +83,7 @@ STAND_INS = {
     "make kit && ": "make kit KIT=--no-wheels && ",
     "make kit\n": "make kit KIT=--no-wheels\n",
 }
-# Where one of these words stands in a block, this program or package has to be there.
+# A block with one of these words needs this program or package.
 NEEDS = {
     "make train": "torch",
     "trainer": "torch",
@@ -98,7 +98,7 @@ KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml",
 
 
 def of(kind: str) -> list[Block]:
-    """The blocks of this KIND; the same one in two pages is run once."""
+    """Return the blocks of this KIND; the same one in two pages is run once."""
     mine = [block for block in ALL if block.kind == kind and not block.text.startswith(tuple(ELSEWHERE))]
     different = {re.sub(r"\s*#.*", "", block.text): block for block in reversed(mine)}
     return list(different.values())[::-1]
@@ -122,11 +122,11 @@ class Lab:
 
     @property
     def size(self) -> int:
-        """The bytes of the data as published."""
+        """Return the bytes of the published data."""
         return sum(map(len, self.mirror.files.values()))
 
     def environment(self, **more: str) -> dict[str, str]:
-        # A fixture of a module begins before the surroundings of its first test are cleaned.
+        # A fixture of a module starts before the environment of its first test is cleaned.
         theirs = ("PYTHON", "COV_", "FMNIST_", "MAKE", "MFLAGS")
         kept = {
             name: value
@@ -151,7 +151,7 @@ class Lab:
         return text
 
     def run(self, script: str, **more: str) -> str:
-        """Run SCRIPT in the checkout; it must end well. What it printed."""
+        """Run SCRIPT in the checkout; assert that it succeeds; return what it printed."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.checkout,
@@ -187,7 +187,7 @@ def lab(real_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 
 
 def check_out(lab: Lab) -> None:
-    """A clone of this project as it is now, with an environment in which everything is installed."""
+    """Return a clone of this project as it is now, with an environment in which everything is installed."""
     published = lab.folder / "upstream"
     skipped = shutil.ignore_patterns(".*", "data", "dist", "runs", "__pycache__", "*.egg-info")
     shutil.copytree(PROJECT_FOLDER, published, ignore=skipped)
@@ -220,7 +220,7 @@ def check_out(lab: Lab) -> None:
 
 
 def need(text: str) -> None:
-    """Skip what needs a program or a package that is not there."""
+    """Skip a block that needs a program or a package that is absent."""
     for word, thing in NEEDS.items():
         if word in text and not shutil.which(thing) and not importlib.util.find_spec(thing):
             pytest.skip(f"{thing} is not installed")
@@ -229,7 +229,7 @@ def need(text: str) -> None:
 
 
 def runnable(text: str) -> str:
-    """TEXT without the lines that are not run; where a line names its source, with nothing there before."""
+    """Return TEXT without the lines that are not run; a line that names its source starts with no data."""
     lines = []
     for line in text.splitlines():
         if line.startswith(tuple(NOT_RUN)):
@@ -284,24 +284,24 @@ def test_a_transcript_shows_what_is_printed(block: Block, lab: Lab) -> None:
     try:
         for step in steps:
             printed = interrupted(lab, step) if step.seen else lab.run(step.command, FMNIST_MIRRORS=lab.mirror.url)
-            # The reader's data came from the first mirror of the manifest.
+            # The data of the reader came from the first mirror of the manifest.
             printed = printed.replace(lab.mirror.url, find("fashion-mnist").mirrors[0])
             shown = f"the page says\n{block.text}\nand this was printed:\n{printed}"
             assert pages.prints((*step.seen, *step.printed), printed), shown
     finally:
-        # The other blocks find the data complete, whatever became of this one.
+        # The other blocks find the data complete, even if this one failed.
         lab.mirror.faults = []
         lab.run("make data")
 
 
 def interrupted(lab: Lab, step: Step) -> str:
-    """What STEP prints on a terminal, over a line that takes its time, when Ctrl-C is typed after half of it."""
+    """Return what STEP prints on a terminal with a slow connection, when Ctrl-C is typed after half of it."""
     half = lab.mirror.served + lab.size // 2
     lab.mirror.faults = [Line(lab.size / 4)]
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = subprocess.Popen(
-        # A shell that was started in the background ignores Ctrl-C, and so would all that it starts.
+        # A shell that was started in the background ignores Ctrl-C, and so would everything that it starts.
         [sys.executable, "-c", HEED, "bash", "-c", step.command],
         cwd=lab.checkout,
         env=lab.environment(FMNIST_MIRRORS=lab.mirror.url, TERM="xterm"),
@@ -312,7 +312,7 @@ def interrupted(lab: Lab, step: Step) -> str:
     )
     os.close(slave)
     printed, typed = b"", False
-    # A terminal whose last process has ended can't be read any more.
+    # A terminal cannot be read after its last process has ended.
     with contextlib.suppress(OSError):
         while select.select([master], [], [], 60)[0] and (data := os.read(master, 65536)):
             printed += data
@@ -383,7 +383,7 @@ def test_a_dockerfile_installs_extras_that_there_are_and_runs_commands_that_ther
         parse(command.split())
 
 
-# The commands within sentences and tables: their words are looked at.
+# The commands within sentences and tables: only their words are checked.
 
 
 def commands(page: str) -> Iterator[list[str]]:
@@ -393,7 +393,7 @@ def commands(page: str) -> Iterator[list[str]]:
 
 
 def parse(words: Sequence[str]) -> None:
-    """Let the program's own parser read WORDS."""
+    """Let the parser of the program read WORDS."""
     program, rest = words[0].rpartition("/")[2], list(words[1:])
     if program == "make":
         dry = ["make", "--dry-run", *rest]
@@ -402,7 +402,7 @@ def parse(words: Sequence[str]) -> None:
         from fmnist_fetch.cli import parser
 
         if len(rest) == 1:
-            # A verb by itself is a name: what it takes stands elsewhere.
+            # A command by itself is a name: its arguments are elsewhere.
             with pytest.raises(SystemExit) as caught:
                 parser().parse_args([*rest, "--help"])
             assert caught.value.code == 0, words
@@ -459,7 +459,7 @@ def test_the_models_of_the_readme_can_be_asked(lab: Lab) -> None:
     lab.run(" && ".join(["[ -e runs/fashion-mnist/summary.json ] || make train EPOCHS=1", *asked]))
 
 
-# What else can be true or not.
+# Other facts.
 
 
 @pytest.mark.parametrize("page", pages.PAGES)

@@ -1,4 +1,4 @@
-"""The engine against a simulated world: whatever these do, a run ends, and does nothing wrong or superfluous."""
+"""The engine in a simulated world: a run always ends, does nothing wrong and requests nothing twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOREVER = float("inf")
 SLACK = 2 * TICK + 0.02
 
 KINDS: list[Kind] = ["serve", "error", "gone", "silence", "stuck", "noise", "same noise"]
-# What passes: after it, a source may still be asked for anything.
+# Temporary failures: after one the source may be asked for anything again.
 PASSING: list[Kind] = ["serve", "error", "silence", "stuck", "noise"]
 
 
@@ -46,7 +46,7 @@ def sources(last: st.SearchStrategy[Mood], before: st.SearchStrategy[Mood]) -> s
 
 any_mood = moods(KINDS)
 any_source = sources(any_mood, any_mood)
-# A source that is right in the end, at a pace that is no crawl, whatever it did before.
+# A source that is right and fast enough in the end, whatever it did before.
 right_mood = st.builds(Mood, rate=st.sampled_from([20_000.0, 1e6]), latency=st.sampled_from([0.0, 0.3, 8.0, 25.0]))
 right_source = sources(right_mood, moods(PASSING))
 honest_source = sources(right_mood, moods(["serve", "error", "silence", "stuck"]))
@@ -67,7 +67,7 @@ def run(
     partials: list[dict[int, bytes]] | None = None,
     unverified: bool = False,
 ) -> tuple[World, FetchError | None]:
-    """Run it to its end, every law being held at every step."""
+    """Run the world to its end; every invariant is checked at every step."""
     for source in found:
         source.asked = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +89,7 @@ def test_every_run_ends_within_its_patience_and_keeps_nothing_wrong(
     assert len(pieces) == sum(len(file.good) for file in world.files)
     if error is not None:
         assert error.exit_code in (3, 4)
-        # A line for each source, whatever became of it.
+        # One line for each source, whatever it did.
         assert len(error.message.splitlines()) == 1 + len(found)
 
 
@@ -111,7 +111,7 @@ def test_a_run_completes_if_a_source_is_right_in_the_end(
 @calm
 @given(some_sizes, st.data(), st.integers(0, 2**32))
 def test_a_run_completes_if_each_piece_is_right_somewhere(sizes: list[int], data: st.DataObject, seed: int) -> None:
-    # One source has lost some files for good, another one the others.
+    # Each of the two sources permanently lacks files that the other one has.
     found = [SimSource("one", [Mood()]), SimSource("two", [Mood()])]
     lost = data.draw(st.sets(st.integers(0, len(sizes) - 1)))
     for number, source in enumerate(found):
@@ -197,7 +197,7 @@ def test_a_stuck_worker_is_replaced_and_its_work_done_by_others() -> None:
 def test_a_late_first_byte_is_waited_for_if_no_other_source_can_serve(latency: float) -> None:
     world, error = run([3 * PIECE], [SimSource("cold storage", [Mood(latency=latency)])], jobs=1, patience=120.0)
     assert error is None
-    # What it took once it gets at once the next time.
+    # The next attempt gets at once as much time as this one needed.
     failed = [event for event in attempts(world) if event.error]
     assert [event.received for event in failed] == [0] * len(failed)
     assert len(failed) <= 3
@@ -284,7 +284,7 @@ def test_a_busy_source_does_not_keep_another_one_from_serving() -> None:
 
 
 def test_patience_is_reset_by_each_good_piece() -> None:
-    # A piece takes longer than a second, all of them thirty times the patience.
+    # A piece takes longer than a second, and all of them thirty times the patience.
     found = [SimSource("slow", [Mood(rate=PIECE / 1.5)])]
     world, error = run([30 * PIECE], found, jobs=1, patience=3.0)
     assert error is None
@@ -309,24 +309,24 @@ def found_asked(world: World) -> int:
 
 
 def test_wrong_bytes_from_one_are_asked_for_from_the_other() -> None:
-    # The right one takes its time: the wrong one is back for more again and again.
+    # The right source is slow, so that the wrong one is asked again and again.
     right = SimSource("right", [Mood(rate=4000.0)], connections=1)
     world, error = run([30 * PIECE], [SimSource("wrong", [Mood("same noise")]), right], patience=FOREVER)
     assert error is None
-    # With these bytes an attempt goes wrong in its first piece: none may be asked for there a second time.
+    # These bytes are wrong in the first piece of an attempt: no other attempt may ask this source for that piece again.
     starts = [event.span.start for event in attempts(world) if event.wrong]
     assert len(starts) == len(set(starts)) >= 2
 
 
 def test_what_comes_after_wrong_bytes_in_the_same_answer_is_not_held_on_to() -> None:
-    # A receive brings a piece and a half.
+    # One receive contains a piece and a half.
     world, error = run([10 * PIECE], [SimSource("wrong once", [Mood("same noise"), Mood()])], jobs=1)
     assert error is None
     assert sum(event.wrong for event in attempts(world)) == 1
 
 
 def test_what_follows_a_wrong_beginning_of_an_earlier_run_is_kept() -> None:
-    # The source goes on where the earlier run stopped, and is to blame for nothing.
+    # The source continues where the earlier run stopped, and is not blamed.
     world, error = run([10 * PIECE], [SimSource("right", [Mood()])], jobs=1, partials=[{0: b"wrong"}])
     assert error is None
     first, then = attempts(world)
@@ -353,7 +353,7 @@ def test_wrong_bytes_never_reach_the_disk_not_even_over_what_is_there(tmp_path: 
     right, path = world.contents[0], world.files[0].part.part
     assert world.files[0].part.put(0, right[:PIECE])
     before = path.read_bytes()
-    # Another process, say, that fills the same part file from a bad mirror.
+    # For example, another process fills the same part file from a bad mirror.
     other = PartFile(world.files[0].part.path, world.files[0].data_file)
     assert not other.put(0, right[1 : PIECE + 1])
     assert not other.put(1, right[:PIECE])

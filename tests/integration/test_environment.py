@@ -1,4 +1,4 @@
-"""Wheels come over bad networks: resumed, verified, from whichever source has them."""
+"""Wheels over bad networks: resumed, verified, from whichever source has them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_wheels_arrive_from_an_index_that_breaks_and_hardly_a_byte_twice(
 
 
 def start(folder: Path, url: str) -> subprocess.Popen[bytes]:
-    """Another process that fetches the wheels from the index at URL."""
+    """Start another process that fetches the wheels from the index at URL."""
     code = (
         "import sys; from pathlib import Path; from test_environment import *\n"
         "store(Path(sys.argv[1]), sys.argv[2] + 'simple/').fetch(WHEELS)"

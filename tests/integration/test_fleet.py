@@ -1,4 +1,4 @@
-"""What lab admins do: nginx in front of a root, a root that is shared and read-only, a root on a stick."""
+"""The set-ups of lab admins: nginx in front of a root, a shared read-only root, a root on a USB stick."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ http {{
 
 
 def need(*programs: str) -> None:
-    """Skip the test where one of PROGRAMS is not installed."""
+    """Skip the test if one of PROGRAMS is not installed."""
     for program in programs:
         if not shutil.which(program, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/sbin"):
             pytest.skip(f"{program} is not installed")
@@ -47,7 +47,7 @@ def complete(sample: Sample, root: Path) -> Path:
 
 @contextmanager
 def nginx(raw: Path, folder: Path) -> Iterator[str]:
-    """nginx with the server of the page for lab admins on the folder RAW."""
+    """Run nginx with the configuration of docs/lab-admins.md on the folder RAW."""
     page = (PROJECT_FOLDER / "docs" / "lab-admins.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"^```nginx\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     with socket.socket() as probe:
@@ -112,7 +112,7 @@ def test_a_complete_root_that_is_shared_and_read_only_is_left_as_it_is(
 ) -> None:
     words = command(verb, sample.write(tmp_path), "--root", str(complete))
     if ROOT:
-        # To root, only the file system itself can be read-only.
+        # Root can write everywhere except to a read-only file system.
         need("unshare", "mount")
         line = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && ! touch "$0/x" 2>/dev/null && exec "$@"'
         words = ["unshare", "--mount", "sh", "-c", line, str(complete), *words]
@@ -133,7 +133,7 @@ def test_a_complete_root_that_is_shared_and_read_only_is_left_as_it_is(
 
 @pytest.fixture
 def stick(tmp_path: Path) -> Iterator[Path]:
-    """A file system that knows no links and no permissions."""
+    """Yield a file system without links and permissions."""
     if not ROOT:
         pytest.skip("only root can mount a stick")
     need("mkfs.vfat", "mount")

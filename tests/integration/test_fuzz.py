@@ -1,4 +1,4 @@
-"""Nonsense from all sides: answers and manifests made by chance. No traceback, no hang, no wrong file."""
+"""Random invalid answers and manifests: no traceback, no hang, no wrong file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FINAL = ["400", "401", "403", "404", "407", "410", "451"]
 
 
 def values(rng: random.Random, size: int) -> str:
-    """Something that could stand behind a colon, or should not."""
+    """Return a random value of a header, valid or not."""
     number = rng.choice([0, 1, 5, size - 1, size, size + 1, -1, 2**31, 2**64, 10**30])
     return rng.choice(
         [
@@ -76,7 +76,7 @@ def values(rng: random.Random, size: int) -> str:
 
 
 def answer(rng: random.Random, data: bytes, codes: list[str]) -> bytes:
-    """An answer that begins like one and goes wrong somewhere."""
+    """Return an answer that begins correctly and becomes invalid."""
     lines = [f"HTTP/1.{rng.choice('0111')} {rng.choice(codes)} {rng.choice(['OK', '', 'x' * 300])}"]
     for _ in range(rng.randrange(6)):
         lines.append(f"{rng.choice(NAMES)}{rng.choice([': ', ':', ' : ', ' '])}{values(rng, len(data))}")
@@ -91,7 +91,7 @@ def answer(rng: random.Random, data: bytes, codes: list[str]) -> bytes:
 
 
 def chunks(rng: random.Random, data: bytes) -> bytes:
-    """DATA in chunks, some of them lies."""
+    """Return DATA in chunks, some of them with wrong sizes."""
     parts = []
     for start in range(0, len(data), 8000):
         part = data[start : start + 8000]
@@ -101,7 +101,7 @@ def chunks(rng: random.Random, data: bytes) -> bytes:
 
 
 def mutated(rng: random.Random, text: bytes) -> bytes:
-    """TEXT with a few bytes of its beginning replaced, doubled or left out."""
+    """Return TEXT with a few bytes of its beginning replaced, doubled or removed."""
     mutable = bytearray(text)
     for _ in range(rng.randrange(1, 6)):
         at = rng.randrange(min(len(mutable), 300) or 1)
@@ -128,7 +128,7 @@ def test_of_a_thousand_answers_none_gives_other_than_bytes_or_a_source_error() -
 
 
 def ask_once(read: Callable[[DataFile, Span], bytes], file: DataFile, number: int) -> None:
-    """Read until there is an end or an error; more than was asked for must never come."""
+    """Read to the end or to an error; assert that no more than the span arrives."""
     got, start = 0, number % 2
     with contextlib.suppress(SourceError):
         while got < file.size - start:
@@ -154,7 +154,7 @@ def fuzzed() -> Iterator[Mirror]:
 
 
 class Fuzz(Fault):
-    """Another nonsensical answer to each request."""
+    """Another random answer to each request."""
 
     def __init__(self, seed: int, codes: list[str]) -> None:
         self.seed, self.codes = seed, codes
@@ -165,7 +165,7 @@ class Fuzz(Fault):
 
 
 def nonsense_then_sense(folder: Path, seed: int) -> None:
-    """Fetch from a mirror of which every second answer is nonsense, then from one that is nothing else."""
+    """Fetch from a mirror with every second answer invalid, then from one with only invalid answers."""
     world = World(folder, small())
     half = When(lambda request: request.number % 2 == 0, Fuzz(seed, PASSING))
     with Mirror(world.data.files, [half, Randomly(0.1, CutSomewhere(KIB, 100 * KIB))]) as mirror:
@@ -199,7 +199,7 @@ def small_manifest() -> bytes:
 
 
 def loads_or_says_why(data: bytes) -> Manifest | None:
-    """The manifest in DATA, or None where its faults were told; nothing else may happen."""
+    """Return the manifest in DATA, or None if its faults were reported; nothing else may happen."""
     try:
         return loads(data, "fuzzed.toml")
     except ManifestError as error:
@@ -252,7 +252,7 @@ def test_a_manifest_with_any_value_in_any_place_is_read_or_its_faults_are_report
 
 
 def toml(value: object) -> str:
-    """VALUE as TOML, more or less."""
+    """Return VALUE as TOML, approximately."""
     match value:
         case None:
             return "''"

@@ -1,4 +1,4 @@
-"""An HTTP mirror as a source: no status line is believed, every odd answer is noticed by name."""
+"""An HTTP mirror as a source: every part of an answer is checked, and every deviation has its message."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ SPAN = Span(2000, 5000)
 
 @pytest.fixture
 def wire() -> Iterator[responses.RequestsMock]:
-    """What the mirror answers, one prepared answer after the other; each must be asked for."""
+    """The answers that the mirror will give, in order; the test fails unless each is requested."""
     with responses.RequestsMock() as wire:
         yield wire
 
 
 class Asked:
-    """One file on one mirror, with the answers that are prepared for it."""
+    """One file on one mirror, with the answers that were prepared for it."""
 
     def __init__(self, sample: Sample, wire: responses.RequestsMock) -> None:
         self.file = sample.file()
@@ -53,14 +53,14 @@ class Asked:
         self._wire = wire
 
     def answers(self, status: int, body: bytes | Exception = b"", url: str = "", **headers: str) -> None:
-        """Prepare one answer; underscores in the names of headers are hyphens."""
+        """Prepare one answer; underscores in the names of headers become hyphens."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if isinstance(body, bytes):
             named.setdefault("Content-Length", str(len(body)))
         self._wire.add(responses.GET, url or self.url, status=status, body=body, headers=named)
 
     def gives(self, span: Span, *, stated: str = "", **headers: str) -> None:
-        """Prepare a right 206 for SPAN, or one that STATES another range."""
+        """Prepare a correct 206 for SPAN, or one that STATES another range."""
         stated = stated or f"bytes {span.start}-{span.stop - 1}/{self.file.size}"
         self.answers(206, self.data[slice(*span)], Content_Range=stated, **headers)
 
@@ -144,7 +144,7 @@ def test_every_spelling_of_a_content_range_is_understood(stated: str, asked: Ask
 def test_a_206_without_a_meaningful_range_is_taken_for_what_was_asked_for(stated: str, asked: Asked) -> None:
     asked.answers(206, asked.data[2000:5000], Content_Range=stated)
     assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
-    # The digest of a piece has shown it.
+    # The digest of a piece has proved it.
     assert asked.mirror.serves_ranges is True
 
 
@@ -175,7 +175,7 @@ def test_a_206_that_is_too_long_is_not_read_past_the_span(asked: Asked) -> None:
     asked.gives(Span(2000, 9000))
     asked.gives(Span(0, 10))
     assert all_of(asked.source, asked.file, SPAN) == asked.data[2000:5000]
-    # What is left of the long answer is not taken for the next one.
+    # The rest of the long answer is not taken for the next one.
     assert all_of(asked.source, asked.file, Span(0, 10)) == asked.data[:10]
 
 
@@ -201,7 +201,7 @@ def test_a_200_to_a_range_from_the_start_is_used_and_no_further_connection_is_of
     assert asked.mirror.connections == 1
     assert all_of(asked.source, asked.file, Span(0, 3000)) == asked.data[:3000]
     assert asked.mirror.connections == 1
-    # The same answer goes on: the file is not asked for again.
+    # The same answer continues: the file is not requested again.
     assert all_of(asked.source, asked.file, Span(3000, 4000)) == asked.data[3000:4000]
 
 
@@ -262,7 +262,7 @@ def test_a_gzip_encoding_on_top_is_taken_off(asked: Asked) -> None:
 
 
 def test_a_gzip_file_that_is_served_as_an_encoding_is_left_as_it_is(asked: Asked) -> None:
-    # Some servers call a .gz file an encoding; its length gives them away.
+    # Some servers declare a .gz file as an encoding; its length reveals them.
     asked.answers(200, asked.data, Content_Encoding="gzip")
     assert all_of(asked.source, asked.file, Span(0, 3000)) == asked.data[:3000]
 
@@ -474,7 +474,7 @@ def test_a_read_under_way_is_ended_from_another_thread(sample: Sample) -> None:
         source.stop()
         reader.join(30)
         source.close()
-    # It was ended, and did not wait for its time-out.
+    # The stop ended it before its time-out.
     assert "said nothing" not in errors[0].message
 
 

@@ -1,4 +1,4 @@
-"""IDX files of any shape and type, from their author's folder to somebody else's arrays: manifest, fetch, load."""
+"""IDX files of any shape and type, from their author to the arrays of another user: manifest, fetch, load."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from fmnist_fetch.tensors.split import Split
 from samples import fill, gz, idx
 
 CODES = {np.dtype(dtype): code for code, dtype in TYPES.items()}
-# Whole ones and fractions, narrow and wide, as IDX has them: big-endian.
+# Integers and floats of all widths, big-endian as in IDX.
 DTYPES = st.sampled_from(sorted(CODES, key=str))
-# Hundreds of small files: where there is a folder in memory, none of them is waited for.
+# Hundreds of small files: in a folder in memory, if there is one, none of them waits for a disk.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SIZES = st.sampled_from([0, 1, 2, 3, 5, 30])
 
 
 @dataclass(frozen=True)
 class Original:
-    """An array, the place that its author gave it, and how it is published."""
+    """An array, its role in the dataset, and how it is published."""
 
     split: str
     role: str
@@ -42,23 +42,23 @@ class Original:
 
     @property
     def name(self) -> str:
-        """The name of its file."""
+        """The name of the file."""
         return f"{self.split}-{self.role}-idx{'.gz' if self.packed else ''}"
 
     @property
     def published(self) -> bytes:
-        """The file."""
+        """The content of the file."""
         data = idx(CODES[self.array.dtype], self.array.shape, self.array.tobytes())
         return gz(data) if self.packed else data
 
 
 @st.composite
 def arrays(draw: st.DrawFn, rows: int | None) -> NDArray[np.generic]:
-    """An array of any type with ROWS rows; None is a scalar."""
+    """Draw an array of any type with ROWS rows; None makes a scalar."""
     dtype = draw(DTYPES)
     rest = draw(st.lists(SIZES, max_size=5).filter(lambda sizes: math.prod(sizes) <= 2000))
     shape = () if rows is None else (rows, *rest)
-    # Any bytes are a value of each type; zeros are drawn too, for labels that can be classes.
+    # Any bytes are a value of each type; zeros are drawn too, since labels must be able to be classes.
     size = math.prod(shape) * dtype.itemsize
     data = noise(size, rows or 0) if draw(st.booleans()) else bytes(size)
     return np.frombuffer(data, dtype).reshape(shape)
@@ -66,7 +66,7 @@ def arrays(draw: st.DrawFn, rows: int | None) -> NDArray[np.generic]:
 
 @st.composite
 def datasets(draw: st.DrawFn) -> list[Original]:
-    """Files of one to three splits, with images, labels or both."""
+    """Draw the files of one to three splits, with images, labels or both."""
     originals = []
     for split in draw(
         st.lists(st.sampled_from(["train", "test", "val", "dev_0"]), min_size=1, max_size=3, unique=True)
@@ -78,7 +78,7 @@ def datasets(draw: st.DrawFn) -> list[Original]:
 
 
 def check(originals: list[Original], *, served: bool) -> None:
-    """The whole way, in a folder of its own."""
+    """Run the whole way in a folder of its own."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         folder, root, manifest = (Path(name) / part for part in ("mine", "root", "mine.toml"))
         files = {original.name: original.published for original in originals}
@@ -97,7 +97,7 @@ def check(originals: list[Original], *, served: bool) -> None:
             split = load(str(manifest), original.split, root)
             same(getattr(split, original.role), as_loaded(original))
             assert_right_statistics(split, originals)
-            # Whatever it holds can be shown.
+            # Every split can be displayed.
             assert original.split in repr(split)
             assert original.split in split._repr_html_()
 
@@ -108,7 +108,7 @@ def as_loaded(original: Original) -> NDArray[np.generic]:
 
 
 def same(got: NDArray[np.generic], wanted: NDArray[np.generic]) -> None:
-    """Equal in shape, type and every bit: NaN is not equal to itself."""
+    """Return whether two arrays are equal in shape, type and every bit: NaN is not equal to itself."""
     assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype.newbyteorder("="))
     assert got.astype(wanted.dtype).tobytes() == wanted.tobytes()
 

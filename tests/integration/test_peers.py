@@ -1,4 +1,4 @@
-"""Peers that are not ours: nginx in several moods, and a real link between two namespaces that goes up and down."""
+"""Peers of other makers: nginx in several configurations, and a real link that fails and recovers."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class Nginx:
 
     @property
     def lines(self) -> list[tuple[int, int, str]]:
-        """Status, body bytes and range of each request so far."""
+        """The status, the bytes of the body and the range of each request so far."""
         fields = (line.split(" ", 2) for line in (self.folder / "lines.log").read_text().splitlines())
         return [(int(status), int(sent), asked) for status, sent, asked in fields]
 
     @property
     def served(self) -> int:
-        """All body bytes so far."""
+        """The bytes of all bodies so far."""
         return sum(sent for _, sent, _ in self.lines)
 
 
 @contextlib.contextmanager
 def nginx(world: World, more: str = "", *, trusted: bool = True) -> Iterator[Nginx]:
-    """A server of the files of WORLD, with MORE in its configuration; TLS where it is not to be TRUSTED."""
+    """Run nginx on the files of WORLD, with MORE in its configuration, and with TLS unless it is TRUSTED."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         pytest.skip("nginx is not installed")
@@ -190,7 +190,7 @@ def ip(*words: str, namespace: str = "") -> None:
 
 
 class Link:
-    """Two namespaces with a cable between them: a server at one end, a client at the other."""
+    """Two network namespaces joined by a cable: a server at one end, a client at the other."""
 
     def __init__(self, server: str, client: str) -> None:
         self.server, self.client = server, client
@@ -207,7 +207,7 @@ class Link:
 
     @property
     def served(self) -> int:
-        """What the mirror served so far."""
+        """The bytes that the mirror has served so far."""
         assert self.process is not None
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -216,16 +216,16 @@ class Link:
         return int(self.process.stdout.readline())
 
     def set(self, state: str) -> None:
-        """Pull the plug, or put it in again."""
+        """Unplug the cable, or plug it in."""
         ip("link", "set", "end", state, namespace=self.server)
 
     def start(self, world: World, *options: str) -> Run:
-        """Fetch WORLD's dataset at the client's end."""
+        """Fetch the dataset of WORLD at the end of the client."""
         line = ["ip", "netns", "exec", self.client, *command(world, [self.url], options)]
         return Run(line, world, environment_of(world))
 
     def close(self) -> None:
-        """Take everything away."""
+        """Remove the namespaces."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
@@ -233,7 +233,7 @@ class Link:
 
 @pytest.fixture
 def link(tmp_path: Path, world: World) -> Iterator[Link]:
-    """A link of 12 Mbit/s, slow enough to be cut in mid-transfer."""
+    """Yield a link of 12 Mbit/s, slow enough to be cut in mid-transfer."""
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("tc") is None:
         pytest.skip("only root, with ip and tc, can make network namespaces")
     names = [f"fmnist-{kind}-{os.getpid()}" for kind in ("s", "c")]
@@ -277,7 +277,7 @@ def test_a_cable_that_is_pulled_for_a_moment_costs_next_to_nothing(link: Link, w
         link.set("up")
         outcome = run.wait()
     assert outcome.code == 0, outcome.err
-    # What was on its way when the plug was pulled is lost with its connections: at most a window for each.
+    # The bytes on the way are lost with their connections: at most one window for each.
     assert link.served <= world.data.size + 4 * 256 * KIB
     world.assert_complete()
 

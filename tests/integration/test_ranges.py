@@ -46,7 +46,7 @@ from processes import fetch
 from samples import all_of
 from worlds import IMAGES, PIECE, World, dataset, small
 
-# Of no use at all: each leads to a request without a range.
+# Unusable answers: each of them leads to a request without a range.
 UNUSABLE: dict[str, Fault] = {
     "starts elsewhere and says so": ToRanges(OtherSpan(start=1000)),
     "several parts": ToRanges(Multipart()),
@@ -62,7 +62,7 @@ UNUSABLE: dict[str, Fault] = {
     "a few bytes without a place": ToRanges(ContentRange(None) & OtherSpan(stop=-PIECE)),
     "204": ToRanges(Status(204, b"")),
 }
-# The whole file, under whatever status and field.
+# The whole file, under any status and header.
 WHOLE: dict[str, Fault] = {
     "200": IgnoreRange(),
     "203": ToRanges(IgnoreRange() & PartialAs(203)),
@@ -70,7 +70,7 @@ WHOLE: dict[str, Fault] = {
     "206 of all that says nothing": ToRanges(WholeAsPartial(admitted=None)),
     "206 of all that says what was asked for": ToRanges(WholeAsPartial(admitted=False)),
 }
-# What was asked for, under another name, or with more before it.
+# The requested bytes, under another name or after others.
 USABLE: dict[str, Fault] = {
     **{f"Content-Range {name}": ContentRange(CONTENT_RANGES[name]) for name in CONTENT_RANGES},
     "upper case": ContentRange("BYTES {start}-{last}/{total}"),
@@ -82,7 +82,7 @@ USABLE: dict[str, Fault] = {
 
 
 def read(mirror: Mirror, start: int, stop: int) -> tuple[HttpSource, bytes]:
-    """A span of the images from MIRROR, through one connection."""
+    """Return a span of the images from MIRROR, read through one connection."""
     source = HttpSource(mirror.url, Tier.USER)
     connection = source.open()
     file = next(file for file in dataset().manifest.files if file.name == IMAGES)
@@ -122,7 +122,7 @@ def test_bytes_that_can_be_used_are_used(name: str) -> None:
         assert len(mirror.journal) == 1
         assert mirror.served <= 2 * PIECE + 4 * KIB
     assert got == data[3 * PIECE : 5 * PIECE]
-    # The first whole piece has shown it.
+    # The first whole piece has proved it.
     assert source.serves_ranges is True
 
 
@@ -235,7 +235,7 @@ RUNS = [
 def test_the_only_mirror_gives_its_files_although_ranges_are_answered_with(tmp_path: Path, name: str) -> None:
     faults = {**UNUSABLE, **WHOLE, **LYING, **USABLE}
     world = World(tmp_path, small())
-    # A part is there already, so that what is missing begins further on.
+    # One part exists already, so that the missing bytes begin later.
     world.raw.mkdir(parents=True)
     world.part(IMAGES).write_bytes(small().files[IMAGES][: 2 * PIECE])
     with Mirror(small().files, [faults[name]]) as mirror:
@@ -246,7 +246,7 @@ def test_the_only_mirror_gives_its_files_although_ranges_are_answered_with(tmp_p
     if name in USABLE:
         assert served <= 1.05 * (small().size - 2 * PIECE)
     else:
-        # Two pieces show that ranges are answered with other bytes.
+        # Two pieces prove that ranges are answered with other bytes.
         assert served <= (3.5 if name in LYING else 2.2) * small().size
 
 

@@ -1,4 +1,4 @@
-"""Several processes at one file without a lock: no order of their steps gives a wrong byte the final name."""
+"""Several processes at one file without a lock: no order of their steps gives wrong bytes the final name."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SYSTEM_CALLS = ("open", "fsync", "stat", "rename", "replace", "unlink", "pread",
 
 
 class KilledError(BaseException):
-    """The process ends here, without another step."""
+    """Ends the process at this step."""
 
 
 class Process(threading.Thread):
-    """One of several processes at the same file: it stops before each of its system calls until it may go on."""
+    """One of several processes at the same file, which stops before each of its system calls until it may continue."""
 
     def __init__(self, path: Path, rng: random.Random) -> None:
         super().__init__(daemon=True)
@@ -47,7 +47,7 @@ class Process(threading.Thread):
         self.failure: BaseException | None = None
 
     def step(self, *, kill: bool = False) -> bool:
-        """Let it run up to its next system call, or KILL it there; return whether it is still alive."""
+        """Run it up to its next system call, or KILL it there; return whether it is still alive."""
         self._killed = kill
         if self.ident is None:
             self.start()
@@ -57,7 +57,7 @@ class Process(threading.Thread):
         return self.failure is None
 
     def pause(self) -> None:
-        """Stop before a system call, until the next step."""
+        """Stop before a system call until the next step."""
         if self._over:
             return
         self._stopped.release()
@@ -86,7 +86,7 @@ class Process(threading.Thread):
                 for index in missing:
                     assert mine.put(index, DATA[slice(*FILE.pieces[index].span)])
                     if self._rng.random() < 0.2:
-                        # So it is with more files than may be open at once.
+                        # So it is with more files than a process may have open.
                         mine.close()
                 mine.finish()
                 return
@@ -95,7 +95,7 @@ class Process(threading.Thread):
 
 @pytest.fixture
 def stepwise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each system call of a Process waits for its turn."""
+    """Let each system call of a Process wait for its turn."""
 
     def paused(call: Callable[..., Any]) -> Callable[..., Any]:
         def pausing(*args: Any, **options: Any) -> Any:
@@ -115,7 +115,7 @@ def stepwise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def play(path: Path, rng: random.Random) -> None:
-    """Let processes take their steps in a random order, kill some of them, and look at the final name after each."""
+    """Run the processes in a random order, kill some of them, and check the final name after each step."""
     allowed = {DATA, path.read_bytes() if path.exists() else DATA}
     living, kills = [Process(path, rng) for _ in range(PROCESSES)], MOST_KILLS
     while living:
@@ -136,7 +136,7 @@ def play(path: Path, rng: random.Random) -> None:
 
 
 def close_and_rename(file: BinaryIO, source: Path, target: Path) -> None:
-    """Rename as where the system refuses that for an open file."""
+    """Rename like a system that refuses to rename an open file."""
     file.close()
     source.replace(target)
 

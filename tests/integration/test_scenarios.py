@@ -1,4 +1,4 @@
-"""One mirror that misbehaves, and a command line that gets there all the same: right bytes, and what they cost."""
+"""One misbehaving mirror: the command line succeeds all the same, with right bytes, within a bound of bytes served."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ WIRE = 4 * MIB
 
 
 def line(*faults: Fault, ratio: float = 1.05, said: str = "") -> Scene:
-    """A scene on a line of limited rate, so that several connections are of use."""
+    """Return a scene with a limited rate, so that several connections are useful."""
     return Scene(faults, ratio, said, WIRE)
 
 
 def at_first(fault: Fault, said: str = "", ratio: float = 1.05) -> Scene:
-    """A scene in which only the first two answers are wrong."""
+    """Return a scene in which only the first two answers are wrong."""
     return Scene((First(2, fault),), ratio, said)
 
 
-# Nothing of this is a failure: no attempt may fail, and no byte may come twice.
+# None of this is a failure: no attempt may fail, and no byte may be served twice.
 HARMLESS = {
     "a right server": line(),
     "a server that is late with each answer": line(Latency(0.05)),
@@ -87,7 +87,7 @@ HARMLESS = {
     "a server that gives less than was asked for": line(On(IMAGES, First(4, OtherSpan(stop=-100_000)))),
 }
 
-# Connections and answers that fail; what had arrived is not paid for again.
+# Connections and answers that fail: what had arrived is not served again.
 FLAKY = {
     "closed after each answer": line(CloseEach(), ratio=1.0),
     "packed once more in gzip": line(GzipEncoding(), ratio=1.001),
@@ -126,7 +126,7 @@ FLAKY = {
     ),
 }
 
-# What is wrong for the first requests only.
+# Faults of the first requests only.
 AT_FIRST = {
     "416 to good ranges": at_first(Unsatisfiable(), "good"),
     "another span, and that admitted": at_first(OtherSpan(start=4096, stop=4096), "good"),

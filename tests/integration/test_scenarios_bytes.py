@@ -1,4 +1,4 @@
-"""One mirror and the bytes on the disk: what is read, what is asked for, how often, and what is kept."""
+"""One mirror and the bytes on the disk: what is read, what is requested, how often, and what is kept."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_every_byte_comes_exactly_once_over_several_connections(world: World, jo
 def test_of_an_endless_body_no_more_is_read_than_was_asked_for(world: World, chunked: bool) -> None:
     with Mirror(world.data.files, [Endless(chunked)]) as mirror:
         assert fetch(world, mirror.url).code == 0
-        # A block is on its way, and one more in the client's reader, when it has enough.
+        # When the client has enough, one block is on the way and one more is in its buffer.
         excess = [line.sent - (line.span.stop - line.span.start) for line in mirror.journal if line.span]
     assert max(excess) <= 32 * KIB
     world.assert_complete()
@@ -103,7 +103,7 @@ def test_a_server_that_ignores_ranges_and_cuts_is_made_use_of_as_long_as_it_gets
     world.assert_complete()
 
 
-# How often is asked, and when.
+# How often requests are sent, and when.
 
 
 @pytest.mark.parametrize("fault", [Busy("2"), Busy("2", 429), BusyUntil(2)], ids=["503", "429", "a date"])
@@ -147,7 +147,7 @@ def test_a_second_fetch_of_a_complete_dataset_sends_no_request(world: World) -> 
     world.assert_complete()
 
 
-# What is on the disk already.
+# Bytes that are on the disk already.
 
 
 def test_what_hashes_right_in_a_part_file_is_not_asked_for_whoever_wrote_it(world: World) -> None:
@@ -190,7 +190,7 @@ def test_a_damaged_file_is_repaired_for_the_price_of_one_piece(world: World) -> 
         outcome = fetch(world, mirror.url)
         assert mirror.served - before == PIECE
         assert mirror.asked[-1] == Span(7 * PIECE, 8 * PIECE)
-    # All that is said of it is the one piece, too.
+    # Its only report is the one piece, too.
     count = -(-len(whole) // PIECE)
     assert outcome.err.startswith(
         f"{world.raw / IMAGES} is damaged; its good pieces are kept\n"

@@ -1,4 +1,4 @@
-"""What happens on the machine meanwhile: signals, other processes, disks, a program that is held to its memory."""
+"""Conditions of the machine during a run: signals, other processes, disks, limits of memory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_interrupt_ends_a_run_that_waits_for_a_mirror(world: World, fault: Sa
     with Mirror(world.data.files, [fault]) as mirror, start(world, mirror.url) as run:
         run.until(lambda: bool(mirror.journal))
         run.signal(signal.SIGINT)
-        # Nobody would wait for a mirror's time-out of five seconds.
+        # Less than the time-out of a mirror, which is five seconds.
         outcome = run.wait(timeout=4)
     assert outcome.code == 130
     assert "Run the same command again" in outcome.hint
@@ -86,7 +86,7 @@ def test_a_second_interrupt_does_no_harm(world: World) -> None:
         run.signal(signal.SIGINT)
         with contextlib.suppress(ProcessLookupError):
             run.signal(signal.SIGTERM)
-        # The second one may meet the very end of the process, where Python handles signals no more.
+        # The second signal may arrive at the very end of the process, where Python handles signals no more.
         assert run.wait(timeout=10).code in (130, 143, -signal.SIGTERM)
     world.assert_nothing_wrong()
 
@@ -129,7 +129,7 @@ def test_a_stopped_owner_of_the_lock_is_overtaken_and_still_ends_right(world: Wo
             world.assert_complete(leftovers=asleep)
             sleeper.signal(signal.SIGCONT)
             assert sleeper.wait().code == 0
-        # It had its own work in hand, and does not look at the disk again: twice the bytes at the most.
+        # It continues with its own work and does not read the disk again: at most twice the bytes.
         assert mirror.served <= 2.05 * world.data.size
     world.assert_complete()
 
@@ -151,7 +151,7 @@ def test_a_lock_that_can_not_be_taken_is_mentioned_once_and_does_no_harm(world: 
 
 @contextlib.contextmanager
 def tmpfs(place: Path, options: str) -> Iterator[Path]:
-    """A small file system of its own."""
+    """Yield a small file system of its own."""
     place.mkdir(exist_ok=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a tmpfs")
@@ -313,11 +313,11 @@ sys.exit(child.returncode != 0)
 
 
 def test_eight_connections_need_less_than_80_megabytes(tmp_path: Path) -> None:
-    # Pieces of 256 KiB, as in the catalogue, and more of them than may be in memory.
+    # Pieces of 256 KiB, as in the catalogue, and more of them than fit into the memory.
     world = World(tmp_path, dataset(30_000, 5_000, piece=256 * KIB, name="large"))
     with Mirror(world.data.files, [CutAfter(700_001)]) as mirror:
         line = command(world, [mirror.url], ["--jobs", "8"])
-        # A process starts with its parent's peak: a small parent must stand between.
+        # The peak of a process includes that of its parent, so a small parent stands between.
         small = [sys.executable, "-c", PEAK, *line]
         done = subprocess.run(small, env=environment_of(world), cwd=world.folder, timeout=90, stdout=subprocess.PIPE)
         assert mirror.connections >= 8
@@ -351,7 +351,7 @@ def test_no_file_and_no_socket_is_left_open_after_an_error(world: World) -> None
         for _ in range(3):
             with pytest.raises(FetchError):
                 fmnist_fetch.fetch(str(world.manifest), world.root, mirrors=[mirror.url], progress=lambda _: None)
-        # The mirror's own end of a connection goes when it has seen ours go.
+        # The end of a connection at the mirror closes when it has seen ours close.
         mirror.drop()
         assert mirror.journal
         after = [entry.readlink() for entry in folder.iterdir() if entry.exists()]

@@ -1,4 +1,4 @@
-"""Several mirrors, of which one is bad or none is good: who is asked, for how long, and what is said in the end."""
+"""Several mirrors, of which one is bad or none is good: which is asked, for how long, and the final message."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path, dataset())
 
 
-# What the first mirror does, always; beside it is a right one, on a line of limited rate.
+# Permanent faults of the first mirror; the second one is right, with a limited rate.
 BAD: dict[str, tuple[Fault, ...]] = {
     "404 for everything": (Status(404),),
     "410": (Status(410),),
@@ -102,7 +102,7 @@ BAD: dict[str, tuple[Fault, ...]] = {
 
 
 def beside(faults: tuple[Fault, ...], folder: Path) -> tuple[Outcome, int, int]:
-    """Fetch from a bad mirror and a right one: the outcome, and what both served."""
+    """Fetch from a bad mirror and a right one; return the outcome, and what both served."""
     world = World(folder, dataset())
     with Mirror(world.data.files, faults) as bad, Mirror(world.data.files, [Line(WIRE)]) as right:
         outcome = fetch(world, bad.url, right.url)
@@ -116,7 +116,7 @@ def beside(faults: tuple[Fault, ...], folder: Path) -> tuple[Outcome, int, int]:
 def runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[tuple[Outcome, int, int]]]]:
-    """All of BAD that is asked for, several at a time, since most of it is waiting."""
+    """Run the scenes of BAD that the tests name, several at a time, since most of their time is waiting."""
     folder = tmp_path_factory.mktemp("beside")
     names = [item.callspec.params.get("bad") for item in request.session.items if hasattr(item, "callspec")]
     with ThreadPoolExecutor(6) as pool:
@@ -126,7 +126,7 @@ def runs(
 @pytest.mark.parametrize("bad", BAD)
 def test_a_right_mirror_makes_up_for_one_with(runs: dict[str, Future[tuple[Outcome, int, int]]], bad: str) -> None:
     outcome, _, right = runs[bad].result()
-    # Whatever the bad one does: what the right one gives is paid for once, but for what two raced for.
+    # Whatever the bad one does: the right one serves each byte once, except for those of a race.
     assert right <= 1.05 * dataset().size
     assert outcome.result["retries"] <= 60
 
@@ -240,7 +240,7 @@ def test_a_file_replaced_in_mid_download_never_gets_a_final_name(world: World) -
     assert kept >= 10
     with Mirror(world.data.files) as right:
         assert fetch(world, right.url).code == 0
-        # Bytes of pieces that were under way can't be told right or wrong before they are whole.
+        # The bytes of unfinished pieces can be counted as neither right nor wrong.
         assert right.served <= (world.data.pieces - kept + 4) * PIECE
     world.assert_complete()
 
@@ -287,7 +287,7 @@ def test_patience_ends_a_run_without_progress_with_a_line_for_each_source(world:
 
 
 def test_patience_is_counted_from_the_last_progress_and_all_good_pieces_are_kept(world: World) -> None:
-    # Two seconds' worth of bytes, then silence: a patience of one second must outlive the first part.
+    # Two seconds of bytes, then silence: a patience of one second must survive the first part.
     with Mirror(world.data.files, [Line(MIB), AfterServed(2 * MIB, Status(503))]) as mirror:
         outcome = fetch(world, mirror.url, options=["--patience", "1"])
         served = mirror.served
@@ -416,7 +416,7 @@ def test_a_folder_makes_up_for_a_network_that_is_away(world: World, tmp_path: Pa
     world.assert_complete()
 
 
-# The network goes and comes.
+# The network fails and recovers.
 
 
 def test_a_network_that_goes_down_and_comes_up_again_costs_what_was_under_way(world: World) -> None:
@@ -450,7 +450,7 @@ def test_patience_forever_waits_and_says_what_for(world: World) -> None:
     world.assert_complete()
 
 
-# What is said.
+# Messages.
 
 
 def test_secrets_in_urls_are_never_written_down(world: World) -> None:

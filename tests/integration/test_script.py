@@ -1,4 +1,4 @@
-"""The script gets through every scene of one misbehaving mirror that the engine gets through, for the same bytes."""
+"""The script succeeds in every scene of one misbehaving mirror in which the engine succeeds, for the same bytes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ BEYOND_IT = {"crawling on one connection", "packed once more in gzip"}
 
 
 class Played(NamedTuple):
-    """How a scene ended: the exit code, and the bytes that it cost in units of the dataset's."""
+    """The end of a scene: the exit code, and the bytes served in units of the size of the dataset."""
 
     code: int
     ratio: float
 
 
 def program(data: Sample, *mirrors: str) -> dict[str, Any]:
-    """The names that the script of DATA defines, with short time limits."""
+    """Return the names that the script of DATA defines, with short time limits."""
     names: dict[str, Any] = {"__name__": "get"}
     exec(script(data.manifest._replace(mirrors=mirrors)), names)
     names.update(TIMEOUT_S=1.0, PATIENCE_S=20, MAX_WAIT_S=1.5)
@@ -42,7 +42,7 @@ def program(data: Sample, *mirrors: str) -> dict[str, Any]:
 
 
 def right(data: Sample, folder: Path) -> bool:
-    """Whether FOLDER holds the files of DATA, packed and unpacked, and no other file."""
+    """Return whether FOLDER contains the files of DATA, packed and unpacked, and no other file."""
     there = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     return there == data.files | data.payloads
 

@@ -1,4 +1,4 @@
-"""The server on the local network: a process of its own, asked by plain HTTP and by the real client."""
+"""The server of the local network: a process of its own, asked by plain HTTP and by the real client."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def complete(sample: Sample, root: Path) -> Path:
 
 
 def partial_root(sample: Sample, root: Path, pieces: dict[str, list[int]]) -> Path:
-    """The raw folder of a root in which only these PIECES of each file are there yet."""
+    """Return the raw folder of a root in which only these PIECES of each file exist."""
     raw = sample.layout(root).raw
     raw.mkdir(parents=True)
     for file in sample.manifest.files:
@@ -64,7 +64,7 @@ def partial_root(sample: Sample, root: Path, pieces: dict[str, list[int]]) -> Pa
 
 
 def add_piece(raw: Path, sample: Sample, name: str, index: int) -> None:
-    """Put a piece of the file NAME into its part file."""
+    """Write a piece of the file NAME to its part file."""
     file = next(file for file in sample.manifest.files if file.name == name)
     start, stop = file.pieces[index].span
     number = os.open(raw / f"{name}.part", os.O_RDWR | os.O_CREAT, 0o644)
@@ -180,7 +180,7 @@ def test_only_the_good_pieces_of_a_damaged_file_are_sent(sample: Sample, complet
     assert server.ask(f"/{IMAGES}", Range="bytes=2100-2200").status == 503
     rest = server.ask(f"/{IMAGES}", Range="bytes=3000-")
     assert (rest.status, rest.body) == (206, whole[3000:])
-    # What comes before the damage is sent, and declared as less than what was asked for.
+    # The bytes before the damage are sent, and declared as fewer than were requested.
     front = server.ask(f"/{IMAGES}", Range="bytes=100-")
     assert (front.status, front.body) == (206, whole[100:2000])
     assert front.headers["Content-Range"] == f"bytes 100-1999/{len(whole)}"
@@ -243,7 +243,7 @@ def test_clients_complete_while_the_server_is_still_downloading(sample: Sample, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_in_the_middle_of_a_body(number: signal.Signals, root: Path, tmp_path: Path) -> None:
-    # Large enough that no socket buffer takes all of it.
+    # Large enough not to fit into the buffers of a socket.
     large = make(shape=(512, 512), counts=(100, 1), length=4_000_000)
     large.fetch(root, str(fill(root.parent / "stick", large.files)))
     server = Server(root, large.write(tmp_path))
@@ -314,7 +314,7 @@ def test_the_script_downloads_from_the_server_alone(
 
 
 def serving(last: str, *words: str) -> tuple[int, list[str], str]:
-    """Run the command serve until it has printed a line with LAST, then interrupt it; the exit code and its output."""
+    """Run serve until it has printed a line with LAST, then interrupt it; return the exit code and the output."""
     with started("serve", "--host", "127.0.0.1", "--port", "0", *words) as process:
         assert process.stdout is not None
         lines: list[str] = []

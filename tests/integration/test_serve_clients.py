@@ -1,4 +1,4 @@
-"""The server under many clients, and under those that leave, send nothing, read nothing or ask for nonsense."""
+"""The server under many clients, and under clients that leave, send nothing, read nothing or send invalid requests."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Start = Callable[..., Server]
 
 @pytest.fixture(scope="module")
 def large() -> Sample:
-    """A dataset whose largest file fits into no socket buffer."""
+    """Return a dataset whose largest file does not fit into the buffers of a socket."""
     return make(shape=(512, 512), counts=(100, 1), length=4_000_000)
 
 
 @pytest.fixture(scope="module")
 def complete(large: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with the published files, which the tests leave as they are."""
+    """Return a root with the published files, which the tests do not change."""
     root = tmp_path_factory.mktemp("complete")
     fill(large.layout(root).raw, large.files)
     return root
@@ -38,7 +38,7 @@ def complete(large: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start(large: Sample, complete: Path, tmp_path: Path) -> Iterator[Start]:
-    """Run a server on a root, which is the complete one unless another is named."""
+    """Run a server on a root, by default the complete one."""
     with ExitStack() as stack:
 
         def run(root: Path = complete, *, code: str = "", descriptors: int | None = None) -> Server:
@@ -54,7 +54,7 @@ def request(path: str = f"/{IMAGES}") -> bytes:
 
 
 def closed(client: socket.socket) -> bool:
-    """Whether the server has closed the connection, on which nothing was sent."""
+    """Return whether the server has closed the connection, on which nothing was sent."""
     client.settimeout(0.01)
     try:
         return client.recv(1) == b""
@@ -65,7 +65,7 @@ def closed(client: socket.socket) -> bool:
 
 
 def test_eleven_hundred_idle_connections_do_not_keep_others_from_being_served(large: Sample, start: Start) -> None:
-    # Here none is closed for its age.
+    # Here no connection is closed for its age.
     code = "from fmnist_fetch.commands.serve import connections as c; c.IDLE_TIMEOUT_S = 1e9"
     server = start(descriptors=1024, code=code)
     with ExitStack() as stack:
@@ -77,7 +77,7 @@ def test_eleven_hundred_idle_connections_do_not_keep_others_from_being_served(la
 
 
 def test_accepting_pauses_with_one_line_where_every_connection_is_busy(start: Start) -> None:
-    # With this many descriptors there may be 8 connections.
+    # This number of descriptors allows 8 connections.
     server = start(descriptors=connections.RESERVED_DESCRIPTORS + 8 * connections.DESCRIPTORS_PER_CONNECTION)
     with ExitStack() as stack:
         busy = [stack.enter_context(server.connect()) for _ in range(8)]
@@ -235,9 +235,11 @@ def test_a_server_that_cannot_accept_any_more_ends_with_an_error(start: Start) -
     )
     server = start(code=broken)
     errors = server.process.communicate(timeout=20)[1]
-    assert "FetchError: the server stopped: LookupError: no such thing" in errors  # the command line makes two lines
+    assert "FetchError: the server stopped: LookupError: no such thing" in errors  # the command line prints two lines
 
 
 def test_slow_clients_are_not_taken_for_dead_ones() -> None:
-    assert handler.SEND_BYTES / handler.SEND_TIMEOUT_S < 5_000  # bytes a second: a slow network is no reason to be cut
+    assert (
+        handler.SEND_BYTES / handler.SEND_TIMEOUT_S < 5_000
+    )  # bytes per second: a slow network is no reason to be cut
     assert connections.MIN_IDLE_BEFORE_EVICTION_S < connections.IDLE_TIMEOUT_S

@@ -1,4 +1,4 @@
-"""One download is enough for a lab: the server sends the wheels of its store, as files and as a package index."""
+"""One download for a whole lab: the server sends the wheels of its store, as files and as a package index."""
 
 from __future__ import annotations
 

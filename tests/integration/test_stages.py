@@ -1,4 +1,4 @@
-"""Each stage of a connection has a limit of its own, and what is only slow succeeds."""
+"""Each stage of a connection has its own limit, and slow stages succeed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def right(sample: Sample) -> bytes:
 def test_a_first_byte_that_comes_late_is_waited_for(sample: Sample) -> None:
     with Mirror(sample.files, [Latency(6.5)]) as mirror, closing(connection(mirror.url)) as slow:
         assert all_of(slow, sample.file(), SPAN) == right(sample)
-        # To connect, and the head: those who wait see that something happens.
+        # Connecting, and the head of an answer: the user sees that something happens.
         assert slow.stages >= 2
 
 

@@ -1,4 +1,4 @@
-"""The client of one file: it gets through what a single connection can get through, and never accepts wrong bytes."""
+"""The client of one file: it succeeds where a single connection can, and never accepts wrong bytes."""
 
 from __future__ import annotations
 

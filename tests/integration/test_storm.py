@@ -1,4 +1,4 @@
-"""A storm of SIGKILLs: whenever and however often a run is killed, nothing wrong bears a final name; little is lost."""
+"""Hundreds of SIGKILLs: whenever a run is killed, no wrong bytes have a final name, and little is lost."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ FLAKY: list[Fault] = [
 
 @contextlib.contextmanager
 def crowd(world: World, url: str, count: int) -> Iterator[list[Run]]:
-    """COUNT processes on the same root."""
+    """Start COUNT processes on the same root."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(start(world, url)) for _ in range(count)]
 
 
 def kill(run: Run) -> None:
-    """SIGKILL, and wait until it is gone."""
+    """Send SIGKILL, and wait for the end."""
     with contextlib.suppress(ProcessLookupError):
         run.signal(signal.SIGKILL)
     run.process.wait()
@@ -59,7 +59,7 @@ def test_no_kill_ever_leaves_a_wrong_byte_under_a_final_name(tmp_path: Path, num
     with Mirror(world.data.files, [Line(2.5 * MIB), *FLAKY]) as mirror:
         while kills < KILLS // 4:
             with crowd(world, mirror.url, 1 + kills % 4) as runs:
-                # The interpreter's first steps are of little interest, but not of none.
+                # Few kills at the start of the interpreter, but some.
                 time.sleep(0.15 if rng.random() < 0.85 else 0.0)
                 for run in rng.sample(runs, len(runs)):
                     time.sleep(0.35 * rng.random())
@@ -75,7 +75,7 @@ def test_no_kill_ever_leaves_a_wrong_byte_under_a_final_name(tmp_path: Path, num
 
 
 def damage(world: World, rng: random.Random) -> None:
-    """Take something away from a complete dataset, so that there is work to do again."""
+    """Remove something from a complete dataset, so that there is work again."""
     world.tensors.unlink()
     for name in rng.sample(sorted(world.data.files), 2):
         title = name.removesuffix(".gz")
@@ -85,11 +85,11 @@ def damage(world: World, rng: random.Random) -> None:
 
 def test_twenty_kills_at_random_moments_cost_at_most_five_percent(tmp_path: Path) -> None:
     rng = random.Random(SEED)
-    # Sizes as of the real thing: what is under way when the end comes is the same, however large the rest is.
+    # The sizes of the real files: the number of unfinished bytes at a kill does not depend on the size of the rest.
     world = World(tmp_path, dataset(30_000, 5_000, piece=256 * KIB, name="large"))
     with Mirror(world.data.files, [Lockstep(), Line(4 * MIB)]) as mirror:
         for number in range(20):
-            # A moment of the transfer, whatever the machine's speed: between two marks of what was served.
+            # A time during the transfer at any speed of the machine: between two counts of served bytes.
             mark = int(world.data.size * (number + rng.random()) / 21)
             with start(world, mirror.url) as run:
                 run.until(lambda mark=mark: mirror.served >= mark)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A package index (PEP 503) on a `Mirror`, which can be told to misbehave."""
+"""A package index (PEP 503) on a `Mirror`, which can misbehave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PREFIX = "simple"
 
 
 def index_files(wheels: Iterable[Path] | Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files of an index of WHEELS, for a Mirror: a page for each package below simple/, the wheels in files/."""
+    """Return the files of an index of WHEELS for a Mirror: a page of each package in simple/, the wheels in files/."""
     contents = dict(wheels) if isinstance(wheels, Mapping) else {path.name: path.read_bytes() for path in wheels}
     pages: dict[str, str] = {}
     for name, content in contents.items():

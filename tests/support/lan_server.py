@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 class Server:
     """A server in a process of its own, on ROOT.
 
-    `code` is run first there; `descriptors` limits its open files, softly and hard.
+    `code` is run first there; `descriptors` limits its open files, soft and hard.
     """
 
     def __init__(self, root: Path, *datasets: str, code: str = "", descriptors: int | None = None) -> None:
@@ -58,23 +58,23 @@ class Server:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """The address on which it listens."""
         parts = urlsplit(self.url)
         assert parts.hostname
         assert parts.port
         return parts.hostname, parts.port
 
     def connect(self) -> socket.socket:
-        """A connection on which nothing is sent yet."""
+        """Return a connection on which nothing was sent yet."""
         return socket.create_connection(self.address, timeout=20)
 
     def line_with(self, text: str) -> str:
-        """Wait for a line on stdout that holds TEXT."""
+        """Wait for a line on stdout that contains TEXT."""
         assert self.process.stdout is not None
         return next(line for line in self.process.stdout if text in line)
 
     def connections(self) -> int:
-        """How many sockets it has open besides the one that it listens on. Linux only."""
+        """Return how many sockets it has open besides the one that it listens on. Linux only."""
         found = [str(entry.readlink()) for entry in Path(f"/proc/{self.process.pid}/fd").iterdir()]
         # One listens; asyncio wakes its loop with a pair.
         return sum(link.startswith("socket:") for link in found) - 3
@@ -95,7 +95,7 @@ class Server:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait until CONDITION holds; fail where it does not within 30 seconds."""
+    """Wait until CONDITION is true; fail after 30 seconds."""
     for _ in range(600):
         if condition():
             return

@@ -1,4 +1,4 @@
-"""Real notebooks, run by a real kernel, with all that its cells ever put out."""
+"""Real notebooks, run by a real kernel, with all outputs of their cells."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from processes import environment
 
 
 class Cell(NamedTuple):
-    """A cell as it was run: what is left below it in the end, and how often that was redrawn."""
+    """A cell after its run: the outputs below it, and how often they were redrawn."""
 
     outputs: list[dict[str, Any]]
     redrawn: int
 
     @property
     def kinds(self) -> list[str]:
-        """What kinds of output there are: display_data, execute_result, stream, error."""
+        """The kinds of output: display_data, execute_result, stream, error."""
         return [output["output_type"] for output in self.outputs]
 
 
@@ -49,6 +49,6 @@ def code_of(notebook: Path) -> list[str]:
 
 
 def stored_cells(notebook: Path) -> list[dict[str, Any]]:
-    """Return the cells of a notebook as they are on the disk, with the outputs that were stored."""
+    """Return the cells of a notebook as they are on the disk, with the stored outputs."""
     cells: list[dict[str, Any]] = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return cells

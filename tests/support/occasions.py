@@ -9,91 +9,97 @@ from random import Random
 from wire import Fault, Request
 
 
+class Selector(Fault):
+    """The base class of selectors by a property of the request."""
+
+    fault: Fault
+
+    def applies(self, request: Request) -> bool:
+        """Return whether the fault applies to REQUEST."""
+        raise NotImplementedError
+
+    def picked(self, request: Request) -> Iterator[Fault]:
+        if self.applies(request):
+            yield from self.fault.picked(request)
+
+
 @dataclass(frozen=True)
-class When(Fault):
+class When(Selector):
     """A fault for the requests for which TEST is true."""
 
     test: Callable[[Request], bool]
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if self.test(request):
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return self.test(request)
 
 
 @dataclass(frozen=True)
-class First(Fault):
+class First(Selector):
     """A fault for the first COUNT requests."""
 
     count: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.number < self.count:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.number < self.count
 
 
 @dataclass(frozen=True)
-class After(Fault):
+class After(Selector):
     """A fault for all requests but the first COUNT."""
 
     count: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.number >= self.count:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.number >= self.count
 
 
 @dataclass(frozen=True)
-class AfterServed(Fault):
+class AfterServed(Selector):
     """A fault for the requests that come after SIZE bytes of bodies were served."""
 
     size: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.served >= self.size:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.served >= self.size
 
 
 @dataclass(frozen=True)
-class Every(Fault):
+class Every(Selector):
     """A fault for each NTH request, beginning with request number N."""
 
     nth: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.number % self.nth == self.nth - 1:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.number % self.nth == self.nth - 1
 
 
 @dataclass(frozen=True)
-class During(Fault):
+class During(Selector):
     """A fault for the requests between two times, in seconds since the mirror was started."""
 
     start: float
     stop: float
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if self.start <= request.when < self.stop:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return self.start <= request.when < self.stop
 
 
 @dataclass(frozen=True)
-class Randomly(Fault):
+class Randomly(Selector):
     """A fault for a share of the requests, chosen by SEED, the kind of the fault and the number of the request."""
 
     share: float
     fault: Fault
     seed: int = 0
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        random = Random(f"{self.seed}/{type(self.fault).__name__}/{request.number}")
-        if random.random() < self.share:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return Random(f"{self.seed}/{type(self.fault).__name__}/{request.number}").random() < self.share
 
 
 @dataclass(frozen=True)
@@ -109,12 +115,11 @@ class On(Fault):
 
 
 @dataclass(frozen=True)
-class AtMost(Fault):
+class AtMost(Selector):
     """A fault for the connections beyond a number of simultaneous ones."""
 
     connections: int
     fault: Fault
 
-    def picked(self, request: Request) -> Iterator[Fault]:
-        if request.crowd >= self.connections:
-            yield from self.fault.picked(request)
+    def applies(self, request: Request) -> bool:
+        return request.crowd >= self.connections

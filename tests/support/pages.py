@@ -1,4 +1,4 @@
-"""The pages that people read: their blocks of commands, code and listings, the commands in their sentences, links."""
+"""The pages that users read: their blocks of commands, code and listings, the commands in their sentences, links."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from samples import PROJECT_FOLDER
 
-# From docstrings, whose examples tests/docs/test_docstrings.py runs, and from the source.
+# Generated from docstrings, whose examples tests/docs/test_docstrings.py runs, and from the source.
 GENERATED = ("api.md", "errors.md")
 PAGES = (
     "README.md",
@@ -24,12 +24,12 @@ PAGES = (
 # An inline command begins with one of these; others are names, options or file names.
 PROGRAMS = ("make", "fmnist-fetch", "fmnist-train", "python", "torchrun", "pip", "pipx", "uv", "sudo", "pre-commit")
 SHELL = ("", "sh", "bash", "console")
-# Facts do not vary: the files, their pieces, their megabytes.
+# These facts do not vary: the files, their pieces, their megabytes.
 FACTS = ("4", "120", "30.9")
-# What an interruption may leave or not.
+# An interruption may leave this or not.
 HALF_PIECES = re.compile(r", and [\d.]+ [kM]B of others")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-# Colours and moves of the cursor, bars, rates and times left; how much of a name is shown.
+# Colours and moves of the cursor, bars, rates and remaining times; how much of a name is shown.
 MOVING = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\|[^|\n]*\||[\d.]+ [kM]B/s|\S+ (s|min) left|(?<=\w{5})\S+\.{3}")
 
 
@@ -48,7 +48,7 @@ class Block:
 
     @property
     def kind(self) -> str:
-        """What is to be done with it."""
+        """What the block is: a doctest, a listing, a transcript, a script, or its language."""
         if re.match(r">>> ", self.text):
             return "doctest"
         if self.language in SHELL:
@@ -59,7 +59,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Step:
-    """A command of a transcript, the lines that are SEEN when it is interrupted (if it is), those PRINTED then."""
+    """A command of a transcript, the lines SEEN when it is interrupted (if it is), and those PRINTED after that."""
 
     command: str
     seen: tuple[str, ...]
@@ -71,7 +71,7 @@ def read(page: str) -> str:
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """The fenced and the indented blocks of PAGE."""
+    """Yield the fenced and the indented blocks of PAGE."""
     fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     indented = re.compile(r"(?<=\n\n)(?: {4}.*\n)(?:(?: {4}.*)?\n)*(?: {4}.*\n)?")
     text = read(page)
@@ -84,44 +84,44 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def spans(page: str) -> list[str]:
-    """The commands that stand within the sentences and tables of PAGE."""
+    """Return the commands within the sentences and tables of PAGE."""
     prose = re.sub(r"^```[\s\S]*?^```$|^ {4}.*$", "", read(page), flags=re.MULTILINE)
     found = (" ".join(match[1].split()) for match in re.finditer(r"(?<!`)`([^`]+)`(?!`)", prose))
     return [span for span in found if span.split()[0].rpartition("/")[2] in PROGRAMS]
 
 
 def options(page: str) -> set[str]:
-    """The long options that PAGE tells of, wherever they stand."""
+    """Return the long options that PAGE mentions anywhere."""
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read(page)))
 
 
 def links(page: str) -> list[str]:
-    """The links of PAGE to files of the project and to headings."""
+    """Return the links of PAGE to files of the project and to headings."""
     return [link for link in re.findall(r"\]\(([^)\s]+)\)", read(page)) if "://" not in link]
 
 
 def anchors(page: str) -> set[str]:
-    """What its headings are called in a link."""
+    """Return the anchors of its headings."""
     headings = re.findall(r"^#+ (.+)$", read(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def steps(text: str) -> list[Step]:
-    """The steps of a transcript: `$ command`, and below it what it prints; ^C is what a person types."""
+    """Return the steps of a transcript: `$ command`, and below it what it prints; ^C is typed."""
     found = []
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, *printed = part.strip().splitlines()
         before = printed.index("^C") if "^C" in printed else 0
-        # What is seen on the screen then was drawn at several moments.
+        # What the screen shows then was drawn at several times.
         seen = [line for pair in zip(printed[:before], ["..."] * before, strict=True) for line in pair]
         found.append(Step(command, tuple(seen), tuple(printed[before:][before > 0 :])))
     return found
 
 
 def prints(printed: Sequence[str], output: str) -> bool:
-    """Whether OUTPUT has these words one after the other; `...` stands for any, and numbers are taken loosely.
+    """Return whether OUTPUT has these words in order; `...` stands for any, and numbers are compared loosely.
 
-    How lines are broken depends on the terminal, and how far a bar has come on the moment.
+    Line breaks depend on the terminal, and the progress of a bar depends on the time.
     """
     found, at = words(output), 0
     for part in re.split(r"^\.\.\.$", "\n".join(printed), flags=re.MULTILINE):
@@ -133,12 +133,12 @@ def prints(printed: Sequence[str], output: str) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """The words of TEXT without what moves, without bars, and with one unit for kB and MB."""
+    """Return the words of TEXT without moving parts and bars, and with one unit for kB and MB."""
     return MOVING.sub(" ", HALF_PIECES.sub("", text)).replace("kB", "MB").split()
 
 
 def same(said: Sequence[str], found: Sequence[str]) -> bool:
-    """Whether words are as the page says them: facts exactly, measured shares to 0.02, other numbers not at all."""
+    """Return whether the words agree: facts exactly, measured shares to 0.02, other numbers not at all."""
     if [NUMBER.sub("0", word) for word in said] != [NUMBER.sub("0", word) for word in found]:
         return False
     pairs = list(zip(NUMBER.findall(" ".join(said)), NUMBER.findall(" ".join(found)), strict=True))

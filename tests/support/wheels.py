@@ -1,4 +1,4 @@
-"""Small wheels that can be installed, made on the spot."""
+"""Small wheels that can be installed, made in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MadeWheel(NamedTuple):
 
 
 def make_wheel(package: str, version: str = "1.0", *, ballast: bytes = b"", command: str = "") -> MadeWheel:
-    """A wheel of the module PACKAGE, with BALLAST beside it; COMMAND is the name of a console script that it has."""
+    """Return a wheel of the module PACKAGE, with a file BALLAST and, if it is given, a console script COMMAND."""
     module = package.replace("-", "_")
     about = f"{module}-{version}.dist-info"
     files = {
@@ -47,7 +47,7 @@ def make_wheel(package: str, version: str = "1.0", *, ballast: bytes = b"", comm
 
 
 def lock_text(groups: Mapping[str, Sequence[MadeWheel]]) -> str:
-    """A pylock.toml of the wheels of these GROUPS; those of the nameless one are part of every other."""
+    """Return a pylock.toml of the wheels of these GROUPS; those of the nameless one are part of every other."""
     names = ", ".join(f'"{group}"' for group in GROUPS if group)
     lines = ['lock-version = "1.0"', 'created-by = "a test"', f"dependency-groups = [{names}]"]
     for group, made in groups.items():

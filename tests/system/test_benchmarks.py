@@ -1,4 +1,4 @@
-"""`make bench`: that it measures whole processes, by turns, checks what they left, and says what it could not do."""
+"""`make bench`: it measures whole processes by turns, checks their output, and reports what it could not measure."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_a_bucket_gives_no_request_a_free_start(tmp_path: Path) -> None:
         seconds = time.monotonic() - began
         connection.close()
     assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
-    # A law of the bucket, and no speed: it can't give 40,000 bytes sooner.
+    # A property of the bucket, not a speed: it cannot supply 40,000 bytes sooner.
     assert seconds >= 0.35
 
 
@@ -257,7 +257,7 @@ def test_a_bucket_keeps_no_more_than_one_step(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """A root with all its files, though they hold three images of noise."""
+    """Return a root with all its files, which contain three images of noise."""
     layout = Layout(tmp_path / "root", FASHION)
     layout.raw.mkdir(parents=True)
     layout.processed.mkdir(parents=True)
@@ -292,7 +292,7 @@ def no_mirrors(_served: Path, rates: Sequence[int], _each: str) -> Iterator[list
 
 
 def pretend(peers: Sequence[Peer], work: Path, rounds: int, *, warm: bool = True) -> Race:
-    """What a race gives, without running anything; a command line must be one that could run."""
+    """Return the result of a race without running anything; assert that its command lines could run."""
     assert work.parent.is_dir()
     assert (rounds, warm) == (1, False)
     for peer in peers:

@@ -32,16 +32,16 @@ class Command:
         self.manifest = sample.write(folder)
         self.stick = str(fill(folder / "stick", sample.files))
 
-    def __call__(self, verb: str, *words: str) -> tuple[int, str, str]:
-        """Run VERB; exit code, stdout and stderr."""
+    def __call__(self, command: str, *words: str) -> tuple[int, str, str]:
+        """Run COMMAND; return the exit code, stdout and stderr."""
         self._capture.readouterr()
-        code = run([verb, self.manifest, "--root", str(self.root), *words])
+        code = run([command, self.manifest, "--root", str(self.root), *words])
         out, err = self._capture.readouterr()
         return code, out, err
 
-    def error(self, *words: str, verb: str = "fetch") -> tuple[int, list[str]]:
-        """Run what fails; the exit code and the lines on stderr."""
-        code, out, err = self(verb, *words, "--quiet")
+    def error(self, *words: str, command: str = "fetch") -> tuple[int, list[str]]:
+        """Run a command that fails; return the exit code and the lines on stderr."""
+        code, out, err = self(command, *words, "--quiet")
         assert out == ""
         return code, err.splitlines()
 
@@ -108,7 +108,7 @@ def test_the_version_is_printed(capsys: Capture) -> None:
     assert capsys.readouterr().out == f"fmnist-fetch {__version__}\n"
 
 
-# Exit code 2: the command names what is not there.
+# Exit code 2: the arguments name something that does not exist.
 
 
 COMMANDS = "Commands: fetch, verify, list, manifest, kit, serve, script, completion."
@@ -214,9 +214,9 @@ def test_no_line_of_the_help_is_longer_than_80_columns(columns: str, monkeypatch
         assert [line for line in shown.format_help().splitlines() if len(line) > 80] == []
 
 
-@pytest.mark.parametrize("verb", ["fetch", "verify"])
-def test_an_unknown_dataset_is_2_with_the_nearest_and_the_known_ones(verb: str, capsys: Capture) -> None:
-    assert run([verb, "fashon-mnist"]) == 2
+@pytest.mark.parametrize("command", ["fetch", "verify"])
+def test_an_unknown_dataset_is_2_with_the_nearest_and_the_known_ones(command: str, capsys: Capture) -> None:
+    assert run([command, "fashon-mnist"]) == 2
     assert capsys.readouterr().err == (
         "error: there is no dataset called 'fashon-mnist'\n"
         "hint: Did you mean fashion-mnist? Known: fashion-mnist, kmnist, mnist, qmnist; "
@@ -224,7 +224,7 @@ def test_an_unknown_dataset_is_2_with_the_nearest_and_the_known_ones(verb: str, 
     )
 
 
-# What goes wrong, word for word; nothing changes on the disk.
+# The message of each failure; nothing changes on the disk.
 OTHER_ROOT = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or repair this one."
 SENTENCES = {
     "fetch {folder}/none.toml": (
@@ -366,7 +366,7 @@ def test_a_manifest_with_ten_faults_is_6_and_lists_all_ten(tmp_path: Path, root:
     assert not root.exists()
 
 
-# As a process.
+# In a process of its own.
 
 
 def test_the_reader_may_go_away(command: Command) -> None:
@@ -528,7 +528,7 @@ def test_a_current_folder_that_is_gone_costs_neither_result_nor_json(command: Co
     assert json.loads(done.stdout)["exit_code"] == 0
 
 
-# Ctrl-C at the very moment at which this module is loaded: as a script, and as a module.
+# Ctrl-C while this module is being loaded: as a script, and as a module.
 INTERRUPTED_AT = """
 import os, signal, sys
 class Keyboard:
@@ -574,9 +574,9 @@ def test_as_a_module_it_has_the_same_exit_codes(sample: Sample, root: Path, tmp_
     assert command_line("--help").returncode == 0
 
 
-def test_every_verb_has_help(capsys: Capture) -> None:
-    for verb in ("fetch", "verify", "list"):
+def test_every_command_has_help(capsys: Capture) -> None:
+    for command in ("fetch", "verify", "list"):
         with pytest.raises(SystemExit) as caught:
-            run([verb, "--help"])
+            run([command, "--help"])
         assert caught.value.code == 0
         assert "--root" in capsys.readouterr().out

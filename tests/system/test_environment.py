@@ -1,4 +1,4 @@
-"""A fresh clone sets itself up: from a package index that breaks, in surroundings that are in its way."""
+"""A fresh clone sets itself up: from a package index that breaks, and in a hostile environment."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from wheels import MadeWheel, lock_text, make_wheel
 
 FIRST = ("packaging", "installer", "requests", "urllib3", "certifi", "idna", "charset-normalizer", "tqdm", "filelock")
 MORE = [make_wheel("large-thing", "2.5", ballast=payload(3 * MIB, seed=2), command="say-version"), make_wheel("small")]
-# A set-up has nothing of the tests' own machine: neither packages nor settings.
+# A set-up uses nothing of the machine of the tests: neither packages nor settings.
 CLEAN = {"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, "LANG": "C.UTF-8"}
 
 
 def repacked(package: str, folder: Path) -> MadeWheel:
-    """The installed PACKAGE as a wheel."""
+    """Return the installed PACKAGE as a wheel."""
     try:
         installed = distribution(package)
     except PackageNotFoundError:
@@ -58,14 +58,14 @@ def repacked(package: str, folder: Path) -> MadeWheel:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> list[MadeWheel]:
-    """What the engine needs, as wheels."""
+    """Return the wheels that the engine needs."""
     folder = tmp_path_factory.mktemp("repacked")
     return [repacked(package, folder) for package in FIRST]
 
 
 @pytest.fixture
 def clone(first: list[MadeWheel], tmp_path: Path) -> Path:
-    """The project as a fresh clone, with a lock of few packages."""
+    """Return the project as a fresh clone, with a lock of few packages."""
     folder = tmp_path / "apart" / "clone"
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("fmnist_fetch", "trainer"):
@@ -209,7 +209,7 @@ def test_an_interrupted_installation_is_made_up_for(clone: Path, index: dict[str
     with Mirror(index) as mirror:
         url = mirror.url + "simple/"
         assert set_up(clone, "data", PIP_INDEX_URL=url).returncode == 0
-        # As a kill in the middle leaves it: files, but no record, and no stamp.
+        # As after a kill in the middle: files, but no record, and no stamp.
         site = next((clone / ".venv").glob("lib/python*/site-packages"))
         (site / "large_thing-2.5.dist-info" / "RECORD").unlink()
         (site / "large_thing" / "__init__.py").write_text("half")
@@ -344,7 +344,7 @@ def test_make_refuses_a_root_that_cannot_be_meant(clone: Path, index: dict[str, 
 
 @pytest.fixture
 def stand_in(clone: Path) -> Path:
-    """The clone with an environment whose Python prints its arguments, and waits if it is to serve or to train."""
+    """Return the clone with a Python that prints its arguments, and waits if it is to serve or to train."""
     python = clone / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(

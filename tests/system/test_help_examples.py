@@ -1,4 +1,4 @@
-"""Every example that --help shows works as it stands; the world outside is a folder, and the catalogue a small one."""
+"""Every example in --help works as printed; the outside world is a folder, and the catalogue is small."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Capture = pytest.CaptureFixture[str]
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    """The parsers of all commands."""
+    """Return the parsers of all commands."""
     (added,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     found: Any = added.choices
     return dict(found)
 
 
 def examples() -> Iterator[str]:
-    """The lines that stand below `example` in each --help."""
+    """Return the lines below `example` in each --help."""
     for command in commands().values():
         _, *lines = command.format_help().partition("\nexample")[2].splitlines()
         yield from (line.strip() for line in lines)
@@ -45,7 +45,7 @@ ENDING = [line for line in examples() if line not in SERVING]
 
 @pytest.fixture
 def here(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the examples name; the catalogue's one dataset is small, and complete in the default root."""
+    """A folder with what the examples name; the only dataset is small, and complete in the default root."""
     small = replace(sample, manifest=sample.manifest._replace(name="fashion-mnist"))
     (tmp_path / "catalogue").mkdir()
     (tmp_path / "catalogue" / "fashion-mnist.toml").write_text(dumps(small.manifest))
@@ -58,7 +58,7 @@ def here(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def lay_own(here: Path, line: str) -> None:
-    """Lay the IDX files that the example LINE is about."""
+    """Write the IDX files of the example LINE."""
     values = {"images": images((2, 4, 4), 1), "labels": idx(0x08, (2,), b"\0\1")}
     if "a.idx" in line:
         fill(here / "my-data", {"a.idx": values["images"]})
@@ -78,12 +78,12 @@ def test_every_command_has_an_example() -> None:
 def test_an_example_works(line: str, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     program, command, *words = shlex.split(line.replace(" /", f" {here}/"))
     assert program == "fmnist-fetch"
-    # A shell takes the rest.
+    # The rest of the line is for a shell.
     words = words[: words.index(">")] if ">" in words else words
     if command == "completion":
         pytest.importorskip("shtab", reason="shtab is not installed")
     if command == "kit":
-        # The project and its wheels are the business of tests/system/test_kit.py.
+        # tests/system/test_kit.py tests the kit with the project and its wheels.
         words.append("--no-wheels")
         monkeypatch.setattr(pack.Project, "at", classmethod(lambda cls, _: cls("0" * 40, 0, ())))
         monkeypatch.setattr(pack, "uncommitted", lambda _: [])

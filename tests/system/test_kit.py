@@ -1,4 +1,4 @@
-"""The kit: what is in it, that its bytes depend on nothing else, and what an unpacked one says of its damage."""
+"""The kit: its content, that its bytes depend on nothing else, and what an unpacked one reports of its damage."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def git(folder: Path, *words: str) -> str:
     if not shutil.which("git"):
         pytest.skip("git is not installed")
     identity = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.invalid", "-c", "init.defaultBranch=main")
-    # A date of its own: a commit made a second later is another commit.
+    # A fixed date: a commit made a second later would be another commit.
     dated = {**os.environ, "GIT_COMMITTER_DATE": "1700000000 +0000", "GIT_AUTHOR_DATE": "1700000000 +0000"}
     command = ["git", *identity, *words]
     return subprocess.run(command, cwd=folder, env=dated, capture_output=True, text=True, check=True).stdout
@@ -48,7 +48,7 @@ def git(folder: Path, *words: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A small project under git."""
+    """Return a small project under git."""
     folder = fill(tmp_path / "checkout", {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "run": b"#!\n"})
     fill(folder / "inner", {"code.py": b"x = 1\n"})
     (folder / "run").chmod(0o755)
@@ -60,7 +60,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def project() -> Project:
-    """The same project, without the help of git."""
+    """Return the same project, without the help of git."""
     files = {"pyproject.toml": PYPROJECT.encode(), "Makefile": b"all:\n", "inner/code.py": b"x = 1\n"}
     entries = [Entry(name, data) for name, data in files.items()]
     return Project("c0ffee" * 6, 1_700_000_000, (*entries, Entry("run", b"#!\n", executable=True)))
@@ -88,7 +88,7 @@ def packed(
 
 def unpacked(out: Path, folder: Path) -> Path:
     with tarfile.open(out) as tar:
-        # Python has it since 3.11.4, and asks for it since 3.12.
+        # Python has it since 3.11.4, and warns without it since 3.12.
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
         tar.extractall(folder)
     return folder / TOP
@@ -99,7 +99,7 @@ def test_the_same_input_gives_the_same_bytes(
 ) -> None:
     first, second = tmp_path / "first.tar", tmp_path / "deeper" / "second.tar"
     packed(first, Project.at(checkout), sample, complete, wheels)
-    # Times, rights and the order in which a folder lists its files are none of the input.
+    # Times, permissions and the order in which a folder lists its files are not part of the input.
     for path in (*sample.layout(complete).raw.iterdir(), *wheels, checkout / "Makefile"):
         os.utime(path, (1, 1))
         path.chmod(0o600)
@@ -236,18 +236,18 @@ def test_the_lock_is_the_committed_one(checkout: Path) -> None:
     assert Project.at(checkout).lock().tool("packaging")
 
 
-# What an unpacked kit says of itself.
+# The check of an unpacked kit.
 
 
 @pytest.fixture
 def lab(project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path) -> Path:
-    """An unpacked kit."""
+    """Return an unpacked kit."""
     packed(tmp_path / "kit.tar", project, sample, complete, wheels)
     return unpacked(tmp_path / "kit.tar", tmp_path / "lab")
 
 
 def listed(sums: Path) -> list[str]:
-    """The lines of SHA256SUMS, without its count."""
+    """Return the lines of SHA256SUMS, without its count."""
     return sums.read_text().splitlines()[:-1]
 
 
@@ -275,7 +275,7 @@ def test_a_damaged_kit_names_the_file(name: str, how: str, lab: Path) -> None:
     assert done.returncode == 3
     assert done.stderr.splitlines()[:2] == ["error: this kit is damaged:", f"  {name} {how}"]
     assert done.stderr.splitlines()[-1].startswith("hint: Unpack the kit again")
-    # Where only the wheels are asked for, what a student has changed since is no damage.
+    # If only the wheels are checked, the changes of a student are no damage.
     assert checked(lab, "wheels/").returncode == (3 if name.startswith("wheels/") else 0)
     assert disk_of(lab) == before
 
@@ -302,7 +302,7 @@ def test_a_list_of_digests_that_was_cut_off_is_an_error(lines: int, lab: Path) -
         done = checked(lab, *part)
         assert done.returncode == 3
         assert "SHA256SUMS is cut off" in done.stderr
-    # A line in the middle is missing: with it, a file that would not be checked.
+    # Without a line in the middle, one file would not be checked.
     sums.write_text("".join(whole[:2] + whole[3:]))
     assert checked(lab).returncode == 3
 

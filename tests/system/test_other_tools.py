@@ -1,4 +1,4 @@
-"""Other tools read what was fetched, as it lies there, and ask no network for it."""
+"""Other tools read the fetched files where they are, without a network."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ show(*(np.asarray(stored[name]) for name in ("train_images", "train_labels", "te
 
 @pytest.fixture(scope="module")
 def manifest() -> Manifest:
-    """A small dataset in the place of Fashion-MNIST."""
+    """Return a small dataset in place of Fashion-MNIST."""
     caches = {"keras": "datasets/fashion-mnist", "paddle": "fashion-mnist"}
     return SAMPLE.manifest._replace(folder="FashionMNIST", caches=caches)
 
 
 @pytest.fixture
 def data(manifest: Manifest, tmp_path: Path) -> Path:
-    """A root with it, where the book looks for it too, and the caches of Keras and Paddle in this test's home."""
+    """Fetch it to a root, to the default place of the book, and to the caches of Keras and Paddle."""
     root = Path("../data").resolve()
     stick = fill(tmp_path / "stick", SAMPLE.files)
     choice = FetchOptions((str(stick),), only_mirrors=True)
@@ -93,7 +93,7 @@ def data(manifest: Manifest, tmp_path: Path) -> Path:
 
 
 def seen_by(code: str, root: Path, *words: str) -> list[str]:
-    """The digests of the arrays that CODE gets."""
+    """Return the digests of the arrays that CODE returns."""
     done = python(ALONE + code, str(root), *words, KERAS_BACKEND="torch")
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-4:]
@@ -106,7 +106,7 @@ def need(tool: str) -> None:
 
 @pytest.fixture(scope="module")
 def right() -> list[str]:
-    """The digests of the arrays as they should be: images and labels, train and test."""
+    """Return the right digests of the arrays: images and labels, train and test."""
     return [sha256(SAMPLE.payloads[name][16 if role == "images" else 8 :]) for (_, role), name in NAMES.items()]
 
 

@@ -1,4 +1,4 @@
-"""What is published: a wheel, and a source distribution that the wheel is built from, without a network; and `make`."""
+"""What is published: a wheel, and a source distribution that builds the wheel without a network; and the Makefile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ METADATA: dict[str, Any] = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").rea
 
 
 class Built(NamedTuple):
-    """The two files that are published, and the folder that the first one unpacks to."""
+    """Return the two published files, and the folder that the first one unpacks to."""
 
     sdist: Path
     wheel: Path
@@ -40,7 +40,7 @@ class Built(NamedTuple):
 
 
 def committed() -> list[str]:
-    """The paths that git knows, or would take; skips where there is no git checkout."""
+    """Return the paths that git tracks or would add; skip the test outside a git checkout."""
     command = ["git", "-C", str(PROJECT_FOLDER), "ls-files", "--cached", "--others", "--exclude-standard"]
     if not (PROJECT_FOLDER / ".git").exists() or not shutil.which("git"):
         pytest.skip("not in a git checkout")
@@ -63,7 +63,7 @@ def build(kind: str, source: Path, out: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Wheel and source distribution, built from a copy of what is committed."""
+    """Build the wheel and the source distribution from a copy of what is committed."""
     setuptools = pytest.importorskip("setuptools", reason="setuptools is not installed")
     if int(setuptools.__version__.partition(".")[0]) < 77:
         pytest.skip("this setuptools is older than 77")
@@ -81,7 +81,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel's content, as pip lays it into site-packages."""
+    """Return a folder with the content of the wheel, as pip installs it to site-packages."""
     folder = tmp_path_factory.mktemp("installed")
     with zipfile.ZipFile(built.wheel) as wheel:
         wheel.extractall(folder)
@@ -167,7 +167,7 @@ def test_a_console_script_of_the_wheel_shows_its_help(script: str, installed: Pa
 
 
 def third_party(package: str) -> set[str]:
-    """The top-level names that PACKAGE imports, wherever in it, and that are neither Python's nor ours."""
+    """Return the top-level names that PACKAGE imports anywhere and that are neither of Python nor ours."""
     found: set[str] = set()
     for path in (PROJECT_FOLDER / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -185,9 +185,9 @@ def names(requirements: list[str]) -> set[str]:
 def test_what_is_imported_is_what_is_required() -> None:
     own, extras = names(METADATA["dependencies"]), METADATA["optional-dependencies"]
     optional = names([text for extra in ("load", "serve", "kit", "completion") for text in extras[extra]])
-    # A notebook brings IPython itself, and the set-up what it installs with.
+    # A notebook imports IPython itself, and the set-up imports what it installs with.
     assert third_party("fmnist_fetch") - own - optional - {"IPython"} == set(TOOLS) - {"packaging"}
-    # isal is taken where it is there.
+    # isal is optional.
     assert own - third_party("fmnist_fetch") == {"isal"}
     assert third_party("trainer") - own - names(extras["train"]) - {"IPython", "PIL", "matplotlib_inline"} == set()
 
@@ -195,7 +195,7 @@ def test_what_is_imported_is_what_is_required() -> None:
 def test_the_extra_dev_is_all_the_others_and_more() -> None:
     extras = METADATA["optional-dependencies"]
     (others,) = (text for text in extras["dev"] if text.startswith("fmnist-fetch["))
-    # The notebook is tested by a kernel alone, without Jupyter's server and pages.
+    # A kernel alone tests the notebook, without the server and the pages of Jupyter.
     assert set(others.partition("[")[2].rstrip("]").split(",")) == set(extras) - {"dev", "notebook"}
 
 

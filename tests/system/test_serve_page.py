@@ -1,4 +1,4 @@
-"""The server's page in a browser: on a phone and on a wide screen, light and dark. It is looked at as a picture."""
+"""The page of the server in a browser: on a phone and on a wide screen, light and dark, compared as a picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 PAGE_COLOURS = {"light": (246, 248, 250), "dark": (13, 17, 23)}
-MARGIN = 14  # pixels at the edges, where nothing but the page's colour may be
+MARGIN = 14  # pixels at the edges, which must have the colour of the page
 
 
 @pytest.fixture
@@ -60,4 +60,4 @@ def test_it_loads_nothing_and_runs_no_script(server: Server, tmp_path: Path) -> 
     done = browse(server.url, tmp_path, "--dump-dom", "--enable-logging=stderr", "--v=0")
     assert b"MIRROR=" in done.stdout
     assert b"<script" not in done.stdout
-    assert b"Refused to" not in done.stderr  # by the Content-Security-Policy, which allows only the style
+    assert b"Refused to" not in done.stderr  # the Content-Security-Policy allows only the style

@@ -1,4 +1,4 @@
-"""The whole way on a real loopback server that counts bytes: first run, broken off, damaged, again, offline."""
+"""The whole way on a real loopback server that counts bytes: first run, interrupted, damaged, again, offline."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SILENT = AfterServed(8000, SayNothing())
 
 
 def sources_of(events: list[Event]) -> list[str]:
-    """Who brought something, in the order of their first attempt that did."""
+    """Return the sources that supplied bytes, in the order of their first success."""
     brought = [event.source for event in events if isinstance(event, Attempted) and event.kept]
     return list(dict.fromkeys(brought))
 
 
 def missing_bytes(sample: Sample, root: Path) -> int:
-    """What the disk says is still to come."""
+    """Return what is missing on the disk."""
     left = 0
     for file in sample.manifest.files:
         path = sample.layout(root).published(file)
@@ -41,7 +41,7 @@ def missing_bytes(sample: Sample, root: Path) -> int:
 
 
 def held_bytes(sample: Sample, root: Path) -> int:
-    """The beginnings of pieces that an interrupted run kept."""
+    """Return the beginnings of pieces that an interrupted run kept."""
     files = sample.manifest.files
     return sum(len(data) for file in files for data in load_partials(sample, root, file).values())
 
@@ -90,7 +90,7 @@ def test_an_interrupted_run_is_resumed_and_asks_only_for_what_is_missing(
             assert complaints.splitlines()[-2] == f"error: {word}"
             assert f"of {pieces} pieces are good and kept. Run the same command again" in complaints.splitlines()[-1]
         assert 0 < left <= sample.size - 8000
-        # The signal may come in the middle of a piece.
+        # The signal may arrive in the middle of a piece.
         kept = held_bytes(sample, root)
         mirror.faults, before = [], mirror.served
         sample.fetch(root, mirror.url)
@@ -99,7 +99,7 @@ def test_an_interrupted_run_is_resumed_and_asks_only_for_what_is_missing(
 
 
 def spoil_the_held(sample: Sample, root: Path) -> int:
-    """Flip a bit in every beginning that is kept, and return how many bytes the pieces have that they are of."""
+    """Invert a bit in every beginning that is kept; return the length of these pieces in bytes."""
     for path in sample.layout(root).raw.glob(".*.held"):
         path.write_bytes(flipped(path.read_bytes(), 0))
     files = sample.manifest.files
@@ -121,7 +121,7 @@ def test_what_came_of_a_piece_is_kept_too_and_does_no_harm_where_it_is_wrong(
         again = spoil_the_held(sample, root) if spoilt else 0
         mirror.faults, before = [], mirror.served
         sample.fetch(root, mirror.url)
-        # A wrong beginning is found out when its piece is whole, and costs that piece once more, not what follows it.
+        # A wrong beginning is found when its piece is complete; only this piece is downloaded again.
         assert mirror.served - before == left - kept + again
     assert inspect(sample.layout(root)).complete
     assert not list(sample.layout(root).raw.glob(".*.held"))
@@ -142,7 +142,7 @@ def test_pieces_that_arrived_are_kept_when_every_source_fails(sample: Sample, ro
 
 @pytest.fixture
 def complete(sample: Sample, root: Path) -> Path:
-    """A root with everything in it."""
+    """Return a complete root."""
     sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return root
 
@@ -169,7 +169,7 @@ def test_a_flipped_byte_in_a_finished_gz_costs_one_piece(sample: Sample, complet
     after = disk_of(complete)
     changed = {name for name in after if after[name] != before.get(name)}
     assert {name: data for name, (data, _) in after.items()} == {name: data for name, (data, _) in before.items()}
-    # The payload that verified was not unpacked anew.
+    # The payload that verified was not unpacked again.
     assert changed <= {str(path.relative_to(complete)), str(sample.layout(complete).tensors.relative_to(complete))}
 
 
@@ -225,9 +225,9 @@ def test_sources_are_asked_in_order_the_users_then_local_copies_then_mirrors(sam
     local = fill(root.parent / "local", {n: d for n, d in sample.files.items() if n in (train.name, labels_.name)})
     with Mirror(sample.files) as mirror:
         changed = sample.changed(mirrors=(mirror.url,), local=(str(local),))
-        # With one worker, what is told in order was done in order.
+        # With one worker, the order of the events is the order of the work.
         prepare(changed.layout(root), FetchOptions((str(user),), jobs=1), listener=events.append)
-        # The mirror is asked for what nobody else had, and for nothing else.
+        # The mirror is asked for what no other source had, and for nothing else.
         assert mirror.served == sample.size - train.size - labels_.size
     assert sources_of(events) == [str(user), str(local), mirror.url]
 
@@ -249,7 +249,7 @@ def test_a_broken_local_copy_yields_its_good_pieces(sample: Sample, root: Path) 
         changed = sample.changed(mirrors=(mirror.url,), local=(str(local),))
         prepare(changed.layout(root))
         ranges = sorted(line.span for line in mirror.of(file.name) if line.span)
-        # Two damaged pieces; of the last, cut short, what the copy has is taken on trust until it is whole.
+        # Two damaged pieces; of the last one, which is cut short, the bytes of the copy count until it is complete.
         assert ranges[:2] == [(1000, 2000), (7000, 8000)]
         assert sum(line.sent for line in mirror.of(file.name)) <= 2 * PIECE + file.pieces[-1].span.length + 300
     assert inspect(sample.layout(root)).complete
@@ -309,7 +309,7 @@ def test_a_piece_that_one_mirror_has_wrong_comes_from_another(sample: Sample, ro
     wrong = [On(sample.file().name, FlipByte(2500))]
     with Mirror(sample.files, faults=wrong) as first, Mirror(sample.files) as second:
         changed = sample.changed(mirrors=(second.url,))
-        # The user's mirror comes first, so that it is the one that is asked for the piece it has wrong.
+        # The mirror of the user comes first, so that it is asked for the piece that it has wrong.
         report = prepare(changed.layout(root), FetchOptions((first.url,)))
         assert report.wrong_pieces == 1
         assert (2000, 3000) in second.asked

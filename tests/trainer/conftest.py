@@ -1,4 +1,4 @@
-"""The trainer's own fixtures: a small dataset, and the command line as a function."""
+"""Fixtures of the trainer: a small dataset, and the command line as a function."""
 
 import os
 import subprocess
@@ -15,19 +15,19 @@ os.environ.setdefault("MPLCONFIGDIR", str(REPOSITORY / ".pytest_cache" / "matplo
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """The small dataset, to be read only."""
+    """Return the small dataset, to be read only."""
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture
 def own_tiny(tmp_path: Path) -> Tiny:
-    """A small dataset that a test may damage."""
+    """Return a small dataset that a test may damage."""
     return make_tiny(tmp_path)
 
 
 @pytest.fixture
 def command() -> Command:
-    """Run `python -m trainer` in a process of its own."""
+    """Return a function that runs `python -m trainer` in a process of its own."""
 
     def run(*words: object, **settings: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -87,7 +87,7 @@ d2l.predict_ch3(net, test_iter)
 assert d2l.evaluate_accuracy(net, test_iter) > 0.75
 """
 
-# As readers of the forum paste it: classes of their own, with the names and the parts of the book's.
+# As readers of the forum paste it: classes of their own, with the names and the structure of the book.
 PASTED = """
 from trainer import d2l
 import torch

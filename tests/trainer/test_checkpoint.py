@@ -1,4 +1,4 @@
-"""What survives a power cut: written whole, read only if it is right, and without pickle."""
+"""Checkpoints: written whole, accepted only if they are right, and without pickle."""
 
 from pathlib import Path
 

@@ -18,14 +18,14 @@ from trainer.__main__ import main, parser  # noqa: E402
 
 @pytest.fixture(scope="module")
 def run(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, to be read only."""
+    """Return a finished run, to be read only."""
     out = tmp_path_factory.mktemp("finished") / "run"
     assert main([*tiny.options, "--out", str(out), "--epochs", "5", "--no-pictures"]) == 0
     return out
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
-    """The two lines of an error, and nothing else."""
+    """Return the two lines of an error; assert that there are no others."""
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert hint.startswith("hint: ")

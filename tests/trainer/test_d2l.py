@@ -1,4 +1,4 @@
-"""The helpers of the book under the book's names: what each of them gives."""
+"""The helpers of the book under its names: what each of them returns."""
 
 import math
 import time
@@ -152,7 +152,7 @@ def test_a_plot_draws_one_x_against_several_y_and_a_y_alone_against_its_position
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_ylim()) == ("x", "f(x)", (0, 5))
     d2l.plot([3.0, 4.0])
     again = d2l.plt.gca()
-    assert again is not axes  # the first picture stays as it was
+    assert again is not axes  # the first image stays as it was
     (line,) = again.lines
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 1], [3.0, 4.0])
     assert sorted(path.name for path in Path().glob("plot-*.png")) != []

@@ -1,4 +1,4 @@
-"""From the tensor file to batches: the book's iterators."""
+"""From the tensor file to batches: the iterators of the book."""
 
 from dataclasses import replace
 from pathlib import Path

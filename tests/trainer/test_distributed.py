@@ -30,7 +30,7 @@ def torchrun(processes: int, *words: object) -> "subprocess.CompletedProcess[str
 
 
 def metrics(run: Path) -> list[list[float]]:
-    """Loss and accuracies of each epoch."""
+    """Return loss and accuracies of each epoch."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [[line[name] for name in ("train_loss", "train_accuracy", "test_accuracy")] for line in lines]
 
@@ -79,7 +79,7 @@ def test_a_foreseeable_error_is_reported_once(tmp_path: Path) -> None:
     done = torchrun(2, "--root", tmp_path / "nothing", "--out", tmp_path / "run")
     assert done.returncode != 0
     assert done.stderr.count("error: ") == done.stderr.count("hint: ") == 1
-    assert "trainer/fit.py" not in done.stderr  # the launcher's own traceback is not ours to keep away
+    assert "trainer/fit.py" not in done.stderr  # the launcher prints a traceback of its own
     assert not (tmp_path / "run").exists()
 
 
@@ -109,7 +109,7 @@ def is_listening(port: int) -> bool:
 
 
 def launched(**changes: str) -> dict[str, str]:
-    """The variables of the first of two processes, with a free port."""
+    """Return the variables of the first of two processes, with a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

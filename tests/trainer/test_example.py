@@ -1,4 +1,4 @@
-"""The trainer in a notebook: curves that are redrawn in place, and the example that is shipped."""
+"""The trainer in a notebook: curves that are redrawn in place, and the example in the repository."""
 
 import ast
 import struct
@@ -28,7 +28,7 @@ print(epoch.number)
 
 
 def size_of(output: dict[str, Any]) -> tuple[int, int]:
-    """Width and height in pixels of the picture of an output."""
+    """Return width and height in pixels of the image of an output."""
     picture = b64decode(output["data"]["image/png"])
     assert picture.startswith(b"\x89PNG")
     width, height = struct.unpack(">2I", picture[16:24])
@@ -48,7 +48,7 @@ EXAMPLE = REPOSITORY / "examples" / "softmax.ipynb"
 
 
 def test_the_example_runs_as_it_stands(real_root: Path, tmp_path: Path) -> None:
-    # One thread: two on a machine whose cores are taken wait for each other more than they work.
+    # One thread: two on a machine with busy cores wait for each other more than they work.
     cells = run_notebook(code_of(EXAMPLE), tmp_path, FMNIST_ROOT=str(real_root), OMP_NUM_THREADS="1")
     colab, fetch, look, train, predict, book = cells
     assert [cell.kinds for cell in (colab, fetch, look)] == [[], [], ["execute_result"]]

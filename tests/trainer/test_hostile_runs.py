@@ -1,4 +1,4 @@
-"""Run folders of strangers: whatever they hold, it is read right or refused in two lines, and stays as it is."""
+"""Run folders of strangers: they are read correctly or refused in two lines, and never changed."""
 
 import json
 import math
@@ -29,7 +29,7 @@ Refusal = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, to be copied."""
+    """Return a finished run, to be copied."""
     out = tmp_path_factory.mktemp("finished") / "run"
     assert main([*tiny.options, "--out", str(out), "--epochs", "2", "--no-pictures"]) == 0
     return out
@@ -37,13 +37,13 @@ def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A finished run that a test may damage."""
+    """Return a finished run that a test may damage."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 @pytest.fixture
 def refusal(tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]) -> Refusal:
-    """The facts with which a command refuses the run: two lines, this exit code, and nothing changed on the disk."""
+    """Return a function that returns the facts with which a command refuses the run, without a change on the disk."""
 
     def refuse(command: str, code: int = 6) -> str:
         capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The commands that hints name: they work where they are printed, and keep what the user asked for."""
+"""The commands in hints: they work where they are printed, and keep what the user asked for."""
 
 import shlex
 import shutil
@@ -17,14 +17,14 @@ SETTINGS = {"dataset": "my data/own.toml", "epochs": 60, "seed": 5}
 
 
 def words_of_make(line: str) -> list[str]:
-    """Return what `make` would give to the trainer, or skip where there is no make."""
+    """Return what `make` would pass to the trainer; skip the test without make."""
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     words = shlex.split(line)
     assert words[:2] == ["make", "train"]
     done = subprocess.run(["make", "-n", *words[1:]], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     (recipe,) = [text for text in done.stdout.replace("\\\n", " ").splitlines() if "-m trainer " in text]
-    command, _, _ = recipe.partition("-m trainer ")[2].partition("; } ||")  # what follows is about Ctrl-C
+    command, _, _ = recipe.partition("-m trainer ")[2].partition("; } ||")  # the rest is about Ctrl-C
     return shlex.split(command)
 
 

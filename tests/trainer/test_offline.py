@@ -1,4 +1,4 @@
-"""Offline for certain: what a training imports, and that it opens no socket and starts no process."""
+"""Offline: what a training imports, and that it opens no socket and starts no process."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: run make tr
 
 from tinydata import Tiny, environment  # noqa: E402
 
-# What the tensor reader and the printing of lines need. Everything else of the fetcher stays out of a training.
+# What the tensor reader and the printing of lines need. A training imports nothing else of the fetcher.
 PARTS = {
     "": ("datasets", "errors", "events"),
     ".console": ("formatting", "output"),
@@ -43,7 +43,7 @@ def imported_by_torch() -> set[str]:
 
 
 def spy(*words: str) -> dict[str, object]:
-    """Run a command in a process that reports its modules and what it did to the world."""
+    """Run a command in a process that reports its modules and its system calls."""
     done = subprocess.run([sys.executable, "-c", SPY, *words], env=environment(), capture_output=True, check=True)
     report: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return report

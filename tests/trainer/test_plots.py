@@ -1,4 +1,4 @@
-"""The pictures: right, never in the way, and not missed where matplotlib is."""
+"""The pictures: they are right, they never stop a training, and they exist wherever matplotlib does."""
 
 import math
 import os
@@ -26,7 +26,7 @@ HISTORY = [Epoch(number, 0.9 / number, 0.5 + number / 20, 0.6, 0.1) for number i
 
 
 def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
-    """The lines of AXES by their labels."""
+    """Return the lines of AXES by their labels."""
     return {
         str(line.get_label()): (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
         for line in axes.lines

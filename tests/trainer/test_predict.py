@@ -1,4 +1,4 @@
-"""Own pictures: read as they are or scaled, and refused with two lines that say what to do."""
+"""Images of the user: read as they are or scaled, and refused with two lines that say what to do."""
 
 import shlex
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Answers = Callable[..., list[str]]
 
 @pytest.fixture(scope="module")
 def run(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, to be read only."""
+    """Return a finished run, to be read only."""
     out = tmp_path_factory.mktemp("finished") / "run"
     assert main([*tiny.options, "--out", str(out), "--epochs", "5", "--no-pictures"]) == 0
     return out
@@ -29,7 +29,7 @@ def run(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def grey(tiny: Tiny) -> np.ndarray:
-    """A test image (28, 28) uint8 with black corners."""
+    """Return a test image (28, 28) uint8 with black corners."""
     picture: np.ndarray = load(str(tiny.manifest), "test", tiny.root).images[7].copy()
     picture[[0, 0, -1, -1], [0, -1, 0, -1]] = 0
     return picture
@@ -37,7 +37,7 @@ def grey(tiny: Tiny) -> np.ndarray:
 
 @pytest.fixture
 def answers(tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]) -> Answers:
-    """The lines with labels that predict prints for some words."""
+    """Return the lines with labels that predict prints for some words."""
 
     def ask(*words: object) -> list[str]:
         assert main(["predict", str(run), *map(str, words), "--root", str(tiny.root)]) == 0
@@ -47,7 +47,7 @@ def answers(tiny: Tiny, run: Path, capsys: pytest.CaptureFixture[str]) -> Answer
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
-    """The two lines of an error, and nothing else."""
+    """Return the two lines of an error; assert that there are no others."""
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert hint.startswith("hint: ")
@@ -55,7 +55,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
 
 
 def save(pixels: np.ndarray, name: str = "own.png") -> str:
-    """Save pixels as a picture in the working folder, and return its name."""
+    """Save pixels as an image in the working folder, and return its name."""
     image.fromarray(pixels).save(name)
     return name
 
@@ -103,7 +103,7 @@ def test_resize_keeps_the_proportions_and_fills_the_margins_like_the_corners() -
 
 
 def test_transparent_pixels_are_background_also_of_an_inverted_picture() -> None:
-    drawn = np.zeros((28, 28, 4), np.uint8)  # black strokes on nothing
+    drawn = np.zeros((28, 28, 4), np.uint8)  # black strokes on a transparent ground
     drawn[10:18, 10:18, 3] = 255
     image.fromarray(drawn).save("drawn.png")
     small = read_picture(Path("drawn.png"), 28, resize=True, invert=True, hint="")

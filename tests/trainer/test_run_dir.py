@@ -1,4 +1,4 @@
-"""The run folder, and runs that are interrupted: the command line in processes of its own."""
+"""The run folder, and interrupted runs: the command line in processes of its own."""
 
 import hashlib
 import json
@@ -19,13 +19,13 @@ MANY = 300
 
 
 def numbers(run: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl without their seconds."""
+    """Return the lines of metrics.jsonl without their seconds."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
 def typed(line: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command that a hint names, as a shell takes it."""
+    """Run the command of a hint, as a shell does."""
     return subprocess.run(line, shell=True, env=environment(), capture_output=True, text=True, check=False)
 
 
@@ -56,7 +56,7 @@ def start_and_signal(tiny: Tiny, out: Path, number: int, *more: str) -> "subproc
 
 @pytest.fixture(scope="module")
 def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of many epochs that nobody interrupted."""
+    """Return a run of many epochs without an interruption."""
     out = tmp_path_factory.mktemp("whole") / "run"
     words = [*tiny.options, "--out", str(out), "--epochs", str(MANY), "--no-pictures"]
     subprocess.run([sys.executable, "-m", "trainer", *words], env=environment(), check=True, capture_output=True)

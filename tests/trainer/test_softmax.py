@@ -1,4 +1,4 @@
-"""The mathematics, held against autograd and torch's own cross-entropy."""
+"""The mathematics, compared with autograd and the cross-entropy of torch."""
 
 import math
 import os
@@ -32,7 +32,7 @@ scales = st.sampled_from([0.01, 1.0, 30.0, 1e4])
 
 
 def batch(seed: int, scale: float, rows: int = 7) -> tuple[Tensor, Tensor, Tensor]:
-    """Random scores (rows, 10), labels (rows,) and pixels (rows, 784)."""
+    """Draw scores (rows, 10), labels (rows,) and pixels (rows, 784)."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn((rows, 10), generator=generator) * scale
     return scores, torch.randint(0, 10, (rows,), generator=generator), torch.rand((rows, 784), generator=generator)

@@ -1,4 +1,4 @@
-"""The loop: the book's job with the book's numbers, and the same bits every time."""
+"""The loop: the job of the book with its numbers, and the same bits every time."""
 
 from dataclasses import replace
 from itertools import islice
@@ -15,8 +15,8 @@ from trainer.data import Examples  # noqa: E402
 from trainer.softmax import Model  # noqa: E402
 from trainer.train import Epoch, Settings, measure_accuracy, missed_bounds, shuffles, train  # noqa: E402
 
-# From the reference runs, seeds 0 to 4: loss, training accuracy, test accuracy, each from and to. Other random numbers
-# than theirs move the values; by how much was measured on seeds 5 to 20, which this test does not use.
+# From the reference runs, seeds 0 to 4: loss, training accuracy, test accuracy, each as a range. Other random numbers
+# move the values; by how much was measured on seeds 5 to 20, which this test does not use.
 MARGINS = (0.002, 0.004, 0.03)
 BANDS = {
     1: ((0.784, 0.789), (0.746, 0.750), (0.772, 0.794)),
@@ -33,7 +33,7 @@ def data(tiny: Tiny) -> tuple[Examples, Examples]:
 
 
 def run(data: tuple[Examples, Examples], settings: Settings) -> tuple[Model, list[Epoch]]:
-    """Train a fresh model; give it back with its epochs, the seconds taken out."""
+    """Train a new model; return it with its epochs, without the seconds."""
     model = Model.fresh(settings.seed)
     return model, [replace(epoch, seconds=0) for epoch in train(model, *data, settings)]
 

@@ -1,4 +1,4 @@
-"""A small dataset that looks like the real one, and what a test needs to look at processes and folders."""
+"""A small dataset that looks like the real one, and helpers for processes and folders."""
 
 import hashlib
 import os
@@ -36,12 +36,12 @@ class Tiny:
 
     @property
     def tensor_file(self) -> Path:
-        """Where its tensors are."""
+        """The path of its tensor file."""
         return next(self.root.rglob("*.safetensors"))
 
 
 def make_tiny(folder: Path, name: str = "tiny", seed: int = 5) -> Tiny:
-    """Write the dataset's tensor file and the manifest that pins it."""
+    """Write the tensor file of the dataset and the manifest that pins it."""
     generator = np.random.default_rng(seed)
     templates = generator.integers(0, 200, (10, 28, 28))
     arrays = {}
@@ -78,12 +78,12 @@ def _manifest_text(arrays: dict[tuple[str, str], Bytes], name: str) -> str:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """The environment of a child: this repository's packages, no screen, no FMNIST_ROOT."""
+    """Return the environment of a child process: the packages of this repository, no screen, no FMNIST_ROOT."""
     kept = {key: value for key, value in os.environ.items() if key not in ("FMNIST_ROOT", "DISPLAY")}
     path = os.pathsep.join([str(REPOSITORY), kept.pop("PYTHONPATH", "")])
     return {**kept, "PYTHONPATH": path, **settings}
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    """Every file under a folder with its bytes, to see that nothing changed."""
+    """Return every file under a folder with its bytes, to see that nothing changed."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

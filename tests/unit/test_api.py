@@ -1,4 +1,4 @@
-"""The Python API: what a call takes, and the places in which it works."""
+"""The Python API: its arguments, and the places in which it works."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def manifest(sample: Sample, tmp_path: Path) -> str:
 
 @pytest.fixture
 def stick(sample: Sample, tmp_path: Path) -> str:
-    """A folder with the files as published."""
+    """Return a folder with the files as published."""
     folder = tmp_path / "stick"
     folder.mkdir()
     for name, data in sample.files.items():
@@ -92,7 +92,7 @@ def test_verify_gives_the_condition_of_each_file_and_changes_nothing(manifest: s
 
 
 class Logger:
-    """An object in the place of stderr that has a method write and nothing else."""
+    """An object in place of stderr that has a method write and nothing else."""
 
     def __init__(self) -> None:
         self.text = ""

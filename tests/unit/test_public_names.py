@@ -1,4 +1,4 @@
-"""The public names, loaded when they are first used; and `fetch` and `verify`, the functions for Python."""
+"""The public names, loaded at their first use; and the functions `fetch` and `verify`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_importing_the_package_costs_nothing() -> None:
 
 
 def test_a_public_function_stays_callable_when_all_modules_were_imported() -> None:
-    # A module with a function's name would take its place in the package.
+    # A module with the name of a function would replace it in the package.
     code = "import fmnist_fetch, pkgutil, importlib\n"
     code += "for module in pkgutil.walk_packages(fmnist_fetch.__path__, 'fmnist_fetch.'):\n"
     code += "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"

@@ -1,4 +1,4 @@
-"""The shape of the source that import-linter (`make lint`) can't see: sizes, docstrings, names, who prints."""
+"""Rules for the source that import-linter does not check: sizes, docstrings, names, and which modules print."""
 
 from __future__ import annotations
 

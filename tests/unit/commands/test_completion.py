@@ -1,4 +1,4 @@
-"""Shell completion: each shell takes its script as the README says, and really completes with it."""
+"""Shell completion: each shell loads its script as the README says, and really completes with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fmnist_fetch.manifest.catalog import names
 from processes import command_line
 
 VERBS = {"fetch", "verify", "list", "manifest", "kit", "serve", "completion"}
-# What is typed, and what has to be among the proposals.
+# What is typed, and what the proposals must contain.
 CASES = {
     "": VERBS,
     "fetch ": {*names(), "my.toml"},
@@ -49,14 +49,14 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="session")
 def scripts() -> dict[str, str]:
-    """The script for each shell, as the program prints it."""
+    """Return the script for each shell as the program prints it."""
     pytest.importorskip("shtab", reason="shtab is not installed")
     return {shell: command_line("completion", shell).stdout for shell in SHELLS}
 
 
 @pytest.fixture
 def here(tmp_path: Path, scripts: dict[str, str], request: pytest.FixtureRequest) -> Path:
-    """A folder with something to complete, and the script of the shell that the test's name ends with."""
+    """Yield a folder with something to complete, and the script of the shell that ends the name of the test."""
     shell = request.function.__name__.rpartition("_")[2]
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
@@ -69,7 +69,7 @@ def here(tmp_path: Path, scripts: dict[str, str], request: pytest.FixtureRequest
 
 
 def ask(here: Path, *command: str) -> set[str]:
-    """What COMMAND prints in HERE, line by line, up to a tab: fish describes each proposal."""
+    """Return the lines that COMMAND prints in HERE, each up to a tab: fish describes each proposal."""
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
     return {line.partition("\t")[0].rstrip("/") for line in done.stdout.splitlines()}
@@ -99,7 +99,7 @@ def test_completion_in_zsh(here: Path, typed: str) -> None:
         os.chdir(here)
         os.execvpe("zsh", ["zsh", "-f", "-i"], {**os.environ, "TERM": "dumb", "PS1": "> ", "HOME": str(here)})
     try:
-        # Twice a tab, the second one only to list where the first completed as far as all agree.
+        # Two tabs: where the first one completes the common part, the second one lists.
         setup = 'autoload -Uz compinit; compinit -u; LISTMAX=0; eval "$(cat script)"; echo all"set"'
         shown = talk(terminal, f"{setup}\n", "allset")
         assert "allset" in shown
@@ -112,7 +112,7 @@ def test_completion_in_zsh(here: Path, typed: str) -> None:
 
 
 def talk(terminal: int, text: str, *wanted: str) -> str:
-    """Type TEXT and return what is shown then, as soon as all that is WANTED is there."""
+    """Type TEXT; return what is shown as soon as all of WANTED is there."""
     os.write(terminal, text.encode())
     shown, end = "", time.monotonic() + 90
     while not all(word in shown for word in wanted) and time.monotonic() < end:

@@ -39,20 +39,20 @@ class Author:
         folder.mkdir()
 
     def __call__(self, *words: str, files: dict[str, bytes] | None = None) -> tuple[int, str, str]:
-        """Lay FILES, run the command; exit code, stdout and stderr."""
+        """Write FILES, run the command; return the exit code, stdout and stderr."""
         fill(self.folder, files or {})
         self._capture.readouterr()
         code = run(["manifest", str(self.folder), *words])
         return code, *self._capture.readouterr()
 
     def manifest(self, *words: str, files: dict[str, bytes] | None = None) -> Manifest:
-        """The manifest that it writes."""
+        """Return the manifest that it writes."""
         code, _, err = self("--out", "out.toml", "--url", BASE, "--force", *words, files=files)
         assert code == 0, err
         return find("out.toml")
 
     def error(self, *words: str, files: dict[str, bytes] | None = None) -> tuple[int, str, str]:
-        """The exit code, and what stands after `error:` and `hint:`; nothing may have been written."""
+        """Return the exit code and the texts after `error:` and `hint:`; assert that nothing was written."""
         fill(self.folder, files or {})
         before = disk_of(Path.cwd()), disk_of(self.folder)
         code, out, err = self(*words)
@@ -66,7 +66,7 @@ def author(tmp_path: Path, capsys: Capture) -> Author:
     return Author(tmp_path / "mine", capsys)
 
 
-# What it writes.
+# The content.
 
 
 def test_it_pins_files_pieces_and_payloads(author: Author) -> None:
@@ -148,7 +148,7 @@ def test_a_folder_as_torchvision_lays_it_is_looked_into(author: Author) -> None:
 
 
 def test_a_plain_file_that_is_called_gz_is_taken_as_it_is(author: Author) -> None:
-    # Some servers and browsers unpack what they hand on, and leave the name.
+    # Some servers and browsers decompress what they pass on, and keep the name.
     (file,) = author.manifest(files={"train-images-idx3-ubyte.gz": TRAIN["train-images-idx3-ubyte"]}).files
     assert (file.packed, file.size, file.payload.size) == (True, file.payload.size, 16 + 240)
 
@@ -173,7 +173,7 @@ def test_classes_are_the_numbers_up_to_the_greatest_label_where_labels_are_such(
 
 @pytest.mark.parametrize("cuts", [(3, 6, 11), (7, 13, 19), (8, 9, 10)])
 def test_values_are_read_right_however_a_packed_file_is_divided(cuts: tuple[int, ...], author: Author) -> None:
-    # A gzip file may have several members; what is unpacked comes member by member, in the middle of numbers.
+    # A gzip file may have several members; they are decompressed one by one, in the middle of numbers.
     wide, grey = idx(0x0C, (3,), b"\0\0\0\1\0\0\0\4\0\0\0\2"), idx(8, (3, 4), bytes(range(10, 22)))
     files = {}
     for name, data in (("train-labels.idx.gz", wide), ("train-images.idx.gz", grey)):
@@ -183,7 +183,7 @@ def test_values_are_read_right_however_a_packed_file_is_divided(cuts: tuple[int,
     assert manifest.mean == pytest.approx(15.5 / 255)
 
 
-# Which files, and what they are.
+# The choice of files, and their roles.
 
 
 def test_roles_that_names_do_not_say_are_given(author: Author) -> None:
@@ -221,7 +221,7 @@ def test_one_of_several_datasets_is_chosen_by_a_pattern_and_named_after_it(autho
     assert [file.name for file in manifest.files] == sorted(name for name in files if "letters" in name)
 
 
-# What it says.
+# The output.
 
 
 def test_it_reports_what_it_found_and_what_to_do_next(author: Author) -> None:
@@ -310,7 +310,7 @@ def test_the_same_files_make_the_same_manifest_in_any_folder(author: Author, tmp
     assert Path("1.toml").read_bytes() == Path("2.toml").read_bytes()
 
 
-# What it refuses, in two lines.
+# Refusals, in two lines.
 
 
 @pytest.mark.parametrize(

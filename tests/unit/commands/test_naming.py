@@ -1,4 +1,4 @@
-"""What the name of an IDX file says."""
+"""What the name of an IDX file means."""
 
 from __future__ import annotations
 

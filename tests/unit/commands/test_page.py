@@ -1,4 +1,4 @@
-"""The server's page as text: what is shown first, which commands, and that nothing of a manifest is markup."""
+"""The page of the server as text: its order, its commands, and that no text of a manifest is markup."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BASE = "http://lab-server:8000/"
 
 
 def served(root: Path, *samples: Sample) -> ServedFiles:
-    """The files of SAMPLES as they are under ROOT, inspected."""
+    """Return the files of SAMPLES as they are under ROOT, inspected."""
     files = ServedFiles(root, [sample.manifest for sample in samples])
     for manifest in files.manifests:
         for file in files.of(manifest):

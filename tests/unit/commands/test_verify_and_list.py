@@ -26,7 +26,7 @@ class Command:
         self.manifest = sample.write(folder)
 
     def __call__(self, *words: str) -> tuple[int, list[str], str]:
-        """Run the command line; exit code, lines on stdout, and stderr."""
+        """Run the command line; return the exit code, the lines on stdout, and stderr."""
         self._capture.readouterr()
         code = run([*words, "--root", str(self.root)])
         out, err = self._capture.readouterr()

@@ -1,4 +1,4 @@
-"""The wheels of a kit: exactly those that the lock has for the machine that it is for."""
+"""The wheels of a kit: exactly those of the lock for the machine of the kit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars on a terminal: what the screen shows at each moment, at every width, and after the end."""
+"""Bars on a terminal: what the screen shows at any time, at every width, and after the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CODES = re.compile(r"\x1b\[(\d*)([AJK])")
 
 
 class Screen:
-    """A terminal as far as bars need one: it keeps lines, obeys the codes for up and erase, and counts writes."""
+    """A minimal terminal for bars: it keeps lines, obeys the codes for up and erase, and counts writes."""
 
     encoding = "utf-8"
 
@@ -42,7 +42,7 @@ class Screen:
         self.resize(columns, lines)
 
     def resize(self, columns: int, lines: int = 24) -> None:
-        """Give the terminal another size."""
+        """Change the size of the terminal."""
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
 
     def fileno(self) -> int:
@@ -55,7 +55,7 @@ class Screen:
         pass
 
     def write(self, text: str) -> int:
-        """Take TEXT; anything but whole lines and the known codes is an error."""
+        """Print TEXT; anything but whole lines and the known codes is an error."""
         self.writes += 1
         for part in re.split(r"(\n|\r|\x1b\[\d*[AJK])", text):
             if code := CODES.fullmatch(part):
@@ -78,7 +78,7 @@ class Screen:
 
     @property
     def shown(self) -> list[str]:
-        """What the screen shows."""
+        """Return what the screen shows."""
         return [line for line in self.lines if line]
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class Screen:
 
 
 class Show:
-    """Bars on a screen, and a clock that the test moves."""
+    """Bars on a screen, and a clock that the test sets."""
 
     def __init__(self, screen: Screen) -> None:
         self.screen, self.now = screen, 100.0
@@ -95,7 +95,7 @@ class Show:
         self._bars = Bars(self._state, screen)  # type: ignore[arg-type]
 
     def __call__(self, *events: Event, after: float = 0.25) -> list[str]:
-        """Pass on events, each so many seconds after the one before; return what the screen shows then."""
+        """Send events, each some seconds after the previous one; return what the screen shows then."""
         for event in events:
             self.now += after
             self._state(event)

@@ -81,7 +81,7 @@ def test_a_notebook_shows_one_bar_then_arrays_and_errors_in_two_lines(
 
 
 class Screen:
-    """What a cell shows, as IPython keeps it."""
+    """The outputs of a cell, as IPython keeps them."""
 
     def __init__(self) -> None:
         self.shown: list[str] = []
@@ -111,7 +111,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 
 def shown_after(screen: Screen, *events: tuple[float, Event]) -> list[str]:
-    """Return what is shown, one after the other, when the events happen at these moments."""
+    """Return the outputs in order when the events happen at these times."""
     state = ProgressState(lambda: screen.now)
     cell = Cell(state)
     for moment, event in events:

@@ -1,4 +1,4 @@
-"""What people see while it runs; it can never raise."""
+"""What users see during a run; displaying it never raises."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FOREVER = float("inf")
 
 
 class Clock:
-    """A clock that the test moves."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -57,7 +57,7 @@ class Shown:
         self._show = Lines(self._state, self._stream)
 
     def __call__(self, *events: Event, after: float = 0.0) -> list[str]:
-        """Pass on events, each so many seconds after the one before; return the lines printed then."""
+        """Send events, each some seconds after the previous one; return the lines printed then."""
         self._stream.seek(0)
         self._stream.truncate()
         for event in events:
@@ -164,9 +164,9 @@ def test_bars_show_what_happens_beside_them_and_end_full() -> None:
 
 
 def everything(reading: int) -> str:
-    """All that was written at the other end, which is closed."""
+    """Return all that was written at the other end, which is closed."""
     text = b""
-    # The reading end of a terminal that has been closed says EIO where a pipe says b"".
+    # At the end, a closed terminal raises EIO where a pipe returns b"".
     with suppress(OSError):
         while data := os.read(reading, 4096):
             text += data
@@ -252,7 +252,7 @@ def test_a_run_that_is_interrupted_says_what_is_kept() -> None:
 
 
 class Logger:
-    """What a program may put in the place of sys.stderr."""
+    """What a program may put in place of sys.stderr."""
 
     def __init__(self) -> None:
         self.text = ""

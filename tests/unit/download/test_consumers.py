@@ -1,4 +1,4 @@
-"""Files as they arrive: read in order, piece after verified piece, while the rest is still to come."""
+"""Files as they arrive: read in order, each piece once it is verified, while the rest is still downloading."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CONTENTS = {f"file {number}": payload(3000, seed=number) for number in range(3)}
 
 @dataclass
 class Line:
-    """A transfer, and a worker that receives what it is to receive."""
+    """A transfer, and a worker that receives on request."""
 
     transfer: Transfer
 
     def receive(self, count: int) -> None:
-        """Receive COUNT bytes more, in the order in which they are requested."""
+        """Receive COUNT more bytes, in the order of the requests."""
         while count:
             attempt = self.transfer.next_attempt(0, 0.0)
             assert attempt is not None
@@ -60,7 +60,7 @@ def line(folder: Path) -> Iterator[Line]:
 
 
 def consumed(line: Line, consume: Callable[[IncomingFile], None]) -> FileConsumers:
-    """FileConsumers that have seen all files to their ends."""
+    """Return FileConsumers that have processed all files to their ends."""
     consumers = FileConsumers(line.transfer, consume)
     consumers.start()
     consumers.join()

@@ -1,4 +1,4 @@
-"""Who is asked next: how many connections are of use."""
+"""Which source is asked next: how many connections are useful."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def begin(ours: Scheduler, now: float, worker: int) -> Attempt:
 
 
 def receive(ours: Scheduler, attempt: Attempt, rate: float, began: float) -> float:
-    """ATTEMPT receives a MiB at RATE; returns when it was there."""
+    """Let ATTEMPT receive a MiB at RATE; return the time after it."""
     now = began
     for _ in range(16):
         now += 64 * KIB / rate
@@ -96,7 +96,7 @@ def test_a_fast_mirror_does_not_keep_workers_from_another_one() -> None:
 
 @pytest.mark.parametrize(("count", "company"), [(2000, True), (10, False)])
 def test_small_files_get_company_where_waiting_for_answers_would_take_long(count: int, company: bool) -> None:
-    # Each is there before anything can be said of the connection that brings it.
+    # Each is complete before anything is known of its connection.
     seconds, size = RATE_AFTER_S / 2, 100 * KIB
     ours = scheduler(SimSource("one", [Mood()]), files=[unread(f"file {number}", size) for number in range(count)])
     first = begin(ours, 0.0, 0)
@@ -159,7 +159,7 @@ def test_a_mirror_is_asked_for_what_it_gave_wrong_only_when_nothing_else_is_left
         attempt.segment.position = attempt.segment.stop
         assert ours.note_wrong(attempt, number, "f" * 64, {attempt.stats.source})
         ours.note_failure(attempt, WrongBytesError(f"wrong bytes from {number}"), now)
-    # The second one is still kept waiting, and may be gone for good.
+    # The second one still waits, and may never come back.
     attempt = begin(ours, 60.0, 0)
     assert (attempt.stats.name, attempt.segment.span) == ("one", pieces[1])
     attempt = begin(ours, 60.0 + 2 * RATE_AFTER_S, 1)
@@ -167,7 +167,7 @@ def test_a_mirror_is_asked_for_what_it_gave_wrong_only_when_nothing_else_is_left
 
 
 def test_unverified_bytes_of_a_source_that_sent_a_wrong_piece_are_no_progress() -> None:
-    """A server that sends 17 kB of garbage and hangs up is not asked again and again without a wait."""
+    """A server that sends 17 kB of garbage and closes the connection is not asked again without a wait."""
     ours, now, failures = scheduler(SimSource("garbage", [Mood()])), 0.0, []
     for wrong in (False, True, False, False):
         attempt = begin(ours, now, 0)

@@ -20,7 +20,7 @@ def everything(_file: FileDownload, _piece: int) -> bool:
 
 
 def new_queue() -> SegmentQueue:
-    """A queue for the images of the usual sample, of which nothing is there."""
+    """Return a queue for the images of the usual sample, without any good piece."""
     return SegmentQueue([FileDownload(PartFile(Path("nowhere"), make().file()))])
 
 

@@ -23,7 +23,7 @@ SLOW, FAST = 0, 1
 
 
 class Desk:
-    """Two sources, slow and fast, of known rates, and what is under way."""
+    """Two sources of known rates, slow and fast, and their attempts."""
 
     def __init__(self, sizes: list[int], slow: float | None, fast: float | None) -> None:
         self.queue = SegmentQueue([unread(f"file {size}", size) for size in sizes])
@@ -33,7 +33,7 @@ class Desk:
         self.sources[SLOW].rate_bps, self.sources[FAST].rate_bps = slow, fast
 
     def next(self, source: int, now: float) -> Attempt | None:
-        """The next attempt for this source, as if the other one were not ready."""
+        """Return the next attempt for this source, as if the other one were not ready."""
         self.sources[SLOW].ready_at = self.sources[FAST].ready_at = inf
         self.sources[source].ready_at = 0.0
         return self.scheduler.next_attempt(now, source)

@@ -1,4 +1,4 @@
-"""What is known of one source: here, how long it is left alone after a failure."""
+"""The statistics of one source: how long it is not asked after a failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = unread("data", 1000)
 
 
 def waited(failures: int, retry_after: float | None, random: float, patience_s: float = FOREVER) -> float:
-    """The seconds for which a mirror is left alone after so many failures in a row."""
+    """Return for how many seconds a mirror is not asked after so many failures in a row."""
     source: Source = HttpSource("http://mirror.invalid/", Tier.USER)
     stats = SourceStats(source)
     for _ in range(failures):
@@ -32,7 +32,7 @@ def test_without_retry_after_the_waits_grow() -> None:
 def test_retry_after_is_honoured_however_many_failures_there_were(failures: int) -> None:
     assert waited(failures, 1.0, 1.0) == 1.0
     assert waited(failures, 7.0, 0.5) == 7.0
-    # A cap holds for what is absurd, and 0 does not mean to hammer.
+    # Absurd values are capped, and 0 does not mean to ask without a pause.
     assert waited(failures, 1e9, 0.5) == 120.0
     assert waited(failures, 0.0, 0.5) == 0.5
 

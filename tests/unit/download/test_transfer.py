@@ -1,4 +1,4 @@
-"""What is kept of the pieces that came in one receive."""
+"""Which pieces of one receive are kept."""
 
 from __future__ import annotations
 

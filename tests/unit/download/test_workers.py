@@ -1,4 +1,4 @@
-"""What the worker threads share: here, the limit of their rate."""
+"""The shared limit of the rate of the workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fmnist_fetch.manifest.pieces import Span
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     now = 50.0
 

@@ -1,4 +1,4 @@
-"""Where wheels may be: the configuration of pip and uv, and the pages of package indexes."""
+"""Where wheels can be: the configuration of pip and uv, and the pages of package indexes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pylock.toml holds what pyproject.toml asks for, on every machine that it is for, and names no host."""
+"""pylock.toml contains what pyproject.toml requires, for every supported machine, and names no host."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_set_up_has_its_wheels_on_every_machine(lock: Lock, python: int, s
 
 
 def wanted(group: str, environment: dict[str, str]) -> list[str]:
-    """What pyproject.toml asks for, directly, in GROUP."""
+    """Return the direct requirements of GROUP in pyproject.toml."""
     extras = METADATA["optional-dependencies"]
     texts = [*METADATA["dependencies"], *(text for extra in GROUPS[group].extras for text in extras[extra])]
     found = [Requirement(text) for text in texts if not text.startswith(METADATA["name"])]

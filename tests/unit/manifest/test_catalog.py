@@ -1,4 +1,4 @@
-"""The catalogue: what is known by name, and that its facts are upstream's."""
+"""The catalogue: what is found by name, and that its facts are those of upstream."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_copy_of_a_manifest_of_the_catalogue_may_have_mirrors_of_its_own(tmp_p
     assert find(str(path)) == own
 
 
-# What the upstream projects publish: bytes and SHA-256 of the files, bytes and SHA-256 of what is in them.
+# As published upstream: size and SHA-256 of the files, size and SHA-256 of their payloads.
 FASHION = {
     "train-images-idx3-ubyte": (
         (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
@@ -126,7 +126,7 @@ OTHERS = {
         "t10k-labels-idx1-ubyte": (5120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
     },
 }
-# Public copies agree in the payloads of MNIST; nobody has published those of KMNIST.
+# Public copies agree on the payloads of MNIST; nobody has published those of KMNIST.
 PAYLOADS: dict[str, dict[str, str | None]] = {
     "mnist": {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -167,7 +167,7 @@ SHAPES = {
 
 
 def places(file: DataFile) -> tuple[str, str]:
-    """The split and the role that the name of the file says."""
+    """Return the split and the role that the name of the file means."""
     return ("train" if file.name.startswith("train") else "test", "images" if "images" in file.name else "labels")
 
 
@@ -272,7 +272,7 @@ def test_mnist_and_kmnist_have_their_mirrors_in_order() -> None:
 def test_a_mirror_with_other_bytes_of_the_same_sizes_is_refused_by_name(
     name: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Stand-ins: the right names and sizes, and a gzip header. The digests know better.
+    # Files with the right names and sizes and a gzip header, but other digests.
     stand_ins = {f"{file}.gz": b"\x1f\x8b\x08\0" + bytes(size - 4) for file, (size, _) in OTHERS[name].items()}
     with Mirror(stand_ins) as mirror:
         words = ["--mirror", mirror.url, "--only-mirrors", "--root", str(root), "--patience", "5", "--progress", "none"]
@@ -290,7 +290,7 @@ def test_a_mirror_with_other_bytes_of_the_same_sizes_is_refused_by_name(
 
 
 def test_a_mirror_with_smaller_files_has_wrong_bytes_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # For what is beyond their end it can only answer that there is nothing.
+    # For bytes beyond its end it can only answer that there are none.
     smaller = {f"{file}.gz": b"\x1f\x8b\x08\0" + bytes(size - 4) for file, (size, _) in OTHERS["mnist"].items()}
     with Mirror(smaller) as mirror:
         words = ["--mirror", mirror.url, "--only-mirrors", "--root", str(root), "--patience", "3", "--progress", "none"]

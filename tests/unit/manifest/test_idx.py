@@ -1,4 +1,4 @@
-"""The IDX header: parsed, checked against the file's size, and written back the same."""
+"""The IDX header: parsed, compared with the size of the file, and written back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of interval arithmetic."""
+"""The laws of the arithmetic of spans."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_missing_spans_are_whole_pieces_within_the_limit(size: int, length: int,
     edges = {edge for span, _ in pieces for edge in span}
     for span in missing(pieces, good, limit):
         assert {span.start, span.stop} <= edges
-        # A piece that is longer than the limit is one request all the same: a part of it can't be verified.
+        # A piece that is longer than the limit is still one request: a part of it cannot be verified.
         assert 0 < span.length <= max(limit, length)
 
 

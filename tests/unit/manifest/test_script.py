@@ -1,4 +1,4 @@
-"""A manifest as a script: short, of the standard library only, for old Pythons, and safe from what it quotes."""
+"""A manifest as a script: short, of the standard library only, for old Pythons, and safe from the texts it quotes."""
 
 from __future__ import annotations
 

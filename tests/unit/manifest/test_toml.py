@@ -1,4 +1,4 @@
-"""The manifest: TOML in, checked values out, and back; every fault told at once, with its place."""
+"""The manifest: TOML in, checked values out, and back; all faults are reported at once, with their places."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from samples import Sample
 A, B = "a" * 64, "b" * 64
 NAMES = st.text(string.ascii_letters + string.digits + "_.+-", min_size=1, max_size=30).map("n".__add__)
 DIGESTS = st.text(string.hexdigits.lower()[:16], min_size=64, max_size=64)
-# A TOML string holds every character but lone surrogates, which no UTF-8 has.
+# A TOML string may contain every character but lone surrogates, which have no UTF-8.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -113,7 +113,7 @@ def test_a_title_with_many_full_stops_is_no_deep_key() -> None:
     assert loads(text.encode(), "mine.toml").title == "a.b. " * 200
 
 
-# One good manifest as text; each test bends one place of it.
+# One good manifest as text; each test changes one place of it.
 GOOD = f"""\
 format = 1
 name = "mine"

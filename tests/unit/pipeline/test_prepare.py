@@ -1,4 +1,4 @@
-"""One dataset from nothing to tensors, and every disk and every bad file that stands in the way."""
+"""One dataset from nothing to tensors, with every disk and every bad file in the way."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from samples import Sample, disk_of, file_of, fill, flipped, gz, idx, images, ma
 
 @pytest.fixture
 def stick(sample: Sample, tmp_path: Path) -> str:
-    """A folder with all files as published."""
+    """Return a folder with all files as published."""
     return str(fill(tmp_path / "stick", sample.files))
 
 
 def with_file(sample: Sample, file: DataFile, published: bytes) -> Sample:
-    """The sample with another first file."""
+    """Return the sample with another first file."""
     files = (file, *sample.manifest.files[1:])
     return replace(sample, manifest=sample.manifest._replace(files=files), files={**sample.files, file.name: published})
 
@@ -230,7 +230,7 @@ def test_a_full_disk_is_reported_with_the_bytes_needed_and_every_verified_piece_
     with pytest.raises(DiskError, match=r"the disk is full \([0-9,]+ bytes are needed\)") as caught:
         sample.fetch(small_disk, stick)
     assert caught.value.hint == "Free some space and run the same command again; every verified piece is kept."
-    # No half of anything stands under a final name.
+    # No incomplete file has a final name.
     for name, (data, _) in disk_of(small_disk).items():
         wanted = {**sample.files, **sample.payloads}.get(Path(name).name)
         assert wanted is None or data == wanted
@@ -245,7 +245,7 @@ def test_a_full_disk_is_reported_with_the_bytes_needed_and_every_verified_piece_
 def test_a_run_without_any_source_says_so(sample: Sample, root: Path) -> None:
     with pytest.raises(SourceError) as caught:
         prepare(sample.layout(root), FetchOptions(offline=True, patience=5))
-    # A sentence that announces its reasons must not end there.
+    # A sentence that announces reasons must be followed by them.
     assert not caught.value.message.rstrip().endswith(":")
     assert "--mirror URL or --mirror FOLDER" in caught.value.hint
 

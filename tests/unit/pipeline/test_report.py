@@ -1,4 +1,4 @@
-"""What a run did, added up from its events."""
+"""The sums of a run, from its events."""
 
 from __future__ import annotations
 

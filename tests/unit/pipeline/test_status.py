@@ -1,4 +1,4 @@
-"""What is on the disk: every file hashed, nothing repaired."""
+"""The state of the disk: every file is hashed, nothing is repaired."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_each_file_is_good_damaged_or_absent_and_looking_changes_nothing(
         for other in state.files[1:]
     )
     good, absent = Condition.GOOD, Condition.ABSENT
-    # A payload that verifies is enough; a published file that is there must be right, too.
+    # A payload that verifies is enough; a published file that exists must be right, too.
     assert entry.wants_source == (published is not good and (published is not absent or payload is not good))
     assert state.complete == (payload is good and tensors is good and published in (good, absent))
     assert disk_of(complete) == before
@@ -81,7 +81,7 @@ def test_a_tensor_beside_a_payload_in_whatever_condition_is_looked_at_by_itself(
         last = stored.tensors[file.tensor].stop - 1
     bring(layout.payload(file), payload)
     assert inspect(layout).tensors is Condition.GOOD
-    # The same bit that is wrong in a damaged payload: the two are equal then, and both are wrong.
+    # The same bit as in the damaged payload: the two are equal then, and both are wrong.
     layout.tensors.write_bytes(flipped(good, last))
     state = inspect(layout)
     assert (state.files[tensor].payload, state.tensors) == (payload, Condition.DAMAGED)
@@ -131,7 +131,7 @@ def test_a_folder_in_place_of_a_file_is_damage_and_a_link_that_leads_nowhere_is_
 
 @pytest.fixture
 def as_nobody(complete: Path) -> Iterator[None]:
-    """A user who is not root and not the owner of anything here."""
+    """A user who is not root and owns nothing here."""
     if not hasattr(os, "seteuid") or os.geteuid() != 0:
         pytest.skip("only root may become another user")
     open_to_all(complete)

@@ -1,4 +1,4 @@
-"""The files as published, laid into other tools' caches: linked or copied, verified, and nothing right is touched."""
+"""The published files in the caches of other tools: linked or copied, verified, and right files stay untouched."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ PLACE = "datasets/sample"
 
 @pytest.fixture
 def known(sample: Sample) -> Sample:
-    """A dataset that Keras can read."""
+    """Return a dataset that Keras can read."""
     return sample.changed(caches={"keras": PLACE})
 
 
 @pytest.fixture
 def complete(known: Sample, root: Path, tmp_path: Path) -> Path:
-    """A root with all of it."""
+    """Return a root with all of it."""
     known.fetch(root, str(fill(tmp_path / "stick", known.files)))
     return root
 
 
 @pytest.fixture
 def cache() -> Path:
-    """Where Keras looks, in the home of this test; not made yet."""
+    """The folder of Keras in the home of this test, which does not exist yet."""
     return Path.home() / ".keras" / PLACE
 
 
 @pytest.fixture
 def other_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the cache were on another file system than the root."""
+    """Put the cache on another file system than the root."""
 
     def refused(*_arguments: object, **_more: object) -> None:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
@@ -200,7 +200,7 @@ def test_a_file_in_place_of_the_cache_is_reported_and_stays(known: Sample, compl
 
 @pytest.fixture
 def mounted(cache: Path) -> Iterator[Path]:
-    """Keras' home as a file system of 64 KiB."""
+    """Use a file system of 64 KiB as the home of Keras."""
     place = cache.parent.parent
     place.mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)]

@@ -1,4 +1,4 @@
-"""The Debian package as a source: apt, as an ordinary user, made by the test; the splice is a real one."""
+"""The Debian package as a source: a fake apt, a real splice, an ordinary user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.sources.debian import DebianConnection, DebianSource
 from samples import PACKAGE, Sample, all_of, fill
 
-# It takes note of what it was asked, and brings the package that the test has laid ready.
+# It records the requests, and delivers the package that the test has prepared.
 APT = """#!/bin/sh
 for word; do
   case "$word" in
@@ -50,7 +50,7 @@ tar -C "$FAKE/tree" -cf - .
 
 
 class Tools:
-    """An apt-get and a dpkg-deb of the test's own, first on the PATH."""
+    """An apt-get and a dpkg-deb of the test, first on the PATH."""
 
     def __init__(self, folder: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self._patch = folder, monkeypatch
@@ -99,7 +99,7 @@ def test_the_packages_files_become_upstreams_by_a_splice(
     for file in sample.manifest.files:
         assert all_of(source, file, Span(0, file.size)) == sample.files[file.name]
     source.close()
-    # The package is downloaded once, without fresh lists where the system's are good.
+    # The package is downloaded once, without new lists if those of the system are good.
     assert tools.asked == [f"download {PACKAGE.package}"]
 
 
@@ -234,7 +234,7 @@ def test_apt_is_ended_when_the_source_is_stopped(tools: Tools, source: DebianCon
     assert len(errors) == 1
     with pytest.raises(ProcessLookupError):
         os.kill(int((tools.folder / "pid").read_text()), 0)
-    # And it is not begun again.
+    # It does not start again.
     assert len(tools.asked) == 1
 
 

@@ -1,4 +1,4 @@
-"""What wrong bytes are: each kind that people really got."""
+"""What wrong bytes are: each kind that users really received."""
 
 from __future__ import annotations
 

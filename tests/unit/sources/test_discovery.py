@@ -18,7 +18,7 @@ ONE, OTHER, USERS = "http://one.example/", "https://other.example/", "https://us
 
 @pytest.fixture
 def rich(sample: Sample, tmp_path: Path) -> Sample:
-    """A dataset with every kind of place: two mirrors, two local copies, a package that is installed."""
+    """A dataset with every kind of place: two mirrors, two local copies, an installed package."""
     cache, package = fill(tmp_path / "cache", sample.files), fill(tmp_path / "package", sample.donors)
     return sample.changed(
         mirrors=(ONE, OTHER), local=("~/nothing", str(cache)), debian=DebianPackage("dataset-x", str(package))

@@ -1,4 +1,4 @@
-"""A folder as a source: a USB stick, another tool's cache, the root itself."""
+"""A folder as a source: a USB stick, the cache of another tool, the root itself."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_may_hold_the_payload_is_the_file_unpacked_or_in_any_wrapper(sample
     assert folder.candidates(file) == []
     fill(tmp_path / "cache", {file.name: gz(b"anything")})
     assert folder.candidates(file) == [tmp_path / "cache" / file.name]
-    # Another size than the published file's: not that file, whatever else it is.
+    # Its size differs from that of the published file, so it is not that file.
     assert not folder.has_published(file)
     fill(tmp_path / "cache", {file.payload.name: b""})
     assert folder.candidates(file) == [tmp_path / "cache" / file.payload.name, tmp_path / "cache" / file.name]

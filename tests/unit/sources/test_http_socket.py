@@ -1,4 +1,4 @@
-"""Look-ups that workers share, addresses that are tried side by side, and waits that another thread ends."""
+"""Look-ups that workers share, addresses that are tried in parallel, and waits that another thread ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "mirror.invalid"
 
 
 def place(host: str, port: int, family: socket.AddressFamily = socket.AF_INET) -> Any:
-    """One result of getaddrinfo."""
+    """Return one result of getaddrinfo."""
     return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port)
 
 

@@ -1,4 +1,4 @@
-"""A failure is named by its structure; what is not known keeps the words of the library."""
+"""A failure is named by its structure; an unknown one keeps the words of the library."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PROXY = "http://me:secret@proxy.example:3128"
 
 
 def caused(*causes: BaseException) -> BaseException:
-    """The first of CAUSES, each raised from the next one."""
+    """Return the first of CAUSES, each raised from the next one."""
     for outer, inner in itertools.pairwise(causes):
         outer.__cause__ = inner
     return causes[0]
 
 
 def in_requests(inner: BaseException, kind: type[Exception] = requests.ConnectionError) -> BaseException:
-    """INNER as requests raises it: as an argument of urllib3's exception, which is an argument itself."""
+    """Return INNER as requests raises it: as an argument of an exception of urllib3 that is an argument itself."""
     return kind(urllib3.MaxRetryError(None, "/x?token=secret", urllib3.ProtocolError("aborted", inner)))  # type: ignore[arg-type]
 
 

@@ -190,7 +190,7 @@ def test_a_sweep_leaves_what_only_has_the_name_of_a_claimed_file(folder: Path) -
 
 @pytest.fixture
 def closed_files_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file that this process has open is renamed, as on Windows, on SMB and in the folders of virtual machines."""
+    """Refuse to rename files that this process has open, as on Windows, SMB and shared folders of virtual machines."""
 
     def refusing(rename: Callable[..., None]) -> Callable[..., None]:
         def renaming(source: Path, target: Path) -> None:

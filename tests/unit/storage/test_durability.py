@@ -1,4 +1,4 @@
-"""What a file system does not know is passed over; what fails is raised."""
+"""Calls that a file system does not support are skipped; failures are raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regular files: what else is in their place is never waited for, followed or written to."""
+"""Regular files: anything else in their place is never waited for, followed or written to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One download for several processes: waiting, and not waiting for ever."""
+"""One download for several processes: waiting, but not for ever."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ with FileLock(sys.argv[1]):
 
 @contextmanager
 def held(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The lock is held by another process, until its standard input is closed."""
+    """Let another process own the lock until its standard input is closed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", HOLDER, str(path)]
     with subprocess.Popen(
@@ -98,7 +98,7 @@ def test_a_holder_that_gets_on_with_it_is_waited_for_longer(
         waiter = Thread(target=wait)
         waiter.start()
         for number in range(30):
-            # For twice its patience, something new each moment.
+            # Something new all the time, for twice its patience.
             (layout.raw / "growing").write_bytes(bytes(number))
             waiter.join(0.1)
         assert waiter.is_alive()

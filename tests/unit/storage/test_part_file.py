@@ -108,7 +108,7 @@ def test_the_good_pieces_of_a_damaged_file_under_the_final_name_are_taken_over(
 
 @pytest.fixture
 def damaged(part: PartFile) -> Path:
-    """A file under the final name, last changed an hour ago, of which pieces 2 and 7 are wrong."""
+    """Return a file under the final name, changed an hour ago, in which pieces 2 and 7 are wrong."""
     part.path.parent.mkdir()
     part.path.write_bytes(flipped(flipped(DATA, 2000), 7000))
     hour_ago = time.time() - 3600
@@ -166,7 +166,7 @@ def test_two_part_files_on_the_same_path_complete_it_together(part: PartFile) ->
         assert (part if index % 2 else other).put(index, piece(index))
     assert part.scan() == other.scan() == ALL
     part.finish()
-    # The other was second: what has the final name is as good as its own.
+    # The other process was second: the file under the final name is as good as its own.
     other.finish()
     assert part.path.read_bytes() == DATA
     assert list(part.path.parent.iterdir()) == [part.path]
@@ -383,7 +383,7 @@ def test_a_finished_file_has_the_stamp_that_is_returned(part: PartFile) -> None:
 
 @pytest.fixture
 def few_open_files() -> Iterator[int]:
-    """As many files as this process may have open, which is as few as systems allow by default."""
+    """As many files as a process may have open by default."""
     resource = pytest.importorskip("resource", reason="this system has no such limit")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))

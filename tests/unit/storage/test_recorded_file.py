@@ -1,4 +1,4 @@
-"""Files of which only the whole has a digest: what came is recorded, and the whole decides."""
+"""Files with a digest of the whole only: received pieces are recorded, and the whole decides."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fill(part: PartFile, indices: range, data: bytes = DATA, source: str = "one"
 
 
 def scanned(path: Path, file: DataFile) -> set[int]:
-    """What another run finds there."""
+    """Return what another run finds there."""
     later = RecordedPartFile(path, file)
     try:
         return later.scan()

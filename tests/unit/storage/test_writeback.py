@@ -1,4 +1,4 @@
-"""What is written goes to the disk while more is being written."""
+"""Written data goes to the disk while more is being written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fmnist_fetch.storage.writeback import STRETCH_BYTES, Writeback
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The file descriptors that were brought to the disk."""
+    """Return the file descriptors that were flushed."""
     calls: list[int] = []
     monkeypatch.setattr(os, "fdatasync", calls.append)
     return calls
@@ -47,7 +47,7 @@ def test_what_the_disk_refuses_is_raised_at_the_end(tmp_path: Path, monkeypatch:
 
 @pytest.fixture
 def dropped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The spans, start and length, that were taken out of memory."""
+    """Return the spans, start and length, that were removed from memory."""
     calls: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "posix_fadvise", lambda _file, start, length, _advice: calls.append((start, length)))
     monkeypatch.setattr("fmnist_fetch.storage.writeback.LARGE_BYTES", 3 * STRETCH_BYTES)

@@ -1,4 +1,4 @@
-"""From IDX payloads to the tensor file and from there to arrays: one chain of digests."""
+"""From IDX payloads to the tensor file and on to arrays: one chain of digests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def digests(sample: Sample) -> dict[str, str]:
 
 
 def tensors_of(sample: Sample, root: Path) -> Path:
-    """Lay the payloads, write the tensor file, return its path."""
+    """Write the payloads and the tensor file; return the path of the latter."""
     layout = sample.layout(root)
     fill(layout.raw, sample.payloads)
     assemble(layout, digests(sample))
@@ -124,12 +124,12 @@ def test_wider_values_are_turned_into_little_endian_ones(code: int, width: int, 
 
 
 def only(sample: Sample, *tensors: str) -> Sample:
-    """SAMPLE with no files but those of these tensors."""
+    """Return SAMPLE with no files but those of these tensors."""
     return sample.changed(files=tuple(file for file in sample.manifest.files if file.tensor in tensors))
 
 
 def rewritten(sample: Sample, tensor: str, payload: bytes) -> Sample:
-    """SAMPLE with PAYLOAD, unpacked and packed, in place of one file's."""
+    """Return SAMPLE with PAYLOAD, unpacked and packed, in place of that of one file."""
     entry = next(file for file in sample.manifest.files if file.tensor == tensor)
     packed = gz(payload)
     changed = file_of(
@@ -182,7 +182,7 @@ def test_what_a_split_does_not_have_is_an_empty_array(role: str, absent: str, sa
 
 
 def sample_at(sample: Sample, root: Path) -> Sample:
-    """SAMPLE with its tensor file beside another one of the same name."""
+    """Yield SAMPLE with its tensor file beside another one of the same name."""
     beside = replace(sample, manifest=sample.manifest._replace(name="whole"))
     tensors_of(beside, root)
     return beside
@@ -197,7 +197,7 @@ def test_images_without_a_pixel_have_no_mean(root: Path) -> None:
 
 
 def places(path: Path) -> dict[str, int]:
-    """One byte of each kind in the tensor file."""
+    """Return one byte of each kind in the tensor file."""
     data = path.read_bytes()
     preamble = 8 + int.from_bytes(data[:8], "little")
     return {
@@ -273,7 +273,7 @@ def test_loading_verifies_the_bytes_of_its_split(sample: Sample, root: Path, ten
 
 
 def test_the_pinned_digest_counts_and_not_the_one_in_the_file(sample: Sample, root: Path, tensors: Path) -> None:
-    # A forger who writes other images and their digests into the file is found out by the manifest.
+    # The manifest reveals a forger who writes other images and their digests to the file.
     forged = sample.payloads["train-images-idx"][:16] + sample.payloads["train-images-idx"][16:][::-1]
     layout = sample.layout(root)
     (layout.raw / "train-images-idx").write_bytes(forged)
@@ -400,7 +400,7 @@ def test_loading_imports_no_network(sample: Sample, root: Path, tensors: Path) -
 
 @pytest.fixture
 def hashed(tensors: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tensors that are hashed from now on; the tensor file is an hour old."""
+    """Return the tensors that are hashed from now on; the tensor file is an hour old."""
     hour_ago = time.time() - 3600
     os.utime(tensors, (hour_ago, hour_ago))
     names: list[str] = []

@@ -190,7 +190,7 @@ def test_a_second_decoder_is_tried_before_a_sound_file_is_called_damaged(
 
 
 def test_without_isal_all_of_this_module_works_with_zlib() -> None:
-    # A run of this very file in a Python that can't import isal; without the tests that start a Python themselves.
+    # A run of this file in a Python that cannot import isal, without the tests that start a Python themselves.
     pytest.importorskip("isal", reason="isal is not installed: this run is the one with zlib")
     code = BLOCKED + "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     here = Path(__file__)

@@ -1,4 +1,4 @@
-"""How a split shows itself: in a few lines, and in a notebook with its first images."""
+"""The display of a split: a few lines, and its first images in a notebook."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def split(images: NDArray[Any] = IMAGES, labels: NDArray[Any] = LABELS, **change
 
 
 def pictures(html: str) -> list[NDArray[np.uint8]]:
-    """The pictures in HTML, read by another library."""
+    """Return the images in HTML, read by another library."""
     image = pytest.importorskip("PIL.Image")
     found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
     return [np.asarray(image.open(io.BytesIO(base64.b64decode(data)))) for data in found]

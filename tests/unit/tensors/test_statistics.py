@@ -1,4 +1,4 @@
-"""The statistics of grey values: right, and the same however the values are divided."""
+"""The statistics of grey values: right, and the same for any division of the values."""
 
 from __future__ import annotations
 

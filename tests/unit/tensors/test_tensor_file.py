@@ -1,4 +1,4 @@
-"""The tensor file's format: safetensors, the same bytes for the same input, and nothing else is taken for one."""
+"""The format of the tensor file: safetensors, the same bytes for the same input, and nothing else is accepted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CODES = {"u1": 8, "i1": 9, ">i2": 11, ">i4": 12, ">f4": 13, ">f8": 14}
 
 
 def values(name: str) -> bytes:
-    """The big-endian values of a tensor, as in its IDX file."""
+    """Return the big-endian values of a tensor, as in its IDX file."""
     header = HEADERS[name]
     return payload(header.file_size - header.offset, seed=len(name))
 

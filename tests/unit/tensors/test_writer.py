@@ -1,4 +1,4 @@
-"""assembly: the tensor file while payloads are still being unpacked."""
+"""Writing the tensor file while payloads are still being unpacked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pinned(sample: Sample) -> Sample:
-    """SAMPLE under a manifest that pins mean and standard deviation too."""
+    """Return SAMPLE with a manifest that pins mean and standard deviation too."""
     return sample.changed(mean=0.5, std=0.25)
 
 
@@ -47,7 +47,7 @@ def feed(sink: Sink, data: Iterator[bytes]) -> Iterator[None]:
 
 
 def copied(sample: Sample, root: Path) -> bytes:
-    """The tensor file as it is made of payloads that are there."""
+    """Return the tensor file of payloads that exist."""
     layout = sample.layout(root)
     fill(layout.raw, sample.payloads)
     assemble(layout, payload_digests(sample))
@@ -94,7 +94,7 @@ def test_what_was_placed_is_not_read_again(root: Path) -> None:
             with assembly.sink(file) as sink:
                 for step in steps(data, 100):
                     sink(step)
-            # Of the payload only the header is still right.
+            # Only the header of the payload is still right.
             offset = IdxHeader.parse(data, len(data), "x").offset
             fill(layout.raw, {file.payload.name: data[:offset] + bytes(1000)})
         assembly.complete(payload_digests(sample))
