@@ -383,6 +383,8 @@ class HttpConnection:
         wanted = f"bytes={span.start}-{span.stop - 1}" if span else None
         while True:
             kept_alive, self._kept_alive = self._kept_alive, False
+            if kept_alive and not self._mirror.keeps_alive:
+                self._client.hang_up()
             try:
                 return self._client.get(url, wanted)
             except requests.ReadTimeout:
