@@ -45,6 +45,7 @@ class HttpSource:
         serves_ranges: Whether requests with a range are of use; None before that is known.
         keeps_alive: Whether a connection is of use for a second request.
         told_downgrade: Whether the log has it that a redirect leaves https.
+        whole_tries: How often a request without a range succeeded where those with a range failed.
         verified: Whether a piece has shown that answers hold what they are taken for.
         suspect: A piece that was wrong in an answer to a range; a whole file shows whether the range was the reason.
         coding_is_label: Whether a content coding without a length is a label only, and nothing must be removed.
@@ -63,6 +64,7 @@ class HttpSource:
         self.suspect: Piece | None = None
         self._delivers_ranges = False
         self._misses = 0
+        self.whole_tries = 0
         self._refuses_whole: set[int | None] = set()
 
     @property
@@ -99,7 +101,7 @@ class HttpSource:
     def delivered_range(self) -> None:
         """Note that bytes of such an answer came."""
         self._delivers_ranges = True
-        self._misses = 0
+        self._misses = self.whole_tries = 0
 
     def missed_range(self, status: int | None) -> bool:
         """Note an answer with STATUS that did not hold the range; return whether ranges are to blame for it.
@@ -112,8 +114,14 @@ class HttpSource:
         return self._misses > (1 if self.serves_ranges else 0)
 
     def failed_range(self) -> None:
-        """Note a request with a range that failed in a way that may pass: the server is busy, or it hung up."""
+        """Note a request with a range that failed in a way that may pass: a server that is busy, or hangs up early."""
         self._misses += 1
+
+    def contradicted_range(self) -> None:
+        """Note an answer with fewer bytes than it says. The second one ends ranges, unless a piece of one was right."""
+        self._misses += 1
+        if self._misses > 1 and not self.verified:
+            self.serves_ranges = False
 
     def tried_whole(self, *, succeeded: bool) -> None:
         """Note what a request without a range came to, which was sent because of the doubts.
@@ -121,13 +129,8 @@ class HttpSource:
         Where it succeeded, the next failure of a range leads to the next one: the server may just have recovered.
         """
         self._misses = RANGE_FAILURES - 1 if succeeded else 0
+        self.whole_tries += succeeded
         self._delivers_ranges, self.serves_ranges = False, None
-
-    def contradicted_range(self) -> None:
-        """Note an answer that has fewer bytes than it says; where that happens again, ranges are not asked for."""
-        self._misses += 1
-        if self._misses > 1:
-            self.serves_ranges = False
 
     def refused_whole(self, status: int | None) -> None:
         """Note that a request without a range is refused with STATUS too: ranges are not the reason."""
@@ -240,12 +243,21 @@ class HttpConnection:
 
     def _try_whole(self, file: DataFile, span: Span) -> None:
         """Ask for the whole file since requests with a range fail; that may have another reason."""
-        succeeded = False
+        mirror, succeeded = self._mirror, False
         try:
             self._start(file, span, ranged=False)
             succeeded = True
         finally:
-            self._mirror.tried_whole(succeeded=succeeded)
+            mirror.tried_whole(succeeded=succeeded)
+        if not span.start or mirror.whole_tries > 1:
+            return
+        # The server may just have recovered, and to skip what is there already costs more than one request.
+        self._drop()
+        try:
+            self._start(file, span, ranged=True)
+        except SourceError:
+            self._start(file, span, ranged=False)
+            mirror.serves_ranges = mirror.serves_ranges if self._redirected else False
 
     def _start(self, file: DataFile, span: Span, *, ranged: bool) -> None:
         """Send one request, and make its answer the one that is being read."""

@@ -23,6 +23,7 @@ from faults import (
     HangUp,
     Header,
     IgnoreRange,
+    Lockstep,
     LoginRedirect,
     Mirror,
     Multipart,
@@ -157,28 +158,31 @@ def test_after_two_failures_in_a_row_that_may_pass_the_whole_file_is_asked_for(n
         connection = source.open()
         connection.timeout_s = 0.2 if name in ("silence", "no byte of the body") else 20.0
         file = dataset().manifest.files[0]
-        for _ in range(2):
+        failures = 3 if name == "no byte of the body" else 2
+        for _ in range(failures):
             with pytest.raises(SourceError) as caught:
                 connection.read(file, Span(1000, 2000))
             assert not caught.value.permanent
         connection.timeout_s = 20.0
         assert all_of(connection, file, Span(1000, 2000)) == data[1000:2000]
         connection.close()
-        assert [("range" in line.headers) for line in mirror.journal] == [True, True, False]
+        # Once more with a range after the first success without one: the server may just have recovered.
+        assert ["range" in line.headers for line in mirror.journal] == [True, True, False, True, False]
 
 
 def test_a_server_that_recovers_is_asked_for_ranges_again() -> None:
     file = dataset().manifest.files[0]
-    with Mirror(dataset().files, [First(2, Status(503))]) as mirror:
+    with Mirror(dataset().files, [Lockstep(), First(2, Status(503))]) as mirror:
         source = HttpSource(mirror.url, Tier.USER)
         for _ in range(2):
             with pytest.raises(SourceError, match="answered 503"):
                 source.open().read(file, Span(1000, 2000))
         for _ in range(2):
             connection = source.open()
-            all_of(connection, file, Span(1000, 2000))
+            all_of(connection, file, Span(100_000, 102_000))
             connection.close()
-        assert ["range" in line.headers for line in mirror.journal] == [True, True, False, True]
+        assert ["range" in line.headers for line in mirror.journal] == [True, True, False, True, True]
+        assert mirror.served <= 100_000
     assert source.serves_ranges is True
 
 
