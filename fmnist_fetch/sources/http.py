@@ -13,7 +13,7 @@ from urllib3.exceptions import DecodeError
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.manifest.pieces import Piece, Span
+from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.diagnosis import (
     LOGIN_HINT,
@@ -25,47 +25,34 @@ from fmnist_fetch.sources.diagnosis import (
     translate,
 )
 from fmnist_fetch.sources.http_client import Client
+from fmnist_fetch.sources.http_ranges import RangeSupport
 from fmnist_fetch.sources.http_response import PieceCheck, RangeError, RangeResponse, Request, parse_response
 from fmnist_fetch.sources.http_socket import Wire
 
 REDIRECTS = 10
-RANGE_FAILURES = 2
-"""After so many requests with a range that failed in a row, one without a range shows whether that is the reason."""
-DELIVERED_BEFORE = 4
-"""By how much the number grows where a range has been delivered before."""
 _MOST = 1024 * 1024
 """Bytes that one receive takes at most: each costs the worker the same, and all others who wait for the interpreter."""
 _NOTHING = RangeResponse(Span(0, 0), coded=False, certain=True, whole=False, oddity=None)
 
 
-class HttpSource:
+class HttpSource(RangeSupport):
     """The mirror at the base URL; it remembers what it learns of the server, for all connections to it.
 
     Attributes:
-        serves_ranges: Whether requests with a range are of use; None before that is known.
         keeps_alive: Whether a connection is of use for a second request.
         told_downgrade: Whether the log has it that a redirect leaves https.
-        whole_tries: How often a request without a range succeeded where those with a range failed.
-        verified: Whether a piece has shown that answers hold what they are taken for.
-        suspect: A piece that was wrong in an answer to a range; a whole file shows whether the range was the reason.
         coding_is_label: Whether a content coding without a length is a label only, and nothing must be removed.
     """
 
     def __init__(self, url: str, tier: Tier) -> None:
+        super().__init__()
         self.url = url
         self.name = redact(url)
         self.tier = tier
-        self.serves_ranges: bool | None = None
         self.keeps_alive = True
         self.told_downgrade = False
-        self.verified = False
         # Of a .gz file that is by far the more frequent case.
         self.coding_is_label = True
-        self.suspect: Piece | None = None
-        self._delivers_ranges = False
-        self._misses = 0
-        self.whole_tries = 0
-        self._refuses_whole: set[int | None] = set()
 
     @property
     def connections(self) -> int | None:
@@ -88,53 +75,6 @@ class HttpSource:
         if parts.query.endswith("="):
             return urlunsplit(parts._replace(query=parts.query + quote(name)))
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/" + quote(name)))
-
-    @property
-    def doubts_ranges(self) -> bool:
-        """Whether requests with a range failed so often in a row that the range may be the reason."""
-        return self._misses >= RANGE_FAILURES * (DELIVERED_BEFORE if self._delivers_ranges else 1)
-
-    def served_range(self) -> None:
-        """Note that an answer holds the range that was asked for."""
-        self.serves_ranges = True
-
-    def delivered_range(self) -> None:
-        """Note that bytes of such an answer came."""
-        self._delivers_ranges = True
-        self._misses = self.whole_tries = 0
-
-    def missed_range(self, status: int | None) -> bool:
-        """Note an answer with STATUS that did not hold the range; return whether ranges are to blame for it.
-
-        One answer shows it, unless others held their ranges before.
-        """
-        if status in self._refuses_whole:
-            return False
-        self._misses += 1
-        return self._misses > (1 if self.serves_ranges else 0)
-
-    def failed_range(self) -> None:
-        """Note a request with a range that failed in a way that may pass: a server that is busy, or hangs up early."""
-        self._misses += 1
-
-    def contradicted_range(self) -> None:
-        """Note an answer with fewer bytes than it says. The second one ends ranges, unless a piece of one was right."""
-        self._misses += 1
-        if self._misses > 1 and not self.verified:
-            self.serves_ranges = False
-
-    def tried_whole(self, *, succeeded: bool) -> None:
-        """Note what a request without a range came to, which was sent because of the doubts.
-
-        Where it succeeded, the next failure of a range leads to the next one: the server may just have recovered.
-        """
-        self._misses = RANGE_FAILURES - 1 if succeeded else 0
-        self.whole_tries += succeeded
-        self._delivers_ranges, self.serves_ranges = False, None
-
-    def refused_whole(self, status: int | None) -> None:
-        """Note that a request without a range is refused with STATUS too: ranges are not the reason."""
-        self._refuses_whole.add(status)
 
 
 class HttpConnection:
@@ -397,6 +337,7 @@ class HttpConnection:
             kept_alive, self._kept_alive = self._kept_alive, False
             if kept_alive and not self._mirror.keeps_alive:
                 self._client.hang_up()
+                kept_alive = False
             try:
                 return self._client.get(url, wanted)
             except requests.ReadTimeout:
@@ -446,7 +387,7 @@ class HttpConnection:
         with self._lock:
             self._response = None
         length = response.raw.length_remaining
-        if length == 0 and not self._coded and self._mirror.keeps_alive:
+        if length == 0 and not self._coded:
             with suppress(Exception):
                 # Nothing is left to drain, but it is this that lets go of the socket's file object; without it, closing
                 # the connection later would wait for the garbage collector.

@@ -494,6 +494,7 @@ def test_a_source_that_was_stopped_asks_no_more(sample: Sample) -> None:
         ("https://a.example/", "https://a.example/x.gz"),
         ("https://a.example/b//", "https://a.example/b/x.gz"),
         ("https://a.example/b?token=1", "https://a.example/b/x.gz?token=1"),
+        ("https://a.example/get?token=1&file=", "https://a.example/get?token=1&file=x.gz"),
     ],
 )
 def test_a_files_url_is_the_base_and_its_name(base: str, url: str) -> None:

@@ -178,3 +178,23 @@ def test_unverified_bytes_of_a_source_that_sent_a_wrong_piece_are_no_progress() 
         failures.append(attempt.stats.failures)
         now += 40.0
     assert failures == [0, 1, 2, 3]
+
+
+def test_a_limit_of_this_machine_costs_connections_and_ends_a_run_only_where_none_is_left() -> None:
+    ours = scheduler(SimSource("one", [Mood()], connections=None))
+    limit = SourceError("too many are open", hint="Raise the limit.", permanent=True, is_local=True)
+    first = begin(ours, 0.0, 0)
+    second = begin(ours, RATE_AFTER_S, 1)
+    ours.note_failure(second, limit, RATE_AFTER_S)
+    assert not ours.is_hopeless()
+    ours.note_failure(first, limit, RATE_AFTER_S)
+    assert ours.is_hopeless()
+    error = ours.final_error()
+    assert (error.exit_code, error.hint) == (5, "Raise the limit.")
+
+
+def test_a_source_under_way_is_not_said_to_be_unasked() -> None:
+    ours = scheduler(SimSource("one", [Mood()]), SimSource("other", [Mood()]))
+    begin(ours, 0.0, 0)
+    lines = ours.final_error().message.splitlines()[1:]
+    assert sorted(lines) == ["  one: asked, without a result so far", "  other: not asked"]
