@@ -1,4 +1,4 @@
-# Each target sets up the part of the environment that it needs, and nothing more: `make data` installs no torch.
+# Each target sets up only the part of the environment that it needs: `make data` does not install torch.
 
 ROOT     ?=
 DATASET  ?= fashion-mnist
@@ -16,7 +16,7 @@ BENCH    ?= $(env)-bench
 QUICK    ?=
 ONLY     ?=
 
-# A path may have any characters: it is taken as it was given ($(value)), never split or expanded, and quoted for sh.
+# A path may have any characters: $(value) keeps it as the user wrote it, and it is quoted for sh.
 empty    :=
 blank    := $(empty) $(empty)
 home      = $(subst <>,,$(subst <>~/,$(value HOME)/,<>$(1)))
@@ -26,29 +26,29 @@ absolute  = $(if $(filter /% ~/%,$(firstword $(1))),,$(CURDIR)/)$(1)
 root     := $(or $(value ROOT),$(value FMNIST_ROOT),data)
 run      := $(or $(value RUN),runs/$(call stem,$(value DATASET)))
 dataset  := $(call quote,$(value DATASET))
-# Of several mirrors one at least is a URL; all else is one folder, with blanks in its name or without.
-several  := $(filter http://% https://%,$(value MIRROR))
-# What make cannot have in the name of a target: such an environment is looked at in every run.
-odd      := $(strip $(foreach mark,$$ % : \# ' " ~ * ? [ \ ; & |,$(findstring $(mark),$(value VENV))) \
+# MIRROR is a list if it has a URL; otherwise it is one folder, whose name may have blanks.
+urls     := $(filter http://% https://%,$(value MIRROR))
+# Characters that make cannot have in the name of a target. An environment with one is checked in every run.
+special  := $(strip $(foreach mark,$$ % : \# ' " ~ * ? [ \ ; & |,$(findstring $(mark),$(value VENV))) \
               $(word 2,$(value VENV)))
-env      := $(if $(odd),.venv-elsewhere,$(value VENV))
+env      := $(if $(special),.venv-elsewhere,$(value VENV))
 
 bin      := $(call quote,$(value VENV)/bin)
 python   := $(bin)/python
 # In an unpacked kit, wheels/ and mirror/ are beside this file, and no socket is opened.
 kit      := $(wildcard wheels/TARGET)
-given    := $(if $(several),$(foreach mirror,$(value MIRROR),--mirror $(call quote,$(mirror))),--mirror $(call quote,$(value MIRROR)))
+given    := $(if $(urls),$(foreach mirror,$(value MIRROR),--mirror $(call quote,$(mirror))),--mirror $(call quote,$(value MIRROR)))
 mirrors  := $(if $(value MIRROR),$(given),$(addprefix --mirror ,$(wildcard mirror)))
 offline  := $(if $(kit),$(if $(value MIRROR),,--offline))
 fetch    := $(python) -m fmnist_fetch fetch $(dataset) --root $(call quote,$(root)) $(mirrors) $(offline)
-# All of the kit before the environment is made, then the wheels before each installation.
-intact   := $(if $(kit),$(PYTHON) -I fmnist_fetch/commands/kit/check.py $(if $(wildcard $(env)/pyvenv.cfg),wheels/) && )
-setup    := $(intact)$(PYTHON) -m fmnist_fetch.environment --venv $(call quote,$(value VENV)) $(mirrors) $(offline)
-there     = { command -v '$(PYTHON)' >/dev/null || { echo "error: there is no $(PYTHON)" >&2; \
+# The whole kit is checked before the environment is created, and its wheels before each installation.
+checked  := $(if $(kit),$(PYTHON) -I fmnist_fetch/commands/kit/check.py $(if $(wildcard $(env)/pyvenv.cfg),wheels/) && )
+setup    := $(checked)$(PYTHON) -m fmnist_fetch.environment --venv $(call quote,$(value VENV)) $(mirrors) $(offline)
+require   = { command -v '$(PYTHON)' >/dev/null || { echo "error: there is no $(PYTHON)" >&2; \
               echo "hint: install Python 3.11 or newer, or name it: make PYTHON=python3.12" >&2; exit 1; }; }
-# A program says in a sentence that Ctrl-C has ended it, and make adds no line of its own.
-calmly    = trap stopped=1 INT; { $(1); } || { code=$$?; [ "$$stopped" ] || exit $$code; }
-# Other packages than those of the environment are none of its business.
+# After Ctrl-C the program prints its own error; make adds none.
+quietly   = trap stopped=1 INT; { $(1); } || { code=$$?; [ "$$stopped" ] || exit $$code; }
+# Only the packages of the environment are imported.
 unexport PYTHONPATH PYTHONHOME
 # T names parts of tests/: folders (unit/download) or files (system/test_kit.py), separated by blanks.
 absent   = $(error there is no tests/$(1); T takes folders and files of tests/, such as unit/download)
@@ -66,13 +66,13 @@ help:  ## show this list
 	@echo "             PYTHON=python3  VENV=.venv"
 
 data: $(env)/fetch  ## fetch Fashion-MNIST; run again, it verifies and repairs
-	@$(call calmly,$(fetch) && { test $(call quote,$(value VENV)/data) -nt pylock.toml || $(setup) data; })
+	@$(call quietly,$(fetch) && { test $(call quote,$(value VENV)/data) -nt pylock.toml || $(setup) data; })
 
 verify: $(env)/fetch  ## hash everything under ROOT, repair nothing
-	@$(call calmly,$(python) -m fmnist_fetch verify $(dataset) --root $(call quote,$(root)))
+	@$(call quietly,$(python) -m fmnist_fetch verify $(dataset) --root $(call quote,$(root)))
 
 train: $(env)/train  ## train softmax regression, offline; run again, it resumes
-	@$(call calmly,$(python) -m trainer --root $(call quote,$(root)) --out $(call quote,$(run)) \
+	@$(call quietly,$(python) -m trainer --root $(call quote,$(root)) --out $(call quote,$(run)) \
 	  $(if $(filter-out fashion-mnist,$(value DATASET)),--dataset $(dataset)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(TRAIN))
 
 notebook: $(env)/notebook  ## open examples/softmax.ipynb in Jupyter
@@ -81,7 +81,7 @@ notebook: $(env)/notebook  ## open examples/softmax.ipynb in Jupyter
 test: $(env)/test  ## run the tests, offline (T=unit/download, PYTEST=options)
 	$(python) $(pytest)
 
-coverage: $(env)/dev  ## run the tests, and show the lines that none of them takes
+coverage: $(env)/dev  ## run the tests, and show the lines that they do not reach
 	$(bin)/coverage erase
 	$(bin)/coverage run $(pytest)
 	$(bin)/coverage combine --quiet
@@ -90,26 +90,26 @@ coverage: $(env)/dev  ## run the tests, and show the lines that none of them tak
 bench: data $(BENCH)/ready  ## measure beside other tools (QUICK=1, ONLY=3,6)
 	@PYTHONPATH=tests $(BENCH)/bin/python -m benchmarks --root $(call quote,$(root)) $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
-lint: $(env)/dev  ## ruff, mypy (strict), and the rules of who imports whom
+lint: $(env)/dev  ## run ruff, mypy (strict) and import-linter
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports --no-cache
 
-lock: $(env)/dev  ## resolve the requirements anew, to pylock.toml
+lock: $(env)/dev  ## resolve the requirements again, to pylock.toml
 	@PATH="$$(cd $(bin) && pwd):$$PATH" $(python) -m fmnist_fetch.environment lock
 
-hooks: $(env)/dev  ## let git check what is committed, as `make lint` does
+hooks: $(env)/dev  ## run the checks of `make lint` before each commit
 	$(bin)/pre-commit install
 
 kit: data $(env)/kit  ## pack project, data, wheels for offline machines (KIT=options)
-	@$(call calmly,$(python) -m fmnist_fetch kit dist/fmnist-lab-kit.tar --root $(call quote,$(root)) $(KIT))
+	@$(call quietly,$(python) -m fmnist_fetch kit dist/fmnist-lab-kit.tar --root $(call quote,$(root)) $(KIT))
 
-kit-check: kit  ## try the kit in a Debian without a network (debootstrap, root)
+kit-check: kit  ## test the kit in a Debian without network (debootstrap, root)
 	@tests/kit-check.sh dist/fmnist-lab-kit.tar
 
 serve: $(env)/serve  ## share ROOT with the local network, read-only (SERVE=options)
-	@$(call calmly,$(python) -m fmnist_fetch serve --root $(call quote,$(root)) $(SERVE))
+	@$(call quietly,$(python) -m fmnist_fetch serve --root $(call quote,$(root)) $(SERVE))
 
 docs: $(env)-docs/ready  ## build the pages to build/site, and check their links
 	@NO_MKDOCS_2_WARNING=1 $(env)-docs/bin/mkdocs build --quiet && echo "build/site/index.html"
@@ -117,12 +117,12 @@ docs: $(env)-docs/ready  ## build the pages to build/site, and check their links
 api: $(env)/dev  ## write docs/api.md and docs/errors.md from the source
 	@$(python) docs/scripts/api_reference.py && $(python) docs/scripts/error_messages.py
 
-picture: data $(env)/dev $(env)-docs/ready  ## record the picture of a download in a real terminal
+picture: data $(env)/dev $(env)-docs/ready  ## record a download in a terminal for the README
 	@PYTHONPATH="$$($(env)-docs/bin/python -c 'import site; print(site.getsitepackages()[0])')" \
 	  $(python) docs/scripts/terminal_picture.py
 
 $(env)-docs/ready: docs/requirements.txt
-	@$(there) && $(PYTHON) -m venv $(env)-docs && $(env)-docs/bin/pip install --quiet --requirement docs/requirements.txt
+	@$(require) && $(PYTHON) -m venv $(env)-docs && $(env)-docs/bin/pip install --quiet --requirement docs/requirements.txt
 	@touch $@
 
 dist: $(env)/dev  ## build the wheel and the source distribution
@@ -133,14 +133,14 @@ clean:  ## remove environments and caches; data, wheels and kits stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The set-up records what it was made from in a file at its end, so an interrupted one is completed the next time.
+# A set-up ends with a file that records its inputs, so an interrupted one is completed the next time.
 $(addprefix $(env)/,fetch data notebook test serve kit dev): $(env)/%: pylock.toml pyproject.toml
-	@$(there) && $(call calmly,$(setup) $*)
+	@$(require) && $(call quietly,$(setup) $*)
 
 $(env)/train: pylock.toml pyproject.toml
-	@$(there) && $(call calmly,$(setup) train --root $(call quote,$(root)) --dataset $(dataset))
+	@$(require) && $(call quietly,$(setup) train --root $(call quote,$(root)) --dataset $(dataset))
 
-# An environment of their own for the peers, with the same torch; and programs, where root and apt can bring them.
+# The peers have an environment of their own with the same torch, and programs where root can install them with apt.
 $(BENCH)/ready: pyproject.toml tests/benchmarks/requirements.txt tests/benchmarks/programs
 	@$(MAKE) --no-print-directory VENV=$(BENCH) $(BENCH)/train $(BENCH)/serve
 	grep -v '^torchvision' tests/benchmarks/requirements.txt | $(BENCH)/bin/pip install --quiet --requirement /dev/stdin

@@ -18,7 +18,7 @@ The command `fmnist-fetch` does the same and more; the other modules are its ins
 they are first used, so that importing the package costs nothing.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 TYPE_CHECKING = False  # typing's own is the same to type checkers, and takes as long to load as all the rest of this
 if TYPE_CHECKING:

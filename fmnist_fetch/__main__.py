@@ -3,10 +3,15 @@
 An interrupt has to end the program in order from the first moment on, also while the other modules are loaded.
 """
 
+import sys
+
+if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
+    # The current folder, which `python -m` puts first: a random.py or queue.py there is none of Python's modules.
+    sys.path.append(sys.path.pop(0))
+
 import gc
 import os
 import signal
-import sys
 
 INTERRUPTED = 130
 LARGEST_FREED_BYTES = 30 * 1024 * 1024
@@ -26,8 +31,10 @@ def main() -> None:
     bytes(LARGEST_FREED_BYTES)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupted_early)
-    from fmnist_fetch import cli
-
+    try:
+        from fmnist_fetch import cli
+    except Exception as exc:
+        _exit_early(1, f"fmnist-fetch is not installed completely ({exc})", "Install it again.")
     try:
         cli.prepare_process()
         code = cli.run()

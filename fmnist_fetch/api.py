@@ -3,8 +3,8 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from numbers import Real
 
 from fmnist_fetch.commands.arguments import offline_by_environment
 from fmnist_fetch.commands.fetch import DEFAULTS, MAX_JOBS
@@ -14,9 +14,9 @@ from fmnist_fetch.events import Dispatcher, Listener
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
-from fmnist_fetch.pipeline.status import DatasetStatus, inspect
+from fmnist_fetch.pipeline.status import DatasetStatus, inspect_with_parts
 from fmnist_fetch.sources.base import FetchOptions
-from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.storage.layout import Layout, checked_path
 
 StrPath = str | os.PathLike[str]
 
@@ -61,27 +61,27 @@ def fetch(
     >>> report.received, report.tensors.name  # nothing was missing
     ({}, 'fashion-mnist.safetensors')
     """
-    if isinstance(jobs, bool) or jobs not in range(1, MAX_JOBS + 1):
+    if not (isinstance(jobs, int) and _is_number(jobs, 1) and jobs <= MAX_JOBS):
         raise UsageError(f"jobs is {jobs!r}, not a number from 1 to {MAX_JOBS}", hint="Leave it out for the default.")
-    if not patience >= 0:
+    if not _is_number(patience, 0):
         raise UsageError(f"patience is {patience!r}, not a number of seconds", hint="Leave it out for the default.")
-    if limit_rate is not None and not limit_rate >= 1:
+    if limit_rate is not None and not _is_number(limit_rate, 1):
         raise UsageError(f"limit_rate is {limit_rate!r}, not bytes per second", hint="Leave it out for no limit.")
     with _errors():
         layout = Layout(root, find(dataset))
         notify = listener("auto", sys.stderr) if progress is None else Dispatcher(progress)
         if log is not None:
             with disk(log):
-                notify = Dispatcher(notify, Log(Path(log)))
+                notify = Dispatcher(notify, Log(checked_path(log)))
         options = FetchOptions(
-            mirrors=_several(mirrors),
+            mirrors=_several(mirrors, "mirrors"),
             only_mirrors=only_mirrors,
             offline=offline_by_environment() if offline is None else offline,
             jobs=jobs,
             patience=patience,
             limit_rate=limit_rate,
         )
-        return prepare(layout, options, listener=notify, also=_several(also))
+        return prepare(layout, options, listener=notify, also=_several(also, "also"))
 
 
 def verify(dataset: StrPath = DATASET, root: StrPath | None = None) -> DatasetStatus:
@@ -103,7 +103,7 @@ def verify(dataset: StrPath = DATASET, root: StrPath | None = None) -> DatasetSt
     (True, 'good', ['good', 'good', 'good', 'good'])
     """
     with _errors():
-        return inspect(Layout(root, find(dataset)))
+        return inspect_with_parts(Layout(root, find(dataset)))
 
 
 @contextmanager
@@ -117,6 +117,23 @@ def _errors() -> Iterator[None]:
         raise from_exception(exc) from exc
 
 
-def _several(value: StrPath | Sequence[StrPath]) -> tuple[str, ...]:
-    """Return one or several as several: a string is a sequence of characters, which nobody means."""
-    return (os.fspath(value),) if isinstance(value, str | os.PathLike) else tuple(os.fspath(each) for each in value)
+def _is_number(value: object, least: int) -> bool:
+    """Return whether a value from a program is a number of at least LEAST that arithmetic can work with."""
+    with suppress(OverflowError):
+        return isinstance(value, Real) and not isinstance(value, bool) and float(value) >= least
+    return False
+
+
+def _several(value: object, noun: str) -> tuple[str, ...]:
+    """Return one or several as several: a string is a sequence of characters, which nobody means.
+
+    Raises:
+        UsageError: The value, or one of several, is neither text nor a path.
+    """
+    each = [value] if isinstance(value, str | bytes | os.PathLike) else [] if value is None else value
+    try:
+        return tuple(os.fsdecode(one) for one in each)  # type: ignore[attr-defined]  # what TypeError is about
+    except TypeError:
+        raise UsageError(
+            f"{noun} is {value!r}, neither text nor a list of texts", hint="Leave it out for none."
+        ) from None

@@ -48,9 +48,15 @@ def run(argv: Sequence[str] | None = None) -> int:
         try:
             emit({"exit_code": code, **outcome})
         except FetchError as exc:
-            code = exc.exit_code
-            print_error(exc.message, exc.hint)
+            code = _first_failure(code, exc)
     return code
+
+
+def _first_failure(code: int, error: FetchError) -> int:
+    """Print an error of the output, unless the command itself has failed; return the exit code for both."""
+    if code == 0:
+        print_error(error.message, error.hint)
+    return code or error.exit_code
 
 
 def _explained(exc: Exception, options: argparse.Namespace | None) -> FetchError:
@@ -76,16 +82,16 @@ def parser(words: Sequence[str] = ()) -> Parser:
     text = "Fetch Fashion-MNIST or any IDX dataset over bad networks, every byte verified."
     top = Parser(prog=PROGRAM, description=text)
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    added = top.add_subparsers(title="commands", required=True, metavar="COMMAND", prog=PROGRAM)
-    fetch.add_verbs(added)
+    subparsers = top.add_subparsers(title="commands", required=True, metavar="COMMAND", prog=PROGRAM)
+    fetch.add_parser(subparsers)
     # The command that is run most need not wait until the modules of the others are loaded.
     if list(words[:1]) != ["fetch"]:
         from fmnist_fetch.commands import completion, kit, manifest, script, serve, verify
         from fmnist_fetch.commands import list as list_
 
         for command in (verify, list_, manifest, kit, serve, script):
-            command.add_verbs(added)
-        completion.add_verb_for(top, added)
+            command.add_parser(subparsers)
+        completion.add_parser(subparsers, top)
     return top
 
 
@@ -105,8 +111,7 @@ def finish_process(code: int) -> int:
     try:
         flush_streams()
     except FetchError as exc:
-        print_error(exc.message, exc.hint)
-        return exc.exit_code
+        return _first_failure(code, exc)
     return code
 
 

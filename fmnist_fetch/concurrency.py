@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, Queue
@@ -33,14 +34,22 @@ def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
                     failures.append(exc)
 
     helpers = [threading.Thread(target=work, daemon=True) for _ in range(min(cores(), len(jobs)) - 1)]
-    for helper in helpers:
-        helper.start()
+    # Where the system allows no more threads, this one does it all.
+    started = [helper for helper in helpers if try_start(helper)]
     work()
-    for helper in helpers:
+    for helper in started:
         helper.join()
     if failures:
         raise failures[0]
     return results
+
+
+def join_all(threads: Iterable[threading.Thread], seconds: float | None = None) -> None:
+    """Wait until those of THREADS that have started have ended, SECONDS at most for all of them."""
+    end = None if seconds is None else time.monotonic() + seconds
+    for thread in threads:
+        if thread.is_alive():
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
 
 def prefetch(items: Iterable[T]) -> Iterator[T]:
@@ -61,7 +70,9 @@ def prefetch(items: Iterable[T]) -> Iterator[T]:
         except BaseException as exc:
             made.put(exc)
 
-    threading.Thread(target=make, name="fmnist-prefetch", daemon=True).start()
+    if not try_start(threading.Thread(target=make, name="fmnist-prefetch", daemon=True)):
+        yield from items
+        return
     try:
         while (item := made.get()) is not None:
             if isinstance(item, BaseException):
@@ -73,6 +84,15 @@ def prefetch(items: Iterable[T]) -> Iterator[T]:
         with suppress(Empty):
             while True:
                 made.get_nowait()
+
+
+def try_start(thread: threading.Thread) -> bool:
+    """Start a thread without which the work can be done too; return whether the system allowed it."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def cores() -> int:

@@ -17,6 +17,7 @@ action that helps. The command line prints both as two lines; the text of the ex
 import errno
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 AGAIN = "Run the same command again."
 CHECK_NETWORK = "Check the network, then run the same command again."
+_MOST_FAULTS_SHOWN = 100
 # Blanks that str.isprintable does not count as printable: the no-break space, and the space of Chinese text.
 _BLANKS = "\u00a0\u3000"
 
@@ -153,10 +155,12 @@ class FormatError(FetchError):
 
 
 class ManifestError(FormatError):
-    """A manifest with faults; `faults` lists each one with its place."""
+    """A manifest with faults; `faults` lists each one with its place, the message the first of them."""
 
     def __init__(self, origin: str, faults: Sequence[str]) -> None:
-        listed = "".join(f"\n  {fault}" for fault in faults)
+        listed = "".join(f"\n  {fault}" for fault in faults[:_MOST_FAULTS_SHOWN])
+        if more := len(faults[_MOST_FAULTS_SHOWN:]):
+            listed += f"\n  and {more:,} more"
         noun = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         hint = "Correct the places named above, then run the same command again."
         super().__init__(f"{origin} has {noun}:{listed}", hint=hint)
@@ -179,6 +183,7 @@ _REASONS = {
     errno.ENFILE: "this system may open no more files",
     errno.ENOMEM: "the memory is used up",
 }
+_SIGNS_OF_A_LINK = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ELOOP}
 _FREE_SPACE = "Free some space and run the same command again; every verified piece is kept."
 _RAISE_LIMIT = "Close other programs or raise the limit (ulimit -n 1024), then run the same command again."
 _CHOOSE_ROOT = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or repair this one."
@@ -210,7 +215,17 @@ def reason(exc: OSError) -> str:
     return _REASONS.get(exc.errno or 0, exc.strerror or str(exc))
 
 
+def dangling_link(path: str | os.PathLike[str]) -> Path | None:
+    """Return the symbolic link at a path, or at one of its folders, that leads to nothing or in a loop."""
+    places = (Path(path), *Path(path).parents)
+    # Not the methods of Path, which raise where a folder is closed to us.
+    return next((place for place in places if os.path.islink(place) and not os.path.exists(place)), None)  # noqa: PTH110, PTH114
+
+
 def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError:
+    if exc.errno in _SIGNS_OF_A_LINK and (link := dangling_link(path)):
+        hint = "Correct or remove it, or choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER."
+        return DiskError(f"{link} is a symbolic link that leads to nothing", hint=hint)
     space = f" ({needed:,} bytes are needed)" if needed and _HINTS.get(exc.errno or 0) is _FREE_SPACE else ""
     hint = getattr(exc, "hint", None) or _HINTS.get(exc.errno or 0, _CHOOSE_ROOT)
     return DiskError(f"{path}: {reason(exc)}{space}", hint=hint)
@@ -233,11 +248,12 @@ def from_exception(exc: Exception) -> FetchError:
 
 
 def _from_known(exc: Exception) -> FetchError | None:
-    if isinstance(exc, ModuleNotFoundError) and exc.name and exc.name.partition(".")[0] != __package__:
-        hint = "Run: make data" if in_clone() else "Run: python3 -m pip install --upgrade fmnist-fetch"
-        return FetchError(f"the package {exc.name.partition('.')[0]} is not installed", hint=hint)
+    if isinstance(exc, ImportError) and (error := _from_import(exc)):
+        return error
     if isinstance(exc, MemoryError):
         return FetchError("the memory is used up", hint=_HINTS[errno.ENOMEM])
+    if isinstance(exc, RuntimeError) and "interpreter shutdown" in str(exc):
+        return FetchError("Python is ending, and starts no threads any more", hint="Call it before the program ends.")
     if isinstance(exc, RuntimeError) and "start new thread" in str(exc):
         return FetchError(
             "this system allows no more threads",
@@ -250,6 +266,26 @@ def _from_known(exc: Exception) -> FetchError | None:
     return None
 
 
+def _from_import(exc: ImportError) -> FetchError | None:
+    package = (exc.name or "").partition(".")[0]
+    if package in ("", __package__) or _shadow():
+        return None
+    state = "is not installed" if isinstance(exc, ModuleNotFoundError) else f"can't be loaded ({exc})"
+    if package in sys.stdlib_module_names:
+        return FetchError(f"the module {package} of Python {state}", hint="Use a complete Python 3.11 or newer.")
+    hint = "Run: make data" if in_clone() else "Run: python3 -m pip install --upgrade fmnist-fetch"
+    return FetchError(f"the package {package} {state}", hint=hint)
+
+
+def _shadow() -> Path | None:
+    """Return the file beside the user's program that Python has loaded in place of a module of its own: a random.py."""
+    for name in sys.stdlib_module_names & sys.modules.keys():
+        path = Path(getattr(sys.modules[name], "__file__", None) or os.devnull)
+        if (path.parent.parent if path.name == "__init__.py" else path.parent) == Path(sys.path[0]):
+            return path
+    return None
+
+
 def _has_current_folder() -> bool:
     try:
         return bool(Path.cwd())
@@ -258,6 +294,8 @@ def _has_current_folder() -> bool:
 
 
 def _unexpected(exc: Exception) -> FetchError:
+    if shadow := _shadow():
+        return FetchError(f"{shadow} takes the place of a module of Python itself", hint="Rename it, then try again.")
     place, trace = "", exc.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code

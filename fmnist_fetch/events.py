@@ -25,13 +25,17 @@ class DownloadStarted(NamedTuple):
 class Verified(NamedTuple):
     """Further bytes of a file are verified and on the disk.
 
+    Both numbers are negative for a file without piece digests, such as a wheel, that is wrong as a whole.
+
     Attributes:
         file: The name of the file.
         length: The number of bytes.
+        pieces: The number of pieces.
     """
 
     file: str
     length: int
+    pieces: int = 1
 
 
 class BytesInFlight(NamedTuple):

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import os
 import random
 import shutil
 import sys
 import time
-from http.client import HTTPException
+import urllib.error
+import urllib.request
+import zlib
 from typing import IO, Any, Iterator, Sequence
-from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import Request, urlopen
 
 TIMEOUT_S, PATIENCE_S, MAX_WAIT_S, MIN_RATE_BPS, RATE_WINDOW_S = 10, 120, 30, 4096, 10
 BLOCK = 256 * 1024
@@ -25,7 +26,7 @@ AGAIN = "Check the network and run the same command again; what has arrived is k
 
 
 class Failure(Exception):
-    """A download that cannot go on: two lines for people, and the exit code of the process."""
+    """An error in two lines, and the exit code of the process."""
 
     def __init__(self, facts: str, hint: str, exit_code: int) -> None:
         super().__init__(f"error: {facts}\nhint: {hint}")
@@ -33,7 +34,7 @@ class Failure(Exception):
 
 
 class Source:
-    """A URL of the file NAME, or of the folder that has it, and how it has behaved so far."""
+    """A URL of a file, and how it has behaved so far."""
 
     def __init__(self, url: str, name: str, size: int) -> None:
         base, mark, query = url.partition("?")
@@ -45,55 +46,60 @@ class Source:
         self.usable = self.ranges = True
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes from START to END; raise OSError, HTTPException or ValueError."""
-        headers = {"User-Agent": "fmnist-fetch", "Accept-Encoding": "identity"}
-        ranged = self.ranges and (start, end) != (0, self.size)
-        if ranged:
-            headers["Range"] = f"bytes={start}-{end - 1}"
+        """Yield the bytes from START to END."""
+        ranged = self.ranges and (start, end) != (0, self.size)  # Ask for a part.
+        span = {"Range": f"bytes={start}-{end - 1}"} if ranged else {}
+        headers = {"User-Agent": "fmnist-fetch", "Accept-Encoding": "identity", **span}
+        request = urllib.request.Request(self.url, headers=headers)
         try:
-            answer: Any = urlopen(Request(self.url, headers=headers), timeout=TIMEOUT_S)
-        except HTTPError as error:
+            answer: Any = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        except urllib.error.HTTPError as error:
             if not ranged or error.code not in (400, 403, 405, 416, 501):
                 raise
             answer = error
         with answer:
-            stated = " ".join(answer.headers.get("Content-Range", "").lower().split())
+            header = answer.headers.get
+            stated = " ".join(header("Content-Range", "").lower().split())
             partial = answer.status == 206 and stated.startswith(f"bytes {start}-")
             if partial or answer.status == 200:
-                total = stated.rpartition("/")[2] if partial else answer.headers["Content-Length"]
-                page = "text/html" in answer.headers.get("Content-Type", "")
-                if page and total != str(self.size):
-                    raise OSError("sends a web page")  # A login page may be gone in a minute.
+                length, wanted = header("Content-Length"), end - start if partial else self.size
+                # Many servers say gzip of a .gz file, but send it as it is.
+                coded = "gzip" in header("Content-Encoding", "") and length != str(wanted)
+                total = stated.rpartition("/")[2] if partial else None if coded else length
+                if total != str(self.size) and "text/html" in header("Content-Type", ""):
+                    raise OSError("sends a web page")  # A login page may go away.
                 if total and total.isdigit() and int(total) != self.size:
                     self.wrong += 1
                     raise OSError(f"has {total} bytes, not {self.size}")
                 self.ranges = partial or not ranged
-                yield from self._body(answer, start if partial else 0, start, end)
+                yield from self._span(blocks(answer, coded), start if partial else 0, start, end)
                 return
         if not ranged:
             raise OSError("does not send the whole file")
-        self.ranges = False  # Ranges save bytes, but a file can do without them.
+        self.ranges = False  # Ask for the whole file.
         yield from self.read(start, end)
 
-    def _body(self, answer: Any, at: int, start: int, end: int) -> Iterator[bytes]:
+    def _span(self, received: Iterator[bytes], at: int, start: int, end: int) -> Iterator[bytes]:
         since, before = time.monotonic(), at
-        while at < end:
-            most = min((end if at >= start else start) - at, BLOCK)
-            data = answer.read1(most)
-            if not 0 < len(data) <= most:  # A chunk of a negative size gives more.
-                raise OSError(f"ended at byte {at} of {self.size}")
+        for data in received:
+            wanted = data[max(start - at, 0) : end - at]
             at += len(data)
-            if at > start:
-                yield data
+            if wanted:
+                yield wanted
+            if at >= end:
+                return
             if time.monotonic() - since > RATE_WINDOW_S:
                 if at - before < MIN_RATE_BPS * RATE_WINDOW_S:
-                    self.failures = 1  # Let another source have its turn.
+                    self.failures = 1  # Another source is asked next.
                     raise OSError("is too slow")
                 since, before = time.monotonic(), at
+        raise OSError(f"ended at byte {at} of {self.size}")
 
     def fail(self, error: Exception) -> None:
-        """Note that an attempt ended with ERROR, and when to try again."""
-        self.error = str(getattr(error, "reason", None) or error)
+        """Note an ERROR, and when to try again."""
+        text = str(getattr(error, "reason", None) or error)
+        # A server may have written it.
+        self.error = "".join(char if char.isprintable() else "?" for char in text[:200])
         self.failures += 1
         code = getattr(error, "code", 0)
         gone = 400 <= code < 500 and code not in (408, 416, 425, 429)
@@ -105,13 +111,23 @@ class Source:
         getattr(error, "close", bool)()
 
 
+def blocks(answer: Any, coded: bool) -> Iterator[bytes]:
+    """Yield the body of ANSWER; unpack it if CODED."""
+    unpacker = zlib.decompressobj(31)
+    while data := answer.read1(BLOCK):
+        while coded and data:
+            yield unpacker.decompress(data, BLOCK)
+            data = unpacker.unconsumed_tail
+        yield data
+
+
 def choose(sources: Sequence[Source], deadline: float, what: str) -> Source:
     """Wait for the best of SOURCES that is ready, until DEADLINE; raise Failure."""
     while True:
         now = time.monotonic()
         usable = [source for source in sources if source.usable]
         if not usable or now > deadline:
-            told = "; ".join(f"{one.host}: {one.error}" for one in sources) or "nowhere"
+            told = "; ".join(f"{one.host}: {one.error}" for one in sources) or "any source"
             code = 3 if any(one.wrong for one in sources) else 4
             raise Failure(f"could not download {what} from {told}", AGAIN, code)
         best = min(usable, key=lambda one: (max(one.ready, now), one.wrong, one.failures))
@@ -131,7 +147,7 @@ def digest(file: IO[bytes], start: int, count: int) -> str:
 
 
 def verifies(path: str, size: int, sha256: str) -> bool:
-    """Return whether PATH is a file of SIZE bytes with this digest."""
+    """Return whether PATH has this digest."""
     try:
         with open(path, "rb") as file:
             return os.path.getsize(path) == size and digest(file, 0, size) == sha256
@@ -151,12 +167,12 @@ def complete(out: IO[bytes], missing: dict[int, str], step: int, size: int, **mo
     name, report = os.path.basename(out.name)[:-5], more.get("report", show)
     patience = more.get("patience", PATIENCE_S)
     at, deadline = out.seek(0, os.SEEK_END), time.monotonic() + patience
-    givers: set[Any] = {"an earlier run"}
-    while missing:
+    givers: set[Any] = {"an earlier run"}  # They sent the bytes of the incomplete piece.
+    while missing:  # Ask a source for what is missing, and check it.
         start = min(missing)
         stop = min(start + step, size)
         end = next((other for other in range(start, size, step) if other not in missing), size)
-        if not start < at < stop:
+        if not start < at < stop:  # Nothing of this piece is there.
             at, givers = start, set()
         done = size - sum(min(step, size - other) for other in missing) + at - start
         source = choose(more["sources"], deadline, f"{name} ({done} of {size} bytes)")
@@ -175,9 +191,9 @@ def complete(out: IO[bytes], missing: dict[int, str], step: int, size: int, **mo
                         # They may be from another place of the file.
                         source.ranges = source.ranges and source.wrong < 2
                         raise OSError("sends wrong bytes")
-                    del missing[start]
+                    del missing[start]  # This piece is verified.
                     start, stop, givers = stop, min(stop + step, size), {source}
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException, zlib.error) as error:
             source.fail(error)
 
 
@@ -201,12 +217,13 @@ def fetch(path: str, size: int, sha256: str, sources: Sequence[Source], **option
         out.truncate(size)
         os.fsync(out.fileno())
         if digest(out, 0, size) != sha256:
+            out.truncate(0)  # The shortened digests of its pieces were not enough.
             raise Failure(f"{path} has right pieces but a wrong SHA-256", AGAIN, 3)
-    os.replace(part, path)
+    os.replace(part, path)  # Only a verified file gets its name.
 
 
 def unpack(path: str, size: int, sha256: str) -> None:
-    """Unpack PATH, NAME.gz, to NAME, of SIZE bytes with this digest."""
+    """Unpack PATH, which is NAME.gz, to NAME."""
     target, temporary = path[:-3], path[:-3] + ".tmp"
     if not verifies(target, size, sha256):
         with gzip.open(path) as packed, open(temporary, "wb") as out:
@@ -215,7 +232,9 @@ def unpack(path: str, size: int, sha256: str) -> None:
 
 
 def main(folder: str, mirrors: Sequence[str], files: Sequence[Sequence[Any]]) -> int:
-    """Download and unpack FILES into FOLDER; return the exit code.
+    """Download and unpack FILES to FOLDER.
+
+    Return the exit code.
 
     A row of FILES: name, size, SHA-256, step and digests of pieces, unpacked size and SHA-256.
     """

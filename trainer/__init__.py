@@ -1,4 +1,4 @@
-"""Softmax regression on Fashion-MNIST, from scratch: readable, offline, in seconds.
+"""Softmax regression on Fashion-MNIST, from scratch and offline.
 
     >>> import trainer
     >>> train_batches, test_batches = trainer.load_data_fashion_mnist(batch_size=256)
@@ -11,9 +11,8 @@ The command is `python -m trainer`, or fmnist-train.
 Read in this order: softmax.py (the mathematics), data.py (from the tensor file to batches), train.py (the loop),
 checkpoint.py (one file that survives a power cut), validation.py (what is checked when it is read), run_dir.py (what
 a run writes), plots.py and pictures.py (its pictures), distributed.py (several processes), fit.py, evaluate.py and
-predict.py (the verbs), __main__.py (the command line). picture_file.py reads the user's own pictures, invocation.py
-writes the commands in hints. d2l/ holds the helpers of the book *Dive into Deep Learning* under the names that the book
-gives them.
+predict.py (the commands), __main__.py (the command line). picture_file.py reads the user's own pictures, invocation.py
+formats the commands in hints. d2l/ contains the helpers of the book *Dive into Deep Learning* under their names there.
 """
 
 import importlib
@@ -39,8 +38,8 @@ __all__ = [
     "train_epochs",
 ]
 
-# Where each name is; `train` is the name of a module already.
-_HOMES = {
+# The module and the attribute of each name; `train` is the name of a module already.
+_MODULES = {
     "Curves": ("plots", "Curves"),
     "Epoch": ("train", "Epoch"),
     "Model": ("softmax", "Model"),
@@ -59,7 +58,7 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `import trainer` does not load torch."""
     if name == "d2l":
         return importlib.import_module("trainer.d2l")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'trainer' has no attribute {name!r}")
-    module, attribute = _HOMES[name]
+    module, attribute = _MODULES[name]
     return getattr(importlib.import_module(f"trainer.{module}"), attribute)

@@ -3,8 +3,8 @@
 import argparse
 import gc
 import importlib
-import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,33 +12,27 @@ from pathlib import Path
 from typing import NoReturn
 
 from fmnist_fetch.console.output import print_error
-from fmnist_fetch.errors import FetchError, UsageError
-from trainer.invocation import LARGEST, LARGEST_RATE, install_command, is_launched, trainer_command
+from fmnist_fetch.errors import FetchError
+from fmnist_fetch.usage import Parser
+from trainer.invocation import LIMITS, MAX_LEARNING_RATE, install_command, is_launched, trainer_command
 
-VERBS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}  # the module, and the function in it
+COMMANDS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}
+"""The module of each command, which has a function of the same name."""
 INTERRUPTED = 130
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with its errors in the two lines of all other errors."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise a UsageError."""
-        raise UsageError(message, hint=f"Run: {trainer_command('--help')}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code of the process; without a verb it trains."""
+    """Run one command line and return the exit code of the process; without a command it trains."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] not in [[verb] for verb in (*VERBS, "-h", "--help")]:
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["train", *words]
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         options = parser().parse_args(words)
         import_torch()
-        verb(options.verb)(options)
+        load_command(options.command)(options)
     except FetchError as error:
-        # Of several processes only the first reports: the errors of the others follow from its own.
+        # Only the first process reports: the errors of the others are its consequences.
         if not is_launched() or os.environ["RANK"] == "0" or getattr(error, "every_process", False):
             print_error(error.message, error.hint)
         return error.exit_code
@@ -48,24 +42,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def verb(name: str) -> Callable[[argparse.Namespace], None]:
-    """Import what a verb needs, and nothing else."""
-    module = importlib.import_module(f"trainer.{VERBS[name]}")
-    run: Callable[[argparse.Namespace], None] = getattr(module, VERBS[name])
+def load_command(name: str) -> Callable[[argparse.Namespace], None]:
+    """Import the module of a command and return its function; the modules of other commands are not loaded."""
+    module = importlib.import_module(f"trainer.{COMMANDS[name]}")
+    run: Callable[[argparse.Namespace], None] = getattr(module, COMMANDS[name])
     return run
 
 
 def import_torch() -> None:
-    """Import torch without counting its garbage. Raises a FetchError if it is not installed.
+    """Import torch with the garbage collector off.
 
-    The import makes some 100,000 objects that live to the end of the process. The collector would walk through them
-    again and again meanwhile: a third of the time that the import takes.
+    The import creates about 100,000 objects that live to the end of the process. The collector would traverse them
+    repeatedly, which takes a third of the import time.
+
+    Raises:
+        FetchError: It is not installed.
     """
-    # GNU OpenMP's threads spin while they wait. Long spinning makes a training ten times slower where another program
-    # needs the cores too, no spinning makes it twice as slow where none does. torch reads this when it is loaded.
+    # GNU OpenMP's threads spin while they wait. With long spinning, training takes ten times as long when another
+    # program needs the cores; without spinning, twice as long when none does. torch reads this when it is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if is_launched():
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # a stack trace in C++ for each process that is missing
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # a C++ stack trace for each missing process
     gc.disable()
     try:
         importlib.import_module("torch")
@@ -80,21 +77,21 @@ def import_torch() -> None:
 
 
 def parser() -> Parser:
-    """Describe the verbs and their options; an option that is not given has the value of the book or the checkpoint."""
+    """Return the parser; an option of training that is not given is None: the book or the checkpoint has its value."""
     top = Parser(
-        prog="python -m trainer",
-        description="Softmax regression on Fashion-MNIST, from scratch. Without a verb it trains.",
-        epilog="The options of training: python -m trainer train --help",
+        prog=trainer_command(),
+        description="Softmax regression on Fashion-MNIST, from scratch. Without a command it trains.",
+        epilog=f"The options of training: {trainer_command('train', '--help')}",
     )
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="{train,evaluate,predict}")
-    train = verbs.add_parser("train", help="train, and write a run folder (the default)")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{train,evaluate,predict}")
+    train = commands.add_parser("train", help="train, and write a run folder (the default)")
     train.add_argument("--dataset", metavar="NAME", help="a name or a manifest (fashion-mnist)")
     for flag, kind, text in (
-        ("--epochs", positive, "how often to go through the training images (10)"),
-        ("--batch-size", positive, "images in a step (256)"),
+        ("--epochs", whole(*LIMITS["epochs"]), "how often to go through the training images (10)"),
+        ("--batch-size", whole(*LIMITS["batch_size"]), "images in a step (256)"),
         ("--learning-rate", rate, "length of a step (0.1)"),
-        ("--seed", seed, "of the first weights and of every shuffle (0)"),
-        ("--threads", threads, "threads of torch (2; under torchrun 1 in each process)"),
+        ("--seed", whole(*LIMITS["seed"]), "of the first weights and of every shuffle (0)"),
+        ("--threads", whole(*LIMITS["threads"]), "threads of torch (2; under torchrun 1 in each process)"),
     ):
         train.add_argument(flag, type=kind, metavar="N", help=text)
     train.add_argument("--out", type=Path, metavar="FOLDER", help="the run (runs/fashion-mnist)")
@@ -104,52 +101,38 @@ def parser() -> Parser:
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     train.add_argument("--live", action="store_true", help="also draw the curves in a window")
     train.add_argument("--no-pictures", dest="pictures", action="store_false", help="draw nothing")
-    evaluate = verbs.add_parser("evaluate", help="test a finished run and check its summary")
-    predict = verbs.add_parser("predict", help="label test images or own pictures")
+    evaluate = commands.add_parser("evaluate", help="test a finished run and check its summary")
+    predict = commands.add_parser("predict", help="label test images or own pictures")
     for finished in (evaluate, predict):
         finished.add_argument("run", type=Path, metavar="RUN", help="the run folder")
     predict.add_argument("items", nargs="*", metavar="INDEX|IMAGE", help="test image or picture")
     predict.add_argument("--resize", action="store_true", help="scale pictures of any size, and make colours grey")
     predict.add_argument("--invert", action="store_true", help="turn dark on bright into bright on dark")
-    predict.add_argument("--top", type=positive, default=3, metavar="K", help="labels to print (3)")
+    predict.add_argument("--top", type=whole(1, 10**9), default=3, metavar="K", help="labels to print (3)")
     for each in (train, evaluate, predict):
         each.add_argument("--root", type=Path, help="where the data is (FMNIST_ROOT, or ./data)")
     return top
 
 
-def positive(text: str) -> int:
-    """Read a whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    if number > LARGEST["epochs"]:
-        raise argparse.ArgumentTypeError(f"{text} is more than {LARGEST['epochs']}")
-    return number
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return the parser of an option that takes a whole number from LEAST to MOST."""
 
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {most}")
+        return int(text)
 
-def threads(text: str) -> int:
-    """Read a number of threads."""
-    number = positive(text)
-    if number > LARGEST["threads"]:
-        raise argparse.ArgumentTypeError(f"{text} is more than {LARGEST['threads']}")
-    return number
-
-
-def seed(text: str) -> int:
-    """Read a seed: a whole number from 0 to 4294967295."""
-    number = int(text)
-    if not 0 <= number <= LARGEST["seed"]:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {LARGEST['seed']}")
-    return number
+    return parse
 
 
 def rate(text: str) -> float:
-    """Read a finite number above 0."""
-    number = float(text)
-    if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    if number > LARGEST_RATE:
-        raise argparse.ArgumentTypeError(f"{text} is more than {LARGEST_RATE}")
+    """Parse a learning rate."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= MAX_LEARNING_RATE:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and up to {MAX_LEARNING_RATE}")
     return number
 
 
@@ -158,7 +141,7 @@ def script() -> NoReturn:
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # All files are written, closed and on the disk by now. To tear down torch's modules would take 0.1 s more.
+    # All files are closed and on the disk by now. Unloading the modules of torch would take another 0.1 s.
     os._exit(code)
 
 

@@ -1,4 +1,4 @@
-"""The verb evaluate: how good is a finished run on the test images, and is its summary true."""
+"""The command evaluate: test a finished run again, and check its summary."""
 
 from argparse import Namespace
 

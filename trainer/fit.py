@@ -1,10 +1,11 @@
-"""The verb train: one run from the command to the run folder.
+"""The command train: train one run and write its folder.
 
-Imports torch, so __main__.py imports this module late, after it has read the command line.
+This module imports torch, so __main__.py imports it only after it has parsed the command line.
 """
 
 import re
 from argparse import Namespace
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,10 @@ def fit(options: Namespace) -> None:
         examples, test = (Examples.of(split, group.device) for split in splits)
         run_epochs(run, model, examples, test, pictures, group)
     except KeyboardInterrupt:
-        if pictures is not None:
-            pictures.flush()
+        # A second Ctrl-C ends the drawing, and the message stays.
+        with suppress(KeyboardInterrupt):
+            if pictures is not None:
+                pictures.flush()
         raise interrupted(run, options) from None
     except RuntimeError as error:
         if group.world_size == 1:

@@ -21,9 +21,9 @@ DEFAULT_DATASET = "fashion-mnist"
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # The defaults of all options that settle the numbers of a run; they are not repeated in a hint.
 DEFAULTS = {"dataset": DEFAULT_DATASET, "epochs": 10, "batch_size": 256, "learning_rate": 0.1, "seed": 0, "threads": 2}
-# The largest values that the command line takes and that a run folder may hold.
-LARGEST = {"epochs": 10**9, "batch_size": 10**9, "seed": 2**32 - 1, "threads": 1024}
-LARGEST_RATE = 3e38
+LIMITS = {"epochs": (1, 10**9), "batch_size": (1, 10**9), "seed": (0, 2**32 - 1), "threads": (1, 1024)}
+"""The least and the greatest value of each setting, on the command line and in a run folder."""
+MAX_LEARNING_RATE = 3e38
 """A step has the type of the parameters, float32, which ends at 3.4e38."""
 
 

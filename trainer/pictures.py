@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREDICTION_COUNT = 16
-DRAWING_INTERVAL = 10.0
-"""The least time between two drawings of the curves, in times of the drawing itself."""
+DRAWING_INTERVAL_S = 1.0
+"""The least time between two drawings of the curves."""
+DRAWING_SHARE = 0.1
+"""The largest share of the time that drawing may take, where one drawing takes longer than a tenth of a second."""
 
 
 def show_predictions(model: Model, test: Split, path: Path | None = None) -> None:
@@ -50,8 +52,8 @@ def prediction_figure(test: Examples, predicted: Tensor, classes: Sequence[str])
 class Pictures:
     """The pictures of a run. Whatever goes wrong with one is a note: a picture must not cost a training.
 
-    The curves are redrawn only where that takes a small share of the time since the last drawing: epochs of a tenth of
-    a second would otherwise spend a third of their time on it.
+    The curves are drawn at the end, and between two epochs only where enough time has passed since the last drawing. A
+    training of less than a second draws once: to import matplotlib and to draw takes as long as its epochs.
     """
 
     def __init__(self, run: Run, options: Namespace) -> None:
@@ -59,23 +61,24 @@ class Pictures:
         self._options = options
         self._curves: Curves | None = None
         self._enabled = options.pictures
-        self._pending: list[Epoch] = []
+        self._pending: list[Epoch] = list(run.history)
         self._drawn_at, self._drawing_s = time.monotonic(), 0.0
-        self._draw(CURVES, self._open)
+        if options.live:
+            self._draw(CURVES, self._open)
+            self.flush()
 
     def add(self, epoch: Epoch) -> None:
         """Take EPOCH, and draw the curves if it is time to."""
         self._pending.append(epoch)
-        due = time.monotonic() - self._drawn_at > DRAWING_INTERVAL * self._drawing_s
-        if due or self._options.live:
+        interval = max(DRAWING_INTERVAL_S, self._drawing_s / DRAWING_SHARE)
+        if self._options.live or time.monotonic() - self._drawn_at > interval:
             self.flush()
 
     def flush(self) -> None:
         """Draw the curves up to the last epoch."""
-        if self._curves and self._pending:
-            started, curves, epochs = time.monotonic(), self._curves, self._pending
-            self._pending = []
-            self._draw(CURVES, lambda: curves.add(*epochs))
+        if self._pending:
+            started = time.monotonic()
+            self._draw(CURVES, self._draw_pending)
             self._drawn_at = time.monotonic()
             self._drawing_s = self._drawn_at - started
 
@@ -92,13 +95,16 @@ class Pictures:
         if self._curves:
             self._draw(CURVES, self._curves.linger)
 
-    def _open(self) -> None:
+    def _open(self) -> Curves:
         run = self._run
         title = f"Softmax regression on {Path(run.settings.dataset).stem}"
         path = run.folder / CURVES
         self._curves = Curves(path, epochs=run.settings.epochs, live=self._options.live, title=title)
-        if run.history:
-            self._curves.add(*run.history)
+        return self._curves
+
+    def _draw_pending(self) -> None:
+        epochs, self._pending = self._pending, []
+        (self._curves or self._open()).add(*epochs)
 
     def _predictions(self, predicted: Tensor, test: Examples) -> None:
         plots.save(self._run.folder / PREDICTIONS, prediction_figure(test, predicted, self._run.classes))
@@ -109,7 +115,7 @@ class Pictures:
         table = counts.view(len(classes), len(classes)).cpu().numpy()  # (10, 10), a row for each true class
         plots.save(self._run.folder / CONFUSION, plots.confusion(table, classes))
 
-    def _draw(self, name: str, draw: Callable[[], None]) -> None:
+    def _draw(self, name: str, draw: Callable[[], object]) -> None:
         if not self._enabled:
             return
         try:

@@ -32,7 +32,9 @@ LOG_SCALE_FROM = 20.0
 """A loss is drawn on a logarithmic axis when its largest value is so many times its smallest."""
 FILE_DPI = 150
 """Dots per inch of the files: curves.png is 720 pixels wide, and legible when shown at 480."""
-LABEL_DISTANCE = 0.08
+CELL_WIDTH, CELL_HEIGHT, IMAGE_SIDE, HEADING_HEIGHT = 1.25, 1.75, 1.12, 0.35
+"""Inches of predictions.png: an image with its two labels, the image alone, and the line above all of them."""
+LABEL_DISTANCE_SHARE = 0.08
 """The least distance between two labels beside lines, as a share of the height of the axes."""
 
 
@@ -150,7 +152,7 @@ def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
     height = -math.inf
     for value, text, colour in sorted(ends):
         share = to_share.transform((1, value))[1] if math.isfinite(value) else 1
-        height = max(min(share, 1), height + LABEL_DISTANCE)
+        height = max(min(share, 1), height + LABEL_DISTANCE_SHARE)
         axes.text(1.03, height, text, transform=axes.transAxes, color=colour, va="center", fontsize=10)
 
 
@@ -195,7 +197,8 @@ def can_load(backend: str) -> bool:
 def png(figure: "Figure", dpi: float | None = None) -> bytes:
     """Draw a figure as the bytes of a PNG file, with DPI dots per inch or as many as the figure has."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi or figure.dpi)
+    # A tenth more bytes for a fifth less time than with PIL's own level.
+    figure.savefig(file, format="png", dpi=dpi or figure.dpi, pil_kwargs={"compress_level": 1})
     return file.getvalue()
 
 
@@ -216,24 +219,31 @@ def predictions(
 
     A wrong prediction is marked by more than colour: a frame, and a cross before the label.
     """
+    from matplotlib.patches import Rectangle
+
     rows = -(-len(images) // columns)
     columns = min(columns, len(images))
-    width, height = max(1.25 * columns, 5.0), 1.75 * rows + 0.55
+    width, height = max(CELL_WIDTH * columns, 5.0), CELL_HEIGHT * rows + HEADING_HEIGHT
     figure = new_figure(width, height)
+    # One Axes for all images, in inches from the upper left corner: an Axes for each takes twice as long to draw.
+    axes = figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=[], yticks=[])
     correct = sum(a == b for a, b in zip(true, predicted, strict=True))
     heading = (
         f"above: the true label   below: the prediction, \u2717 if it is wrong   ({correct} of {len(true)} correct)"
     )
-    figure.text(0.5, 1 - 0.22 / height, heading, ha="center", va="center", fontsize=10 if columns > 6 else 8)
-    figure.subplots_adjust(0.01, 0.02, 0.99, 1 - 0.9 / height, wspace=0.1, hspace=0.42)
+    axes.text(width / 2, 0.22, heading, ha="center", va="center", fontsize=10 if columns > 6 else 8)
     for index, image in enumerate(images):
-        axes = figure.add_subplot(rows, columns, index + 1, xticks=[], yticks=[])
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        row, column = divmod(index, columns)
+        middle, bottom = width * (column + 0.5) / columns, HEADING_HEIGHT + CELL_HEIGHT * (row + 1) - 0.1
+        left, top = middle - IMAGE_SIDE / 2, bottom - IMAGE_SIDE
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(left, left + IMAGE_SIDE, bottom, top))
         right = true[index] == predicted[index]
         label = predicted[index] if right else f"\u2717 {predicted[index]}"
         colour = "black" if right else ORANGE
-        axes.set_title(f"{true[index]}\n{label}", fontsize=10, color=colour)
-        axes.spines[:].set(color=colour, linewidth=0.8 if right else 3)
+        axes.text(middle, top - 0.08, f"{true[index]}\n{label}", ha="center", va="bottom", fontsize=10, color=colour)
+        frame = Rectangle((left, top), IMAGE_SIDE, IMAGE_SIDE, fill=False, color=colour, linewidth=0.8 if right else 3)
+        axes.add_patch(frame)
+    axes.set(xlim=(0, width), ylim=(height, 0))
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The verb predict: the likeliest labels of test images, or of the reader's own pictures."""
+"""The command predict: print the most likely labels of test images or of the user's own pictures."""
 
 import math
 from argparse import Namespace

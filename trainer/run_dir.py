@@ -22,7 +22,7 @@ from trainer.checkpoint import load_model, replace_file, run_disk, save_model
 from trainer.invocation import train_command
 from trainer.softmax import Model
 from trainer.train import Epoch, Settings
-from trainer.validation import LARGEST_SUMMARY_BYTES, Summary, parse_metadata, parse_summary
+from trainer.validation import MAX_SUMMARY_BYTES, Summary, parse_metadata, parse_summary
 
 CHECKPOINT, MODEL, METRICS, SUMMARY = "checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "summary.json"
 CURVES, PREDICTIONS, CONFUSION = "curves.png", "predictions.png", "confusion.png"
@@ -134,7 +134,7 @@ class Run:
         path = self.folder / SUMMARY
         try:
             with open_regular(path) as file:
-                return parse_summary(file.read(LARGEST_SUMMARY_BYTES + 1))
+                return parse_summary(file.read(MAX_SUMMARY_BYTES + 1))
         except (OSError, ValueError) as error:
             reason = type(error).__name__ if isinstance(error, OSError) else str(error)
             raise FormatError(

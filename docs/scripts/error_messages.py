@@ -15,6 +15,7 @@ GAP = "…"  # what stands for a name or a number
 SECTIONS = {
     "fmnist_fetch/cli.py": "Command line",
     "fmnist_fetch/errors.py": "Files and disks",
+    "fmnist_fetch/usage.py": "Commands",
     "fmnist_fetch/commands": "Commands",
     "fmnist_fetch/pipeline": "Datasets",
     "fmnist_fetch/environment": "Set-up",

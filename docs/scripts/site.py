@@ -17,11 +17,15 @@ LINK = re.compile(r"(\]\(|src=\"|href=\")([^)\s\"#]+)((?:#[^)\s\"]*)?[)\"])")
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages of the repository's top, and every file that a page links to, to the FILES of the site."""
+    pages, copied = _sources(files), set(PAGES)
     for page in PAGES:
         files.append(_file(page, config))
-    linked = {target for page in _sources(files) for target in _targets(page) if not target.startswith("docs/")}
-    for target in sorted(linked - set(PAGES)):
-        files.append(_file(target, config))
+    while pages:  # A page that is copied has links of its own.
+        linked = {target for page in pages for target in _targets(page) if not _is_under_docs(target)}
+        for target in sorted(linked - copied):
+            files.append(_file(target, config))
+        pages = [PurePosixPath(target) for target in linked - copied if target.endswith(".md")]
+        copied |= linked
     return files
 
 
@@ -48,9 +52,14 @@ def _file(path: str, config: Any) -> File:
     return File.generated(config, f"{PLACE}/{path}{suffix}", content=data)
 
 
+def _is_under_docs(target: str) -> bool:
+    """Whether MkDocs itself adds TARGET to the site: mkdocs.yml excludes the scripts."""
+    return target.startswith("docs/") and not target.startswith("docs/scripts/")
+
+
 def _place(target: str) -> str:
     """Where TARGET, a file of the repository, is in the site."""
-    if target.startswith("docs/"):
+    if _is_under_docs(target):
         return target.removeprefix("docs/")
     return f"{PLACE}/{target}{'' if target.endswith(('.md', '.png', '.svg')) else '.txt'}"
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -27,7 +28,7 @@ from faults import Line, Mirror  # noqa: E402
 from fmnist_fetch.manifest.catalog import find  # noqa: E402
 
 PICTURE = ROOT / "docs" / "pictures" / "fetch.svg"
-COLUMNS, LINES = 80, 13
+COLUMNS, LINES = 80, 17
 RATE = 5e6  # bytes per second of the mirror
 CUT = 0.55  # the share of the bytes after which Ctrl-C is typed
 FRAME_S = 0.5
@@ -58,6 +59,8 @@ def record() -> Iterator[Frame]:
     screen = pyte.Screen(COLUMNS, LINES)
     stream = pyte.Stream(screen)
     with tempfile.TemporaryDirectory() as folder, Mirror(data, [Line(RATE)]) as mirror:
+        for name in ("fmnist_fetch", "Makefile"):  # In a clone the program names the targets of make.
+            _copy(ROOT / name, Path(folder, name))
         for share in (CUT, 2.0):
             stream.feed("$ make data\r\n")
             yield _frame(screen, mirror.url, 1.0)
@@ -79,12 +82,19 @@ def record() -> Iterator[Frame]:
             yield _frame(screen, mirror.url, 2.5 if stopped else 6.0)
 
 
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+
+
 def _start(command: list[str], root: str) -> tuple[int, subprocess.Popen[bytes]]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     kept.pop("FMNIST_ROOT", None)
-    environment = {**kept, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    environment = {**kept, "TERM": "xterm", "PYTHONPATH": root}
     process = subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=root, start_new_session=True
     )
@@ -101,10 +111,9 @@ def _read(master: int) -> str:
 
 
 def _frame(screen: pyte.Screen, url: str, seconds: float) -> Frame:
-    text = "\n".join(line.rstrip() for line in screen.display)
-    # The reader's data comes from the first mirror of the manifest, and goes to ./data.
-    text = text.replace(url, find("fashion-mnist").mirrors[0])
-    return Frame(tuple(text.splitlines()), seconds)
+    # The reader's data comes from the first mirror of the manifest, whose longer name a bar has no room for.
+    lines = (line.rstrip().replace(url, find("fashion-mnist").mirrors[0]) for line in screen.display)
+    return Frame(tuple(line if len(line) <= COLUMNS else line.partition("  from ")[0] for line in lines), seconds)
 
 
 def draw(frames: list[Frame]) -> str:

@@ -1,13 +1,13 @@
-"""The command line's arguments: how a command is added, the options that all have, and what values may look like."""
+"""The arguments of the command line: the parser, the options that all commands have, and the parsers of values."""
 
 import argparse
 import os
 import re
-import shutil
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
+from fmnist_fetch import usage
+from fmnist_fetch.console.output import print_text
 from fmnist_fetch.console.progress import KINDS, ProgressState
 from fmnist_fetch.download.backoff import FOREVER
 from fmnist_fetch.errors import UsageError
@@ -15,136 +15,64 @@ from fmnist_fetch.manifest.catalog import DATASET
 from fmnist_fetch.storage.layout import checked_path
 
 PROGRAM = "fmnist-fetch"
-HELP_COLUMNS = 80
 _BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 _DECIMAL_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-Act = Callable[[argparse.Namespace, ProgressState], dict[str, Any]]
-"""What a command does: options and the state of the progress in; the outcome, as one JSON object, out."""
+Run = Callable[[argparse.Namespace, ProgressState], dict[str, Any]]
+"""A function that runs a command with its options, records its progress, and returns the object for --json."""
 
 
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help with lines of at most 80 columns, however wide the terminal is."""
+class Parser(usage.Parser):
+    """The parser of fmnist-fetch."""
 
-    def __init__(self, prog: str, **more: Any) -> None:
-        columns = min(HELP_COLUMNS, shutil.get_terminal_size().columns)
-        super().__init__(prog, **{"width": columns - 2, "max_help_position": 26, **more})
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are UsageErrors that suggest what may have been meant."""
-
-    def __init__(self, **more: Any) -> None:
-        super().__init__(**{"formatter_class": Formatter, **more})
-
-    def parse_args(  # type: ignore[override]  # the overloads of argparse say no more
-        self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> Any:
-        """Parse a command line.
-
-        Raises:
-            UsageError: A command, an option or a value does not exist.
-        """
-        words = list(args or ())
-        self._check_command(words)
-        options, unknown = self.parse_known_args(words, namespace)
-        if unknown:
-            raise self._unknown(words[0], unknown)
-        return options
-
-    def error(self, message: str) -> NoReturn:
-        """Raise a UsageError for a message of argparse."""
-        message = re.sub(r"^argument ", "", message)
-        if match := re.fullmatch(r"(\S+): invalid choice: (.+?) \(choose from (.*)\)", message, re.DOTALL):
-            choices = match[3].replace("'", "")
-            hint = f"{_guess(match[2], choices)}Choose from: {choices}."
-            raise UsageError(f"{match[1]} can't be {match[2]}", hint=hint)
-        raise UsageError(message, hint=_help(self))
-
-    def _check_command(self, words: list[str]) -> None:
-        """Raise a UsageError unless the words begin with a command or an option of the program itself."""
-        known = list(self._commands())
-        if not known:
-            return
-        listed = f"Commands: {', '.join(known)}."
-        if not words:
-            raise UsageError("no command is given", hint=f"{listed} To begin: {PROGRAM} fetch")
-        if not words[0].startswith("-") and words[0] not in known:
-            raise UsageError(f"there is no command {words[0]!r}", hint=_guess(words[0], known) + listed)
-        own = [text for action in self._actions for text in action.option_strings]
-        if words[0].startswith("-") and not any(text.startswith(words[0]) for text in own):
-            hint = f"{_guess(words[0], own)}Other options follow a command: {PROGRAM} fetch --help"
-            raise UsageError(f"{PROGRAM} has no option {words[0]}", hint=hint)
-
-    def _commands(self) -> dict[str, argparse.ArgumentParser]:
-        groups = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
-        return dict(groups[0].choices) if groups else {}
-
-    def _unknown(self, name: str, unknown: list[str]) -> UsageError:
-        """Return the error for the words that the command `name` has no use for."""
-        command = self._commands()[name]
-        options = [word for word in unknown if word.startswith("-")]
-        if not options:
-            return UsageError(f"unexpected argument {unknown[0]!r}", hint=_help(command))
-        option = options[0].partition("=")[0]
-        guess = _guess(option, [text for action in command._actions for text in action.option_strings])
-        return UsageError(f"{name} has no option {option}", hint=guess + _help(command))
+    def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ARG002
+        """Print the help or the version; argparse itself passes over a stdout that can't be written to."""
+        print_text(message)
 
 
-def _help(parser: argparse.ArgumentParser) -> str:
-    return f"All options: {parser.prog} --help"
-
-
-def _guess(word: str, known: str | Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    names = known.split(", ") if isinstance(known, str) else known
-    near = get_close_matches(word.strip("'\"").lower(), names, n=1)
-    return f"Did you mean {near[0]}? " if near else ""
-
-
-def add_verb(verbs: Any, name: str, act: Act, summary: str, *examples: str) -> argparse.ArgumentParser:
-    """Add a command, with the options that all commands have.
+def add_command(subparsers: Any, name: str, run: Run, summary: str, *examples: str) -> argparse.ArgumentParser:
+    """Add a command with the options that all commands have.
 
     Args:
-        verbs: The group of argparse that the command is added to.
+        subparsers: The commands, as `add_subparsers` returns them.
         name: The name of the command.
-        act: The function that runs it.
-        summary: One line on what it does.
-        examples: Arguments for the examples at the end of its help.
+        run: The function that runs it.
+        summary: What it does, in one line.
+        examples: The arguments of the examples at the end of its help.
+
+    Returns:
+        The parser of the command, for its own arguments.
     """
     shown = "\n".join(f"  {PROGRAM} {name} {words}".rstrip() for words in examples)
-    verb: argparse.ArgumentParser = verbs.add_parser(
+    command: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
         epilog=f"example{'s' if len(examples) > 1 else ''}:\n{shown}" if examples else None,
     )
-    verb.set_defaults(run=act)
-    verb.add_argument(
+    command.set_defaults(run=run)
+    command.add_argument(
         "--root", type=path_text, metavar="FOLDER", help="the folder of the data (default: $FMNIST_ROOT or ./data)"
     )
-    verb.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    verb.add_argument("--json", action="store_true", help="print one JSON object on stdout at the end")
-    verb.add_argument("--progress", choices=KINDS, default="auto", help="how to show progress (default auto)")
-    verb.add_argument(
-        "--log", type=path, metavar="FILE", help="append attempts and unexpected failures to FILE, as JSON lines"
+    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    command.add_argument("--json", action="store_true", help="print one JSON object on stdout at the end")
+    command.add_argument("--progress", choices=KINDS, default="auto", help="how to show progress (default auto)")
+    command.add_argument(
+        "--log",
+        type=checked_path,
+        metavar="FILE",
+        help="append attempts and unexpected failures to FILE, as JSON lines",
     )
-    return verb
+    return command
 
 
-def add_dataset(verb: argparse.ArgumentParser) -> None:
+def add_dataset(command: argparse.ArgumentParser) -> None:
     """Add the argument DATASET to a command."""
     text = f"a name from the catalogue, or the path of a manifest (FILE.toml); default: {DATASET}"
-    verb.add_argument("dataset", nargs="?", default=DATASET, metavar="DATASET", help=text)
-
-
-def path(text: str) -> Path:
-    """Parse an option that takes a path; raise UsageError for one that the shell should have replaced."""
-    return checked_path(text)
+    command.add_argument("dataset", nargs="?", default=DATASET, metavar="DATASET", help=text)
 
 
 def path_text(text: str) -> str:
-    """Parse an option as `path` does, and return it as it is."""
+    """Check a path as `checked_path` does, and return it as the user wrote it, for the commands in hints."""
     if text:
         checked_path(text)
     return text

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_verb
+from fmnist_fetch.commands.arguments import add_command
 from fmnist_fetch.console.output import print_text
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import FetchError, in_clone
@@ -15,11 +15,11 @@ from fmnist_fetch.manifest.catalog import names
 SHELLS = ("bash", "zsh", "fish")
 
 
-def add_verb_for(top: argparse.ArgumentParser, verbs: Any) -> None:
-    """Add completion to the commands of argparse, for the parser `top` that they belong to."""
+def add_parser(subparsers: Any, top: argparse.ArgumentParser) -> None:
+    """Add the command completion, which completes the command line that TOP parses."""
     summary = "print the script with which a shell completes this command"
-    verb = add_verb(verbs, "completion", partial(_completion, top), summary, *SHELLS)
-    verb.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash, zsh or fish")
+    command = add_command(subparsers, "completion", partial(_completion, top), summary, *SHELLS)
+    command.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash, zsh or fish")
 
 
 def _completion(top: argparse.ArgumentParser, options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):
-            for verb in action.choices.values():
-                yield from _actions(verb)
+            for command in action.choices.values():
+                yield from _actions(command)
 
 
 def _datasets(manifests: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_dataset, add_verb, offline_by_environment, patience, rate, whole
+from fmnist_fetch.commands.arguments import add_command, add_dataset, offline_by_environment, patience, rate, whole
 from fmnist_fetch.console.formatting import complete, next_command, wrapped
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import Log, ProgressState, listener
@@ -19,10 +19,10 @@ DEFAULTS = FetchOptions()
 MAX_JOBS = 64
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add fetch to the commands of argparse."""
-    fetch = add_verb(
-        verbs,
+def add_parser(subparsers: Any) -> None:
+    """Add the command fetch."""
+    fetch = add_command(
+        subparsers,
         "fetch",
         _fetch,
         "download a dataset, unpack it, write its tensor file; again: verify, repair",

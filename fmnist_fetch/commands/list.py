@@ -3,19 +3,20 @@
 import argparse
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_verb
+from fmnist_fetch.commands.arguments import add_command
 from fmnist_fetch.console.formatting import size, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.manifest.catalog import find, names
-from fmnist_fetch.pipeline.status import Condition, inspect
-from fmnist_fetch.storage.layout import Layout, is_file, root_folder
-from fmnist_fetch.storage.part_file import part_path
+from fmnist_fetch.pipeline.status import Condition, inspect_with_parts
+from fmnist_fetch.storage.layout import Layout, root_folder
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add list to the commands of argparse."""
-    add_verb(verbs, "list", _list, "list the catalogue, and the state of each dataset under the root", "", "--json")
+def add_parser(subparsers: Any) -> None:
+    """Add the command list."""
+    add_command(
+        subparsers, "list", _list, "list the catalogue, and the state of each dataset under the root", "", "--json"
+    )
 
 
 def _list(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
@@ -36,11 +37,10 @@ def _list(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
 
 
 def _word(layout: Layout) -> str:
-    status = inspect(layout)
+    status = inspect_with_parts(layout)
     conditions = {status.tensors, *(c for entry in status.files for c in (entry.published, entry.payload))}
     if status.complete:
         return "complete"
-    if conditions != {Condition.ABSENT}:
+    if not conditions <= {Condition.ABSENT, Condition.PARTIAL}:
         return "incomplete"
-    begun = any(is_file(part_path(layout.published(file))) for file in layout.manifest.files)
-    return "partial" if begun else "absent"
+    return str(Condition.PARTIAL if Condition.PARTIAL in conditions else Condition.ABSENT)

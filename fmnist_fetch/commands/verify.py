@@ -6,21 +6,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fmnist_fetch.commands.arguments import add_dataset, add_verb
+from fmnist_fetch.commands.arguments import add_command, add_dataset
 from fmnist_fetch.console.formatting import counted, damage, fetch_command, size, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
-from fmnist_fetch.errors import DiskError, FetchError, IntegrityError
+from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, dangling_link
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
-from fmnist_fetch.storage.files import find_good_pieces
+from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect_with_parts
 from fmnist_fetch.storage.layout import Layout
-from fmnist_fetch.storage.part_file import part_path
 
 MARGIN = "  "
 DEFAULT_COLUMNS = 80
-PARTIAL = "partial"
 
 
 class Row(NamedTuple):
@@ -28,7 +25,7 @@ class Row(NamedTuple):
 
     Attributes:
         path: Where it is.
-        condition: A Condition, or PARTIAL for one of which some pieces are there.
+        condition: How it compares with the manifest.
         size: Its size in bytes, if it is known.
         remark: What else there is to say.
         file: Its entry in the manifest, if it is a published file.
@@ -36,23 +33,23 @@ class Row(NamedTuple):
     """
 
     path: Path
-    condition: str
+    condition: Condition
     size: int | None
     remark: str = ""
     file: DataFile | None = None
     damaged: tuple[int, ...] = ()
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add verify to the commands of argparse."""
+def add_parser(subparsers: Any) -> None:
+    """Add the command verify."""
     summary = "hash everything, repair nothing, open no socket"
-    add_dataset(add_verb(verbs, "verify", _verify, summary, "", "--root /srv/datasets"))
+    add_dataset(add_command(subparsers, "verify", _verify, summary, "", "--root /srv/datasets"))
 
 
 def _verify(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     manifest = find(options.dataset)
     layout = Layout(options.root, manifest)
-    status = inspect(layout)
+    status = inspect_with_parts(layout)
     rows = list(_rows(layout, status))
     print_line(options, f"{manifest.title or manifest.name} in {layout.raw.parent}")
     for line in ("", *_table(rows, layout), *_maps(rows)):
@@ -83,8 +80,8 @@ def _rows(layout: Layout, status: DatasetStatus) -> Iterator[Row]:
 def _remark(path: Path, condition: Condition) -> str:
     """Return what prevents reading the file at PATH."""
     try:
-        if condition is Condition.REDIRECTED:
-            return f"a link to {path.readlink()}, which is not there"
+        if condition is Condition.REDIRECTED and (link := dangling_link(path)):
+            return f"{'a' if link == path else 'below a'} link to {link.readlink()}, which is not there"
         if condition is Condition.UNREADABLE:
             path.open("rb").close()
     except OSError as exc:
@@ -98,23 +95,22 @@ def _published(layout: Layout, entry: FileStatus) -> Row:
     if entry.published is Condition.DAMAGED:
         damaged = entry.damaged_pieces
         return Row(path, entry.published, file.size, f"{len(damaged)} of {pieces} damaged", file, damaged)
-    if entry.published is Condition.ABSENT:
-        if entry.payload is Condition.GOOD and file.packed:
-            return Row(path, entry.published, file.size, "not needed: it is unpacked", file)
-        if good := len(find_good_pieces(part_path(path), file).indices):
-            return Row(path, PARTIAL, file.size, f"{good} of {pieces} fetched", file)
+    if entry.published is Condition.PARTIAL:
+        return Row(path, entry.published, file.size, f"{len(entry.good.indices)} of {pieces} fetched", file)
+    if entry.published is Condition.ABSENT and entry.payload is Condition.GOOD and file.packed:
+        return Row(path, entry.published, file.size, "not needed: it is unpacked", file)
     return Row(path, entry.published, file.size, _remark(path, entry.published), file)
 
 
 def _table(rows: list[Row], layout: Layout) -> list[str]:
     """Return one line for each file, with its path under the dataset's folder, and one for all."""
     cells = [
-        (row.condition, "" if row.size is None else size(row.size), _within(layout, row.path), row.remark)
+        (str(row.condition), "" if row.size is None else size(row.size), _within(layout, row.path), row.remark)
         for row in rows
     ]
-    kinds = [str(row.condition) for row in rows]
-    tally = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys([*Condition, PARTIAL]) if kind in kinds)
-    there = sum(row.size or 0 for row in rows if row.condition not in (Condition.ABSENT, PARTIAL))
+    kinds = [row.condition for row in rows]
+    tally = ", ".join(f"{kinds.count(kind)} {kind}" for kind in Condition if kind in kinds)
+    there = sum(row.size or 0 for row in rows if row.condition not in (Condition.ABSENT, Condition.PARTIAL))
     cells.append(("total", size(there), f"{counted(len(rows), 'file')}: {tally}", ""))
     return table(cells, right={1}, spare=(3, 1), width=width())
 

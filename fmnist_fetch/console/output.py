@@ -6,14 +6,18 @@ a result is an error, since the caller would take an empty output for the result
 
 import argparse
 import errno
+import io
 import json
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from fmnist_fetch.console.formatting import encodable
 from fmnist_fetch.errors import DiskError, escaped, escaped_lines, reason
+
+_STDERR = 2
 
 
 def print_line(options: argparse.Namespace, sentence: str) -> None:
@@ -38,9 +42,15 @@ def write_line(sentence: str) -> None:
 def print_text(text: str) -> None:
     """Print a text that the user asked for, such as a script, on stdout as it is.
 
+    A file or a pipe receives UTF-8, which Python expects in a program, whatever the language of the system is.
+
     Raises:
-        DiskError: stdout can't be written to.
+        DiskError: stdout can't be written to, or was closed before the program began.
     """
+    if isinstance(sys.stdout, _ClosedStream):
+        raise _unwritable("it is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
     _print(text)
 
 
@@ -48,9 +58,9 @@ def emit(outcome: dict[str, Any]) -> None:
     """Print the outcome of a command as one JSON object on stdout.
 
     Raises:
-        DiskError: stdout can't be written to.
+        DiskError: stdout can't be written to, or was closed before the program began.
     """
-    _print(json.dumps(outcome) + "\n")
+    print_text(json.dumps(outcome) + "\n")
 
 
 def print_error(message: str, hint: str) -> None:
@@ -69,10 +79,25 @@ def write(stream: TextIO, text: str) -> None:
         flush()
 
 
+class _ClosedStream(io.TextIOBase):
+    """A stream in place of one that was closed before the program began: what is written to it goes nowhere."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 def open_streams() -> None:
-    """Replace closed streams (cron, >&-), which are None, by one that discards its text."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open to the end of the process
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    """Replace closed streams (cron, >&-), which are None, and let the others wait for a reader that is slow."""
+    # No file that is opened later gets the number of a stream, to which a child process would write.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or _ClosedStream()
+    sys.stderr = sys.stderr or _ClosedStream()
+    for stream in (sys.stdout, sys.stderr):
+        # One that the parent made non-blocking fails as soon as a pipe is full.
+        with suppress(OSError, ValueError, AttributeError):
+            os.set_blocking(stream.fileno(), True)
 
 
 def flush_streams() -> None:
@@ -83,17 +108,29 @@ def flush_streams() -> None:
     """
     with suppress(Exception):
         sys.stderr.flush()
-    _print("")
+    with _writing():
+        sys.stdout.flush()
 
 
 def _print(text: str) -> None:
-    try:
+    with _writing():
         write(sys.stdout, text)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Convert a failure of stdout to a DiskError; a closed pipe is none."""
+    try:
+        yield
     except OSError as exc:
         sys.stdout = _discard(sys.stdout)
         if not _is_closed_pipe(exc):
-            hint = "Send the output to another place, then run the same command again."
-            raise DiskError(f"the output can't be written: {reason(exc)}", hint=hint) from exc
+            raise _unwritable(reason(exc)) from exc
+
+
+def _unwritable(why: str) -> DiskError:
+    hint = "Send the output to another place, then run the same command again."
+    return DiskError(f"the output can't be written: {why}", hint=hint)
 
 
 def _is_closed_pipe(exc: OSError) -> bool:

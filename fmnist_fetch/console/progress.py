@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -73,9 +72,7 @@ class ProgressState:
             case DownloadStarted():
                 self._start(event)
             case Verified():
-                self.verified[event.file] += event.length
-                self.done += event.length
-                self.good += 1
+                self._count(event)
                 # The next BytesInFlight counts what is left in flight; until then no byte counts twice.
                 self.in_flight[event.file] = max(0, self.in_flight.get(event.file, 0) - event.length)
                 self._waiting = None
@@ -101,6 +98,12 @@ class ProgressState:
         self.total, self.done = sum(self.sizes.values()), sum(self.verified.values())
         self.pieces, self.good = event.pieces, event.good
         self.in_flight, self._pace, self._waiting = {}, Pace(), None
+
+    def _count(self, event: Verified) -> None:
+        """Count verified bytes; whatever the events say, never less than nothing and never more than there is."""
+        self.verified[event.file] = max(0, self.verified[event.file] + event.length)
+        self.done = max(0, min(self.done + event.length, self.total))
+        self.good = max(0, min(self.good + event.pieces, self.pieces))
 
     @property
     def arrived(self) -> int:
@@ -236,6 +239,7 @@ class Lines:
 
     def _advance(self) -> None:
         share = self._share()
+        self._printed_share = min(self._printed_share, share)
         if share - self._printed_share >= LINE_SHARE or self._due(self._printed_at) or share == 1:
             self._printed_share = share
             self._print_progress()
@@ -286,7 +290,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.touch()
+        path.open("a").close()
 
     def __call__(self, event: Event) -> None:
         """Append the line of an attempt or of a note."""
@@ -306,6 +310,8 @@ class Log:
 
     def note_failure(self, exc: BaseException) -> None:
         """Append the traceback of an exception."""
+        import traceback  # here, since a run that ends well has no use for it
+
         self._append(traceback="".join(traceback.format_exception(exc)))
 
     def _append(self, **entry: Any) -> None:

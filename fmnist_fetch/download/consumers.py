@@ -5,10 +5,10 @@ the other.
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from fmnist_fetch.concurrency import join_all
 from fmnist_fetch.download.segments import FileDownload
 from fmnist_fetch.download.transfer import Transfer
 from fmnist_fetch.errors import FormatError, IntegrityError, disk
@@ -94,10 +94,7 @@ class FileConsumers:
 
     def join(self, seconds: float | None = None) -> None:
         """Wait for the threads, SECONDS at most. Once the transfer is closed, they consume only complete files."""
-        end = None if seconds is None else time.monotonic() + seconds
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        join_all(self._threads, seconds)
 
     def _work(self) -> None:
         while (file := self._next()) is not None:

@@ -1,4 +1,7 @@
-"""The entrance: complete files in a folder from what is there and, for the rest, from sources."""
+"""The entrance: complete files in a folder from what is there and, for the rest, from sources.
+
+The caller's thread watches over the workers, which receive, and the consumers, which process complete pieces.
+"""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
-from fmnist_fetch.errors import PartFileReplacedError
-from fmnist_fetch.events import DownloadStarted, Listener, Message
+from fmnist_fetch.errors import FetchError, PartFileReplacedError
+from fmnist_fetch.events import DownloadEnded, DownloadStarted, Listener, Message
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.sources.base import FetchOptions, Source
 from fmnist_fetch.storage.files import NO_PIECES, GoodPieces
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from fmnist_fetch.download.segments import FileDownload
 
 MAX_RIVALS = 5
+TICK_S = 0.25
 
 
 def retry_when_replaced(attempt: Callable[[], None]) -> None:
@@ -44,7 +48,7 @@ def download(
     consume: "Callable[[IncomingFile], None]" = lambda _incoming: None,
     known: Mapping[str, GoodPieces] = MappingProxyType({}),
 ) -> None:
-    """Complete files in a folder; what is there already and verifies is kept.
+    """Complete files in a folder; what is there already and verifies is kept, and so is all that comes.
 
     Args:
         files: What to complete.
@@ -52,22 +56,44 @@ def download(
         sources: Whom to ask, in any order: their tiers count.
         options: `jobs`, `patience` and `limit_rate` count here.
         listener: Receives the events, from any thread.
-        consume: Gets each file while it arrives, in a thread of its own.
+        consume: Gets each file while it arrives, in a thread of its own; where the run fails, those that are complete.
         known: The good pieces of damaged files in the folder, by name, where they have been hashed already.
 
     Raises:
-        FetchError: As `workers.complete` does.
+        SourceError: No new good piece for the seconds of patience, or no source that has what is missing.
+        IntegrityError: The same, and a source sent wrong bytes.
+        DiskError: The disk refuses the files.
+        BaseException: Whatever CONSUME raises.
     """
     if not files:
         return
     # Imported where it is needed: most runs find everything in its place.
-    from fmnist_fetch.download.workers import complete
+    from fmnist_fetch.download.consumers import FileConsumers
+    from fmnist_fetch.download.transfer import Transfer
+    from fmnist_fetch.download.workers import GRACE_S, WorkerPool
 
     downloads = _open(files, folder, known, listener)
     sizes = tuple((file.name, file.size, file.bytes_good) for file in downloads)
     total = sum(len(file.pieces) for file in downloads)
     listener(DownloadStarted(sizes, total, sum(len(file.good) for file in downloads)))
-    complete(downloads, sources, options, listener, consume)
+    transfer = Transfer(downloads, sources, options, listener)
+    pool, consumers = WorkerPool(transfer, options.limit_rate), FileConsumers(transfer, consume)
+    try:
+        consumers.start()
+        for _ in range(options.jobs):
+            pool.add_worker()
+        while not consumers.done:
+            transfer.wait(TICK_S)
+            pool.look_after()
+    except FetchError:
+        transfer.close()
+        consumers.join()
+        raise
+    finally:
+        pool.stop()
+        consumers.join(GRACE_S)
+        transfer.save_partials()
+        listener(DownloadEnded())
 
 
 def _open(

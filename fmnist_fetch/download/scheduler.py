@@ -4,7 +4,8 @@ Pure: the time and the random numbers are passed in.
 
 - Tiers in order; a later one is asked when no source of an earlier one can serve now.
 - Within a tier, a source without failures, with the fewest workers, the fastest. All sources should end at the same
-  time: each gets a share of what waits by its rate, and nothing that the others would serve sooner.
+  time: each gets a share of what waits by its rate, and nothing that the others would serve sooner. Segments of one
+  fixed length would need more requests, and unequal sources would end later.
 - A worker for which nothing waits steals from the slowest attempt; the last piece is requested twice (endgame).
 - A failure without progress: full jitter, or what Retry-After asks for. A permanent answer: never again for that file.
 - A refusal while other connections to the same source deliver: fewer connections, not a failure.
@@ -22,15 +23,8 @@ from math import inf
 
 from fmnist_fetch.download.backoff import Patience, full_jitter
 from fmnist_fetch.download.segments import Accepts, FileDownload, Givers, Segment, SegmentQueue
-from fmnist_fetch.download.source_stats import (
-    RATE_AFTER_S,
-    STEAL_AFTER_S,
-    SUFFICIENT_BYTES,
-    Attempt,
-    SourceStats,
-    final_error,
-)
-from fmnist_fetch.errors import FetchError, SourceError, WrongBytesError
+from fmnist_fetch.download.source_stats import RATE_AFTER_S, STEAL_AFTER_S, SUFFICIENT_BYTES, Attempt, SourceStats
+from fmnist_fetch.errors import SourceError, WrongBytesError
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, FetchOptions, Source, Tier
 
 STALL_TIMEOUT_S = 6.0
@@ -38,13 +32,12 @@ STALL_TIMEOUT_S = 6.0
 STALL_GRACE_S = 1.0
 """How much longer than a stage may take a connection may need to end it itself; after that, its worker is stuck."""
 MIN_RATE_BPS = 4 * 1024
-RATE_WINDOW_S = 5.0
 PACKAGE_AFTER_FAILURES = 2
 ENOUGH_S = 0.3
 ENOUGH_BPS = 200e6
 LOOK_AGAIN_S = 0.25
-FIRST_LENGTH = 1024 * 1024
-MAX_LENGTH = 64 * 1024 * 1024
+FIRST_LENGTH_BYTES = 1024 * 1024
+MAX_LENGTH_BYTES = 64 * 1024 * 1024
 MAX_LIMITED_S = 1.0
 """What one request takes at most at the limit of the rate."""
 WORTH_REQUESTING_S = 0.1
@@ -70,7 +63,7 @@ class Scheduler:
         limit_bps = options.limit_rate or inf
         # What a limit delays is not the sources' fault, and an answer should not be left unread for long.
         self._min_rate_bps = min(MIN_RATE_BPS, limit_bps / (2 * options.jobs))
-        self._max_length = int(min(MAX_LENGTH, limit_bps * MAX_LIMITED_S))
+        self._max_length = int(min(MAX_LENGTH_BYTES, limit_bps * MAX_LIMITED_S))
         self._random = random
         self._tiers = sorted({source.tier for source in sources})
         self._suspect: set[tuple[FileDownload, int]] = set()
@@ -92,8 +85,8 @@ class Scheduler:
         stats = attempt.stats
         stats.note_wait(now - attempt.last_progress)
         attempt.note_received(count, now)
-        stats.last_worker, stats.flow_bps = attempt.worker, attempt.flow_bps(now) or stats.flow_bps
-        rate_bps = attempt.window_rate_bps(now, RATE_WINDOW_S)
+        stats.last_worker = attempt.worker
+        rate_bps = attempt.window_rate_bps(now)
         if rate_bps is None or rate_bps >= self._min_rate_bps:
             return None
         self._replace_only(stats, attempt.segment.file)
@@ -127,8 +120,6 @@ class Scheduler:
 
     def note_failure(self, attempt: Attempt, error: SourceError, now: float) -> None:
         """Note that the attempt ended before its segment."""
-        if attempt.over:
-            return
         stats = attempt.stats
         # Bytes that nobody has verified are progress only from a source that may be expected to send right ones.
         received_enough = attempt.received >= SUFFICIENT_BYTES and not stats.last_piece_wrong
@@ -179,10 +170,9 @@ class Scheduler:
 
     def note_done(self, attempt: Attempt, now: float) -> None:
         """Note that the segment of the attempt is complete, by its worker or by others."""
-        if not attempt.over:
-            if attempt.received:
-                attempt.stats.note_success()
-            self._end(attempt, now)
+        if attempt.received:
+            attempt.stats.note_success()
+        self._end(attempt, now)
 
     def stalled(self, now: float) -> list[Attempt]:
         """Return the attempts that received nothing for too long."""
@@ -203,10 +193,6 @@ class Scheduler:
     def is_hopeless(self) -> bool:
         """Return whether nothing is under way and no source will ever serve anything that is missing."""
         return not self.attempts and not any(self.queue.wanted(stats.can_serve) for stats in self.sources)
-
-    def final_error(self) -> FetchError:
-        """Return the error that ends the run: IntegrityError where a source sent wrong bytes, else SourceError."""
-        return final_error(self.queue, self.sources)
 
     def _ready(self, tier: Tier, now: float) -> list[SourceStats]:
         """Return the sources of TIER that may be asked now; a package only after all others have failed repeatedly."""
@@ -238,8 +224,11 @@ class Scheduler:
 
         They complete what is missing in a moment, or receive as fast as it can be hashed, unpacked and written.
         """
-        rate_bps = sum(attempt.expected_rate_bps(now) for attempt in self._attempts_of(stats))
-        return rate_bps > min(ENOUGH_BPS, self.queue.bytes_missing / ENOUGH_S)
+        attempts = self._attempts_of(stats)
+        rates = [attempt.rate_bps(now) for attempt in attempts if now - attempt.began >= RATE_AFTER_S]
+        # Those that just began are expected to be as fast as the others.
+        rates += [stats.rate_bps or max(rates, default=inf)] * (len(attempts) - len(rates))
+        return sum(rates) > min(ENOUGH_BPS, self.queue.bytes_missing / ENOUGH_S)
 
     def _accepts(self, stats: SourceStats) -> Accepts:
         """Return whether to ask the source for a piece now: not if it sent it wrong and a better source works."""
@@ -316,8 +305,8 @@ class Scheduler:
         if self._jobs == 1 or (stats.source.connections == 1 and stats.rate_bps):
             return self._max_length
         if stats.rate_bps is None:
-            return min(FIRST_LENGTH, self._max_length, self.queue.bytes_missing // (2 * self._jobs))
-        others_bps = sum(attempt.stats.rate_bps or attempt.rate_bps(now) for attempt in self.attempts)
+            return min(FIRST_LENGTH_BYTES, self._max_length, self.queue.bytes_missing // (2 * self._jobs))
+        others_bps = _total_rate_bps(self.attempts, now)
         share = self.queue.bytes_missing * stats.rate_bps / (stats.rate_bps + others_bps) / 2
         return min(self._max_length, int(max(share, stats.rate_bps * WORTH_REQUESTING_S)))
 

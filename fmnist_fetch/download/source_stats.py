@@ -33,8 +33,8 @@ MAX_STAGE_TIMEOUT_S = 120.0
 SLOW_MARGIN = 1.5
 """The time-out for a source that was slow, over the longest time after which its bytes came."""
 STEAL_AFTER_S = 1.0
-FLOW_BYTES = 512 * 1024
 RATE_AFTER_S = 0.05
+RATE_WINDOW_S = 5.0
 _NAMED_FILES = 3
 
 
@@ -50,7 +50,6 @@ class SourceStats:
         capacity: How many connections it serves, as far as is known.
         last_worker: The worker that received from it last.
         rate_bps: The rate of the last attempt over one connection.
-        flow_bps: The same without the wait for the first byte.
         timeout_s: What each stage of a connection to it may take.
         longest_wait_s: The longest time after which bytes did come.
         refused_files: The files that it will never serve.
@@ -68,7 +67,6 @@ class SourceStats:
         self.capacity = inf
         self.last_worker: int | None = None
         self.rate_bps: float | None = None
-        self.flow_bps: float | None = None
         self.timeout_s = STAGE_TIMEOUT_S
         self.longest_wait_s = 0.0
         self.refused_files: set[FileDownload] = set()
@@ -215,13 +213,11 @@ class Attempt:
         self.piece_began: float | None = None
         self._stages: int | None = None
         self._rate_window = (now, 0)
-        self._first: tuple[float, int] | None = None
 
     def note_received(self, count: int, now: float) -> None:
         """Note that COUNT bytes have come."""
         self.received += count
         self.last_received = self.last_progress = self.storing_since = now
-        self._first = self._first or (now, count)
 
     def note_stored(self, now: float) -> None:
         """Note that what was received is stored: only from now on is the source waited for."""
@@ -235,10 +231,10 @@ class Attempt:
             self.last_progress = now
         self._stages = stages
 
-    def window_rate_bps(self, now: float, window_s: float) -> float | None:
-        """Return the rate of the last WINDOW_S seconds; None until a window is full, which begins the next one."""
+    def window_rate_bps(self, now: float) -> float | None:
+        """Return the rate of the last RATE_WINDOW_S seconds; None until they are over, and the next ones begin."""
         began, before = self._rate_window
-        if now - began < window_s or self.segment.position >= self.segment.stop:
+        if now - began < RATE_WINDOW_S or self.segment.position >= self.segment.stop:
             return None
         self._rate_window = (now, self.received)
         return (self.received - before) / (now - began)
@@ -246,25 +242,6 @@ class Attempt:
     def rate_bps(self, now: float) -> float:
         """Return the rate so far."""
         return self.received / max(now - self.began, 1e-3)
-
-    def flow_bps(self, now: float) -> float | None:
-        """Return the rate since the first bytes came; None while that says little."""
-        if self._first is None or self.received - self._first[1] < FLOW_BYTES:
-            return None
-        return (self.received - self._first[1]) / max(now - self._first[0], 1e-3)
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the whole segment is too short to measure a flow."""
-        return self.received + self.segment.span.length < FLOW_BYTES
-
-    def expected_rate_bps(self, now: float) -> float:
-        """Return its rate; of one that just began, what earlier attempts lead to expect."""
-        if now - self.began >= RATE_AFTER_S:
-            return self.rate_bps(now)
-        # With small files, what counts is the wait for each answer, which other workers can fill.
-        expected = self.stats.rate_bps if self.is_small else self.stats.flow_bps or self.stats.rate_bps
-        return inf if expected is None else expected
 
     def is_young(self, now: float) -> bool:
         """Return whether too little time has passed to estimate its end."""
@@ -276,7 +253,11 @@ class Attempt:
 
 
 def final_error(queue: SegmentQueue, sources: Sequence[SourceStats]) -> FetchError:
-    """Return the error of a run that ends without its files: the facts, and a line for each source."""
+    """Return the error of a run that ends without its files: the facts, and a line for each source.
+
+    It is an IntegrityError where a source sent wrong bytes, a DiskError where a limit of this machine is the only
+    reason, else a SourceError.
+    """
     lines = "".join(f"\n  {_outcome(stats)}" for stats in sources)
     lacking = [file.name for file in queue.files if not file.complete]
     more = f" and {len(lacking) - _NAMED_FILES} more" if len(lacking) > _NAMED_FILES else ""

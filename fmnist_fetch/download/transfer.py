@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fmnist_fetch.download.backoff import Patience
 from fmnist_fetch.download.scheduler import Scheduler
 from fmnist_fetch.download.segments import FileDownload, Givers, SegmentQueue, WholePiece
-from fmnist_fetch.download.source_stats import Attempt
+from fmnist_fetch.download.source_stats import Attempt, final_error
 from fmnist_fetch.errors import SourceError, WrongBytesError
 from fmnist_fetch.events import Attempted, BytesInFlight, Listener, Message, NoSourceReady, Verified
 from fmnist_fetch.manifest.pieces import Span
@@ -79,12 +79,11 @@ class Transfer:
         self.scheduler = Scheduler(SegmentQueue(files), sources, options, patience, random)
         self._queue = self.scheduler.queue
         self._lock = threading.RLock()
-        self._changed, self._news = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._has_news = self._closed = self._finished = False
+        self._changed, self._news = threading.Condition(self._lock), threading.Event()
+        self._closed = self._finished = False
         self._failure: BaseException | None = None
         self._awaited: dict[tuple[FileDownload, int], threading.Event] = {}
         self._unsettled = {file for file in files if not file.has_piece_digests}
-        self._lost: set[Attempt] = set()
         self._pending = 0
         self._reported_at = self._looked_at = self._clock()
 
@@ -143,7 +142,7 @@ class Transfer:
     def end(self, attempt: Attempt, error: SourceError | None, status: int | None) -> bool:
         """Note the end of ATTEMPT; return whether its worker still counts: one that has been replaced does not."""
         with self._lock:
-            if attempt in self._lost:
+            if attempt.over:
                 return False
             now = self._clock()
             if self.over:
@@ -153,7 +152,7 @@ class Transfer:
                 self.scheduler.note_done(attempt, now)
             else:
                 self.scheduler.note_failure(attempt, error, now)
-                self._wake()
+                self.wake()
                 # Not after a success: that is no news to those who wait, and they would delay who continues.
                 self._changed.notify_all()
             self._report(attempt, error, error.status or status if error else status)
@@ -174,14 +173,14 @@ class Transfer:
             self._looked_at = now
             if not self._queue.complete:
                 if scheduler.patience.exhausted(now) or scheduler.is_hopeless():
-                    raise scheduler.final_error()
+                    raise final_error(self._queue, scheduler.sources)
                 if not scheduler.attempts:
                     reasons = tuple(stats.error.message for stats in scheduler.sources if stats.error)
                     safe = sum(file.size for file in self.files) - self._queue.bytes_missing
                     self.listener(NoSourceReady(reasons, scheduler.patience.ends - now, safe))
-            if not self._has_news:
-                self._news.wait(seconds)
-            self._has_news = False
+        self._news.wait(seconds)
+        # Before the caller looks at anything again: what happens from now on is further news.
+        self._news.clear()
 
     def drop_stalled(self) -> int:
         """End the attempts that receive nothing; return how many workers are to be replaced."""
@@ -193,7 +192,6 @@ class Transfer:
                 error = SourceError(f"{attempt.stats.name} sent nothing for {silence:.0f} s")
                 self.scheduler.note_lost(attempt, error, now)
                 self._report(attempt, error, None)
-                self._lost.add(attempt)
             if stalled:
                 self._changed.notify_all()
             return len(stalled)
@@ -258,7 +256,7 @@ class Transfer:
             reason = WrongBytesError(error.message, hint=error.hint)
             self.scheduler.note_wrong_file(file, givers, reason, self._clock())
             self.listener(Message(f"{error.message}; it is downloaded again"))
-            self.listener(Verified(file.name, -file.size))
+            self.listener(Verified(file.name, -file.size, -len(file.pieces)))
             self._changed.notify_all()
 
     def check_open(self) -> None:
@@ -278,22 +276,11 @@ class Transfer:
             if self._closed and isinstance(exc, SourceError):
                 return
             self._failure = self._failure or exc
-            self._wake()
+            self.wake()
 
     def wake(self) -> None:
         """Let the caller's thread look again."""
-        with self._lock:
-            self._wake()
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What ended a thread."""
-        with self._lock:
-            return self._failure
-
-    def _wake(self) -> None:
-        self._has_news = True
-        self._news.notify_all()
+        self._news.set()
 
     def _store(self, attempt: Attempt, whole: Iterable[WholePiece], oddity: str | None) -> WrongBytesError | None:
         """Write those of the WHOLE pieces that are right; return an error for those that are wrong."""

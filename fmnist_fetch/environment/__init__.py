@@ -1,6 +1,6 @@
-"""The tools of this project, locked and verified.
+"""The virtual environment of this project, from locked and verified wheels.
 
-`python -m fmnist_fetch.environment train` sets up a virtual environment with what training needs.
-pylock.toml pins every wheel. The wheels come from any source that has them into a folder, the store, and are installed
-from there; nothing else is ever downloaded. It starts with the standard library alone.
+`python -m fmnist_fetch.environment train` sets up what training needs. It starts with the standard library alone.
+pylock.toml pins every wheel. Wheels are downloaded from any source that has them to a folder, the store, and installed
+from there; nothing else is downloaded.
 """

@@ -1,6 +1,6 @@
-"""Set up the environment: `python -m fmnist_fetch.environment data|train|test|serve|kit|dev`.
+"""The set-up as a program: `python -m fmnist_fetch.environment data|train|test|serve|kit|dev`.
 
-This module is read by any Python 3, so that an old one can say that it is too old.
+Any Python 3 can read this module, so that an old one can report that it is too old.
 """
 
 import sys
@@ -9,7 +9,7 @@ OLDEST = (3, 11)
 
 
 def main() -> int:
-    """Do what the command line asks for; return the exit code."""
+    """Run the command line of this process, and return the exit code."""
     if sys.version_info < OLDEST:
         found = "{}.{}".format(*sys.version_info[:2])
         print(f"error: Python 3.11 or newer is needed, and {sys.executable} is {found}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Where wheels may be: what pip and uv are configured for, and the links of a package's page (PEP 503, PEP 691)."""
+"""Package indexes: those that pip and uv are configured for, and the links on their pages (PEP 503, PEP 691)."""
 
 import configparser
 import json
@@ -25,7 +25,14 @@ _LINK = re.compile(rb"""href\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
 
 
 class Configuration(NamedTuple):
-    """What pip and uv are told: the indexes in their order, folders or pages of links, a CA bundle, a proxy."""
+    """What pip and uv are configured for.
+
+    Attributes:
+        indexes: The URLs of the indexes, in their order.
+        links: Folders and pages with links to wheels.
+        certificates: The path of a CA bundle.
+        proxy: The URL of a proxy.
+    """
 
     indexes: tuple[str, ...]
     links: tuple[str, ...]
@@ -35,24 +42,24 @@ class Configuration(NamedTuple):
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Configuration":
         """Read the configuration files of pip, and the environment variables of pip and uv."""
-        said = _pip_files(environment)
-        said |= {key[4:].lower().replace("_", "-"): value for key, value in environment.items() if key[:4] == "PIP_"}
+        options = _pip_files(environment)
+        options |= {key[4:].lower().replace("_", "-"): value for key, value in environment.items() if key[:4] == "PIP_"}
         uv = [environment.get(name, "") for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")]
         more = [
-            said.get("extra-index-url", ""),
+            options.get("extra-index-url", ""),
             *(environment.get(name, "") for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL")),
         ]
-        offline = said.get("no-index", "").lower() in ("1", "true", "yes", "on")
-        indexes = [] if offline else [said.get("index-url") or uv[0] or uv[1] or PYPI, *" ".join(more).split()]
-        links = f"{said.get('find-links', '')} {environment.get('UV_FIND_LINKS', '').replace(',', ' ')}".split()
+        no_index = options.get("no-index", "").lower() in ("1", "true", "yes", "on")
+        indexes = [] if no_index else [options.get("index-url") or uv[0] or uv[1] or PYPI, *" ".join(more).split()]
+        links = f"{options.get('find-links', '')} {environment.get('UV_FIND_LINKS', '').replace(',', ' ')}".split()
         # An index of uv may have a name: NAME=URL.
         urls = [re.sub(r"^[\w-]+=(?=\w+://)", "", index) for index in indexes]
-        return cls(tuple(dict.fromkeys(urls)), tuple(links), said.get("cert"), said.get("proxy"))
+        return cls(tuple(dict.fromkeys(urls)), tuple(links), options.get("cert"), options.get("proxy"))
 
     def apply(self) -> None:
-        """Let urllib and requests use the CA bundle, the proxy, and passwords in URLs.
+        """Make urllib and requests use the CA bundle, the proxy, and passwords in URLs.
 
-        What the environment names for them goes before the configuration of pip.
+        Those that environment variables name for urllib and requests take precedence.
         """
         if self.certificates and not os.environ.get("REQUESTS_CA_BUNDLE"):
             os.environ["REQUESTS_CA_BUNDLE"] = self.certificates
@@ -70,13 +77,13 @@ class Configuration(NamedTuple):
         install_opener(build_opener(*handlers))
 
     def pages(self, package: str) -> list["Page"]:
-        """Return the pages that may link wheels of PACKAGE: those of the indexes, and pages of links."""
+        """Return the pages that may have links to wheels of a package: those of the indexes, and pages of links."""
         urls = [f"{index.rstrip('/')}/{package}/" for index in self.indexes]
         return [page(url) for url in (*urls, *(link for link in self.links if is_url(link)))]
 
 
 class Page:
-    """A page of links at URL. What has come of it stays when the connection breaks, and is used."""
+    """A page of links. When the connection breaks, what has arrived of it is kept and used."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -87,16 +94,20 @@ class Page:
         self._tried = False
 
     def links(self, name: str, sha256: str) -> list[str]:
-        """Return the links to the file NAME; one that states another digest is none.
+        """Return the links to a file; a link with another digest is left out.
+
+        Args:
+            name: The name of the file.
+            sha256: Its digest.
 
         Raises:
-            OSError: The page did not arrive, or a part of it without such a link. Another call goes on with the rest.
+            OSError: The page, or the part of it that arrived, has no such link. Another call requests the rest.
         """
         if not self._complete and not self._matches(name, sha256):
             self._read()
         found = self._matches(name, sha256)
         if not found and not self._complete:
-            raise OSError(f"{self.url} breaks off")
+            raise OSError(f"{self.url} is incomplete")
         return found
 
     def _matches(self, name: str, sha256: str) -> list[str]:
@@ -109,7 +120,7 @@ class Page:
         return found
 
     def _read(self) -> None:
-        """Make one attempt: packed first, since pages are long; what breaks off then is resumed by ranges."""
+        """Request the page once: packed with gzip the first time, since pages are long; with a range afterwards."""
         if self.local is not None:
             path = self.local / "index.html" if self.local.is_dir() else self.local
             self._base, self._text, self._complete = path.absolute().as_uri(), path.read_bytes(), True
@@ -119,28 +130,28 @@ class Page:
             headers["Accept-Encoding"] = "gzip"
         elif self._text:
             headers["Range"] = f"bytes={len(self._text)}-"
-        with ask(self.url, headers) as answer:
-            self._base = answer.geturl()
-            stated = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-            before = self._text[: int(stated[1]) if answer.status == 206 and stated else 0]
-            packed = zlib.decompressobj(31) if answer.headers.get("Content-Encoding") == "gzip" else None
+        with ask(self.url, headers) as response:
+            self._base = response.geturl()
+            stated = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+            before = self._text[: int(stated[1]) if response.status == 206 and stated else 0]
+            packed = zlib.decompressobj(31) if response.headers.get("Content-Encoding") == "gzip" else None
             self._tried = True
-            self._receive(answer, before, packed)
+            self._receive(response, before, packed)
 
-    def _receive(self, answer: Any, before: bytes, packed: Any) -> None:
-        length, count, body = answer.headers.get("Content-Length"), 0, bytearray(before)
+    def _receive(self, response: Any, before: bytes, packed: Any) -> None:
+        length, count, body = response.headers.get("Content-Length"), 0, bytearray(before)
         try:
-            while data := answer.read1(65536):
+            while data := response.read1(65536):
                 count += len(data)
                 body += packed.decompress(data) if packed else data
             self._complete = length is None or count == int(length)
         except (OSError, ValueError, HTTPException, zlib.error):
-            pass  # What has come is of use.
+            pass  # The part that arrived may have the link.
         self._text = bytes(body) if len(body) > len(before) else self._text
 
 
 class _SecretHandler(BaseHandler):
-    """Sends the user and the password in a URL as a header, to the server of that URL only."""
+    """Sends the user and the password of a URL in a header, and only to the server of that URL."""
 
     handler_order = 100
 
@@ -155,7 +166,7 @@ class _SecretHandler(BaseHandler):
 
 
 def ask(url: str, headers: Mapping[str, str]) -> Any:
-    """Return the answer to a request for URL; raise OSError."""
+    """Request a URL and return the response; raise OSError."""
     try:
         return urlopen(Request(url, headers={"User-Agent": "fmnist-fetch", **headers}), timeout=TIMEOUT_S)
     except HTTPError as exc:
@@ -165,17 +176,17 @@ def ask(url: str, headers: Mapping[str, str]) -> Any:
 
 @cache
 def page(url: str) -> Page:
-    """Return the page at URL; the same object for the same URL."""
+    """Return the page at a URL, the same object each time."""
     return Page(url)
 
 
 def is_url(place: str) -> bool:
-    """Return whether PLACE is an HTTP URL."""
+    """Return whether a place is an HTTP or HTTPS URL."""
     return place.startswith(("http://", "https://"))
 
 
 def local_path(place: str) -> Path | None:
-    """Return the path that PLACE, a path or a file: URL, names; None for other URLs."""
+    """Return the path of a place that is a path or a file: URL; None for other URLs."""
     parts = urlsplit(place)
     if parts.scheme == "file":
         return Path(url2pathname(unquote(parts.path)))
@@ -183,22 +194,22 @@ def local_path(place: str) -> Path | None:
 
 
 def _pip_files(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the options of pip's configuration files, the later files and sections over the earlier ones."""
-    said: dict[str, str] = {}
+    """Return the options in the configuration files of pip; later files and sections override earlier ones."""
+    options: dict[str, str] = {}
     for path in _pip_paths(environment):
         parser = configparser.RawConfigParser()
         with suppress(OSError, configparser.Error, UnicodeDecodeError):
             parser.read(path, encoding="utf-8")
             for section in ("global", "download", "install"):
                 if parser.has_section(section):
-                    said |= {key.replace("_", "-"): value for key, value in parser.items(section)}
-    return said
+                    options |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+    return options
 
 
 def _pip_paths(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield where pip looks for its configuration: the machine's, the user's, the interpreter's, the named file.
+    """Yield the paths where pip looks for configuration files: of machine, user and interpreter, and the named one.
 
-    The null device, named, stands for no file at all.
+    PIP_CONFIG_FILE may be the null device, which means no file at all.
     """
     if environment.get("PIP_CONFIG_FILE") == os.devnull:
         return
@@ -224,7 +235,7 @@ def _pip_paths(environment: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _with_secret(url: str, page: str) -> str:
-    """Return URL with the user and password of PAGE, if it is on the same server."""
+    """Return a URL with the user and password of the page that links it, if both are on the same server."""
     ours, theirs = urlsplit(url), urlsplit(page)
     secret, _, host = theirs.netloc.rpartition("@")
     if secret and ours.netloc == host:
@@ -243,7 +254,7 @@ def _hrefs(text: bytes) -> Iterator[str]:
 
 
 def split_secret(url: str) -> tuple[str, str]:
-    """Return URL without its user and password, and the header that carries them, "" where there are none."""
+    """Return a URL without its user and password, and the value of Authorization for them, or ""."""
     parts = urlsplit(url)
     secret, _, host = parts.netloc.rpartition("@")
     header = "Basic " + b64encode(unquote(secret).encode()).decode() if secret else ""

@@ -1,141 +1,92 @@
-"""Virtual environments: made without pip, filled with wheels from the store and with this project as a path."""
+"""The installation of verified wheels, and of this project as a path. It needs the package `installer`.
 
+`installer` decides where each file goes; this module makes it fast. It inflates with isal where that is installed, and
+takes the digests for RECORD from the wheel instead of hashing every file: the digest of the wheel covers them.
+"""
+
+import io
 import json
 import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from email.message import Message
-from importlib.metadata import Distribution, PathDistribution, distributions
+from importlib.metadata import PathDistribution, distributions
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, NamedTuple, cast
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+from installer import install
+from installer.destinations import SchemeDictionaryDestination
+from installer.records import RecordEntry, parse_record_file
+from installer.sources import WheelContentElement, WheelFile
+from installer.utils import Scheme, get_launcher_kind, make_file_executable
 
 from fmnist_fetch import __version__
-from fmnist_fetch.errors import FetchError, disk
+from fmnist_fetch.errors import disk
+from fmnist_fetch.tensors.decompress import DECODERS
 
-PROJECT = "fmnist-fetch"
+READ_BYTES = 128 * 1024
+LOCAL_HEADER_BYTES = 30
 INSTALLER = b"fmnist_fetch.environment\n"
-UNPACKED = 4
-"""How many times the size of a wheel its files take, about."""
+_PATHS = sysconfig.get_paths()
+SITE_PACKAGES = Path(_PATHS["purelib"])
 
 
-def create(venv: Path, interpreter: Path) -> None:
-    """Make VENV, with this INTERPRETER and without pip; a whole one is left alone. Raises FetchError, DiskError."""
-    activate = interpreter.with_name("activate")
-    if interpreter.exists() and activate.exists() and (venv / "pyvenv.cfg").exists():
-        return
-    try:
-        from venv import EnvBuilder
-    except ImportError as exc:
-        raise FetchError(
-            f"{sys.executable} has no module venv",
-            hint="Install it (Debian, Ubuntu: sudo apt install python3-venv), or name another: make PYTHON=python3.12",
-        ) from exc
-    if venv.exists() and not (venv / "pyvenv.cfg").exists() and any(venv.iterdir()):
-        raise FetchError(f"{venv} is a folder, but not a virtual environment", hint="Move it away, or name another.")
-    with disk(venv):
-        if interpreter.is_symlink() and not interpreter.exists():
-            shutil.rmtree(venv)  # The Python that it was made with is gone.
-        EnvBuilder(symlinks=os.name != "nt", with_pip=False).create(venv)
+def install_wheels(wheels: Iterable[Path]) -> None:
+    """Install verified wheels into the environment of this interpreter, without bytecode. Other versions are removed.
+
+    Raises:
+        DiskError: A file cannot be written.
+    """
+    destination = _Destination({**_PATHS, "headers": str(SITE_PACKAGES.parent / "include")})
+    for path in wheels:
+        with disk(SITE_PACKAGES):
+            _remove(path.name.partition("-")[0])
+            with _Wheel.open(path) as wheel:
+                install(wheel, destination, {"INSTALLER": INSTALLER})
 
 
-class SitePackages:
-    """The packages of the environment that runs this program."""
+def install_project(project: Path, table: dict[str, Any]) -> None:
+    """Make a project importable at its path, with its commands and its metadata, as an editable wheel (PEP 660) does.
 
-    def __init__(self) -> None:
-        self._paths = sysconfig.get_paths()
-        self.folder = Path(self._paths["purelib"])
+    Args:
+        project: The folder of the project.
+        table: The table [project] of its pyproject.toml.
 
-    def versions(self) -> dict[str, str]:
-        """Return the versions of the packages that are installed completely, by normalized names."""
-        folders = list(dict.fromkeys([self._paths["purelib"], self._paths["platlib"]]))
-        found = {}
-        for one in distributions(path=folders):
-            if _has_record(one):
-                found[_normalized(one.name)] = one.version
-        return found
-
-    def install(self, wheels: Sequence[Path]) -> None:
-        """Install WHEELS, which are verified, without bytecode; other versions give way. Raises DiskError."""
-        from fmnist_fetch.environment.unpack import unpack
-
-        paths = {**self._paths, "headers": str(self.folder.parent / "include")}
-        for wheel in wheels:
-            with disk(self.folder):
-                self.remove(wheel.name.partition("-")[0])
-                unpack(wheel, paths, {"INSTALLER": INSTALLER})
-
-    def install_project(self, project: Path, table: dict[str, Any]) -> None:
-        """Make PROJECT importable by a path file, with its commands and its metadata (TABLE: [project])."""
-        from installer.scripts import Script
-        from installer.utils import get_launcher_kind
-
-        scripts = table.get("scripts", {})
-        folder = self.folder / f"{PROJECT.replace('-', '_')}-{__version__}.dist-info"
-        with disk(self.folder):
-            self.remove(PROJECT)
-            folder.mkdir(parents=True, exist_ok=True)
-            written = [self.folder / f"{PROJECT.replace('-', '_')}.pth"]
-            written[0].write_text(f"{project}\n", encoding="utf-8")
-            for name, target in scripts.items():
-                module, _, attribute = target.partition(":")
-                name, content = Script(name, module, attribute, "console").generate(sys.executable, get_launcher_kind())
-                path = Path(self._paths["scripts"], name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-                path.chmod(0o755)
-                written.append(path)
-            entries = "".join(f"{name} = {target}\n" for name, target in scripts.items())
-            about = {
-                "METADATA": _metadata(table),
-                "INSTALLER": INSTALLER.decode(),
-                "entry_points.txt": f"[console_scripts]\n{entries}",
-                "direct_url.json": json.dumps({"url": project.as_uri(), "dir_info": {"editable": True}}),
-            }
-            for name, text in about.items():
-                (folder / name).write_text(text, encoding="utf-8")
-                written.append(folder / name)
-            record = "".join(f"{os.path.relpath(path, self.folder)},,\n" for path in (*written, folder / "RECORD"))
-            (folder / "RECORD").write_text(record.replace(os.sep, "/"), encoding="utf-8")
-
-    def remove(self, name: str) -> None:
-        """Remove what is installed of the package NAME."""
-        for one in distributions(name=_normalized(name), path=[str(self.folder)]):
-            for file in one.files or ():
-                with suppress(OSError):
-                    Path(str(file.locate())).unlink()
-            if isinstance(one, PathDistribution) and isinstance(folder := getattr(one, "_path", None), Path):
-                shutil.rmtree(folder, ignore_errors=True)
+    Raises:
+        DiskError: A file cannot be written.
+    """
+    module = table["name"].replace("-", "_")
+    about = f"{module}-{__version__}.dist-info"
+    scripts = "".join(f"{script} = {target}\n" for script, target in table["scripts"].items())
+    files = {
+        f"{module}.pth": f"{project}\n",
+        f"{about}/METADATA": _metadata(table),
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/entry_points.txt": f"[console_scripts]\n{scripts}",
+        f"{about}/direct_url.json": json.dumps({"url": project.as_uri(), "dir_info": {"editable": True}}),
+    }
+    files[f"{about}/RECORD"] = "".join(f"{path},,\n" for path in (*files, f"{about}/RECORD"))
+    with disk(SITE_PACKAGES), TemporaryDirectory(dir=SITE_PACKAGES) as folder:
+        path = Path(folder, f"{module}-{__version__}-py3-none-any.whl")
+        with ZipFile(path, "w") as wheel:
+            for place, text in files.items():
+                wheel.writestr(place, text)
+        install_wheels([path])
 
 
-def demand_space(folder: Path, download: int, install: int) -> None:
-    """Raise DiskError where FOLDER has no room for the wheels: DOWNLOAD bytes to fetch, INSTALL bytes to unpack."""
-    from fmnist_fetch.errors import DiskError
-
-    needed = int(download + install * UNPACKED)
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(there).free
-    if free < needed:
-        raise DiskError(
-            f"{there} has {free / 1e6:,.0f} MB free, and {needed / 1e6:,.0f} MB are needed",
-            hint=f"Free {(needed - free) / 1e6:,.0f} MB and run the same command again; what is there is kept.",
-        )
-
-
-def _has_record(one: Distribution) -> bool:
-    """Return whether the installation of ONE came to its end: the record is written last."""
-    return one.read_text("RECORD") is not None and "Name" in _keys(one)
-
-
-def _keys(one: Distribution) -> Iterable[str]:
-    metadata = one.metadata
-    return metadata.keys() if isinstance(metadata, Message) else metadata
-
-
-def _normalized(name: str) -> str:
-    return name.replace("_", "-").replace(".", "-").lower()
+def _remove(package: str) -> None:
+    """Remove what is installed of a package."""
+    for one in distributions(name=package, path=[str(SITE_PACKAGES)]):
+        for file in one.files or ():
+            with suppress(OSError):
+                Path(str(file.locate())).unlink()
+        if isinstance(one, PathDistribution) and isinstance(folder := getattr(one, "_path", None), Path):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _metadata(table: dict[str, Any]) -> str:
@@ -150,3 +101,84 @@ def _metadata(table: dict[str, Any]) -> str:
             condition = f"({marker.strip()}) and {condition}" if marker else condition
             lines.append(f"Requires-Dist: {requirement.strip()}; {condition}")
     return "\n".join(lines) + "\n"
+
+
+class _Member(NamedTuple):
+    """A file of a wheel: its content in parts, and its entry in RECORD."""
+
+    parts: Iterator[bytes]
+    entry: RecordEntry
+
+
+class _Wheel(WheelFile):
+    """A wheel that yields its files as `_Member`; scripts, which are changed, and files without a digest as streams."""
+
+    def get_contents(self) -> Iterator[WheelContentElement]:
+        """Yield for each file its row in RECORD, its content, and whether it is executable."""
+        rows = {row[0]: row for row in parse_record_file(self.read_dist_info("RECORD").splitlines())}
+        for item in self._zipfile.infolist():
+            if item.is_dir():
+                continue
+            row = rows.get(item.filename, (item.filename, "", ""))
+            executable = bool(item.external_attr >> 16 & 0o111)
+            content: object = _Member(_parts(self._zipfile, item), RecordEntry.from_elements(*row))
+            if item.filename.startswith(self.data_dir) or not row[1]:
+                content = io.BytesIO(self._zipfile.read(item))
+            yield row, cast(BinaryIO, content), executable
+
+
+class _Destination(SchemeDictionaryDestination):
+    """Folders into which a `_Member` is written without hashing it."""
+
+    def __init__(self, paths: dict[str, str]) -> None:
+        super().__init__(paths, sys.executable, get_launcher_kind(), overwrite_existing=True)
+        self._folders: dict[tuple[Scheme, str], str] = {}
+
+    def write_to_fs(self, scheme: Scheme, path: str, stream: BinaryIO, is_executable: bool) -> RecordEntry:
+        """Write a file. An existing one is replaced, not overwritten: uv links the files of environments to its cache.
+
+        Args:
+            scheme: The kind of folder, such as purelib.
+            path: The path of the file there, with / between names.
+            stream: The content, a `_Member` or a file.
+            is_executable: Whether it is a program.
+        """
+        folder, _, name = path.rpartition("/")
+        target = f"{self._folder(scheme, folder)}{os.sep}{name}"
+        with suppress(FileNotFoundError):
+            os.unlink(target)  # noqa: PTH108 - a Path for each of 20,000 files takes a second
+        if not isinstance(stream, _Member):
+            return super().write_to_fs(scheme, path, stream, is_executable)
+        with open(target, "xb") as file:
+            file.writelines(stream.parts)
+        if is_executable:
+            make_file_executable(Path(target))
+        return stream.entry
+
+    def _folder(self, scheme: Scheme, path: str) -> str:
+        """Return a folder, and create it the first time. Raises ValueError if it is outside of the one of SCHEME."""
+        if (scheme, path) not in self._folders:
+            folder = self._path_with_destdir(scheme, path)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folders[scheme, path] = str(folder)
+        return self._folders[scheme, path]
+
+
+def _parts(archive: ZipFile, item: ZipInfo) -> Iterator[bytes]:
+    """Yield the content of a file in a wheel. Its checksum is not compared, since the wheel is verified as a whole."""
+    file = archive.fp
+    if file is None or item.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        yield archive.read(item)
+        return
+    file.seek(item.header_offset)
+    header = file.read(LOCAL_HEADER_BYTES)
+    file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
+    left, size = item.compress_size, 0
+    inflating = DECODERS[0].decompressobj(-zlib.MAX_WBITS) if item.compress_type == ZIP_DEFLATED else None
+    while left and (packed := file.read(min(left, READ_BYTES))):
+        left -= len(packed)
+        data = inflating.decompress(packed) if inflating else packed
+        size += len(data)
+        yield data
+    if size != item.file_size:
+        raise BadZipFile(f"{item.filename} in {archive.filename} is truncated")

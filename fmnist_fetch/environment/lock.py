@@ -14,7 +14,7 @@ STORE = "wheels"
 
 
 class Group(NamedTuple):
-    """What a set-up consists of: extras of the project, and packages besides its dependencies."""
+    """The extras of the project that a set-up consists of, and packages besides the dependencies of the project."""
 
     extras: tuple[str, ...] = ()
     packages: tuple[str, ...] = ("pip",)
@@ -36,7 +36,7 @@ DEFAULT_GROUPS = ("data", "train")
 
 
 class Wheel(NamedTuple):
-    """A wheel of the lock; `size` is None where nobody knows it."""
+    """A wheel of the lock; its size in bytes is None where it is not known."""
 
     package: str
     version: str
@@ -46,7 +46,7 @@ class Wheel(NamedTuple):
 
 
 class Lock:
-    """A lock file of these bytes. `select` needs the package `packaging`, which `tool` finds without it."""
+    """A lock file. `select` needs the package `packaging`, whose own wheel `tool` finds without it."""
 
     def __init__(self, data: bytes) -> None:
         self._table: dict[str, Any] = tomllib.loads(data.decode())
@@ -58,12 +58,12 @@ class Lock:
             return cls(path.read_bytes())
 
     def tool(self, package: str) -> Wheel:
-        """Return the wheel of PACKAGE, of which there is one for all machines."""
+        """Return the wheel of a package that has one wheel for all machines."""
         row = next(row for row in self._table["packages"] if row["name"] == package)
         return next(wheel for wheel in _wheels(row) if wheel.name.endswith("-py3-none-any.whl"))
 
     def wheels(self) -> Iterator[Wheel]:
-        """Yield every wheel, for whichever machine."""
+        """Yield the wheels for all machines."""
         for row in self._table["packages"]:
             yield from _wheels(row)
 
@@ -73,7 +73,12 @@ class Lock:
         environment: Mapping[str, str] | None = None,
         tags: Sequence["Tag"] | None = None,
     ) -> list[Wheel]:
-        """Return the wheels of GROUP for this machine, or for the one that ENVIRONMENT and TAGS describe.
+        """Return the wheels of a group for a machine.
+
+        Args:
+            group: A key of GROUPS.
+            environment: The values of its markers that differ from those of this machine.
+            tags: The tags of the wheels that run there, the best first; None for those of this machine.
 
         Raises:
             LookupError: There is no wheel of a package for that machine.

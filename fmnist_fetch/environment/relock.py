@@ -1,6 +1,7 @@
-"""Make pylock.toml anew: uv resolves for all systems, wheels become paths into the store, and torch's are added.
+"""The creation of pylock.toml, for `make lock`. It needs uv, packaging and a package index.
 
-Run as `make lock`; it needs uv, packaging and a package index.
+uv resolves the requirements for all systems. The URLs of wheels become paths into the store. The wheels of torch are
+replaced by those of its builds without CUDA.
 """
 
 import re
@@ -32,7 +33,7 @@ _CUDA = re.compile(r"nvidia-|cuda-|triton$")
 
 
 class Pinned(NamedTuple):
-    """A package as uv resolved it: its name and version, the marker, and the rows of its wheels."""
+    """A package as uv resolved it, with its marker and the rows of its wheels."""
 
     name: str
     version: str
@@ -41,7 +42,7 @@ class Pinned(NamedTuple):
 
 
 def relock(project: Path) -> str:
-    """Return the text of pylock.toml for the requirements in PROJECT's pyproject.toml."""
+    """Return the text of pylock.toml for the requirements in the pyproject.toml of a project."""
     table = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     torch = tomllib.loads(TORCH.read_text(encoding="utf-8"))
     requirements = {group: list(_requirements(table, group)) for group in GROUPS}
@@ -57,7 +58,7 @@ def relock(project: Path) -> str:
 
 
 def _requirements(table: Mapping[str, Any], group: str) -> Iterator[str]:
-    """Yield the requirements of GROUP; an extra that names extras of this project is resolved."""
+    """Yield the requirements of a group; an extra that consists of other extras of this project is expanded."""
     extras = table["optional-dependencies"]
     yield from GROUPS[group].packages
     for text in [*table["dependencies"], *(text for extra in GROUPS[group].extras for text in extras[extra])]:
@@ -69,7 +70,7 @@ def _requirements(table: Mapping[str, Any], group: str) -> Iterator[str]:
 
 
 def _resolve(requirements: Iterable[str], limits: Sequence[str]) -> list[Pinned]:
-    """Let uv resolve REQUIREMENTS for all systems; packages that only CUDA needs are left out."""
+    """Resolve requirements for all systems with uv; leave out packages that only CUDA needs."""
     with tempfile.TemporaryDirectory() as folder:
         constraints, out = Path(folder, "limits.txt"), Path(folder, "pylock.toml")
         constraints.write_text("\n".join(limits), encoding="utf-8")
@@ -86,7 +87,7 @@ def _resolve(requirements: Iterable[str], limits: Sequence[str]) -> list[Pinned]
 
 
 def _marker(groups: Mapping[str, str]) -> str:
-    """Return the marker of a package that is needed in GROUPS, each with a marker of its own."""
+    """Return the marker of a package from the marker that it has in each group."""
     if "" in groups:
         groups = {"": groups[""]}
     by_marker: dict[str, list[str]] = {}
@@ -101,7 +102,7 @@ def _marker(groups: Mapping[str, str]) -> str:
 
 
 def _pythons(marker: str | None) -> list[tuple[str, Mapping[str, str]]]:
-    """Return the versions of Python and the systems that MARKER admits, of those that the lock is for."""
+    """Return the versions of Python and the systems, of those that the lock is for, where a marker is true."""
     from packaging.markers import Marker
 
     found: list[tuple[str, Mapping[str, str]]] = []
@@ -120,7 +121,7 @@ def _pythons(marker: str | None) -> list[tuple[str, Mapping[str, str]]]:
 
 
 def _with_torch(packages: Sequence[Pinned], torch: Mapping[str, Any]) -> Iterator[tuple[Pinned, list[str]]]:
-    """Yield each package with the rows of its wheels; torch as two, since its build for macOS has another version."""
+    """Yield each package with the rows of its wheels; torch twice, since its build for macOS has another version."""
     for one in packages:
         if one.name != "torch":
             rows = [(_file_name(row["url"]), row.get("size"), row["hashes"]["sha256"]) for row in one.wheels]
@@ -138,14 +139,14 @@ def _with_torch(packages: Sequence[Pinned], torch: Mapping[str, Any]) -> Iterato
 
 
 def _simplified(marker: str) -> str:
-    """Return MARKER without redundant parentheses, in single quotes."""
+    """Return a marker without redundant parentheses, in single quotes."""
     from packaging.markers import Marker
 
     return str(Marker(marker)).replace('"', "'")
 
 
 def _without_groups(marker: str) -> str:
-    """Return MARKER with every test for a group replaced by one that holds."""
+    """Return a marker with every test for a group replaced by one that is true."""
     return re.sub(r"'[a-z]+' in dependency_groups", "python_version >= '3'", marker)
 
 
@@ -156,7 +157,7 @@ def _file_name(url: str) -> str:
 
 
 def _fits(name: str, pythons: Iterable[str]) -> bool:
-    """Return whether the wheel NAME is for one of PYTHONS, with the global lock, on a system that the lock is for."""
+    """Return whether a wheel is for one of the versions of Python, with the GIL, on a system that the lock is for."""
     from packaging.utils import parse_wheel_filename
 
     versions = [int(python.partition(".")[2]) for python in pythons]

@@ -1,47 +1,76 @@
-"""The command line of the set-up, and its steps: the environment, the tools that fetch, the rest with the engine."""
+"""The set-up of a virtual environment: its command line, and its steps.
+
+The steps are: create the environment; install what the engine needs, with the standard library alone; download and
+install the rest with the engine. The modules of a step are imported when it begins: most runs find everything done.
+"""
 
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk
+from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk, escaped_lines
+from fmnist_fetch.usage import Parser
 
 if TYPE_CHECKING:
-    from fmnist_fetch.environment.install import SitePackages
     from fmnist_fetch.environment.lock import Lock, Wheel
     from fmnist_fetch.environment.store import Store
     from fmnist_fetch.events import Listener
 
 PROJECT = Path(__file__).parents[2]
-NAME = "pylock.toml"
-STRAY = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONNOUSERSITE", "__PYVENV_LAUNCHER__")
-"""Variables that would let the environment's interpreter find other modules than its own."""
+LOCK = "pylock.toml"
 TOOLS = ("packaging", "installer")
+UNPACKED_RATIO = 4
+"""How many times the size of a wheel its files take, about."""
+_REDIRECTING_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONNOUSERSITE", "__PYVENV_LAUNCHER__")
+"""Variables that make the interpreter of the environment find other modules than its own."""
+_SLOW_IMPORTS = {
+    "": "requests, tqdm, filelock",
+    "data": "numpy",
+    "train": "numpy, torch.nn.functional, safetensors, matplotlib.pyplot, matplotlib.backends.backend_agg",
+}
+
+
+class Options(NamedTuple):
+    """What to set up.
+
+    Attributes:
+        group: The group of the lock.
+        venv: The virtual environment.
+        mirrors: URLs or folders to ask for wheels first.
+        offline: Whether to open no socket.
+    """
+
+    group: str
+    venv: Path
+    mirrors: tuple[str, ...] = ()
+    offline: bool = False
 
 
 def run(words: Sequence[str]) -> int:
-    """Do what WORDS ask for, and return the exit code; an error is two lines."""
-    options = parser().parse_args(words)
+    """Run a command line, and return the exit code; an error is two lines on stderr."""
     try:
+        options = parser().parse_args(words)
         if options.group == "lock":
             _lock()
-            return 0
-        if options.group == "train" and options.root is not None:
-            _demand_data(options.dataset, options.root)
-        _set_up(options, words)
+        else:
+            if options.group == "train" and options.root is not None:
+                _require_data(options.dataset, options.root)
+            _set_up(_options(options), words)
     except FetchError as exc:
         # Most people see this through make, which has a variable for the option.
         hint = exc.hint.replace(
             "--mirror URL or --mirror FOLDER", "MIRROR=URL or MIRROR=FOLDER (without make: --mirror)"
         )
-        print(f"error: {exc.message}\nhint: {hint}", file=sys.stderr)
+        print(f"error: {escaped_lines(exc.message)}\nhint: {escaped_lines(hint)}", file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
         print("\nerror: interrupted\nhint: Run the same command again; what has arrived is kept.", file=sys.stderr)
@@ -49,10 +78,10 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
+def parser() -> Parser:
+    """Return the parser of the command line."""
     description = "Set up the tools of this project from pylock.toml."
-    parser = argparse.ArgumentParser(prog="python -m fmnist_fetch.environment", description=description)
+    parser = Parser(prog="python -m fmnist_fetch.environment", description=description)
     groups = ["fetch", "data", "train", "notebook", "test", "serve", "kit", "dev", "lock"]
     parser.add_argument("group", choices=groups, help="what to set up; lock: make pylock.toml anew")
     parser.add_argument("--venv", default=".venv", help="the environment (default: %(default)s)")
@@ -63,30 +92,23 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-class Options(NamedTuple):
-    """What is to be set up: the GROUP of the lock, in the environment VENV, with wheels from MIRRORS first."""
-
-    group: str
-    venv: Path
-    mirrors: tuple[str, ...] = ()
-    offline: bool = False
-
-
-def _set_up(options: argparse.Namespace, words: Sequence[str]) -> None:
+def _options(given: argparse.Namespace) -> Options:
+    """Return the options of a command line; raise UsageError for a mirror that does not exist."""
     from fmnist_fetch.storage.layout import checked_path
 
-    group, mirrors = "" if options.group == "fetch" else options.group, tuple(filter(None, options.mirror))
+    mirrors = tuple(filter(None, given.mirror))
     for mirror in mirrors:
         if not mirror.startswith(("http://", "https://")) and not checked_path(mirror).is_dir():
             raise UsageError(
                 f"the mirror {mirror!r} is neither a URL nor a folder that is there",
                 hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
             )
-    set_up(Options(group, checked_path(options.venv).absolute(), mirrors, options.offline), words)
+    group = "" if given.group == "fetch" else given.group
+    return Options(group, checked_path(given.venv).absolute(), mirrors, given.offline)
 
 
-def _demand_data(dataset: str, root: str) -> None:
-    """Raise FetchError where the tensor file of DATASET is not under ROOT: nothing else is of use without it."""
+def _require_data(dataset: str, root: str) -> None:
+    """Raise FetchError where a dataset has no tensor file under a root: without it, training needs no packages."""
     from fmnist_fetch.manifest.catalog import find
     from fmnist_fetch.storage.layout import Layout
 
@@ -107,33 +129,37 @@ def _lock() -> None:
         raise UsageError("uv is not installed", hint="Run: make lock, or pip install uv") from exc
     except subprocess.CalledProcessError as exc:
         raise DiskError("uv found no versions that fit together", hint="Read what it says above.") from exc
-    with write_atomically(PROJECT / NAME) as file:
+    with write_atomically(PROJECT / LOCK) as file:
         write_all(file, text.encode())
 
 
-def set_up(options: Options, words: Sequence[str]) -> None:
-    """Set up what OPTIONS name; WORDS are the arguments, for the environment's own interpreter, which does the rest.
+def _set_up(options: Options, words: Sequence[str]) -> None:
+    """Set up an environment, or have its own interpreter do so.
 
-    Raises FetchError and its kinds; all that has arrived is kept.
+    Args:
+        options: What to set up.
+        words: The same as arguments, for the interpreter of the environment.
+
+    Raises:
+        FetchError: Or one of its kinds; what has arrived is kept.
     """
-    if is_set_up(options.venv, options.group):
+    if _is_set_up(options):
         return
-    if not _inside(options.venv):
-        from fmnist_fetch.environment.install import create
+    if Path(sys.prefix).resolve() != options.venv.resolve():
+        _create(options.venv)
+        _continue_inside(options.venv, words)
+    with _exclusively(options.venv):
+        if not _is_set_up(options):  # by another process meanwhile
+            _install(options)
 
-        create(options.venv, interpreter(options.venv))
-        _go_on_inside(options.venv, words)
-    with _alone(options.venv):
-        _fill(options)
 
-
-def is_set_up(venv: Path, group: str) -> bool:
-    """Return whether GROUP is set up in VENV with this lock and this project; make is told so by the time of a file."""
-    path = _stamp(venv, group)
+def _is_set_up(options: Options) -> bool:
+    """Return whether the stamp of the group has these inputs; touch it then, since make compares its time."""
     try:
-        if path.read_text(encoding="utf-8") != _inputs() or not interpreter(venv).exists():
+        stamp = _stamp(options.venv, options.group)
+        if stamp.read_text(encoding="utf-8") != _inputs() or not _interpreter(options.venv).exists():
             return False
-        os.utime(path)
+        os.utime(stamp)
     except OSError:
         return False
     return True
@@ -144,26 +170,41 @@ def _stamp(venv: Path, group: str) -> Path:
 
 
 def _inputs() -> str:
-    """Return a digest of what an environment is made from."""
+    """Return a digest of the files that decide what is installed."""
     found = hashlib.sha256()
-    for name in (NAME, "pyproject.toml"):
+    for name in (LOCK, "pyproject.toml"):
         with disk(PROJECT / name):
             found.update((PROJECT / name).read_bytes())
     return found.hexdigest()
 
 
-def interpreter(venv: Path) -> Path:
-    """Return the path of the interpreter of the environment VENV."""
+def _interpreter(venv: Path) -> Path:
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def _inside(venv: Path) -> bool:
-    return Path(sys.prefix).resolve() == venv.resolve()
+def _create(venv: Path) -> None:
+    """Create a virtual environment without pip, unless it is complete already. Raises FetchError, DiskError."""
+    interpreter, configuration = _interpreter(venv), venv / "pyvenv.cfg"
+    if interpreter.exists() and interpreter.with_name("activate").exists() and configuration.exists():
+        return
+    try:
+        from venv import EnvBuilder
+    except ImportError as exc:
+        raise FetchError(
+            f"{sys.executable} has no module venv",
+            hint="Install it (Debian, Ubuntu: sudo apt install python3-venv), or name another: make PYTHON=python3.12",
+        ) from exc
+    if venv.exists() and not configuration.exists() and any(venv.iterdir()):
+        raise FetchError(f"{venv} is a folder, but not a virtual environment", hint="Move it away, or name another.")
+    with disk(venv):
+        if interpreter.is_symlink() and not interpreter.exists():
+            shutil.rmtree(venv)  # The Python that it was made with no longer exists.
+        EnvBuilder(symlinks=os.name != "nt", with_pip=False).create(venv)
 
 
-def _go_on_inside(venv: Path, words: Sequence[str]) -> NoReturn:
-    environment = {name: value for name, value in os.environ.items() if name not in STRAY}
-    command = [str(interpreter(venv)), "-m", "fmnist_fetch.environment", *words]
+def _continue_inside(venv: Path, words: Sequence[str]) -> NoReturn:
+    environment = {name: value for name, value in os.environ.items() if name not in _REDIRECTING_VARIABLES}
+    command = [str(_interpreter(venv)), "-m", "fmnist_fetch.environment", *words]
     os.chdir(PROJECT)
     sys.stdout.flush()
     if os.name == "nt":
@@ -171,97 +212,9 @@ def _go_on_inside(venv: Path, words: Sequence[str]) -> NoReturn:
     os.execve(command[0], command, environment)
 
 
-def _fill(options: Options) -> None:
-    if is_set_up(options.venv, options.group):
-        return
-    # Imported where they are needed: most runs find everything done.
-    import tomllib
-
-    from fmnist_fetch.environment.display import Display
-    from fmnist_fetch.environment.indexes import Configuration
-    from fmnist_fetch.environment.install import SitePackages
-    from fmnist_fetch.environment.lock import STORE, Lock
-    from fmnist_fetch.environment.store import Sources, Store
-
-    inputs, lock = _inputs(), Lock.read(PROJECT / NAME)
-    configuration = Configuration.read()
-    configuration.apply()
-    sources = Sources(PROJECT, options.mirrors, configuration, offline=options.offline)
-    display = Display()
-    store, packages = Store(PROJECT / STORE, sources, display), SitePackages()
-    _bootstrap(lock, store, packages)
-    try:
-        wheels = lock.select(options.group)
-    except LookupError as exc:
-        raise FetchError(f"pylock.toml has no wheels for this machine: {exc}", hint=_OTHER_PYTHON) from exc
-    _install(wheels, store, packages, display)
-    table = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    packages.install_project(PROJECT, table)
-    if sys.dont_write_bytecode:
-        _write_bytecode(_SLOW_IMPORTS.get(options.group, ""))
-    for group in {options.group, ""}:
-        path = _stamp(options.venv, group)
-        with disk(path):
-            path.write_text(inputs, encoding="utf-8")
-
-
-_SLOW_IMPORTS = {
-    "": "requests, tqdm, filelock",
-    "data": "numpy",
-    "train": "numpy, torch.nn.functional, safetensors, matplotlib.pyplot, matplotlib.backends.backend_agg",
-}
-
-
-def _write_bytecode(modules: str) -> None:
-    """Import MODULES once with bytecode written, as their first import does unless PYTHONDONTWRITEBYTECODE forbids it.
-
-    Without it every start would compile them again, which takes seconds. What is compiled is in the environment only.
-    """
-    if modules:
-        subprocess.run([sys.executable, "-I", "-c", f"import {modules}"], cwd=sys.prefix, check=False)
-
-
-_OTHER_PYTHON = "Use CPython 3.11 to 3.14 on Linux, macOS (arm64) or Windows: make PYTHON=python3.12"
-
-
-def _bootstrap(lock: "Lock", store: "Store", packages: "SitePackages") -> None:
-    """Install what the engine needs, which is what the nameless group has, with the standard library alone."""
-    tools = [lock.tool(name) for name in TOOLS]
-    installed = packages.versions()
-    if any(installed.get(tool.package) != tool.version for tool in tools):
-        store.fetch_first(store.missing(tools))
-        sys.path[:0] = [str(store.path(tool)) for tool in tools]
-    wheels = [wheel for wheel in lock.select("") if installed.get(wheel.package) != wheel.version]
-    store.fetch_first(store.missing(wheels))
-    packages.install([store.path(wheel) for wheel in wheels])
-
-
-def _install(wheels: "Sequence[Wheel]", store: "Store", packages: "SitePackages", tell: "Listener") -> None:
-    """Bring and install those of WHEELS that are not installed."""
-    from fmnist_fetch.environment.install import demand_space
-    from fmnist_fetch.events import Message
-
-    installed = packages.versions()
-    wanted = [wheel for wheel in wheels if installed.get(wheel.package) != wheel.version]
-    if not wanted:
-        return
-    missing = store.missing(wanted)
-    download = sum(wheel.size or 0 for wheel in missing)
-    demand_space(packages.folder, download, sum(wheel.size or 0 for wheel in wanted))
-    if missing:
-        tell(Message(f"downloading {_counted(missing)}, {download / 1e6:.1f} MB"))
-        store.fetch(missing)
-    tell(Message(f"installing {_counted(wanted)}"))
-    packages.install([store.path(wheel) for wheel in wanted])
-
-
-def _counted(wheels: "Sequence[Wheel]") -> str:
-    return "1 package" if len(wheels) == 1 else f"{len(wheels)} packages"
-
-
 @contextmanager
-def _alone(venv: Path) -> Iterator[None]:
-    """Wait until no other process sets up VENV; where the file system has no locks, go on without."""
+def _exclusively(venv: Path) -> Iterator[None]:
+    """Wait until no other process sets up an environment; where the file system has no locks, do not wait."""
     with disk(venv), open(venv / ".lock", "a+b") as file:
         with suppress(OSError):
             if os.name == "nt":
@@ -273,3 +226,103 @@ def _alone(venv: Path) -> Iterator[None]:
 
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _install(options: Options) -> None:
+    import tomllib
+
+    from fmnist_fetch.environment.display import Display
+    from fmnist_fetch.environment.indexes import Configuration
+    from fmnist_fetch.environment.lock import STORE, Lock
+    from fmnist_fetch.environment.store import Sources, Store
+
+    inputs, lock = _inputs(), Lock.read(PROJECT / LOCK)
+    configuration = Configuration.read()
+    configuration.apply()
+    sources = Sources(PROJECT, options.mirrors, configuration, offline=options.offline)
+    display = Display()
+    store = Store(PROJECT / STORE, sources, display)
+    _install_first(lock, store)
+    _install_rest(lock, options.group, store, display)
+    from fmnist_fetch.environment.install import install_project
+
+    install_project(PROJECT, tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"])
+    if sys.dont_write_bytecode:
+        _write_bytecode(options.group)
+    for group in {options.group, ""}:
+        stamp = _stamp(options.venv, group)
+        with disk(stamp):
+            stamp.write_text(inputs, encoding="utf-8")
+
+
+def _install_first(lock: "Lock", store: "Store") -> None:
+    """Install the nameless group, which is what the engine needs, with the standard library alone."""
+    tools = _not_installed([lock.tool(name) for name in TOOLS])
+    store.fetch_first(store.missing(tools))
+    sys.path[:0] = [str(store.path(tool)) for tool in tools]
+    wheels = _not_installed(lock.select(""))
+    store.fetch_first(store.missing(wheels))
+    from fmnist_fetch.environment.install import install_wheels
+
+    install_wheels(map(store.path, wheels))
+
+
+def _install_rest(lock: "Lock", group: str, store: "Store", notify: "Listener") -> None:
+    from fmnist_fetch.environment.install import install_wheels
+    from fmnist_fetch.events import Message
+
+    try:
+        wheels = _not_installed(lock.select(group))
+    except LookupError as exc:
+        hint = "Use CPython 3.11 to 3.14 on Linux, macOS (arm64) or Windows: make PYTHON=python3.12"
+        raise FetchError(f"pylock.toml has no wheels for this machine: {exc}", hint=hint) from exc
+    if not wheels:
+        return
+    missing = store.missing(wheels)
+    download_bytes = sum(wheel.size or 0 for wheel in missing)
+    _require_space(download_bytes + UNPACKED_RATIO * sum(wheel.size or 0 for wheel in wheels))
+    if missing:
+        notify(Message(f"downloading {_counted(missing)}, {download_bytes / 1e6:.1f} MB"))
+        store.fetch(missing)
+    notify(Message(f"installing {_counted(wheels)}"))
+    install_wheels(map(store.path, wheels))
+
+
+def _not_installed(wheels: "Sequence[Wheel]") -> "list[Wheel]":
+    """Return those of some wheels that this environment lacks, or has in part: RECORD is written last."""
+    from importlib.metadata import distributions
+
+    folders = list(dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]))
+    return [
+        wheel
+        for wheel in wheels
+        if not any(
+            found.read_text("RECORD") is not None and found.version == wheel.version
+            for found in distributions(name=wheel.package, path=folders)
+        )
+    ]
+
+
+def _require_space(needed_bytes: int) -> None:
+    """Raise DiskError where the environment has less free space."""
+    folder = sysconfig.get_path("purelib")
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes:
+        raise DiskError(
+            f"{folder} has {free_bytes / 1e6:,.0f} MB free, and {needed_bytes / 1e6:,.0f} MB are needed",
+            hint=f"Free {(needed_bytes - free_bytes) / 1e6:,.0f} MB and run the same command again; "
+            "what is there is kept.",
+        )
+
+
+def _counted(wheels: "Sequence[Wheel]") -> str:
+    return "1 package" if len(wheels) == 1 else f"{len(wheels)} packages"
+
+
+def _write_bytecode(group: str) -> None:
+    """Import the slow modules of a group once with bytecode written, although PYTHONDONTWRITEBYTECODE forbids it.
+
+    Without it, every start would compile them again, which takes seconds. Only files of the environment are written.
+    """
+    if modules := _SLOW_IMPORTS.get(group):
+        subprocess.run([sys.executable, "-I", "-c", f"import {modules}"], cwd=sys.prefix, check=False)

@@ -1,27 +1,27 @@
-"""The store: a folder of wheels, each verified by its digest; and the sources that fill it.
+"""The store, a folder of wheels that are verified by their digests; and the places that it is filled from.
 
 They are asked in this order: the user's mirrors; wheels on this machine, found by digest; the indexes that pip is
-configured for, and for torch the places where its builds without CUDA are.
+configured for; for torch, the servers of its builds without CUDA.
 """
 
 import hashlib
 import random
+import re
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from fmnist_fetch import standalone
-from fmnist_fetch.environment.indexes import Configuration, Page, ask, is_url, local_path
+from fmnist_fetch.environment.indexes import Configuration, ask, is_url, local_path
 from fmnist_fetch.environment.lock import STORE, Wheel
 from fmnist_fetch.errors import CHECK_NETWORK, DiskError, IntegrityError, SourceError, disk
 from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener
-from fmnist_fetch.manifest.model import DataFile, Payload
+from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
 from fmnist_fetch.storage.atomic import write_all, write_atomically
 from fmnist_fetch.storage.files import verifies
@@ -33,35 +33,38 @@ T = TypeVar("T")
 TORCH = Path(__file__).with_name("torch.toml")
 PATIENCE_S = 120.0
 MIRRORS_PATIENCE_S = 5.0
-ATTEMPTS = 12
-JOBS = 4
-PIECE_LENGTH = 256 * 1024
+MAX_ATTEMPTS = 12
+MAX_CONNECTIONS = 4
 COPY_STEP_BYTES = 1024 * 1024
+_SIZE = re.compile(r"[0-9]{1,10}")  # of a wheel, as an unverified server states it
 
 
 class Sources:
-    """Where wheels may be: MIRRORS (URLs or folders), this machine, and what CONFIGURATION names."""
+    """The places that may have wheels.
+
+    Args:
+        project: The clone; other clones beside it have stores too.
+        mirrors: URLs or folders to ask first.
+        configuration: The indexes and links that pip is configured for.
+        offline: Whether to open no socket.
+
+    Attributes:
+        bases: The URLs of the folders of the mirrors that may have wheels.
+    """
 
     def __init__(self, project: Path, mirrors: Sequence[str], configuration: Configuration, *, offline: bool) -> None:
-        mirrors = [mirror.rstrip("/") for mirror in mirrors]
-        self.bases = [
-            base
-            for mirror in mirrors
-            if is_url(mirror) and not offline
-            for base in (f"{mirror}/{STORE}/", f"{mirror}/")
-        ]
-        """The URLs of the folders of the mirrors that may have wheels."""
+        urls = [mirror.rstrip("/") for mirror in mirrors if is_url(mirror) and not offline]
+        self.bases = [base for url in urls for base in (f"{url}/{STORE}/", f"{url}/")]
         named = [Path(mirror).expanduser() for mirror in mirrors if not is_url(mirror)]
-        near = [path for path in project.parent.glob(f"*/{STORE}") if path.parent != project]
-        found = (local_path(link) for link in configuration.links)
-        folders = [*named, *(path for path in found if path), *near]
-        self._folders = [place for folder in folders for place in (folder, folder / STORE)]
+        linked = [path for link in configuration.links if (path := local_path(link))]
+        beside = [path for path in project.parent.glob(f"*/{STORE}") if path.parent != project]
+        self._folders = [place for folder in (*named, *linked, *beside) for place in (folder, folder / STORE)]
         self._configuration = configuration
         self._offline = offline
-        self._torch: list[str] = tomllib.loads(TORCH.read_text(encoding="utf-8"))["sources"]
+        self._torch: list[str] = [] if offline else tomllib.loads(TORCH.read_text(encoding="utf-8"))["sources"]
 
     def copies(self, wheel: Wheel) -> Iterator[Path]:
-        """Yield files on this machine that have the name of WHEEL."""
+        """Yield files on this machine that have the name of a wheel."""
         yield from (folder / wheel.name for folder in self._folders)
         for page in self._configuration.pages(wheel.package):
             if page.local is not None:
@@ -69,133 +72,131 @@ class Sources:
                     yield from (path for link in page.links(wheel.name, wheel.sha256) if (path := local_path(link)))
 
     def links(self, wheel: Wheel) -> list[str]:
-        """Return the URLs that WHEEL has besides the mirrors'; this asks the indexes, several times if need be."""
+        """Ask the indexes, repeatedly if necessary, and return the URLs of a wheel besides those of the mirrors."""
         found: list[str] = []
-        for page in self._pages(wheel):
-            with suppress(OSError):
-                found += persistently(partial(page.links, wheel.name, wheel.sha256))
-        return found + ([base + quote(wheel.name) for base in self._torch] if self._has_torch(wheel) else [])
+        for page in [] if self._offline else self._configuration.pages(wheel.package):
+            if page.local is None:
+                with suppress(OSError):
+                    found += persistently(partial(page.links, wheel.name, wheel.sha256))
+        return found + [base + quote(wheel.name) for base in self._torch if wheel.package == "torch"]
 
     def for_engine(self, wheels: Sequence[Wheel]) -> list["Source"]:
-        """Return the sources of WHEELS for the engine; an index is asked for a link when its turn comes."""
-        from fmnist_fetch.environment.linked_files import LinkedFiles
+        """Return the sources of wheels for the engine, which has an index asked for a link when it uses that index."""
         from fmnist_fetch.sources.base import Tier
-        from fmnist_fetch.sources.http import HttpSource
+        from fmnist_fetch.sources.http import HttpSource, LinkedFiles
 
         # A later tier is asked only where no earlier one can serve: what is configured goes before what is built in.
         known = {wheel.name: wheel for wheel in wheels}
         found: list[Source] = [HttpSource(base, Tier.USER) for base in self.bases]
         if self._offline:
             return found
+
+        def link(number: int, name: str) -> str | None:
+            page = self._configuration.pages(known[name].package)[number]
+            return next(filter(is_url, page.links(name, known[name].sha256)), None)
+
+        def torch(base: str, name: str) -> str | None:
+            return base + quote(name) if known[name].package == "torch" else None
+
         for number, index in enumerate(self._configuration.indexes):
-
-            def link(name: str, number: int = number) -> str | None:
-                page = self._configuration.pages(known[name].package)[number]
-                links = page.links(name, known[name].sha256)
-                return next(filter(is_url, links), None)
-
             if is_url(index):
-                found.append(LinkedFiles(index, Tier.INDEX, link))
-        for base in self._torch if any(map(self._has_torch, wheels)) else ():
-
-            def file(name: str, base: str = base) -> str | None:
-                return base + quote(name) if self._has_torch(known[name]) else None
-
-            found.append(LinkedFiles(base, Tier.MIRROR, file))
+                found.append(LinkedFiles(index, Tier.INDEX, partial(link, number)))
+        if any(wheel.package == "torch" for wheel in wheels):
+            found += [LinkedFiles(base, Tier.MIRROR, partial(torch, base)) for base in self._torch]
         return found
 
     def size(self, wheel: Wheel) -> int:
-        """Ask for the size of WHEEL, which the lock does not know; raise SourceError where nobody tells."""
-        urls = [base + quote(wheel.name) for base in self.bases]
-        for url in chain(urls, chain.from_iterable(map(self.links, [wheel]))):  # The links only where they are needed.
+        """Ask for the size in bytes of a wheel whose size the lock does not have; raise SourceError."""
+
+        def urls() -> Iterator[str]:
+            yield from (base + quote(wheel.name) for base in self.bases)
+            yield from self.links(wheel)  # This asks the indexes, so it comes last.
+
+        for url in urls():
             with suppress(OSError):
                 return persistently(partial(_size, url))
-        raise SourceError(f"no source tells the size of {wheel.name}", hint=CHECK_NETWORK)
-
-    def _pages(self, wheel: Wheel) -> list[Page]:
-        pages = [] if self._offline else self._configuration.pages(wheel.package)
-        return [page for page in pages if page.local is None]
-
-    def _has_torch(self, wheel: Wheel) -> bool:
-        """Return whether the places of torch may have WHEEL."""
-        return wheel.package == "torch" and not self._offline
+        raise SourceError(f"no source has the size of {wheel.name}", hint=CHECK_NETWORK)
 
 
 def persistently(ask: Callable[[], T]) -> T:
-    """Return what ASK returns, asked again where it fails for now; raise its OSError in the end."""
-    for attempt in range(ATTEMPTS):
+    """Return what a function returns; call it again where it fails for now, and raise its OSError in the end."""
+    for attempt in range(MAX_ATTEMPTS):
         try:
             return ask()
         except OSError as exc:
-            if attempt == ATTEMPTS - 1 or 400 <= getattr(exc, "code", 0) < 500:
+            if attempt == MAX_ATTEMPTS - 1 or 400 <= getattr(exc, "code", 0) < 500:
                 raise
             time.sleep(random.uniform(0, min(0.1 * 2**attempt, 4.0)))
     raise AssertionError
 
 
 def _size(url: str) -> int:
-    """Return the size of the file at URL; raise OSError."""
+    """Return the size in bytes of the file at a URL; raise OSError."""
     with ask(url, {"Range": "bytes=0-0"}) as answer:
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
         total = answer.headers.get("Content-Length", "") if answer.status == 200 else total
-    if not total.isdecimal():
-        raise OSError(f"{url} does not tell its size")
+    if not _SIZE.fullmatch(total):
+        raise OSError(f"{url} does not state its size")
     return int(total)
 
 
 class Store:
-    """The wheels in FOLDER."""
+    """The wheels in a folder, and their download.
+
+    Args:
+        folder: The folder; it need not exist.
+        sources: The places that may have wheels.
+        listener: Called with the events of downloads.
+    """
 
     def __init__(self, folder: Path, sources: Sources, listener: Listener) -> None:
         self.folder = folder
         self._sources = sources
-        self._tell = listener
+        self._notify = listener
         self._verified: set[str] = set()
-        self._avoided: set[str] = set()
+        self._failed: set[str] = set()
 
     def path(self, wheel: Wheel) -> Path:
-        """Return where WHEEL is, or will be."""
+        """Return where a wheel is, or will be."""
         return self.folder / wheel.name
 
     def missing(self, wheels: Iterable[Wheel]) -> list[Wheel]:
-        """Return those of WHEELS that are not here; copies on this machine are taken over."""
-        return [wheel for wheel in wheels if not (self._has(wheel) or self._adopt(wheel))]
+        """Return those of some wheels that the store lacks; those that this machine has elsewhere are copied."""
+        return [wheel for wheel in wheels if not (self._has(wheel) or self._copy(wheel))]
 
     def fetch_first(self, wheels: Sequence[Wheel]) -> None:
-        """Download small WHEELS with the standard library alone. Raises SourceError, IntegrityError, DiskError."""
+        """Download small wheels with the standard library alone. Raises SourceError, IntegrityError, DiskError."""
         for wheel in wheels:
-            bases = self._sources.bases
-            # Where there is a mirror, the indexes are asked only after it has failed; once is enough for all wheels.
-            hopeful = [base for base in bases if base not in self._avoided]
-            if not (hopeful and self._fetch_plainly(wheel, hopeful)):
-                self._fetch_plainly(wheel, [*self._sources.links(wheel), *bases], final=True)
+            # The indexes are asked only where the mirrors fail. A mirror that fails once is asked last from then on.
+            if mirrors := [base for base in self._sources.bases if base not in self._failed]:
+                with suppress(SourceError, IntegrityError):
+                    self._download(wheel, mirrors, MIRRORS_PATIENCE_S)
+                    continue
+            self._download(wheel, [*self._sources.links(wheel), *self._sources.bases], PATIENCE_S)
 
     def fetch(self, wheels: Sequence[Wheel]) -> None:
-        """Download WHEELS with the engine. Raises SourceError, IntegrityError, DiskError."""
+        """Download wheels with the engine. Raises SourceError, IntegrityError, DiskError."""
         from fmnist_fetch.download.engine import download
         from fmnist_fetch.sources.base import FetchOptions
 
         files = [_data_file(wheel, wheel.size or self._sources.size(wheel)) for wheel in wheels]
-        files = [file for file in files if not self._has_file(file.name, file.size, file.sha256)]
-        options = FetchOptions(jobs=JOBS, patience=PATIENCE_S)
-        download(files, self.folder, self._sources.for_engine(wheels), options, self._tell)
+        files = [file for file in files if not self._verifies(file.name, file.size, file.sha256)]
+        options = FetchOptions(jobs=MAX_CONNECTIONS, patience=PATIENCE_S)
+        download(files, self.folder, self._sources.for_engine(wheels), options, self._notify)
         self._verified.update(file.name for file in files)
 
     def _has(self, wheel: Wheel) -> bool:
-        path = self.path(wheel)
-        if wheel.size is None:
-            with suppress(OSError):
-                return self._has_file(wheel.name, path.stat().st_size, wheel.sha256)
-            return False
-        return self._has_file(wheel.name, wheel.size, wheel.sha256)
+        with suppress(OSError):
+            return self._verifies(wheel.name, wheel.size or self.path(wheel).stat().st_size, wheel.sha256)
+        return False
 
-    def _has_file(self, name: str, size: int, sha256: str) -> bool:
+    def _verifies(self, name: str, size: int, sha256: str) -> bool:
         if name not in self._verified and verifies(self.folder / name, size, sha256):
             self._verified.add(name)
         return name in self._verified
 
-    def _adopt(self, wheel: Wheel) -> bool:
-        """Take over a copy of WHEEL on this machine; return whether there is one."""
+    def _copy(self, wheel: Wheel) -> bool:
+        """Copy a wheel from elsewhere on this machine; return whether it is there."""
         for copy in self._sources.copies(wheel):
             with suppress(OSError, DiskError):
                 size = copy.stat().st_size
@@ -204,47 +205,42 @@ class Store:
                     return True
         return False
 
-    def _fetch_plainly(self, wheel: Wheel, urls: Sequence[str], *, final: bool = False) -> bool:
-        """Download WHEEL from URLS, those that failed before last; return whether it came, raise if FINAL."""
+    def _download(self, wheel: Wheel, urls: Sequence[str], patience_s: float) -> None:
         size = wheel.size or self._sources.size(wheel)
-        urls = sorted(urls, key=lambda url: _place(url, wheel) in self._avoided)
+        urls = sorted(urls, key=lambda url: _base(url, wheel) in self._failed)
         sources = [standalone.Source(url, wheel.name, size) for url in urls]
-        patience = PATIENCE_S if final else MIRRORS_PATIENCE_S
-        self._tell(DownloadStarted(((wheel.name, size, 0),), 1, 0))
+        self._notify(DownloadStarted(((wheel.name, size, 0),), 1, 0))
         try:
             with disk(self.path(wheel), size):
                 path = str(self.path(wheel))
-                standalone.fetch(path, size, wheel.sha256, sources, patience=patience, report=self._report)
-            return True
+                standalone.fetch(path, size, wheel.sha256, sources, patience=patience_s, report=self._report)
         except standalone.Failure as exc:
-            if not final:
-                return False
             kind = IntegrityError if exc.exit_code == 3 else SourceError
             raise kind(exc.facts, hint=exc.hint) from exc
         finally:
             failed = [url for url, source in zip(urls, sources, strict=True) if source.failures > 0]
-            self._avoided.update(_place(url, wheel) for url in failed)
-            self._tell(DownloadEnded())
+            self._failed.update(_base(url, wheel) for url in failed)
+            self._notify(DownloadEnded())
 
     def _report(self, name: str, done: int, _size: int) -> None:
-        self._tell(BytesInFlight(((name, done),)))
+        self._notify(BytesInFlight(((name, done),)))
 
 
-def _place(url: str, wheel: Wheel) -> str:
+def _base(url: str, wheel: Wheel) -> str:
     return url.removesuffix(quote(wheel.name))
 
 
 def _data_file(wheel: Wheel, size: int) -> DataFile:
-    """Return WHEEL as the engine takes it: a small one as a piece with a digest, a large one as many without."""
-    spans = cut(size, PIECE_LENGTH)
+    """Return a wheel as the engine takes it: a small one as one piece with a digest, a large one as many without."""
+    spans = cut(size, PIECE_BYTES)
     pieces = tuple(Piece(span, "" if len(spans) > 1 else wheel.sha256) for span in spans)
     return DataFile(wheel.name, size, wheel.sha256, pieces, "", "", Payload(wheel.name, size, wheel.sha256))
 
 
 def _copy(source: Path, path: Path, sha256: str) -> bool:
-    """Make PATH a copy of SOURCE, verified as it is written; return whether it has this digest.
+    """Copy a file, and verify it on the way; return whether it has this digest. Raises OSError, DiskError.
 
-    It is no link: a change of one of them in place would spoil the other. Raises OSError, DiskError.
+    It is no link: a change of one of them in place would damage the other.
     """
     with suppress(_OtherBytesError), open(source, "rb", buffering=0) as stored, write_atomically(path) as file:
         digest = hashlib.sha256()

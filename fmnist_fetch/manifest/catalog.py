@@ -13,6 +13,8 @@ DATASET = "fashion-mnist"
 _ALSO_CALLED = dict.fromkeys(("fmnist", "f-mnist", "fashion", "mnist-fashion"), DATASET)
 _FOLDER = Path(__file__).parents[1] / "datasets"
 _SUFFIX = ".toml"
+LARGEST_MANIFEST_BYTES = 16 * 1024 * 1024
+"""The digests of the pieces of 60 GB."""
 
 
 def names() -> list[str]:
@@ -52,8 +54,12 @@ def _read(path: str) -> bytes:
         # A pipe would be waited for.
         if place.exists() and not place.is_file():
             raise OSError("it is not a file")
-        return place.read_bytes()
-    except (OSError, RuntimeError) as exc:
+        with open(place, "rb") as file:
+            data = file.read(LARGEST_MANIFEST_BYTES + 1)
+        if len(data) > LARGEST_MANIFEST_BYTES:
+            raise OSError(f"it is longer than {LARGEST_MANIFEST_BYTES:,} bytes")
+        return data
+    except (OSError, RuntimeError, ValueError) as exc:
         raise UsageError(
             f"the manifest {path} can't be read: {getattr(exc, 'strerror', None) or exc}",
             hint=f"Check the path, or name a dataset of the catalogue: {', '.join(names())}.",

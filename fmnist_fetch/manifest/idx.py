@@ -41,7 +41,7 @@ class IdxHeader(NamedTuple):
         header = cls(TYPES[data[2]], struct.unpack_from(f">{dimensions}I", data, 4))
         if header.file_size != size:
             shape = " x ".join(map(str, header.shape)) or "scalar"
-            raise _wrong(origin, f"its header says {shape}, which is {header.file_size} bytes in all, not {size}")
+            raise _wrong(origin, f"its header says {shape:.80}, which is {header.file_size} bytes in all, not {size}")
         return header
 
     def dumps(self) -> bytes:

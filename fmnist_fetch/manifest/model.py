@@ -11,8 +11,8 @@ from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.pieces import Piece, Splice
 
 FORMAT = 1
-PIECE_LENGTH = 256 * 1024
-LARGEST_PIECE = 64 * 1024 * 1024
+PIECE_BYTES = 256 * 1024
+MAX_PIECE_BYTES = 64 * 1024 * 1024
 ROLES = ("images", "labels")
 
 

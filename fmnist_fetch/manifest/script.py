@@ -1,12 +1,14 @@
 """A manifest as one file of plain Python that downloads the dataset on any machine, without an installation.
 
-The file is the source of `fmnist_fetch.standalone`, made short, with the mirrors and digests of the manifest. It is
-ASCII and at most 100 columns wide, so that it survives a forum, an e-mail or a chat.
+The file is the source of `fmnist_fetch.standalone`, made short, with the mirrors and digests of the manifest. It is at
+most 100 columns wide and pure ASCII, so that it survives a forum, an e-mail or a chat. With Chinese comments beside the
+English ones it is UTF-8.
 """
 
 import ast
 import re
 import threading
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,7 +18,7 @@ from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.model import DataFile, Manifest
 
 WIDTH = 100
-_DIGITS = 12  # of the digest of a piece: the digest of the whole file is there in full
+_DIGITS = 8  # of the digest of a piece: the digest of the whole file is there in full, and decides
 _INDENT = "     "  # of the lines of a row after its first one
 _parser = threading.Lock()
 _TYPES = ("__future__", "collections.abc", "typing")  # modules that only annotations need
@@ -27,12 +29,13 @@ def script_name(manifest: Manifest) -> str:
     return f"get_{re.sub(r'[^a-z0-9]+', '_', manifest.name.lower())}.py"
 
 
-def script(manifest: Manifest, mirrors: Sequence[str] = ()) -> str:
+def script(manifest: Manifest, mirrors: Sequence[str] = (), comments: str = "en") -> str:
     """Return the script that downloads the dataset of MANIFEST.
 
     Args:
         manifest: the dataset.
         mirrors: URLs that the script asks before those of the manifest.
+        comments: their language; "zh" adds Chinese to English.
 
     Raises:
         UsageError: a file of the manifest is packed under a name that does not say so.
@@ -42,7 +45,8 @@ def script(manifest: Manifest, mirrors: Sequence[str] = ()) -> str:
             hint = f"Publish it as {file.payload.name}.gz."
             raise UsageError(f"a script cannot unpack {file.name} to {file.payload.name}", hint=hint)
     urls = tuple(dict.fromkeys((*mirrors, *manifest.mirrors)))
-    return "\n".join((*_head(manifest), *_program(), *_data(manifest, urls))) + "\n"
+    lines = (*_head(manifest), *_program(), *_data(manifest, urls))
+    return "\n".join(_with_chinese(lines) if comments == "zh" else lines) + "\n"
 
 
 def _head(manifest: Manifest) -> Iterator[str]:
@@ -157,7 +161,7 @@ def _data(manifest: Manifest, mirrors: Sequence[str]) -> Iterator[str]:
     for url in mirrors:
         yield from _wrapped(_chunks(url), "    ")
     yield "]"
-    yield "# Name, bytes, SHA-256; bytes and SHA-256 (the beginnings) of the pieces; the same, unpacked."
+    yield "# Name, bytes, SHA-256; bytes and shortened SHA-256 of the pieces; the same, unpacked."
     yield "FILES = ["
     for file in manifest.files:
         yield from _row(file)
@@ -190,3 +194,57 @@ def _wrapped(parts: Sequence[str], indent: str) -> Iterator[str]:
     """String literals, one a line, which Python joins; a comma after the last one."""
     for number, part in enumerate(parts, start=1):
         yield f"{indent}{part!a}{',' if number == len(parts) else ''}"
+
+
+# The comments in Chinese, by the English ones.
+
+CHINESE = {
+    "Needs only Python 3.8. Interrupt it and run it again: it continues; every byte is verified.": (
+        "只需要 Python 3.8 以上。可以随时中断，再运行一次会继续下载；每个字节都经过校验。"
+    ),
+    "An error in two lines, and the exit code of the process.": "错误和退出码",
+    "A URL of a file, and how it has behaved so far.": "一个下载源",
+    "Yield the bytes from START to END.": "下载 START 到 END 的字节",
+    "Ask for a part.": "只请求一部分",
+    "Many servers say gzip of a .gz file, but send it as it is.": "看长度",
+    "A login page may go away.": "可能是登录页",
+    "Ask for the whole file.": "改为请求整个文件",
+    "Another source is asked next.": "下一次换一个源",
+    "A server may have written it.": "去掉控制字符",
+    "Note an ERROR, and when to try again.": "记录错误和重试时间",
+    "Yield the body of ANSWER; unpack it if CODED.": "读取服务器的回答",
+    "Wait for the best of SOURCES that is ready, until DEADLINE; raise Failure.": "选择最好的源",
+    "Return the SHA-256 of COUNT bytes of FILE, or of all that there are.": "计算 SHA-256 摘要",
+    "Return whether PATH has this digest.": "检查文件的大小和摘要",
+    "Show the progress in one line, on a terminal only.": "显示下载进度",
+    "Write the MISSING pieces (offset: SHA-256) of STEP bytes to OUT, in their order.": "补齐缺少的块",
+    "They sent the bytes of the incomplete piece.": "不完整的块的来源",
+    "Ask a source for what is missing, and check it.": "缺什么就下载什么，然后校验",
+    "Nothing of this piece is there.": "这一块还没有开始",
+    "They may be from another place of the file.": "也许是文件的其他位置",
+    "This piece is verified.": "这一块正确",
+    "Make PATH the file of SIZE bytes with this digest; nothing locks it.": "下载并校验一个文件",
+    "The good pieces of a damaged file are kept.": "保留正确的块",
+    "The shortened digests of its pieces were not enough.": "重新下载",
+    "Only a verified file gets its name.": "校验之后才改成正式的文件名",
+    "Unpack PATH, which is NAME.gz, to NAME.": "解压一个文件",
+    "Download and unpack FILES to FOLDER.": "下载并解压全部文件",
+    "Name, bytes, SHA-256; bytes and shortened SHA-256 of the pieces; the same, unpacked.": "文件的摘要",
+}
+
+
+def _with_chinese(lines: Iterable[str]) -> Iterator[str]:
+    """Add the Chinese to the comments of LINES, beside them or, where there is no room, below."""
+    for line in lines:
+        code, _, comment = line.rpartition("# ")
+        chinese = CHINESE.get(comment, "")
+        both = f"{line} {chinese}".rstrip()
+        if code.strip() or columns(both) <= WIDTH:
+            yield both
+        else:
+            yield from (line, f"{code}# {chinese}")
+
+
+def columns(line: str) -> int:
+    """Return how many columns LINE takes: two for a Chinese character."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)

@@ -11,8 +11,8 @@ from fmnist_fetch.manifest.caches import HOMES
 from fmnist_fetch.manifest.idx import MOST_DIMENSIONS, NAMES, IdxHeader
 from fmnist_fetch.manifest.model import (
     FORMAT,
-    LARGEST_PIECE,
-    PIECE_LENGTH,
+    MAX_PIECE_BYTES,
+    PIECE_BYTES,
     ROLES,
     DataFile,
     DebianPackage,
@@ -23,8 +23,8 @@ from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
 from fmnist_fetch.manifest.validation import Faults, Table
 
 _MOST_STEPS = 5_000_000
-# A key, or text, of more than 32 parts; where a word begins, so that each is looked at once.
-_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*"|'[^'\n]*')[ \t]*+\.[ \t]*+){32,}+""")
+# A key, or text, of more than 4 parts; where a word begins, so that each is looked at once.
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*"|'[^'\n]*')[ \t]*+\.[ \t]*+){4,}+""")
 _TYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
@@ -54,7 +54,7 @@ def _parsed(text: str) -> dict[str, Any]:
 def _manifest(table: Table) -> Manifest:
     if (version := table.integer("format")) != FORMAT and not table.faults:
         table.fault("format", f"is {version}, this version of fmnist-fetch reads {FORMAT}")
-    length = table.integer("piece_length", default=PIECE_LENGTH, least=1, most=LARGEST_PIECE)
+    length = table.integer("piece_length", default=PIECE_BYTES, least=1, most=MAX_PIECE_BYTES)
     debian = table.table("debian")
     manifest = Manifest(
         name=table.name("name"),
@@ -66,8 +66,8 @@ def _manifest(table: Table) -> Manifest:
         mean=table.number("mean"),
         std=table.number("std"),
         mirrors=table.urls("mirrors"),
-        local=table.texts("local"),
-        debian=DebianPackage(debian.name("package"), debian.text("folder")) if debian else None,
+        local=table.places("local"),
+        debian=DebianPackage(debian.package("package"), debian.folder("folder")) if debian else None,
         files=tuple(_file(entry, length) for entry in table.tables("files")),
         caches=table.folders("caches", HOMES),
     )
@@ -120,8 +120,8 @@ def _pieces(table: Table, size: int, digest: str, length: int) -> tuple[Piece, .
     """The pieces as listed; a file without a list is one piece, which is kept in memory until it verifies."""
     digests = table.digests("pieces")
     if not digests:
-        if size > LARGEST_PIECE:
-            table.fault("pieces", f"are needed for a file over {LARGEST_PIECE:,} bytes: write the manifest with them")
+        if size > MAX_PIECE_BYTES:
+            table.fault("pieces", f"are needed for a file over {MAX_PIECE_BYTES:,} bytes: write the manifest with them")
         return (Piece(Span(0, size), digest),)
     spans = cut(size, length) if size <= length * len(digests) * 2 else []
     if len(spans) != len(digests):
@@ -157,7 +157,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
         if (value := getattr(manifest, key)) is not None:
             yield f"{key} = {_toml(value)}"
     lengths = [file.pieces[0].span.length for file in manifest.files if len(file.pieces) > 1]
-    yield f"piece_length = {lengths[0] if lengths else PIECE_LENGTH}"
+    yield f"piece_length = {lengths[0] if lengths else PIECE_BYTES}"
     for key in ("classes", "mirrors", "local"):
         yield from _array(key, getattr(manifest, key))
     if manifest.caches:

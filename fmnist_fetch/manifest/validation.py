@@ -10,8 +10,14 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 # A plain name: no separator, no leading dot, nothing that another system reads as a device, stream or wildcard.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_FOLDER = re.compile(rf"{_NAME.pattern}(/{_NAME.pattern})*")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
+# apt takes a name with a dot or a plus for a regular expression, where no package has it, and one that ends in - for a
+# package to remove.
+_PACKAGE = re.compile(r"(?=.{2,100})[a-z0-9]+(-[a-z0-9]+)*")
+_HOSTS = ("//", "\\\\", "/\\", "\\/")
+LARGEST_SIZE = 2**50
+"""Of a file in bytes: far from where sums of sizes and offsets end to fit into what the system takes."""
+_LONGEST_KEY_SHOWN = 80
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -39,7 +45,7 @@ class Table:
 
     def fault(self, key: str, what: str) -> None:
         """Note that KEY of this table WHAT."""
-        self.faults.append(f"{self._place}{key} {what}")
+        self.faults.append(f"{self._place}{key:.{_LONGEST_KEY_SHOWN}} {what}")
 
     def unknown(self) -> None:
         """Note every key that nobody asked for: a misspelt one must not be passed over in silence."""
@@ -78,9 +84,25 @@ class Table:
             self.fault(key, f"can't be {value!r}: systems or this program give it another meaning")
         return value
 
+    def _folder(self, key: str, kind: str, start: str) -> str:
+        value = self._get(key, str, noun := f"the {kind} path of a folder, of plain names")
+        if value is not None:
+            rest = value.removeprefix(start)
+            if f"{start}{rest}" != value or not all(map(is_name, rest.split("/"))):
+                self.fault(key, f"should be {noun}, not {shown(value, 80)}")
+        return value or ""
+
     def word(self, key: str) -> str:
         """A lower-case identifier."""
         return self._matching(key, _WORD, "a lower-case word")
+
+    def package(self, key: str) -> str:
+        """The name of a Debian package, which apt can't take for a pattern."""
+        return self._matching(key, _PACKAGE, "the name of a package (lower-case letters, digits, -)")
+
+    def folder(self, key: str) -> str:
+        """An absolute folder of plain names, with / between them."""
+        return self._folder(key, "absolute", "/")
 
     def digest(self, key: str, *, optional: bool = False) -> Any:
         """A SHA-256 in lower-case hex; None where it is OPTIONAL and absent."""
@@ -97,7 +119,7 @@ class Table:
             self.fault(key, f"should be bytes in hex, not {shown(value)}")
             return b""
 
-    def integer(self, key: str, *, default: int | None = None, least: int = 0, most: int = 2**62) -> int:
+    def integer(self, key: str, *, default: int | None = None, least: int = 0, most: int = LARGEST_SIZE) -> int:
         """A whole number in [LEAST, MOST]."""
         value = self._get(key, int, "a whole number", default)
         if value is None:
@@ -159,6 +181,14 @@ class Table:
                 self.fault(key, f"entry {number} should be an http:// or https:// URL, not {shown(value, 80)}")
         return values
 
+    def places(self, key: str) -> tuple[str, ...]:
+        """An array of paths on this machine: Windows sends the user's name to the host that a path begins with."""
+        values = self.texts(key)
+        for number, value in enumerate(values, start=1):
+            if not value.isprintable() or value[:2] in _HOSTS:
+                self.fault(key, f"entry {number} should be a folder on this machine, not {shown(value, 80)}")
+        return values
+
     def digests(self, key: str) -> tuple[str, ...]:
         """An array of SHA-256, empty where it is absent."""
         values = self.texts(key)
@@ -177,8 +207,7 @@ class Table:
         table = self.table(key)
         if table is None:
             return {}
-        noun = "a relative folder of plain names"
-        return {name: table._matching(name, _FOLDER, noun) for name in names if name in table._values}
+        return {name: table._folder(name, "relative", "") for name in names if name in table._values}
 
     def tables(self, key: str) -> Iterator["Table"]:
         """An array of at least one table; each is named by its number, counted from one."""
@@ -199,7 +228,8 @@ class Table:
 
 
 def _has_a_meaning(name: str) -> bool:
-    return _DEVICES.fullmatch(name) is not None or name.endswith((".", ".part"))
+    # Where a file system ignores case, .PART is the end of a part file's name too.
+    return _DEVICES.fullmatch(name) is not None or name.lower().endswith((".", ".part"))
 
 
 def is_name(text: str) -> bool:

@@ -1,7 +1,6 @@
 """What is on the disk: every file hashed, nothing repaired, no socket opened. `fetch` and `verify` both begin here."""
 
 import errno
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
@@ -10,20 +9,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fmnist_fetch.concurrency import run_parallel
-from fmnist_fetch.errors import FetchError
+from fmnist_fetch.errors import FetchError, dangling_link
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.storage.files import GoodPieces, UnsafeFileError, find_good_pieces, open_regular, verifies
 from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.storage.part_file import part_path
 from fmnist_fetch.tensors.arrays import equals_tensor, is_intact
 from fmnist_fetch.tensors.decompress import digest_of
 
+_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 Checks = dict[Path, Callable[[], bool]]
 
 
 class Condition(StrEnum):
     """How a file on the disk compares with the manifest.
 
-    REDIRECTED is a link that leads to nothing, UNREADABLE is what this user or this system can't open.
+    REDIRECTED is a link, or below a link, that leads to nothing. UNREADABLE is what this user or this system can't
+    open. PARTIAL is an absent file whose part file has good pieces.
     """
 
     GOOD = "good"
@@ -31,6 +33,7 @@ class Condition(StrEnum):
     REDIRECTED = "redirected"
     UNREADABLE = "unreadable"
     ABSENT = "absent"
+    PARTIAL = "partial"
 
 
 class FileStatus(NamedTuple):
@@ -41,7 +44,7 @@ class FileStatus(NamedTuple):
         published: The condition of the file as published.
         payload: The condition of the unpacked file.
         digest: The SHA-256 of the payload, where it is known.
-        good: The good pieces of the published file, where it is damaged.
+        good: The good pieces of the published file, where it is damaged, or of its part file, where it is partial.
     """
 
     file: DataFile
@@ -60,7 +63,7 @@ class FileStatus(NamedTuple):
     @property
     def wants_source(self) -> bool:
         """Whether bytes must come from a source: what is published is not right, or all that there was is gone."""
-        if self.published is Condition.ABSENT:
+        if self.published in (Condition.ABSENT, Condition.PARTIAL):
             return self.payload is not Condition.GOOD
         return self.published is not Condition.GOOD
 
@@ -107,6 +110,20 @@ def inspect(layout: Layout) -> DatasetStatus:
         for file in manifest.files
     ]
     return DatasetStatus(_with_good_pieces(files, layout), _condition(layout.tensors, good))
+
+
+def inspect_with_parts(layout: Layout) -> DatasetStatus:
+    """Hash everything of the dataset that is there, and the part files, which a download looks at by itself."""
+    status = inspect(layout)
+    return status._replace(files=tuple(_with_part(entry, layout) for entry in status.files))
+
+
+def _with_part(entry: FileStatus, layout: Layout) -> FileStatus:
+    if entry.published is Condition.ABSENT and entry.wants_source:
+        part = find_good_pieces(part_path(layout.published(entry.file)), entry.file)
+        if part.indices:
+            return entry._replace(published=Condition.PARTIAL, good=part)
+    return entry
 
 
 def _with_good_pieces(files: Iterable[FileStatus], layout: Layout) -> tuple[FileStatus, ...]:
@@ -163,7 +180,7 @@ def _condition(path: Path, good: Mapping[Path, bool]) -> Condition:
     except UnsafeFileError:
         # A folder or a pipe, say.
         return Condition.DAMAGED
-    except (FileNotFoundError, NotADirectoryError):
-        return Condition.REDIRECTED if os.path.islink(path) else Condition.ABSENT  # noqa: PTH114 - that one may raise
     except OSError as exc:
-        return Condition.REDIRECTED if exc.errno == errno.ELOOP else Condition.UNREADABLE
+        if exc.errno not in _NOTHING_THERE:
+            return Condition.UNREADABLE
+        return Condition.REDIRECTED if dangling_link(path) else Condition.ABSENT

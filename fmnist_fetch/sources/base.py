@@ -5,12 +5,9 @@ A source is a place that may have the files (a mirror, a folder, a package); a c
 rest, continues where this one ended, on the same connection if it can.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from fmnist_fetch.errors import FetchError, SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
 
@@ -106,20 +103,3 @@ class Source(Protocol):
     def open(self) -> Connection:
         """A source of one's own; opens no connection yet."""
         ...
-
-
-@contextmanager
-def failures_of(source: Source) -> Iterator[None]:
-    """Turn whatever SOURCE raises in the block into a failure of this source, which ends no run.
-
-    Raises:
-        SourceError: The source failed.
-        FetchError: As it was raised: the disk of a source that stores what it reads, for example.
-        MemoryError: The memory is used up.
-    """
-    try:
-        yield
-    except (FetchError, MemoryError):
-        raise
-    except Exception as exc:
-        raise SourceError(f"{source.name}: {type(exc).__name__}: {exc}".rstrip(": ")) from exc

@@ -1,12 +1,14 @@
 """The Debian package as a source: apt downloads it as an ordinary user, a splice makes upstream's files of it.
 
 Where the system's package lists are empty (a fresh container, an image), lists of its own are fetched into a private
-folder. apt keeps its own partial download there, so an interrupted one goes on.
+folder. apt keeps its own partial download there, so an interrupted one goes on. A folder that other users could replace
+meanwhile is not used: the program may run as root, and would write where they choose.
 """
 
 import os
 import stat
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
@@ -16,23 +18,31 @@ from fmnist_fetch.manifest.model import DataFile, DebianPackage
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
 from fmnist_fetch.sources.folder import Folder
+from fmnist_fetch.storage.layout import is_file
 
+# What only this source needs is imported where it is needed: its turn seldom comes, and every run would pay for it.
 if TYPE_CHECKING:
     import subprocess
 
-_TIMEOUT = 600.0
-_LARGEST_FILE = 1024**3
+_TIMEOUT_S = 600.0
+_LONGEST_COMPLAINT = 300
+_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class DebianSource:
-    """The package in the archives that this system's apt knows; WORK is a private folder for what apt downloads."""
+    """The package in the archives that this system's apt knows, of which only FILES are used.
+
+    WORK is a private folder for what apt downloads.
+    """
 
     connections = 1
     tier = Tier.PACKAGE
 
-    def __init__(self, package: DebianPackage, work: Path) -> None:
+    def __init__(self, package: DebianPackage, files: Sequence[DataFile], work: Path) -> None:
         self.name = f"Debian package {package.package}"
         self.package = package
+        self.sizes = {file.name: file.splice.donor_size(file.size) for file in files if file.splice}
+        """The size in bytes of each file that is taken from the package, by name."""
         self.work = work
 
     def open(self) -> "DebianConnection":
@@ -51,6 +61,7 @@ class DebianConnection:
 
     def __init__(self, source: DebianSource) -> None:
         self._source = source
+        self._work = source.work
         self._folder: Folder | None = None
         self._lock = threading.Lock()
         self._running: subprocess.Popen[str] | None = None
@@ -66,7 +77,7 @@ class DebianConnection:
     def pending(self) -> int:
         """The bytes that apt has downloaded so far."""
         total = 0
-        for path in (*self._source.work.glob("**/partial/*"), *self._source.work.glob("*/*.deb")):
+        for path in (*self._work.glob("**/partial/*"), *self._work.glob("*/*.deb")):
             with suppress(OSError):
                 total += path.stat().st_size
         return total
@@ -92,61 +103,79 @@ class DebianConnection:
         for tool in ("apt-get", "dpkg-deb"):
             if shutil.which(tool) is None:
                 raise SourceError(f"{self._source.name}: there is no {tool} here", permanent=True)
-        work, package = self._source.work.absolute(), self._source.package
         try:
-            self._make_private(work)
-            (work / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-            (work / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+            self._work = self._private_folder()
+            for name in ("lists", "archives"):
+                (self._work / name / "partial").mkdir(parents=True, exist_ok=True)
             # apt writes the package to an empty folder: what is there then is what it has downloaded and verified.
-            fresh = Path(tempfile.mkdtemp(prefix="package-", dir=work))
+            fresh = Path(tempfile.mkdtemp(prefix="package-", dir=self._work))
         except OSError as exc:
-            raise SourceError(f"{self._source.name}: {work}: {exc.strerror}", permanent=True) from exc
+            facts = f"{self._source.name}: {exc.filename or self._work}: {exc.strerror}"
+            raise SourceError(facts, permanent=True) from exc
+        package = self._source.package.package
         try:
-            self._apt("download", package.package, folder=fresh)
+            self._apt("download", package, folder=fresh)
         except SourceError:
             # The system's lists are empty or older than the archive: with fresh ones of our own, once more.
-            private = f"Dir::State::lists={work / 'lists'}"
-            self._apt("update", options=(private,), folder=work)
-            self._apt("download", package.package, options=(private,), folder=fresh)
-        archives = [path for path in fresh.glob(f"{package.package}_*.deb") if path.is_file() and not path.is_symlink()]
-        if len(archives) != 1:
-            raise SourceError(f"{self._source.name}: apt downloaded no package")
+            private = f"Dir::State::lists={self._work / 'lists'}"
+            self._apt("update", options=(private,), folder=self._work)
+            self._apt("download", package, options=(private,), folder=fresh)
+        archives = list(fresh.iterdir())
+        if len(archives) != 1 or not archives[0].name.startswith(f"{package}_") or not is_file(archives[0]):
+            raise SourceError(f"{self._source.name}: apt did not download this one package")
         return self._unpack(archives[0], fresh)
 
-    def _make_private(self, work: Path) -> None:
-        """Make the folder WORK, for nobody else; raise SourceError where somebody else can write to it."""
+    def _private_folder(self) -> Path:
+        """Make the folder for what apt downloads, for nobody else; raise SourceError where somebody has made it.
+
+        It is a temporary one where others can rename the usual one, and put another one in its place.
+        """
+        import shutil
+        import tempfile
+        import weakref
+
+        work = self._source.work.absolute()
         work.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = work.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _BY_OTHERS:
             facts = f"{self._source.name}: {work} is not a folder that only you can write to"
             raise SourceError(facts, hint=f"Remove {work}, then run the same command again.", permanent=True)
+        if all(map(_is_only_ours, work.resolve().parents)):
+            return work
+        with suppress(OSError):
+            work.rmdir()
+        temporary = tempfile.mkdtemp(prefix="fmnist-fetch-")
+        weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+        return Path(temporary)
 
     def _unpack(self, archive: Path, fresh: Path) -> Path:
-        """Copy the regular files in the package's folder of the dataset; nothing else of ARCHIVE reaches the disk."""
+        """Copy the files of the dataset, in the size that a splice needs; nothing else of ARCHIVE reaches the disk."""
         import shutil
         import tarfile
 
         target, wanted = fresh / "files", PurePosixPath(self._source.package.folder)
-        target.mkdir()
-        with open(fresh / "data.tar", "w+b") as stored:
-            self._run("dpkg-deb", "--fsys-tarfile", str(archive), folder=fresh, out=stored)
-            stored.seek(0)
-            try:
+        try:
+            target.mkdir()
+            with open(fresh / "data.tar", "x+b") as stored:
+                self._run("dpkg-deb", "--fsys-tarfile", str(archive), folder=fresh, out=stored)
+                stored.seek(0)
                 with tarfile.open(fileobj=stored, mode="r:") as members:
                     for member in members:
                         path = PurePosixPath("/", member.name)
-                        content = members.extractfile(member) if member.isreg() and path.parent == wanted else None
-                        if content is not None and member.size <= _LARGEST_FILE:
+                        taken = path.parent == wanted and self._source.sizes.get(path.name) == member.size
+                        if taken and member.isreg() and (content := members.extractfile(member)):
                             with open(target / path.name, "xb") as copy:
                                 shutil.copyfileobj(content, copy)
-            except (tarfile.TarError, OSError, ValueError) as exc:
-                raise SourceError(f"{self._source.name}: {archive.name} can't be unpacked: {exc}") from exc
+        except SourceError:
+            raise
+        except Exception as exc:  # a tar from outside may raise anything
+            raise SourceError(f"{self._source.name}: {archive.name} can't be unpacked: {exc}") from exc
         return target
 
     def _apt(self, *words: str, options: tuple[str, ...] = (), folder: Path) -> None:
         """Run apt-get with WORDS in FOLDER, as an ordinary user."""
         settings = (
-            f"Dir::Cache={self._source.work.absolute()}",
+            f"Dir::Cache={self._work}",
             "Debug::NoLocking=true",
             "Acquire::Languages=none",
             "Acquire::Retries=1",
@@ -159,29 +188,40 @@ class DebianConnection:
         self._run("apt-get", *words, "-q", *(f"-o{setting}" for setting in settings), folder=folder)
 
     def _run(self, *command: str, folder: Path, out: IO[bytes] | None = None) -> None:
-        # Imported where it is needed: the package's turn seldom comes, and every run would pay for it.
+        """Run COMMAND in FOLDER; raise SourceError with its complaint where it fails."""
         import subprocess
 
         with self._lock:
             if self._stopped:
                 raise SourceError(f"{self._source.name}: stopped")
-            self._running = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL if out is None else out,
-                stderr=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "LC_ALL": "C"},
-            )
+            try:
+                self._running = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL if out is None else out,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                    env={**os.environ, "LC_ALL": "C"},
+                )
+            except OSError as exc:
+                facts = f"{self._source.name}: {command[0]} can't be started: {exc.strerror}"
+                raise SourceError(facts, permanent=True) from exc
         try:
-            _, complaints = self._running.communicate(timeout=_TIMEOUT)
+            _, complaints = self._running.communicate(timeout=_TIMEOUT_S)
         except subprocess.TimeoutExpired as exc:
             self._running.kill()
             self._running.communicate()
-            raise SourceError(f"{self._source.name}: {command[0]} took over {_TIMEOUT:g} s") from exc
+            raise SourceError(f"{self._source.name}: {command[0]} took over {_TIMEOUT_S:g} s") from exc
         finally:
             running, self._running = self._running, None
         if running.returncode != 0:
             last = [line for line in complaints.splitlines() if line.startswith("E:")] or [f"exit {running.returncode}"]
-            raise SourceError(f"{self._source.name}: {command[0]} {command[1]}: {last[0]}")
+            raise SourceError(f"{self._source.name}: {command[0]} {command[1]}: {last[0][:_LONGEST_COMPLAINT]}")
+
+
+def _is_only_ours(folder: Path) -> bool:
+    """Return whether no other user but root can rename what is in FOLDER."""
+    found = folder.stat()
+    return found.st_uid in (0, os.geteuid()) and (not found.st_mode & _BY_OTHERS or bool(found.st_mode & stat.S_ISVTX))

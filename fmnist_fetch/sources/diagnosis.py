@@ -36,9 +36,9 @@ _REASONS = {
     9: ("it is not yet valid", _CLOCK_HINT),
     10: ("it has expired", _CLOCK_HINT),
     18: ("it is self-signed", _BUNDLE_HINT),
-    19: ("a self-signed certificate vouches for it", _BUNDLE_HINT),
-    20: ("nobody who is known here vouches for it", _BUNDLE_HINT),
-    21: ("nobody who is known here vouches for it", _BUNDLE_HINT),
+    19: ("a self-signed certificate issued it", _BUNDLE_HINT),
+    20: ("an unknown authority issued it", _BUNDLE_HINT),
+    21: ("an unknown authority issued it", _BUNDLE_HINT),
     62: ("it belongs to another name", _NAME_HINT),
     64: ("it belongs to another address", _NAME_HINT),
 }

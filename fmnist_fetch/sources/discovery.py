@@ -36,7 +36,7 @@ def find_sources(layout: Layout, options: FetchOptions) -> list[Source]:
         if not options.offline:
             found += [_http(url, Tier.MIRROR) for url in manifest.mirrors]
             if manifest.debian:
-                found.append(DebianSource(manifest.debian, layout.work))
+                found.append(DebianSource(manifest.debian, manifest.files, layout.work))
     # A folder that the user named is asked even where it has none of the files, and says so.
     return [one for one in found if one.tier is Tier.USER or _has_any(one, manifest)]
 
@@ -64,7 +64,7 @@ def _copies(layout: Layout) -> Iterator[Folder]:
 
 
 def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
-    for mirror in (*options.mirrors, *filter(None, _SEPARATORS.split(os.environ.get("FMNIST_MIRRORS", "")))):
+    for mirror in (*options.mirrors, *_mirrors_by_environment()):
         if is_url(mirror.strip()):
             if not options.offline:
                 yield _http(mirror.strip(), Tier.USER)
@@ -92,6 +92,14 @@ def _meant_url(mirror: str) -> str | None:
     secure = "s" if "s" in (match["scheme"] or "").lower() else ""
     url = f"http{secure}://{match['rest']}".replace("\\", "/")
     return url if is_url(url) else None
+
+
+def _mirrors_by_environment() -> list[str]:
+    """Return the mirrors that FMNIST_MIRRORS names, separated by blanks or commas; one folder may have blanks."""
+    text = os.environ.get("FMNIST_MIRRORS", "").strip()
+    if os.path.isdir(user_path(text)):  # noqa: PTH112 - as above
+        return [text] if text else []
+    return [one for one in _SEPARATORS.split(text) if one]
 
 
 def _http(url: str, tier: Tier) -> Source:

@@ -10,10 +10,11 @@ from fmnist_fetch.errors import AGAIN, SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span, Splice
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
+from fmnist_fetch.storage.files import open_regular
 from fmnist_fetch.storage.layout import is_file
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_MOST = 1024 * 1024
+_READ_BYTES = 1024 * 1024
 _MANY = 1000
 _SHOWN = 3
 _NO_SPLICE = Splice(b"", 0)
@@ -67,9 +68,10 @@ class Folder:
         try:
             stored = self._opened(file)
             stored.seek(donor.start)
-            data = stored.read(min(donor.length, _MOST))
+            data = stored.read(min(donor.length, _READ_BYTES))
         except OSError as exc:
-            raise SourceError(f"{self.name}/{file.name} can't be read: {exc.strerror}", permanent=True) from exc
+            why = exc.strerror or exc
+            raise SourceError(f"{self.name}/{file.name} can't be read: {why}", permanent=True) from exc
         if not data:
             raise SourceError(f"{self.name}/{file.name} ends before byte {donor.start:,}", permanent=True)
         return data
@@ -100,7 +102,7 @@ class Folder:
                 raise SourceError(
                     facts, hint=f"Run: git -C {quote(str(path.parent))} lfs pull", permanent=True, telling=2
                 )
-            self._open = (file.name, open(path, "rb", buffering=0))  # noqa: SIM115 - kept open between reads
+            self._open = (file.name, open_regular(path))
         return self._open[1]
 
     def _absent(self, file: DataFile) -> SourceError:
@@ -115,6 +117,6 @@ class Folder:
 
 def is_lfs_pointer(path: Path) -> bool:
     """Whether the file at PATH is what git-lfs leaves in place of a file that it has not downloaded."""
-    with suppress(OSError), open(path, "rb") as stored:
+    with suppress(OSError), open_regular(path) as stored:
         return stored.read(len(LFS_POINTER)) == LFS_POINTER
     return False

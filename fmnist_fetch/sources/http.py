@@ -5,6 +5,7 @@ that a server can offer.
 """
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -29,8 +30,8 @@ from fmnist_fetch.sources.http_ranges import RangeSupport
 from fmnist_fetch.sources.http_response import PieceCheck, RangeError, RangeResponse, Request, parse_response
 from fmnist_fetch.sources.http_socket import Wire
 
-REDIRECTS = 10
-_MOST = 1024 * 1024
+MAX_REDIRECTS = 10
+_RECEIVE_BYTES = 1024 * 1024
 """Bytes that one receive takes at most: each costs the worker the same, and all others who wait for the interpreter."""
 _NOTHING = RangeResponse(Span(0, 0), coded=False, certain=True, whole=False, oddity=None)
 
@@ -75,6 +76,34 @@ class HttpSource(RangeSupport):
         if parts.query.endswith("="):
             return urlunsplit(parts._replace(query=parts.query + quote(name)))
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/" + quote(name)))
+
+
+class LinkedFiles(HttpSource):
+    """A server at URL whose files have URLs of their own, such as a package index, whose pages link them.
+
+    Args:
+        url: The URL for messages.
+        tier: When it is asked.
+        find: Returns the URL of a file by its name, None if there is none; may raise OSError.
+    """
+
+    def __init__(self, url: str, tier: Tier, find: Callable[[str], str | None]) -> None:
+        super().__init__(url, tier)
+        self._find = find
+        self._urls: dict[str, str] = {}
+
+    def file_url(self, name: str) -> str:
+        """Return the URL of the file NAME; raise SourceError."""
+        if name not in self._urls:
+            try:
+                url = self._find(name)
+            except OSError as exc:
+                permanent = 400 <= getattr(exc, "code", 0) < 500
+                raise SourceError(f"{self.name}: {exc}", permanent=permanent) from exc
+            if url is None:
+                raise SourceError(f"{self.name} does not have {name}", permanent=True)
+            self._urls[name] = url
+        return self._urls[name]
 
 
 class HttpConnection:
@@ -280,7 +309,7 @@ class HttpConnection:
     def _get(self, url: str, span: Span | None) -> requests.Response:
         self.status = None
         # Redirects are followed here: the library would read the whole body of each, however long it is.
-        for hop in range(REDIRECTS + 1):
+        for hop in range(MAX_REDIRECTS + 1):
             if self._stopped:
                 raise SourceError(f"{self._mirror.name}: stopped")
             self._redirected = hop > 0
@@ -303,7 +332,7 @@ class HttpConnection:
                 # Where a redirect leads to may be another place in a moment; a login page does such things.
                 error.permanent = error.permanent and hop == 0
                 raise error from exc
-        facts = f"{self._mirror.name} redirects in a circle, or more than {REDIRECTS} times"
+        facts = f"{self._mirror.name} redirects in a circle, or more than {MAX_REDIRECTS} times"
         raise SourceError(facts, hint="Check the address of the mirror.")
 
     def _target(self, url: str, response: requests.Response) -> str | None:
@@ -355,7 +384,7 @@ class HttpConnection:
         if response is None or self._stopped:
             raise SourceError(f"{self._mirror.name}: stopped")
         try:
-            data: bytes = response.raw.read1(min(most, _MOST), decode_content=self._coded)
+            data: bytes = response.raw.read1(min(most, _RECEIVE_BYTES), decode_content=self._coded)
         except DecodeError:
             self._mirror.coding_is_label = True
             raise

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -19,10 +19,12 @@ try:
 except ImportError:  # Windows, where a file that is open can't be removed anyway
     fcntl = None  # type: ignore[assignment]
 
-_RANDOM = 6
+_RANDOM_BYTES = 6
 _SUFFIX = ".tmp"
 _CLAIMED = ".claimed"
-_LEFTOVER = re.compile(rf"\.(.+)\.[0-9a-f]{{{2 * _RANDOM}}}({re.escape(_SUFFIX)}|{re.escape(_CLAIMED)})", re.DOTALL)
+_LEFTOVER = re.compile(
+    rf"\.(.+)\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}({re.escape(_SUFFIX)}|{re.escape(_CLAIMED)})", re.DOTALL
+)
 ABANDONED_AFTER_S = 24 * 3600.0
 """Age of a temporary file that nobody can be at work on, where the file system has no locks to ask."""
 # Windows, SMB and the shared folders of virtual machines.
@@ -58,7 +60,7 @@ def unfinished(path: Path, suffix: str = _SUFFIX) -> Path:
 
     Two processes that write the same file must not truncate each other's.
     """
-    return path.with_name(f".{path.name}.{os.urandom(_RANDOM).hex()}{suffix}")
+    return path.with_name(f".{path.name}.{os.urandom(_RANDOM_BYTES).hex()}{suffix}")
 
 
 def _create_locked(path: Path) -> tuple[BinaryIO, Path]:
@@ -68,7 +70,7 @@ def _create_locked(path: Path) -> tuple[BinaryIO, Path]:
         file = open(beside, "x+b", buffering=0)  # noqa: SIM115 - handed on
         with suppress(OSError):
             _lock(file.fileno())
-        if _has_name(file, beside):
+        if os.path.lexists(beside):
             return file, beside
         # A sweep came between both steps.
         file.close()
@@ -101,12 +103,19 @@ def settle(file: BinaryIO, source: Path, path: Path) -> None:
     _rename(file, source, path)
 
 
-def publish(file: BinaryIO, part: Path, path: Path) -> bool:
+def publish(file: BinaryIO, part: Path, path: Path, is_right: Callable[[Path], bool]) -> bool:
     """Give FILE, open under the name PART, its final name PATH; return False if PART is another file by now.
 
     A rename takes whatever has the name at that moment. So the first one leads to a name that no other process uses;
     only if that turns out to be FILE, the second one leads to PATH. After a kill between the two, `sweep` puts the file
     back. FILE is closed afterwards where the system renames no file that is open.
+
+    Args:
+        file: The open file.
+        part: Its name.
+        path: Its final name.
+        is_right: Hashes the file at a path. It decides where the identity does not show that the file is FILE: there
+            are file systems that give a file another number each time, and such that change its time when it is closed.
 
     Raises:
         OSError: The file can't be synced or renamed.
@@ -116,7 +125,8 @@ def publish(file: BinaryIO, part: Path, path: Path) -> bool:
     try:
         _rename(file, part, claimed)
         # A file that is closed may have been written to, which its size and time show; an open one is known for sure.
-        if not (stamp_at(claimed) == identity if file.closed else _has_name(file, claimed)):
+        same = stamp_at(claimed) == identity if file.closed else _has_name(file, claimed)
+        if not same and not is_right(claimed):
             claimed.replace(part)
             return False
         try:

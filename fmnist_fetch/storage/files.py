@@ -1,5 +1,6 @@
 """Regular files: open, identify and hash them. What is no regular file is an OSError, and is never waited for."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -59,37 +60,54 @@ def is_settled(content: Stamp) -> bool:
     return time.time_ns() - content.modified_ns > SETTLED_AFTER_NS
 
 
-def open_regular(path: Path) -> FileIO:
+class RegularFile(FileIO):
+    """A regular file, unbuffered. File systems over a network may return fewer bytes than asked for; `read` goes on."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return SIZE bytes, fewer only at the end of the file; all that is left where SIZE is -1 or None."""
+        data: bytes = super().read(size)
+        if size is None or size < 0:
+            return data
+        while len(data) < size and (more := super().read(size - len(data))):
+            data += more
+        return data
+
+
+def open_regular(path: Path) -> RegularFile:
     """Open the regular file at PATH, or the one that a link at PATH leads to, for unbuffered reading.
 
     Raises:
         OSError: There is no file, or what is there is a folder, a pipe, a socket or a device.
     """
-    return open(path, "rb", buffering=0, opener=_open_regular)
+    return RegularFile(path, "rb", opener=_open_regular)
 
 
-def open_to_write(path: Path) -> FileIO:
+def open_to_write(path: Path) -> RegularFile:
     """Open the file at PATH for unbuffered reading and writing, as it is.
 
     Raises:
         FileNotFoundError: There is none.
-        UnsafeFileError: What is there is a link or no file, has another name, or belongs to somebody else and
-            everybody may write to it: what is written could end up elsewhere, or change afterwards.
+        UnsafeFileError: What is there is a link or no file, has another name, or belongs to somebody else and its
+            group or everybody may write to it: what is written could end up elsewhere, or change afterwards.
         OSError: It can't be opened.
     """
-    return open(path, "r+b", buffering=0, opener=_open_own)
+    return RegularFile(path, "r+b", opener=_open_own)
 
 
-def open_or_create(path: Path) -> FileIO:
+def open_or_create(path: Path) -> RegularFile:
     """Open as `open_to_write` does, and create the file, and its folder, if there is none."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        return open(path, "r+b", buffering=0, opener=_create_own)
+        return RegularFile(path, "r+b", opener=_create_own)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return open(path, "r+b", buffering=0, opener=_create_own)
+    return RegularFile(path, "r+b", opener=_create_own)
 
 
 def _open_regular(name: str, flags: int) -> int:
-    descriptor = os.open(name, flags | _NO_WAIT)
+    try:
+        descriptor = os.open(name, flags | _NO_WAIT)
+    except OSError as exc:
+        _demand_no_socket(name, exc)
+        raise
     return _checked(descriptor, _demand_regular)
 
 
@@ -99,8 +117,18 @@ def _open_own(name: str, flags: int) -> int:
     except OSError as exc:
         if os.path.islink(name):  # noqa: PTH114 - a system's error number for this varies
             raise UnsafeFileError("this is a symbolic link, and what is written could end up elsewhere") from exc
-        raise
+        _demand_no_socket(name, exc)
+        if exc.errno != errno.EINVAL:
+            raise
+        # This file system does not know the flag: it has no links either.
+        descriptor = os.open(name, flags | _NO_WAIT, 0o666)
     return _checked(descriptor, _demand_own)
+
+
+def _demand_no_socket(name: str, exc: OSError) -> None:
+    """Raise UnsafeFileError where a file was not opened because it is a socket, or a device that is not there."""
+    if exc.errno == errno.ENXIO:
+        _demand_regular(os.stat(name))  # noqa: PTH116 - a name, as an opener gets it
 
 
 def _create_own(name: str, flags: int) -> int:
@@ -125,8 +153,8 @@ def _demand_own(status: os.stat_result) -> None:
     _demand_regular(status)
     if status.st_nlink > 1:
         raise UnsafeFileError("this file has another name too, under which it would change as well")
-    if hasattr(os, "geteuid") and status.st_uid != os.geteuid() and status.st_mode & stat.S_IWOTH:
-        raise UnsafeFileError("this file belongs to somebody else, and everybody may write to it")
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid() and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UnsafeFileError("this file belongs to somebody else, and others may write to it")
 
 
 def verified(path: Path, size: int, sha256: str) -> Stamp | None:

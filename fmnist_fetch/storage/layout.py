@@ -20,10 +20,15 @@ def checked_path(text: str | os.PathLike[str]) -> Path:
     """Return a path that the user gave, with ~ as the home folder.
 
     Raises:
-        UsageError: It begins with a variable, is in quotes or names an unknown home folder: something that a shell
-            should have replaced, and that nobody means as the name of a folder.
+        UsageError: It is empty or no path, begins with a variable, is in quotes or names an unknown home folder:
+            something that a shell should have replaced, and that nobody means as the name of a folder.
     """
-    path = os.fspath(text)
+    try:
+        path = os.fsdecode(text)
+    except TypeError:
+        path = ""
+    if not path or "\0" in path:
+        raise UsageError(f"{text!r} is not a path", hint="Give the path of a file or a folder.")
     hint = f"Give the path itself; for a folder that really has this name: {shlex.quote(f'./{path}')}"
     if path.startswith("$") or (path.startswith("%") and "%" in path[1:]):
         raise UsageError(f"the path {path} begins with a variable that nothing has replaced", hint=hint)
@@ -42,7 +47,7 @@ def lookup_folders(root: str | os.PathLike[str] | None) -> list[Path]:
     The last one is where the book *Dive into Deep Learning* keeps its data.
     """
     if root:
-        return [user_path(root)]
+        return [checked_path(root)]
     return list(dict.fromkeys([root_folder(None), Path(DEFAULT_ROOT), Path(os.pardir, DEFAULT_ROOT)]))
 
 

@@ -32,6 +32,7 @@ from fmnist_fetch.storage.files import (
     scan_pieces,
     stamp,
     verified,
+    verifies,
 )
 from fmnist_fetch.storage.writeback import Writeback
 
@@ -141,6 +142,8 @@ class PartFile:
                 data = os.pread(writeback.file.fileno(), count, start)
             except (AttributeError, OSError):
                 # This system, or this file system, reads only where the file stands.
+                data = b""
+            if len(data) < count:
                 with self._lock:
                     writeback.file.seek(start)
                     data = writeback.file.read(count)
@@ -200,7 +203,7 @@ class PartFile:
                 # Only then: there are drivers for sticks that can't do it.
                 writeback.file.truncate(self.file.size)
                 finished = stamp(writeback.file)
-            if publish(writeback.file, self.part, self.path):
+            if publish(writeback.file, self.part, self.path, self._is_right):
                 return finished
             # Another process has renamed or replaced the part file. It may have finished it: then all is done.
             if other := verified(self.path, self.file.size, self.file.sha256):
@@ -209,6 +212,9 @@ class PartFile:
                 raise PartFileReplacedError(self.part)
             self._start_anew()
         raise OSError(errno.EBUSY, "other processes keep replacing it")
+
+    def _is_right(self, path: Path) -> bool:
+        return verifies(path, self.file.size, self.file.sha256)
 
     def _start_anew(self) -> None:
         """Copy the pieces of the open file, which has lost its name, to the file that has the name of the part now."""

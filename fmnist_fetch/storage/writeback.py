@@ -10,6 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from fmnist_fetch.concurrency import try_start
 from fmnist_fetch.storage.atomic import write_all
 from fmnist_fetch.storage.durability import sync_data
 
@@ -45,8 +46,8 @@ class Writeback:
         self._count += count
         if self._count >= STRETCH_BYTES and not (self._thread and self._thread.is_alive()):
             self._count = 0
-            self._thread = threading.Thread(target=self._sync, name="fmnist-sync", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._sync, name="fmnist-sync", daemon=True)
+            self._thread = thread if try_start(thread) else None
 
     def spent(self, count: int) -> None:
         """Nobody will read the next COUNT bytes any more; the first are those where the file stood at the beginning."""

@@ -93,14 +93,19 @@ class Assembly:
         payloads = {file.tensor: self._layout.payload(file) for file in self._manifest.files}
         start = preamble(headers, metadata(self._manifest, digests, *_statistics(self._layout)))
         out = self._opened()
+
+        def write(data: bytes) -> None:
+            with disk(self._layout.tensors, self._needed):
+                writeback.write(data)
+
         with disk(self._layout.tensors, self._needed), Writeback(out) as writeback:
-            writeback.write(start)
+            write(start)
             for name in in_order(headers):
                 if name in self._placed:
                     out.seek(headers[name].values_size, os.SEEK_CUR)
                     continue
                 with disk(payloads[name]), open_regular(payloads[name]) as payload:
-                    if _copy(payload, headers[name], writeback) != digests[name]:
+                    if _copy(payload, headers[name], write) != digests[name]:
                         raise IntegrityError(
                             f"{payloads[name]} changed while it was read", hint="Run the command again."
                         )
@@ -159,10 +164,10 @@ def _statistics(layout: Layout) -> tuple[float | None, float | None]:
         return statistics(iter(lambda: payload.read(_STEP_BYTES), b""))
 
 
-def _copy(payload: BinaryIO, header: IdxHeader, writeback: Writeback) -> str:
-    """Copy the values of the IDX file PAYLOAD, little-endian; return the file's SHA-256."""
+def _copy(payload: BinaryIO, header: IdxHeader, write: Sink) -> str:
+    """Pass the values of the IDX file PAYLOAD, little-endian, to WRITE; return the file's SHA-256."""
     digest = hashlib.sha256(payload.read(header.offset))
     while data := payload.read(_STEP_BYTES):
         digest.update(data)
-        writeback.write(native(data, header.itemsize))
+        write(native(data, header.itemsize))
     return digest.hexdigest()

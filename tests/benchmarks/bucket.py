@@ -1,6 +1,7 @@
-"""A mirror that caps what it sends from the first byte on: python bucket.py BYTES_PER_SECOND connection|mirror FOLDER
+"""A mirror that caps what it sends: python bucket.py BYTES_PER_SECOND connection|mirror SECONDS FOLDER
 
-The cap is that of each connection, or of all of them together. Prints its port. A token bucket that starts empty and
+Each answer begins so many SECONDS after its request. The cap is kept from the first byte on. It is that of each
+connection, or of all of them together. Prints its port. A token bucket that starts empty and
 holds a hundredth of a second's bytes: what one request does not use is no gift to the next. nginx's limit_rate begins
 to count anew with each request, and gives each a free first second, so it ranks sizes of requests and not tools.
 """
@@ -41,6 +42,7 @@ class Mirror(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     rate = 1
+    latency = 0.0
     shared: Bucket | None = None
     folder = Path()
 
@@ -51,6 +53,7 @@ class Mirror(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send what is asked for, a step at a time."""
+        time.sleep(self.latency)
         path = self.folder / Path(self.path).name
         if not path.is_file():
             self.send_error(404)
@@ -104,7 +107,7 @@ class Server(ThreadingHTTPServer):
 
 def main() -> None:
     """Serve until the process is ended."""
-    Mirror.rate, Mirror.folder = int(sys.argv[1]), Path(sys.argv[3])
+    Mirror.rate, Mirror.latency, Mirror.folder = int(sys.argv[1]), float(sys.argv[3]), Path(sys.argv[4])
     Mirror.shared = Bucket(Mirror.rate) if sys.argv[2] == "mirror" else None
     with Server(("127.0.0.1", 0), Mirror) as server:
         print(server.server_address[1], flush=True)

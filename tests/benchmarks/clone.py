@@ -1,110 +1,186 @@
-"""Table 11: from a fresh clone to the data, and to a trained model, with all packages from an index on this machine."""
+"""Table 11: from a fresh clone to the data, from the data to a model, and the same commands on a finished clone."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import subprocess
 import sys
-from collections.abc import Callable
-from hashlib import sha256
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import file_digest
 from pathlib import Path
 from urllib.parse import quote
 
-from benchmarks.measure import Peer, PeerError, UnavailableError
+from benchmarks.materials import demand, fashion
+from benchmarks.measure import Peer, PeerError, Race, Run, UnavailableError, clean_environment, measure, missing, turns
+from benchmarks.peers import SCRIPTS, right
 from benchmarks.servers import nginx
-from benchmarks.table import Bench, Table, Target
+from benchmarks.table import FASHION, Bench, Table, Target
 from fmnist_fetch.environment.lock import STORE, Lock
 
 PROJECT = Path(__file__).parents[2]
-BEFORE = "def99a8"
-"""The last commit whose environment pip made from its index."""
-DATA, DATA_BEFORE = "make data", "make data, before the lock"
-MODEL, MODEL_BEFORE = "make data && make train", "make data && make train, before the lock"
-TORCHVISION = "pip install torch torchvision; FashionMNIST(download=True)"
+BEFORE, BEFORE_WORDS = "def99a8", ", before the lock"
+"""The last commit whose environment pip made from its index, and how its rows are named."""
+DATA, TRAIN = "make data", "make train"
+DATA_AGAIN, TRAIN_AGAIN = "make data, again", "make train of one epoch, again"
+PIP = "venv; pip install torch numpy; the download as torchvision does it"
+IPYTHON = "IPython, which was not installed then, and what it needs are a quarter of the files"
+ROUND_BYTES = 4_000_000_000
+"""What the two clones and the environment of pip take on the disk."""
+AGAIN_S = 0.05
+"""Seconds that a command on a finished clone may take longer than before the lock."""
 
 
-def to_data(bench: Bench) -> Table:
-    """Table 11, from a clone to the data."""
-    with nginx(_index(bench, "data")) as url:
-        done = bench.race([_make(bench, url, DATA), _make(bench, url, DATA_BEFORE, BEFORE)], 3, warm=False)
+@dataclass
+class Measured:
+    """What was measured so far, row by row; a row that failed once is not run again."""
+
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def run(self, peer: Peer, folder: Path) -> None:
+        """Measure PEER in FOLDER, unless it failed before. Each folder has a home, whose caches are its own."""
+        if peer.name in self.absent:
+            return
+        home = folder.with_name(f"{folder.name}-home")
+        home.mkdir(exist_ok=True)
+        try:
+            run = measure(replace(peer, environment={**peer.environment, "HOME": str(home)}), folder)
+            peer.check(folder)
+        except (PeerError, subprocess.TimeoutExpired) as error:
+            self.absent[peer.name] = f"failed: {error}"
+            self.runs.pop(peer.name, None)
+        else:
+            self.runs.setdefault(peer.name, []).append(run)
+
+    def cpu(self, name: str, other: str) -> float | None:
+        """Return the median over the rounds of a row's processor seconds by another's."""
+        pairs = self._pairs(name, other)
+        return statistics.median(one.cpu / two.cpu for one, two in pairs) if pairs else None
+
+    def longer(self, name: str, other: str) -> float | None:
+        """Return the median over the rounds of a row's seconds less another's."""
+        pairs = self._pairs(name, other)
+        return statistics.median(one.wall - two.wall for one, two in pairs) if pairs else None
+
+    def _pairs(self, name: str, other: str) -> list[tuple[Run, Run]]:
+        if name in self.absent or other in self.absent:
+            return []
+        return list(zip(self.runs[name], self.runs[other], strict=True))
+
+
+def from_clone(bench: Bench) -> Table:
+    """Table 11. The clones are of what is committed, and share no file with this one."""
+    if reason := missing(("git", "make")):
+        raise UnavailableError(reason)
+    measured, clones, rounds = Measured(), {}, bench.pick(2, 1)
+    demand(bench.work, rounds * ROUND_BYTES)
+    with nginx(index(bench)) as url:
+        for number, sides in enumerate(turns(("", BEFORE_WORDS), rounds)):
+            for side in sides:
+                folder = clones[side] = bench.work / f"clones-{number}" / ("before" if side else "now")
+                check_out(folder, BEFORE if side else "HEAD")
+                for peer in _fresh(bench, url, side):
+                    measured.run(peer, folder)
+            folder = bench.work / f"clones-{number}" / "pip"
+            folder.mkdir()
+            measured.run(_pip(bench, url), folder)
+        for sides in turns(("", BEFORE_WORDS), bench.pick(9, 1)):
+            for side in sides:
+                for peer in _finished(bench, url, side):
+                    measured.run(peer, clones[side])
+    rows = [name + side for name in (DATA, TRAIN, DATA_AGAIN, TRAIN_AGAIN) for side in ("", BEFORE_WORDS)]
+    done = Race((*rows[:4], PIP, *rows[4:]), measured.runs, measured.absent)
     return Table(
-        11, "From a fresh clone to the data",
-        "git clone, then the commands. The packages come from an index on this machine, the data from a folder; pip's"
-        " cache is empty.",
-        done, DATA,
-        (Target("CPU, beside the set-up by pip", _cpu(done.cpu(DATA), done.cpu(DATA_BEFORE)), at_most=0.5),),
+        11, "From a fresh clone to the data, and from the data to a model",
+        "Whole commands. The packages come from an index on this machine, with an empty cache of pip; the data from a"
+        f" folder. The rows before the lock are those of commit {BEFORE}, which let pip download and install. The row"
+        " of pip ends with the data, and trains nothing.",
+        done, "",
+        (
+            *(Target(f"CPU of `{name}`, beside the set-up by pip", measured.cpu(name, name + BEFORE_WORDS), at_most=0.5,
+                     reason=reason)
+              for name, reason in ((DATA, ""), (TRAIN, IPYTHON))),
+            *(Target(f"`{name}` on a finished clone, longer than before the lock by",
+                     measured.longer(name, name + BEFORE_WORDS), at_most=AGAIN_S, unit=" s")
+              for name in (DATA_AGAIN, TRAIN_AGAIN)),
+        ),
     )  # fmt: skip
 
 
-def to_model(bench: Bench) -> Table:
-    """Table 11, from a clone to a model."""
-    with nginx(_index(bench, "train")) as url:
-        rows = [_make(bench, url, MODEL), _make(bench, url, MODEL_BEFORE, BEFORE), _torchvision(bench, url)]
-        done = bench.race(rows, 3, warm=False)
-    return Table(
-        11, "From a fresh clone to a trained model",
-        "The same, and ten epochs. The row of pip ends with the data as torchvision unpacks it, and trains nothing.",
-        done, MODEL,
-        (Target("CPU, beside the set-up by pip", _cpu(done.cpu(MODEL), done.cpu(MODEL_BEFORE)), at_most=0.5),),
-    )  # fmt: skip
+def _fresh(bench: Bench, url: str, side: str) -> Sequence[Peer]:
+    processed = "data/FashionMNIST/processed/fashion-mnist.safetensors"
+    return (
+        _make(bench, url, DATA + side, (), processed),
+        _make(bench, url, TRAIN + side, (), "runs/fashion-mnist/summary.json"),
+    )
 
 
-def _cpu(ours: float | None, theirs: float | None) -> float | None:
-    return ours / theirs if ours and theirs else None
+def _finished(bench: Bench, url: str, side: str) -> Sequence[Peer]:
+    return (
+        _make(bench, url, DATA_AGAIN + side, ()),
+        _make(bench, url, TRAIN_AGAIN + side, ("RUN=again", "EPOCHS=1"), "again/summary.json"),
+    )
 
 
-def _index(bench: Bench, group: str) -> Path:
-    """A package index (PEP 503) of the wheels that GROUP needs here, and of torchvision's, if it can be had."""
+def _make(bench: Bench, url: str, name: str, words: Sequence[str], leaves: str = "") -> Peer:
+    def check(folder: Path) -> None:
+        if not (folder / leaves).exists():
+            raise PeerError(f"it left no {leaves}")
+
+    argv = ("make", name.split()[1].rstrip(","), "TORCH_INDEX=", *words)
+    return Peer(name, argv, check, environment=_environment(bench, url))
+
+
+def _pip(bench: Bench, url: str) -> Peer:
+    """What most people do. torchvision's own wheels need the build of torch with CUDA, so its download is done by hand.
+
+    Its digests are those of the files that are there.
+    """
+    words = [f"{file.name}:{_digest(bench.raw / file.name, 'md5')}" for file in FASHION.files]
+    fetch = " ".join(["env/bin/python", str(SCRIPTS / "urllib_fetch.py"), f"file://{quote(str(bench.raw))}/", *words])
+    steps = (f"{sys.executable} -m venv env", "env/bin/pip install --quiet torch numpy", fetch)
+    check = right(fashion(bench), unpacked=True)
+    return Peer(PIP, ("sh", "-c", " && ".join(steps)), check, environment=_environment(bench, url))
+
+
+def check_out(folder: Path, commit: str) -> None:
+    """Clone this project at COMMIT. Raises UnavailableError."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Without --no-hardlinks the clone would share its objects with this project.
+    for words in (
+        ["clone", "--quiet", "--no-hardlinks", str(PROJECT), str(folder)],
+        ["-C", str(folder), "checkout", "--quiet", commit],
+    ):
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False, env=clean_environment({}))
+        if done.returncode:
+            raise UnavailableError(f"`git {words[0]}` failed: {done.stderr.strip()}")
+
+
+def index(bench: Bench) -> Path:
+    """Make a package index (PEP 503) of the wheels in the store that either set-up needs. Raises UnavailableError."""
     lock, folder = Lock.read(PROJECT / "pylock.toml"), bench.work / "index"
-    wheels = [PROJECT / STORE / wheel.name for wheel in lock.select(group)]
-    wheels += [PROJECT / STORE / wheel.name for wheel in lock.select("dev") if wheel.package == "setuptools"]
-    if absent := [path.name for path in wheels if not path.exists()]:
-        raise UnavailableError(f"{absent[0]} is not in {STORE}/; run make train first")
-    (folder / "files").mkdir(parents=True)
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder / "files")]
-    if group == "train":
-        subprocess.run([*pip, "torchvision==0.28.0"], check=False, capture_output=True)
-    for path in dict.fromkeys(wheels):
-        shutil.copy(path, folder / "files")
-    for path in (folder / "files").iterdir():
-        page = folder / "simple" / path.name.partition("-")[0].replace("_", "-").lower() / "index.html"
+    wheels = {wheel.name: wheel for wheel in lock.select("train")}
+    wheels |= {wheel.name: wheel for wheel in lock.select("dev") if wheel.package == "setuptools"}
+    for wheel in wheels.values():
+        source = PROJECT / STORE / wheel.name
+        if not source.exists():
+            raise UnavailableError(f"{wheel.name} is not in {STORE}/; run make train first")
+        target = folder / "files" / wheel.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+        page = folder / "simple" / wheel.package / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
-        digest = sha256(path.read_bytes()).hexdigest()
         with page.open("a") as file:
-            file.write(f'<a href="/files/{quote(path.name)}#sha256={digest}">{path.name}</a><br>\n')
+            file.write(f'<a href="/files/{quote(wheel.name)}#sha256={_digest(target)}">{wheel.name}</a><br>\n')
     return folder
 
 
-def _make(bench: Bench, url: str, name: str, commit: str = "HEAD") -> Peer:
-    """NAME's commands in a fresh clone of this project at COMMIT."""
-    commands = name.partition(",")[0].replace("make", "make TORCH_INDEX=")
-    script = f"git clone --quiet --no-hardlinks {PROJECT} . && git checkout --quiet {commit} && {commands}"
-    return Peer(name, ("sh", "-c", script), _complete(name), ("git", "make"), environment=_environment(bench, url))
-
-
-def _complete(name: str) -> Callable[[Path], None]:
-    def check(folder: Path) -> None:
-        wanted = ["data/FashionMNIST/processed/fashion-mnist.safetensors"]
-        wanted += ["runs/fashion-mnist/summary.json"] if "train" in name else []
-        if absent := [path for path in wanted if not (folder / path).exists()]:
-            raise PeerError(f"{absent[0]} is not there")
-
-    return check
-
-
-def _torchvision(bench: Bench, url: str) -> Peer:
-    """What most people do: a virtual environment, pip, and torchvision's own download."""
-    program = (
-        "from torchvision.datasets import FashionMNIST; "
-        f"FashionMNIST.mirrors = ['file://{bench.raw}/']; FashionMNIST('.', download=True)"
-    )
-    steps = [
-        f"{sys.executable} -m venv env",
-        "env/bin/pip install --quiet torch torchvision",
-        f'env/bin/python -c "{program}"',
-    ]
-    return Peer(TORCHVISION, ("sh", "-c", " && ".join(steps)), environment=_environment(bench, url))
+def _digest(path: Path, algorithm: str = "sha256") -> str:
+    with path.open("rb") as file:
+        return file_digest(file, algorithm).hexdigest()
 
 
 def _environment(bench: Bench, url: str) -> dict[str, str]:
@@ -114,5 +190,4 @@ def _environment(bench: Bench, url: str) -> dict[str, str]:
         "PIP_FIND_LINKS": "",
         "PIP_NO_CACHE_DIR": "1",
         "FMNIST_MIRRORS": str(bench.raw),
-        "HOME": str(bench.work),
     }

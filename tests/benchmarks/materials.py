@@ -20,7 +20,7 @@ from xml.sax.saxutils import quoteattr
 from benchmarks.measure import UnavailableError
 from benchmarks.table import FASHION, Bench
 from fmnist_fetch.manifest.idx import IdxHeader
-from fmnist_fetch.manifest.model import PIECE_LENGTH, DataFile, Manifest, Payload
+from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile, Manifest, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
 from fmnist_fetch.manifest.toml import dumps
 
@@ -169,17 +169,17 @@ def pour(path: Path, parts: Iterable[bytes], split: str, inside: IdxHeader | Pay
             whole.update(part)
             view = memoryview(part)
             while view:
-                taken = view[: PIECE_LENGTH - size % PIECE_LENGTH]
+                taken = view[: PIECE_BYTES - size % PIECE_BYTES]
                 piece.update(taken)
                 size += len(taken)
                 view = view[len(taken) :]
-                if size % PIECE_LENGTH == 0:
+                if size % PIECE_BYTES == 0:
                     digests.append(piece.hexdigest())
                     piece = hashlib.sha256()
-    if size % PIECE_LENGTH:
+    if size % PIECE_BYTES:
         digests.append(piece.hexdigest())
     digest = whole.hexdigest()
-    pieces = tuple(map(Piece, cut(size, PIECE_LENGTH), digests))
+    pieces = tuple(map(Piece, cut(size, PIECE_BYTES), digests))
     payload = inside if isinstance(inside, Payload) else Payload(path.name, size, digest, inside)
     return DataFile(path.name, size, digest, pieces, split, "images", payload)
 

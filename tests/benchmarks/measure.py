@@ -20,7 +20,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 STOPWATCH = Path(__file__).parent / "stopwatch.py"
 LIMIT = 300.0
 """Seconds after which a process is taken for stuck."""
@@ -114,7 +116,7 @@ def race(peers: Sequence[Peer], work: Path, rounds: int, *, warm: bool = True) -
     return Race(tuple(peer.name for peer in peers), runs, absent)
 
 
-def turns(peers: Sequence[Peer], rounds: int) -> Iterator[Sequence[Peer]]:
+def turns(peers: Sequence[T], rounds: int) -> Iterator[Sequence[T]]:
     """The order of each round: forwards, then backwards, so that a steady drift cancels."""
     for number in range(rounds):
         yield peers if number % 2 == 0 else peers[::-1]

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from benchmarks.materials import Served
 from benchmarks.measure import Peer, PeerError
+from fmnist_fetch.sources.base import FetchOptions
 
 OURS = "fmnist-fetch"
 ZLIB = "fmnist-fetch, with zlib only"
 CURL = "curl, download only"
+CURL_PARALLEL = "curl --parallel, 4 connections, download only"
 CURL_SYNC = "curl; sync"
 CURL_COPY = "curl; cp; sync"
 COREUTILS = "curl; sha256sum -c; gzip -dk"
@@ -22,6 +24,7 @@ TORCHVISION = "torchvision FashionMNIST(download=True)"
 POOCH = "pooch, download and check"
 HUB = "huggingface_hub http_get, download only"
 SEED = "the course's loop: requests, 8 KiB, download only"
+LOOP = "a loop: requests.get, sha256, write"
 WGET = "wget, download only"
 ARIA = "aria2c, download only"
 ARIA_CHECK = "aria2c --checksum"
@@ -44,6 +47,16 @@ def ours(served: Served, urls: Iterable[str], name: str = OURS, *, jobs: int | N
 def curl(served: Served, url: str) -> Peer:
     """curl, one file after the other on one connection, nothing checked."""
     return Peer(CURL, ("sh", "-c", _curl(served, url)), right(served), needs=("curl",))
+
+
+def curl_parallel(served: Served, url: str) -> Peer:
+    """curl on as many connections as the program has, nothing checked."""
+    return Peer(
+        CURL_PARALLEL,
+        ("sh", "-c", f"{_curl(served, url)} --parallel --parallel-max {FetchOptions().jobs}"),
+        right(served),
+        needs=("curl",),
+    )
 
 
 def curl_sync(served: Served, url: str) -> Peer:
@@ -111,6 +124,11 @@ def hub(served: Served, url: str) -> Peer:
 def seed(served: Served, url: str) -> Peer:
     """requests in a loop."""
     return script(SEED, "seed_loop.py", *_urls(served, url), check=right(served))
+
+
+def loop(served: Served, url: str) -> Peer:
+    """requests on one connection, which checks each file before it writes it."""
+    return script(LOOP, "requests_loop.py", url, str(served.sums), check=right(served))
 
 
 def torchvision(served: Served, url: str) -> Peer:

@@ -72,4 +72,5 @@ def _share(race: Race, ours: str, name: str) -> str:
 
 def _target(target: Target) -> list[str]:
     measured = "" if target.value is None else f"{target.value:.3g}{target.unit}"
-    return [target.words, target.bound, measured, VERDICTS[target.met]]
+    why = f": {target.reason}" if target.met is False and target.reason else ""
+    return [target.words, target.bound, measured, VERDICTS[target.met] + why]

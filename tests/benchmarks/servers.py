@@ -80,13 +80,17 @@ def line(served: Path, megabits: int) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 @contextmanager
-def capped(served: Path, rates: Sequence[int], each: str) -> Iterator[list[str]]:
-    """A mirror for each of RATES, bytes per second of EACH "connection" or of the "mirror" as a whole: their URLs."""
+def capped(served: Path, rates: Sequence[int], each: str, latency: float = 0.0) -> Iterator[list[str]]:
+    """A mirror for each of RATES, bytes per second of EACH "connection" or of the "mirror" as a whole: their URLs.
+
+    Each answer begins LATENCY seconds after its request.
+    """
     with ExitStack() as stack:
         urls = []
         for rate in rates:
             program = str(Path(__file__).parent / "bucket.py")
-            process = stack.enter_context(running([sys.executable, program, str(rate), each, str(served)], reads=True))
+            argv = [sys.executable, program, str(rate), each, str(latency), str(served)]
+            process = stack.enter_context(running(argv, reads=True))
             assert process.stdout is not None
             urls.append(f"http://{HOST}:{int(process.stdout.readline())}/")
         yield urls

@@ -42,13 +42,17 @@ class Bench:
 
 @dataclass(frozen=True)
 class Target:
-    """A sentence, the bound in it, and what was measured (None: could not be)."""
+    """A sentence, the bound in it, and what was measured (None: could not be).
+
+    REASON is printed where the bound is not met.
+    """
 
     words: str
     value: float | None
     at_most: float | None = None
     at_least: float | None = None
     unit: str = " x"
+    reason: str = ""
 
     @property
     def met(self) -> bool | None:

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import doctest
 import fcntl
+import html
 import importlib.util
 import os
 import pty
@@ -43,7 +44,6 @@ NOT_RUN = {
     "from d2l import torch as d2l": "the book's own line, which the page replaces",
     "pip install": "it needs a package index",
     "uv pip install": "it needs a package index",
-    "git clone": "it needs the network",
     "make lock": "it needs a package index and writes to the clone",
     "py -m": "it is for Windows",
     ".venv\\Scripts": "it is for Windows",
@@ -94,7 +94,7 @@ NEEDS = {
 }
 HEED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 ALL = [block for page in pages.PAGES for block in pages.blocks(page)]
-KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml", "text", "dockerfile")
+KINDS = ("shell", "transcript", "doctest", "python", "listing", "nginx", "yaml", "text", "dockerfile", "cron")
 
 
 def of(kind: str) -> list[Block]:
@@ -294,6 +294,16 @@ def test_a_transcript_shows_what_is_printed(block: Block, lab: Lab) -> None:
         lab.run("make data")
 
 
+def test_the_picture_of_a_download_shows_what_the_transcript_shows() -> None:
+    svg = pages.read("docs/pictures/fetch.svg")
+    lines = [html.unescape(line) for line in re.findall(r">([^<]*)</text>", svg.rpartition("<g ")[2])]
+    # A terminal of 80 columns breaks a longer line anywhere.
+    screen = "".join(line if len(line) == 80 else f"{line}\n" for line in lines)
+    transcript = next(block for block in of("transcript") if block.page == "README.md")
+    for step in pages.steps(transcript.text):
+        assert pages.prints([f"$ {step.command}", "...", *step.printed], screen), screen
+
+
 def interrupted(lab: Lab, step: Step) -> str:
     """Return what STEP prints on a terminal with a slow connection, when Ctrl-C is typed after half of it."""
     half = lab.mirror.served + lab.size // 2
@@ -383,6 +393,14 @@ def test_a_dockerfile_installs_extras_that_there_are_and_runs_commands_that_ther
         parse(command.split())
 
 
+@each("cron")
+def test_a_line_of_a_crontab_runs_a_command_of_the_program(block: Block) -> None:
+    for line in block.text.splitlines():
+        *fields, command = line.split(maxsplit=5)
+        assert len(fields) == 5
+        parse(shlex.split(command))
+
+
 # The commands within sentences and tables: only their words are checked.
 
 
@@ -409,11 +427,11 @@ def parse(words: Sequence[str]) -> None:
         else:
             parser().parse_args(rest)
     elif program in ("fmnist-train", "torchrun") or rest[:2] == ["-m", "trainer"]:
-        from trainer.__main__ import VERBS
+        from trainer.__main__ import COMMANDS
         from trainer.__main__ import parser as trainers
 
         mine = rest[rest.index("trainer") + 1 :] if "trainer" in rest else rest
-        trainers().parse_args(mine if mine[:1] and mine[0] in VERBS else ["train", *mine])
+        trainers().parse_args(mine if mine[:1] and mine[0] in COMMANDS else ["train", *mine])
     elif rest[:2] == ["-m", "fmnist_fetch.environment"]:
         from fmnist_fetch.environment.setup import parser as environments
 
@@ -432,13 +450,13 @@ def test_every_command_in_a_sentence_is_one(page: str) -> None:
 
 
 def test_every_option_in_a_page_exists_and_the_readme_has_all_of_fetch() -> None:
-    verbs = [("fmnist_fetch", verb) for verb in ("fetch", "manifest", "kit", "serve", "script")]
-    verbs += [("trainer", verb) for verb in ("train", "predict")]
+    known_commands = [("fmnist_fetch", name) for name in ("fetch", "manifest", "kit", "serve", "script")]
+    known_commands += [("trainer", name) for name in ("train", "predict")]
     texts = [
         subprocess.run(
             [sys.executable, "-m", *words, "--help"], cwd=PROJECT_FOLDER, capture_output=True, text=True, check=True
         )
-        for words in verbs
+        for words in known_commands
     ]
     known = [set(re.findall(r"--[a-z][a-z-]+", text.stdout)) for text in texts]
     others = {"--pdb", "--spec", "--partial", "--nproc-per-node", "--map-root-user", "--net", "--bind", "--directory"}
@@ -460,6 +478,10 @@ def test_the_models_of_the_readme_can_be_asked(lab: Lab) -> None:
 
 
 # Other facts.
+
+
+def test_the_readme_can_be_read_in_a_terminal_of_80_columns() -> None:
+    assert [line for line in pages.read("README.md").splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("page", pages.PAGES)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import KIB, MIB, CutAfter, Fault, FlipByte, IgnoreRange, Line, Mirror, On, payload
+from faults import KIB, MIB, CutAfter, Fault, FlipByte, Header, IgnoreRange, Line, Mirror, On, payload
 from fmnist_fetch.environment.display import Display
 from fmnist_fetch.environment.indexes import Configuration
 from fmnist_fetch.environment.lock import Wheel
@@ -181,6 +181,16 @@ def test_a_size_that_the_lock_does_not_know_is_asked_for(folder: Path) -> None:
         here.fetch(unknown[1:])
     assert_complete(folder)
     assert store(folder).missing(unknown) == []
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "9" * 12, "\u00b2", "-1", "1e3", ""])
+def test_a_size_that_no_wheel_has_is_none(size: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fmnist_fetch.environment.store.ATTEMPTS", 1)
+    with Mirror(INDEX, [Header("Content-Range", f"bytes 0-0/{size}")]) as index:
+        here = store(folder, index.url + "simple/")
+        with pytest.raises(SourceError, match="no source tells the size"):
+            here.fetch([WHEELS[0]._replace(size=None)])
+    assert not folder.exists() or not list(folder.rglob("*.whl"))
 
 
 def test_a_wheel_that_no_source_has_ends_in_two_lines(folder: Path) -> None:

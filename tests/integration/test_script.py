@@ -22,8 +22,6 @@ from worlds import IMAGES, dataset
 
 SCENES = HARMLESS | FLAKY | AT_FIRST | NONSENSE
 AT_ONCE = 6
-# What it cannot do: it opens one connection at a time, and reads a body as it is.
-BEYOND_IT = {"crawling on one connection", "packed once more in gzip"}
 
 
 class Played(NamedTuple):
@@ -37,7 +35,7 @@ def program(data: Sample, *mirrors: str) -> dict[str, Any]:
     """Return the names that the script of DATA defines, with short time limits."""
     names: dict[str, Any] = {"__name__": "get"}
     exec(script(data.manifest._replace(mirrors=mirrors)), names)
-    names.update(TIMEOUT_S=1.0, PATIENCE_S=20, MAX_WAIT_S=1.5)
+    names.update(TIMEOUT_S=1.0, PATIENCE_S=20, MAX_WAIT_S=1.5, RATE_WINDOW_S=1.0)
     return names
 
 
@@ -69,7 +67,7 @@ def plays(
         yield lambda name: played[name].result()
 
 
-@pytest.mark.parametrize("scene", [name for name in SCENES if name not in BEYOND_IT])
+@pytest.mark.parametrize("scene", SCENES)
 def test_it_ends_right_at_the_ratio_of_the_engine_in(plays: Callable[[str], Played], scene: str) -> None:
     played = plays(scene)
     assert played.code == 0

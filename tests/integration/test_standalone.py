@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import hashlib
+import http.client
 import os
 import shutil
 import signal
@@ -20,12 +21,15 @@ from faults import (
     KIB,
     MIB,
     AfterServed,
+    Chunked,
     CloseEach,
     CutAfter,
     Fault,
     First,
     FlipByte,
+    GzipEncoding,
     HangUp,
+    Header,
     IgnoreRange,
     LoginPage,
     Mirror,
@@ -137,6 +141,34 @@ def test_wrong_bytes_everywhere_end_in_two_lines_and_no_file(path: Path) -> None
     assert not path.exists()
 
 
+def test_a_forged_piece_with_the_right_beginning_of_its_digest_is_downloaded_again(path: Path) -> None:
+    short = [PIECES[0][:2], *PIECES[1:]]
+    others = (b"%08d" % number + DATA[8:STEP] for number in range(100_000))
+    forged = next(piece for piece in others if hashlib.sha256(piece).hexdigest().startswith(short[0]))
+    with Mirror({NAME: forged + DATA[STEP:]}) as mirror, pytest.raises(Failure, match="wrong SHA-256") as failure:
+        get(path, [mirror], pieces=short)
+    assert failure.value.exit_code == 3
+    assert not path.exists()
+    with Mirror({NAME: DATA}) as mirror:
+        get(path, [mirror], pieces=short)
+    assert path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    "answer", [GzipEncoding(), GzipEncoding() & Chunked(), Header("Content-Encoding", "gzip")], ids=str
+)
+@pytest.mark.parametrize("start", [0, STEP])
+def test_a_file_that_is_packed_for_the_transfer_or_only_said_to_be_is_read(
+    path: Path, answer: Fault, start: int
+) -> None:
+    path.parent.mkdir()
+    path.with_name(NAME + ".part").write_bytes(DATA[:start])
+    with Mirror({NAME: DATA}, [answer]) as mirror:
+        get(path, [mirror], pieces=PIECES)
+        assert len(mirror.journal) == 1
+    assert path.read_bytes() == DATA
+
+
 def test_a_network_that_stays_away_ends_in_two_lines_and_keeps_what_came(path: Path) -> None:
     with Mirror({NAME: DATA}, [CutAfter(64 * KIB)]) as mirror:
         mirror.faults.append(AfterServed(64 * KIB, Status(503)))
@@ -193,3 +225,10 @@ def test_it_imports_nothing_but_the_standard_library_and_is_fit_to_be_pasted() -
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         assert all(name.partition(".")[0] in sys.stdlib_module_names for name in names)
+
+
+def test_what_a_server_says_can_not_write_to_the_terminal() -> None:
+    source = Source("http://mirror.invalid/", NAME, 10)
+    source.fail(http.client.BadStatusLine("\x1b]0;title\x07\u202e\nhint: delete everything" + "x" * 5000))
+    assert source.error.isprintable()
+    assert len(source.error) <= 200

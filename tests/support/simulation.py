@@ -19,7 +19,7 @@ from fmnist_fetch.download.source_stats import Attempt
 from fmnist_fetch.download.transfer import Transfer
 from fmnist_fetch.errors import FetchError, SourceError
 from fmnist_fetch.events import Event
-from fmnist_fetch.manifest.model import PIECE_LENGTH, DataFile, Payload
+from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span, cut
 from fmnist_fetch.sources.base import Connection, FetchOptions, Tier
 from fmnist_fetch.storage.part_file import PartFile
@@ -283,7 +283,7 @@ class World:
 
 def unread(name: str, size: int) -> FileDownload:
     """Return a file of SIZE bytes in pieces of 256 KiB, for decisions that need no content."""
-    pieces = tuple(Piece(span, "0" * 64) for span in cut(size, PIECE_LENGTH))
+    pieces = tuple(Piece(span, "0" * 64) for span in cut(size, PIECE_BYTES))
     data_file = DataFile(name, size, "0" * 64, pieces, "train", "images", Payload(name, size, "0" * 64))
     return FileDownload(PartFile(Path("nowhere") / name, data_file))
 

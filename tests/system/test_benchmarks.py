@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import http.client
 import platform
+import re
 import shutil
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import materials, network, report, roots, size
+from benchmarks import clone, materials, network, report, roots, size
 from benchmarks import measure as measure_module
 from benchmarks import table as table_room
 from benchmarks.__main__ import MAKERS, head, made
@@ -155,7 +156,7 @@ def test_a_linked_folder_is_not_put_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(Path(measure_module.__file__).parent.rglob("*.py")), ids=lambda path: path.name)
 def test_a_clone_is_never_made_of_hard_links(path: Path) -> None:
     text = path.read_text()
-    assert text.count("git clone") == text.count("git clone --quiet --no-hardlinks") + text.count('"git clone, ')
+    assert len(re.findall(r'git clone|"clone"', text)) == text.count('"clone", "--quiet", "--no-hardlinks"')
 
 
 def test_settings_of_the_machine_do_not_reach_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +188,17 @@ def test_a_table_is_written_as_markdown() -> None:
     assert "| theirs | 0.100 s | 0.5 x | 0.100 s .. 0.100 s | 50 ms | 1 MB | 100 MB/s |" in lines
     assert "| beside theirs | at most 0.4 x | 0.5 x | **no** |" in lines
     assert lines[-1] == "A note."
+
+
+def test_the_reason_is_beside_a_bound_that_is_not_met_and_beside_no_other() -> None:
+    done = Race((), {}, {})
+    targets = [Target("beside theirs", value, at_most=1, reason="fsync") for value in (0.9, 1.1, None)]
+    lines = report.markdown(Table(7, "Title", "Words.", done, "", tuple(targets))).splitlines()
+    assert lines[-3:] == [
+        "| beside theirs | at most 1 x | 0.9 x | yes |",
+        "| beside theirs | at most 1 x | 1.1 x | **no**: fsync |",
+        "| beside theirs | at most 1 x |  | not measured |",
+    ]
 
 
 def test_the_program_runs_on_what_the_benchmark_makes(tmp_path: Path) -> None:
@@ -227,6 +239,16 @@ def test_a_bucket_gives_no_request_a_free_start(tmp_path: Path) -> None:
     assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
     # A property of the bucket, not a speed: it cannot supply 40,000 bytes sooner.
     assert seconds >= 0.35
+
+
+def test_a_mirror_answers_no_sooner_than_its_latency(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    with capped(tmp_path, [10**9], "connection", 0.2) as [url]:
+        connection = http.client.HTTPConnection(url.split("/")[2])
+        began = time.monotonic()
+        assert ranged(connection, 0, 4) == b"data"
+        assert time.monotonic() - began >= 0.2
+        connection.close()
 
 
 def test_connections_to_a_mirror_that_is_capped_as_a_whole_share_its_rate(tmp_path: Path) -> None:
@@ -287,7 +309,7 @@ def no_line(*_words: object) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 @contextmanager
-def no_mirrors(_served: Path, rates: Sequence[int], _each: str) -> Iterator[list[str]]:
+def no_mirrors(_served: Path, rates: Sequence[int], _each: str, _latency: float = 0.0) -> Iterator[list[str]]:
     yield ["http://mirror.invalid/"] * len(rates)
 
 
@@ -304,6 +326,12 @@ def pretend(peers: Sequence[Peer], work: Path, rounds: int, *, warm: bool = True
     return Race(tuple(peer.name for peer in peers), {peer.name: runs(1.5) for peer in peers}, {})
 
 
+def pretend_stage(measured: clone.Measured, peer: Peer, folder: Path) -> None:
+    assert folder.is_dir()
+    assert peer.argv[0] in ("make", "sh")
+    measured.runs.setdefault(peer.name, []).extend(runs(1.5))
+
+
 def small(bench: Bench, size: int, times: int = 3) -> Served:
     return single(bench, min(size, MIB + 8), times)
 
@@ -315,12 +343,17 @@ def small(bench: Bench, size: int, times: int = 3) -> Served:
 def test_every_table_compares_its_own_rows_with_its_targets(
     bench: Bench, number: int, maker: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (network, roots, size):
+    for room in (network, roots, size, clone):
         monkeypatch.setattr(room, "nginx", no_server)
         monkeypatch.setattr(room, "single", small, raising=False)
     monkeypatch.setattr(roots, "own", no_server)
+    monkeypatch.setattr(roots, "OPENSSL_RATE", 1.0)
     monkeypatch.setattr(network, "line", no_line)
-    monkeypatch.setattr(network, "capped", no_mirrors)
+    for room in (network, roots):
+        monkeypatch.setattr(room, "capped", no_mirrors)
+    monkeypatch.setattr(clone, "index", lambda bench: bench.work)
+    monkeypatch.setattr(clone, "check_out", lambda folder, _commit: folder.mkdir(parents=True))
+    monkeypatch.setattr(clone.Measured, "run", pretend_stage)
     monkeypatch.setattr(size, "SIZES", (1, 2, 3))
     monkeypatch.setattr(table_room, "race", pretend)
     table = maker(bench)

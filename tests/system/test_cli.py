@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
 import re
 import subprocess
 import sys
@@ -431,6 +433,71 @@ def test_streams_may_be_closed(closed: str, command: Command) -> None:
     words = f"'{sys.executable}' -m fmnist_fetch fetch '{command.manifest}' --root '{command.root}'"
     script = f"{words} --mirror '{command.stick}' {closed}"
     assert subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("words", [*WRITES[1:2], *WRITES[4:], ["script", "{manifest}"]], ids=" ".join)
+def test_a_result_that_was_asked_for_and_has_nowhere_to_go_is_5(words: list[str], command: Command) -> None:
+    command("fetch", "--mirror", command.stick)
+    places = {"manifest": command.manifest, "root": command.root, "stick": command.stick}
+    line = [sys.executable, "-m", "fmnist_fetch", *(word.format(**places) for word in words)]
+    closing = ["sh", "-c", 'exec "$@" >&-', "sh", *line]
+    done = subprocess.run(closing, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[-2] == "error: the output can't be written: it is closed"
+
+
+def test_no_file_gets_the_number_of_a_stream_that_is_closed() -> None:
+    code = "from fmnist_fetch.cli import prepare_process; prepare_process(); import os, sys; end = os.dup(0)\n"
+    code += "os._exit(0 if end > 2 else 1)"
+    closing = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    assert subprocess.run(closing, env=environment(), check=False).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="this system has no small pipes")
+def test_a_reader_that_is_slow_gets_all_of_a_pipe_that_does_not_block(command: Command) -> None:
+    whole = command_line("script", command.manifest).stdout
+    reading, writing = os.pipe()
+    assert fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096) < len(whole)
+    os.set_blocking(writing, False)
+    line = [sys.executable, "-m", "fmnist_fetch", "script", command.manifest]
+    with subprocess.Popen(line, stdout=writing, stderr=subprocess.PIPE, env=environment()) as process:
+        os.close(writing)
+        # The pipe is full, and the process waits.
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            assert pipe.read() == whole
+        assert process.wait(30) == 0
+
+
+def test_an_error_keeps_its_code_and_its_two_lines_where_stdout_fails_too(command: Command) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fmnist_fetch", "verify", command.manifest, "--root", str(command.root), "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: sample is not complete under {command.root}\nhint: ")
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["random.py", "queue.py", "signal.py", "filelock.py", "json.py"])
+def test_a_file_in_the_current_folder_is_none_of_our_modules(name: str, command: Command) -> None:
+    Path(name).write_text("raise SystemExit('not this one')")
+    done = command_line("fetch", command.manifest, "--root", str(command.root), "--mirror", command.stick, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_an_installation_that_is_damaged_is_two_lines() -> None:
+    code = "import sys; sys.modules['fmnist_fetch.cli'] = None; from fmnist_fetch.__main__ import main; main()"
+    done = python(code, "list")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: fmnist-fetch is not installed completely (")
+    assert done.stderr.endswith("hint: Install it again.\n")
 
 
 def test_text_that_the_streams_can_not_encode_is_printed_with_its_numbers(command: Command) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import KIB, MIB, CutAfter, Line, Mirror, payload
+from faults import KIB, MIB, CutAfter, Line, Lockstep, Mirror, payload
 from fmnist_fetch.environment.lock import Wheel
 from index import index_files
 from samples import PROJECT_FOLDER, Sample, fill
@@ -111,7 +111,7 @@ def test_it_sets_itself_up_from_an_index_that_cuts_every_connection(clone: Path,
 def test_it_gets_there_by_repetition_alone_when_it_is_killed_again_and_again(
     clone: Path, index: dict[str, bytes]
 ) -> None:
-    with Mirror(index, [Line(3e6)]) as mirror:
+    with Mirror(index, [Line(3e6), Lockstep()]) as mirror:
         environment = {**CLEAN, "HOME": str(clone.parent), "PIP_INDEX_URL": mirror.url + "simple/"}
         command = [sys.executable, "-m", "fmnist_fetch.environment", "data"]
         code, runs = None, 0
@@ -216,6 +216,18 @@ def test_an_interrupted_installation_is_made_up_for(clone: Path, index: dict[str
         (clone / ".venv" / "data").unlink()
         assert set_up(clone, "data", PIP_INDEX_URL=url).returncode == 0
     assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
+
+
+def test_of_the_wheels_in_the_store_only_those_of_the_lock_are_installed(clone: Path, first: list[MadeWheel]) -> None:
+    planted = [make_wheel("planted"), make_wheel("large-thing", "9.9"), make_wheel("small")]
+    store = fill(clone / "wheels", {made.wheel.name: made.content for made in (*first, MORE[0], *planted)})
+    done = set_up(clone, "data", "--offline")
+    assert done.returncode == 0, done.stderr
+    assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
+    site = next((clone / ".venv").glob("lib/python*/site-packages"))
+    # The last one is in the lock, for another set-up.
+    assert not [path for path in site.iterdir() if path.name.startswith(("planted", "small"))]
+    assert (store / planted[1].wheel.name).read_bytes() == planted[1].content
 
 
 def test_without_data_training_is_not_set_up(clone: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -291,6 +292,31 @@ def test_a_damaged_list_of_digests_is_an_error(lab: Path) -> None:
     sums = lab / "SHA256SUMS"
     sums.write_bytes(b"\xff" + sums.read_bytes()[1:])
     assert "SHA256SUMS is damaged in line 1" in checked(lab).stderr
+
+
+@pytest.mark.parametrize("path", ["../secret", "wheels/../../secret", "/etc/passwd", "inner/.."])
+def test_a_path_out_of_the_kit_is_damage_of_the_list(path: str, lab: Path) -> None:
+    sums = lab / "SHA256SUMS"
+    relist(sums, [*listed(sums), f"{'0' * 64}  {path}"])
+    assert f"SHA256SUMS is damaged in line {len(listed(sums))}\n" in checked(lab).stderr
+
+
+@pytest.mark.parametrize("name", ["wheels/two-1-py3-none-any.whl", "SHA256SUMS"])
+@pytest.mark.parametrize("put_there", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_damage_and_not_waited_for(put_there: Callable[[Path], None], name: str, lab: Path) -> None:
+    (lab / name).unlink()
+    put_there(lab / name)
+    done = checked(lab)
+    assert done.returncode == 3
+    assert f"  {name} cannot be read (" in done.stderr
+
+
+def test_a_name_in_the_list_can_not_write_to_the_terminal(lab: Path) -> None:
+    sums = lab / "SHA256SUMS"
+    relist(sums, [*listed(sums), *(f"{'0' * 64}  {folder}/a\x1b]0;x\x07\u202eb" for folder in ("mirror", "other"))])
+    done = checked(lab)
+    assert done.stderr.replace("\n", "").isprintable()
+    assert done.stderr.count("/a\\x1b]0;x\\x07\\u202eb is missing") == 2
 
 
 @pytest.mark.parametrize("lines", [0, 1, -2, -1])

@@ -156,6 +156,14 @@ def test_the_version_is_written_once(installed: Path) -> None:
     assert run_in(installed, "-c", code).stdout == f"{__version__}\n"
 
 
+def test_the_citation_and_the_newest_version_of_the_changelog_are_that_version() -> None:
+    citation, changelog = (
+        (PROJECT_FOLDER / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "CHANGELOG.md")
+    )
+    assert re.findall(r'^version: "(.*)"$', citation, re.MULTILINE) == [__version__]
+    assert re.findall(r"^## (\d\S*)", changelog, re.MULTILINE)[0] == __version__
+
+
 @pytest.mark.parametrize("script", ["fmnist-fetch", "fmnist-train"])
 def test_a_console_script_of_the_wheel_shows_its_help(script: str, installed: Path) -> None:
     code = "import sys; from importlib.metadata import distribution\n"

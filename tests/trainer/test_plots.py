@@ -16,9 +16,11 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: run make 
 import matplotlib as mpl  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.colors import to_rgba  # noqa: E402
 
 from tinydata import Command, Tiny, environment  # noqa: E402
-from trainer import Curves, Epoch, Settings, plots  # noqa: E402
+from trainer import Curves, Epoch, Settings, fit, plots  # noqa: E402
+from trainer.__main__ import parser  # noqa: E402
 from trainer.pictures import Pictures  # noqa: E402
 from trainer.run_dir import Run  # noqa: E402
 
@@ -53,7 +55,7 @@ def test_the_name_and_the_last_value_of_a_line_are_beside_its_end_and_never_touc
     assert [text.get_text() for text in loss.texts] == ["train 0.780"]
     lower, upper = accuracy.texts
     assert [text.get_text() for text in (lower, upper)] == ["test 0.800", "train 0.801"]
-    assert upper.get_position()[1] - lower.get_position()[1] == pytest.approx(plots.LABEL_DISTANCE)
+    assert upper.get_position()[1] - lower.get_position()[1] == pytest.approx(plots.LABEL_DISTANCE_SHARE)
 
 
 def test_the_axes_are_fixed_unless_a_value_is_beyond(tmp_path: Path) -> None:
@@ -92,12 +94,31 @@ def test_the_file_is_redrawn_after_each_epoch_and_never_half_written(tmp_path: P
 def test_predictions_stand_under_the_true_labels_and_wrong_ones_are_marked() -> None:
     images = np.zeros((3, 28, 28), np.uint8)
     figure = plots.predictions(images, ["bag", "coat", "shirt"], ["bag", "shirt", "shirt"])
-    assert [text.get_text() for text in figure.texts] == [
-        "above: the true label   below: the prediction, \u2717 if it is wrong   (2 of 3 correct)"
-    ]
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["bag\nbag", "coat\n\u2717 shirt", "shirt\nshirt"]
-    assert [axes.title.get_color() for axes in figure.axes] == ["black", plots.ORANGE, "black"]
+    (axes,) = figure.axes
+    heading, *labels = axes.texts
+    assert (
+        heading.get_text() == "above: the true label   below: the prediction, \u2717 if it is wrong   (2 of 3 correct)"
+    )
+    assert [text.get_text() for text in labels] == ["bag\nbag", "coat\n\u2717 shirt", "shirt\nshirt"]
+    assert [text.get_color() for text in labels] == ["black", plots.ORANGE, "black"]
+    frames = [(frame.get_edgecolor(), frame.get_linewidth()) for frame in axes.patches]
+    assert frames == [(to_rgba("black"), 0.8), (to_rgba(plots.ORANGE), 3), (to_rgba("black"), 0.8)]
+
+
+def test_each_image_stands_under_its_labels_and_inside_the_figure() -> None:
+    figure = plots.predictions(np.zeros((10, 28, 28), np.uint8), ["bag"] * 10, ["bag"] * 10, columns=4)
+    (axes,) = figure.axes
+    width, height = figure.get_size_inches()
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, width), (height, 0))
+    places = []
+    for image, text in zip(axes.images, axes.texts[1:], strict=True):
+        left, right, bottom, top = image.get_extent()
+        assert 0 <= left < right <= width
+        assert text.get_position()[1] < top < bottom <= height
+        assert text.get_position()[0] == pytest.approx((left + right) / 2)
+        places.append((round(top, 6), round(left, 6)))
+    assert places == sorted(set(places))
+    assert len({top for top, _ in places}) == 3
 
 
 def test_the_confusion_has_a_row_for_each_true_class_and_the_share_of_right_ones() -> None:
@@ -171,20 +192,74 @@ def test_live_without_a_screen_says_so_and_draws_the_file(tiny: Tiny, tmp_path: 
     assert (tmp_path / "run" / "curves.png").exists()
 
 
-def test_short_epochs_are_not_slowed_down_by_drawing_each_and_the_last_is_always_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time that the pictures see, as the only item of a list."""
+    now = [0.0]
+    monkeypatch.setattr("trainer.pictures.time", Namespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_curves_are_drawn_at_the_end_and_between_epochs_once_a_second_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]
 ) -> None:
     drawn: list[int] = []
     monkeypatch.setattr(Curves, "add", lambda _, *epochs: drawn.append(len(epochs)))
-    run = Run(tmp_path, Settings())
-    pictures = Pictures(run, Namespace(pictures=True, live=False, root=None))
-    pictures.add(HISTORY[0])
-    monkeypatch.setattr(pictures, "_drawing_s", 3600.0)
-    for epoch in HISTORY[1:]:
+    pictures = Pictures(Run(tmp_path, Settings()), Namespace(pictures=True, live=False, root=None))
+    for clock[0], epoch in zip((0.5, 1.5, 2.0, 2.4), HISTORY, strict=False):
         pictures.add(epoch)
-    assert drawn == [1]
+    assert drawn == [2]
     pictures.flush()
-    assert drawn == [1, 4]
+    assert drawn == [2, 2]
+    pictures.flush()
+    assert drawn == [2, 2]
+
+
+def test_a_slow_drawing_takes_no_more_than_a_tenth_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]
+) -> None:
+    drawn: list[float] = []
+
+    def add(_curves: Curves, *_epochs: Epoch) -> None:
+        drawn.append(clock[0])
+        clock[0] += 3
+
+    monkeypatch.setattr(Curves, "add", add)
+    pictures = Pictures(Run(tmp_path, Settings()), Namespace(pictures=True, live=False, root=None))
+    for clock[0], epoch in zip((2, 30, 36, 60), HISTORY, strict=False):
+        pictures.add(epoch)
+    assert drawn == [2, 36]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_continued_run_draws_the_epochs_from_before_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[Epoch, ...]] = []
+    monkeypatch.setattr(Curves, "add", lambda _, *epochs: drawn.append(epochs))
+    pictures = Pictures(Run(tmp_path, Settings(), history=HISTORY[:2]), Namespace(pictures=True, live=False, root=None))
+    pictures.add(HISTORY[2])
+    assert drawn == []
+    pictures.flush()
+    assert drawn == [tuple(HISTORY[:3])]
+
+
+def test_a_second_interrupt_ends_the_drawing_and_the_message_names_the_command_that_continues(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(run: Run, *_others: object) -> None:
+        run.history.append(HISTORY[0])
+        raise KeyboardInterrupt
+
+    def flush(_pictures: Pictures) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "run_epochs", train)
+    monkeypatch.setattr(Pictures, "flush", flush)
+    options = parser().parse_args(["train", *tiny.options, "--out", str(tmp_path / "run"), "--epochs", "2"])
+    # An interrupt that comes through would end pytest.
+    with pytest.raises(BaseException, match="interrupted after epoch 1 of 2; the checkpoint is kept") as caught:
+        fit.fit(options)
+    assert isinstance(caught.value, fit.InterruptedRunError)
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 @pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="xvfb-run is not installed: apt install xvfb")

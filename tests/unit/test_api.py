@@ -64,9 +64,18 @@ def test_fmnist_offline_applies_unless_offline_is_given(
         {"jobs": True},
         {"patience": -1.0},
         {"patience": math.nan},
+        {"patience": "5"},
+        {"patience": 10**400},
         {"limit_rate": 0.0},
+        {"limit_rate": "500k"},
+        {"jobs": 2.0},
         {"also": "abacus"},
+        {"also": 5},
+        {"mirrors": [None]},
+        {"log": ""},
         {"root": "$HOME/data"},
+        {"root": 5},
+        {"root": "a\0b"},
     ],
 )
 def test_a_number_or_a_name_that_means_nothing_is_a_usage_error(
@@ -89,6 +98,18 @@ def test_verify_gives_the_condition_of_each_file_and_changes_nothing(manifest: s
     assert [str(file.payload) for file in found.files].count("damaged") == 1
     assert not found.complete
     assert disk_of(root).keys() == before.keys()
+
+
+def test_a_file_of_which_a_part_is_there_is_partial_for_verify_and_list(
+    sample: Sample, manifest: str, root: Path
+) -> None:
+    file, layout = sample.file(), sample.layout(root)
+    part = fill(layout.raw, {f"{file.name}.part": sample.files[file.name][:5000]})
+    status = fmnist_fetch.verify(manifest, root)
+    assert [str(entry.published) for entry in status.files] == ["partial", "absent", "absent", "absent"]
+    assert status.files[0].good.indices == set(range(5))
+    assert status.files[0].wants_source
+    assert [path.name for path in part.iterdir()] == [f"{file.name}.part"]
 
 
 class Logger:

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from fmnist_fetch.concurrency import cores, prefetch, run_parallel
+from fmnist_fetch.concurrency import cores, join_all, prefetch, run_parallel
 
 
 def test_results_come_in_the_order_of_their_jobs() -> None:
@@ -33,6 +33,22 @@ def test_what_a_job_raises_is_raised_and_its_threads_are_gone(number: int) -> No
     with pytest.raises(ValueError, match=str(number)):
         run_parallel([fail if place == number else lambda: 0 for place in range(4)])
     assert threading.active_count() == before
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that allows no more threads."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_where_no_thread_starts_the_caller_does_all_the_work() -> None:
+    assert run_parallel([partial(pow, number, 2) for number in range(9)]) == [number * number for number in range(9)]
+    assert list(prefetch(iter(range(9)))) == list(range(9))
 
 
 def test_prefetched_items_come_in_order_and_complete() -> None:
@@ -79,3 +95,14 @@ def test_no_more_is_made_for_a_caller_who_has_given_up() -> None:
         time.sleep(0.01)
     assert threading.active_count() == before
     assert len(made) < 20
+
+
+def test_threads_are_joined_that_have_started_and_for_no_longer_than_all_may_take() -> None:
+    end = threading.Event()
+    threads = [threading.Thread(target=end.wait) for _ in range(3)]
+    threads[0].start()
+    join_all(threads, 0.01)
+    assert threads[0].is_alive()
+    end.set()
+    join_all(threads)
+    assert not threads[0].is_alive()

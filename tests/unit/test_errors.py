@@ -7,6 +7,8 @@ import errno
 import os
 import re
 import subprocess
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +79,14 @@ def test_a_manifest_error_lists_every_fault_and_keeps_them_as_data() -> None:
     assert ManifestError("my.toml", ["size is missing"]).message.startswith("my.toml has 1 fault:")
 
 
+def test_of_many_faults_the_message_has_the_first_hundred() -> None:
+    error = ManifestError("my.toml", [f"key {number} is odd" for number in range(3000)])
+    assert len(error.message.splitlines()) == 102
+    assert error.message.startswith("my.toml has 3000 faults:\n  key 0 is odd\n")
+    assert error.message.endswith("\n  key 99 is odd\n  and 2,900 more")
+    assert len(error.faults) == 3000
+
+
 def failing(number: int, needed: int | None = None) -> DiskError:
     with pytest.raises(DiskError) as caught, disk("/media/stick/x", needed):
         raise OSError(number, os.strerror(number))
@@ -138,6 +148,14 @@ def test_an_error_of_ours_is_what_the_last_handler_prints() -> None:
     ("raised", "code", "message", "hint"),
     [
         (ModuleNotFoundError("No module named 'requests'", name="requests.adapters"), 1, "the package requests", "pip"),
+        (ImportError("no version GLIBC_9", name="numpy"), 1, "the package numpy can't be loaded (no version", "pip"),
+        (
+            ModuleNotFoundError("none", name="_ssl"),
+            1,
+            "the module _ssl of Python is not installed",
+            "a complete Python",
+        ),
+        (RuntimeError("can't create new thread at interpreter shutdown"), 1, "Python is ending", "before the program"),
         (RuntimeError("can't start new thread"), 1, "this system allows no more threads", "ulimit -u"),
         (MemoryError(), 1, "the memory is used up", "Close other programs"),
         (PermissionError(errno.EACCES, "no", "/x/y"), 5, "/x/y: permission denied", "--root"),
@@ -164,6 +182,20 @@ def test_an_unexpected_exception_is_reported_with_its_place() -> None:
         _ = 1 / 0
     message = from_exception(caught.value).message
     assert re.match(r"unexpected ZeroDivisionError \(test_errors.py, line \d+\): ", message)
+
+
+@pytest.mark.parametrize("name", ["random.py", "json/__init__.py"])
+def test_a_file_of_the_user_in_place_of_a_module_of_python_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow = types.ModuleType(name.partition(".")[0].partition("/")[0])
+    shadow.__file__ = str(tmp_path / name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, shadow.__name__, shadow)
+    wanted = f"{tmp_path / name} takes the place of a module of Python itself"
+    assert from_exception(AttributeError("module 'random' has no attribute 'Random'")).message == wanted
+    assert from_exception(ImportError("no name 'loads'", name="json")).message == wanted
+    assert from_exception(MemoryError()).message == "the memory is used up"
 
 
 def test_a_clone_is_one_only_where_make_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -203,6 +235,18 @@ def test_a_file_in_the_way_of_a_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="a part of this path is a file"), disk(tmp_path / "root"):
         (tmp_path / "root" / "raw").mkdir(parents=True)
     assert (tmp_path / "root").read_text() == "mine"
+
+
+@pytest.mark.parametrize("target", ["nowhere", "root"], ids=["to nothing", "in a loop"])
+def test_a_link_in_the_path_that_leads_to_nothing_is_named(target: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.symlink_to(tmp_path / target)
+    wanted = re.escape(f"{root} is a symbolic link that leads to nothing")
+    with pytest.raises(DiskError, match=wanted), disk(root / "a" / "raw"):
+        (root / "a" / "raw").mkdir(parents=True, exist_ok=True)
+    with pytest.raises(DiskError, match=wanted), disk(root):
+        root.mkdir(exist_ok=True)
+    assert root.is_symlink()
 
 
 def test_a_really_read_only_file_system_is_reported(tmp_path: Path) -> None:

@@ -5,21 +5,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_verb
+from fmnist_fetch.commands.arguments import add_command
 from fmnist_fetch.console.formatting import size
 from fmnist_fetch.console.output import print_line
+from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.environment.lock import STORE
-from fmnist_fetch.events import Listener, Message
+from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.storage.layout import Layout
 
 CHECKOUT = Path(__file__).parents[3]
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add kit to argparse's VERBS."""
+def add_parser(subparsers: Any) -> None:
+    """Add the command kit."""
     summary = "pack project, data and wheels into one tar for machines without a network"
-    kit = add_verb(verbs, "kit", _kit, summary, "dist/fmnist-lab-kit.tar")
+    kit = add_command(subparsers, "kit", _kit, summary, "dist/fmnist-lab-kit.tar")
     kit.add_argument("out", type=Path, metavar="OUT.tar", help="the tar to write")
     kit.add_argument("--python", metavar="3.12", help="for machines with this Python (default: this one's)")
     kit.add_argument("--platform", metavar="TAG", help="for another platform, such as win_amd64")
@@ -29,7 +30,7 @@ def add_verbs(verbs: Any) -> None:
     )
 
 
-def _kit(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _kit(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     from fmnist_fetch.commands.kit import pack
     from fmnist_fetch.commands.kit.target import Target
     from fmnist_fetch.commands.kit.wheels import fetch_wheels, select_wheels

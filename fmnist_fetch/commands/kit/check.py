@@ -3,11 +3,15 @@
 It is a script that needs the standard library only: what it would import might be what is damaged.
 """
 
+import errno
 import hashlib
+import os
 import platform
 import re
+import stat
 import sys
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 SUMS = "SHA256SUMS"
@@ -15,6 +19,7 @@ WHEELS = "wheels"
 MIRROR = "mirror"
 TARGET = f"{WHEELS}/TARGET"
 MAX_LISTED = 8
+LARGEST_SUMS_BYTES = 16 * 1024 * 1024
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/].*)")
 _COUNT = re.compile(r"# ([0-9]{1,9}) files")
 
@@ -30,15 +35,19 @@ def faults(folder: Path, below: str = "") -> Iterator[tuple[str, str]]:
     A folder without SHA256SUMS is no kit, and has no faults.
     """
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+        with _open(folder / SUMS) as file:
+            lines = file.read(LARGEST_SUMS_BYTES).decode(errors="replace").splitlines()
     except FileNotFoundError:
+        return
+    except OSError as exc:
+        yield SUMS, f"cannot be read ({exc.strerror})"
         return
     count = _COUNT.fullmatch(lines.pop()) if lines else None
     if count is None or int(count[1]) != len(lines):
         yield SUMS, "is cut off: its last line is not the number of files that it lists"
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
-        if not match:
+        if not match or ".." in match[2].split("/"):
             yield SUMS, f"is damaged in line {number}"
         elif match[2].startswith(below) and (fault := _fault(folder / match[2], match[1])):
             yield match[2], fault
@@ -64,8 +73,8 @@ def main(words: list[str]) -> int:
     found = dict(faults(folder, *words[:1]))
     usable = {path: fault for path, fault in found.items() if path.startswith(f"{MIRROR}/")}
     for path, fault in usable.items():
-        print(f"note: {path} {fault}; its good pieces are used", file=sys.stderr)
-    fatal = [f"{path} {fault}" for path, fault in found.items() if path not in usable]
+        print(f"note: {_shown(path)} {fault}; its good pieces are used", file=sys.stderr)
+    fatal = [f"{_shown(path)} {fault}" for path, fault in found.items() if path not in usable]
     if fatal:
         more = f"\n  and {len(fatal) - MAX_LISTED} more" if len(fatal) > MAX_LISTED else ""
         hint = "Unpack the kit again, or copy it again; if you changed these files yourself, delete SHA256SUMS."
@@ -80,12 +89,26 @@ def main(words: list[str]) -> int:
 
 def _fault(path: Path, sha256: str) -> str | None:
     try:
-        with open(path, "rb", buffering=0) as file:
+        with _open(path) as file:
             return None if hashlib.file_digest(file, "sha256").hexdigest() == sha256 else "is damaged"
     except FileNotFoundError:
         return "is missing"
     except OSError as exc:
         return f"cannot be read ({exc.strerror})"
+
+
+def _open(path: Path) -> FileIO:
+    """Open the file at PATH; raise OSError where something else is there, which would be waited for."""
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "it is not a file")
+    return open(number, "rb", buffering=0)
+
+
+def _shown(path: str) -> str:
+    """Return PATH with the characters escaped that a terminal would obey."""
+    return path if path.isprintable() else ascii(path)[1:-1]
 
 
 def _print_error(message: str, hint: str) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _PYTHON = re.compile(r"3\.\d{1,2}")
 _PLATFORM = re.compile(r"(manylinux_2_(\d+)|manylinux2014|musllinux_1_\d+|linux|macosx_\d+_\d+|win)_([a-z0-9_]+)")
-_OLDEST_GLIBC = 5
+_OLDEST_GLIBC_MINOR = 5
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _SYSTEMS = {"macosx": ("darwin", "posix", "Darwin"), "win": ("win32", "nt", "Windows")}
 
@@ -78,7 +78,7 @@ class Target(NamedTuple):
             return
         yield match[0]
         if match[2]:
-            for minor in range(int(match[2]), _OLDEST_GLIBC - 1, -1):
+            for minor in range(int(match[2]), _OLDEST_GLIBC_MINOR - 1, -1):
                 yield from (f"{name}_{match[3]}" for name in (f"manylinux_2_{minor}", _LEGACY.get(minor)) if name)
             yield f"linux_{match[3]}"
         elif match[1].startswith("musllinux"):

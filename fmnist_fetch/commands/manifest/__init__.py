@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmnist_fetch.commands.arguments import add_verb, size
+from fmnist_fetch.commands.arguments import add_command, size
 from fmnist_fetch.commands.manifest.naming import FileRole
 from fmnist_fetch.console.formatting import counted, fetch_command, table
 from fmnist_fetch.console.formatting import size as sized
@@ -16,7 +16,7 @@ from fmnist_fetch.console.output import print_line, print_text
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import DiskError, UsageError
 from fmnist_fetch.events import Message
-from fmnist_fetch.manifest.model import LARGEST_PIECE, PIECE_LENGTH, ROLES
+from fmnist_fetch.manifest.model import MAX_PIECE_BYTES, PIECE_BYTES, ROLES
 from fmnist_fetch.manifest.toml import dumps
 from fmnist_fetch.manifest.validation import is_word
 from fmnist_fetch.storage.atomic import write_all, write_atomically
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from fmnist_fetch.commands.manifest.idxfile import IdxFile
 
 STDOUT = "-"
-SMALLEST_PIECE = 1024
+MIN_PIECE_BYTES = 1024
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add manifest to the commands of argparse."""
+def add_parser(subparsers: Any) -> None:
+    """Add the command manifest."""
     summary = "write a manifest for your own IDX files, which others can then fetch"
-    verb = add_verb(
-        verbs,
+    command = add_command(
+        subparsers,
         "manifest",
         _manifest,
         summary,
@@ -42,35 +42,35 @@ def add_verbs(verbs: Any) -> None:
         "gzip --only 'emnist-letters-*' --url http://lab:8000/",
         "my-data --file train:images=a.idx --out -",
     )
-    _add_files(verb)
-    _add_words(verb)
-    verb.add_argument(
+    _add_files(command)
+    _add_words(command)
+    command.add_argument(
         "--url",
         action="append",
         default=[],
         metavar="BASE",
         help="where others get them: BASE with a file's name added; may be repeated",
     )
-    verb.add_argument(
+    command.add_argument(
         "-o", "--out", metavar="FILE", help="the manifest to write (default: NAME.toml here; - is stdout)"
     )
-    verb.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
-    verb.add_argument(
+    command.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
+    command.add_argument(
         "--piece-length",
-        type=size(SMALLEST_PIECE, LARGEST_PIECE),
-        default=PIECE_LENGTH,
+        type=size(MIN_PIECE_BYTES, MAX_PIECE_BYTES),
+        default=PIECE_BYTES,
         metavar="256K",
         help="the length of the pieces that are verified one by one (default 256K)",
     )
 
 
-def _add_files(verb: argparse.ArgumentParser) -> None:
+def _add_files(command: argparse.ArgumentParser) -> None:
     """Add the options that say which files belong to the dataset."""
-    verb.add_argument("folder", metavar="FOLDER", help="the folder of the IDX files, plain or packed with gzip")
-    verb.add_argument(
+    command.add_argument("folder", metavar="FOLDER", help="the folder of the IDX files, plain or packed with gzip")
+    command.add_argument(
         "--only", action="append", default=[], metavar="PATTERN", help="only files with such names; may be repeated"
     )
-    verb.add_argument(
+    command.add_argument(
         "--file",
         action="append",
         default=[],
@@ -79,12 +79,12 @@ def _add_files(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_words(verb: argparse.ArgumentParser) -> None:
+def _add_words(command: argparse.ArgumentParser) -> None:
     """Add the options for the names of the dataset and its classes."""
-    verb.add_argument("--name", help="the dataset's name (default: that of its folder)")
-    verb.add_argument("--title", default="", metavar="TEXT", help="its name for people")
-    verb.add_argument("--licence", default="", metavar="TEXT", help="what others may do with it, such as CC-BY-4.0")
-    verb.add_argument(
+    command.add_argument("--name", help="the dataset's name (default: that of its folder)")
+    command.add_argument("--title", default="", metavar="TEXT", help="its name for people")
+    command.add_argument("--licence", default="", metavar="TEXT", help="what others may do with it, such as CC-BY-4.0")
+    command.add_argument(
         "--classes", default="", metavar="A,B,C", help="names for the labels 0, 1, 2 (default: the numbers)"
     )
 

@@ -13,7 +13,7 @@ from fmnist_fetch.commands.manifest.idxfile import IdxFile
 from fmnist_fetch.commands.manifest.naming import FileRole
 from fmnist_fetch.errors import FormatError, UsageError
 from fmnist_fetch.manifest.catalog import find, names
-from fmnist_fetch.manifest.model import PIECE_LENGTH, Manifest
+from fmnist_fetch.manifest.model import PIECE_BYTES, Manifest
 from fmnist_fetch.manifest.toml import dumps, loads
 from fmnist_fetch.manifest.validation import is_name, is_url
 from fmnist_fetch.tensors.statistics import statistics
@@ -42,7 +42,7 @@ class ManifestOptions(NamedTuple):
     mirrors: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     roles: Mapping[str, FileRole] = MappingProxyType({})
-    piece_length: int = PIECE_LENGTH
+    piece_length: int = PIECE_BYTES
 
 
 class Draft(NamedTuple):

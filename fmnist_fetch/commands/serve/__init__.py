@@ -5,20 +5,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fmnist_fetch.commands.arguments import add_verb, whole
+from fmnist_fetch.commands.arguments import add_command, whole
 from fmnist_fetch.console.output import print_line
+from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import FetchError
-from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.catalog import DATASET, find, names
 from fmnist_fetch.storage.layout import root_folder
 
 PORT = 8000
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add serve to argparse's VERBS."""
+def add_parser(subparsers: Any) -> None:
+    """Add the command serve."""
     summary = "share the data under the root with the local network, read-only"
-    serve = add_verb(verbs, "serve", _serve, summary, "--port 8000")
+    serve = add_command(subparsers, "serve", _serve, summary, "--port 8000")
     serve.add_argument(
         "manifests", nargs="*", metavar="FILE.toml", help="the manifest of another dataset under the root; repeatable"
     )
@@ -28,7 +28,7 @@ def add_verbs(verbs: Any) -> None:
     )
 
 
-def _serve(options: argparse.Namespace, _kept: Listener) -> dict[str, Any]:
+def _serve(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     try:
         from fmnist_fetch.commands.serve.files import ServedFiles, datasets
         from fmnist_fetch.commands.serve.server import serve

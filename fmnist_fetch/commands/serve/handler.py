@@ -29,7 +29,7 @@ SEND_TIMEOUT_S = 240.0
 """How long a client may take for SEND_BYTES; one that does not read is disconnected."""
 HASHING_THREADS = 2
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
+_HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
 class UnsatisfiableError(ValueError):

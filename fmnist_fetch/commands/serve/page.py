@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fmnist_fetch.commands.serve.files import ServedFile, ServedFiles
 from fmnist_fetch.commands.serve.page_style import STYLE
 from fmnist_fetch.console.formatting import counted, size
+from fmnist_fetch.errors import escaped
 from fmnist_fetch.manifest.catalog import DATASET, names
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.script import script_name
@@ -52,7 +53,7 @@ _STEPS = """<section class="card steps">
 <div class="posix"><pre>cd fmnist-fetch</pre></div>
 <div class="windows"><pre>cd fmnist-fetch</pre></div></li>
 <li><h3>Download the data</h3>
-<p>Run it again after an interruption: it goes on where it was.</p>
+<p>Run it again after an interruption: it continues.</p>
 <div class="posix">{data_posix}</div>
 <div class="windows">{data_windows}</div></li>
 <li><h3>Train</h3>
@@ -72,8 +73,9 @@ whose server this is.</p>
 """
 _EMPTY = """<section class="card">
 <h2>No data is here yet</h2>
-<p>Whoever runs this server fills it with one command, on the same machine and in the folder of the project:</p>
-<pre>make data</pre>
+<p>Whoever runs this server fills it with one command, on the same machine and in the folder of the project. The
+terminal in which the server runs shows it with the folder that is shared:</p>
+<pre>make data ROOT=FOLDER</pre>
 <p>The server may go on running: each verified piece is shared as soon as it arrives. Then load this page again.</p>
 </section>
 """
@@ -93,7 +95,8 @@ _DATASET = """<section class="card dataset">
 """
 _WHEELS = """<section class="card">
 <h2>Python packages <span class="badge complete">{count}, {total}</span></h2>
-<p>The steps above take them from here, and need no other network. They are also an index for pip and uv:</p>
+<p>With this server as MIRROR, make takes them from here and needs no other network. They are also an index for pip and
+uv:</p>
 <pre>{base}simple/</pre>
 </section>
 """
@@ -163,7 +166,7 @@ def page(files: ServedFiles, wheels: Sequence[ServedFile], base: str, *, windows
         total = size(sum(wheel.file.size for wheel in wheels))
         body.append(_WHEELS.format(count=counted(len(wheels), "wheel"), total=total, base=escape(base)))
     if absent:
-        titles = ", ".join(escape(manifest.title or manifest.name) for manifest in absent)
+        titles = ", ".join(_title(manifest) for manifest in absent)
         body.append(f'<p class="absent">Not on this server: {titles}.</p>')
     arriving = any(states[manifest.name].kind == "partial" for manifest in present)
     refresh = f'\n<meta http-equiv="refresh" content="{REFRESH_S}">' if arriving else ""
@@ -176,15 +179,15 @@ def _steps(files: ServedFiles, manifest: Manifest, base: str, *, windows: bool) 
     name = script_name(manifest)
     checked = (" checked", "") if not windows else ("", " checked")
     return _STEPS.format(
-        title=escape(manifest.title or manifest.name),
+        title=_title(manifest),
         posix=checked[0],
         windows=checked[1],
         data_posix=_lines(_manifest_download(manifest, base), command_line(files, manifest, base)),
-        data_windows=_lines(_manifest_download(manifest, base, "curl.exe"), download, fetch),
+        data_windows=_lines(_manifest_download(manifest, base, "py"), download, fetch),
         train_posix=_lines(command_line(files, manifest, base, "train")),
         train_windows=_lines(download.replace(" data ", " train "), train),
-        script_posix=_lines(f"curl -O {base}{name}", f"python3 {name}"),
-        script_windows=_lines(f"curl.exe -O {base}{name}", f"py {name}"),
+        script_posix=_lines(_download(base, name), f"python3 {name}"),
+        script_windows=_lines(_download(base, name, "py"), f"py {name}"),
     )
 
 
@@ -199,10 +202,15 @@ def _commands_of_windows(manifest: Manifest, mirror: str) -> tuple[str, str, str
     )
 
 
-def _manifest_download(manifest: Manifest, base: str, curl: str = "curl") -> str:
+def _manifest_download(manifest: Manifest, base: str, python: str = "python3") -> str:
     """Return the command that downloads the manifest, where the catalogue does not have it."""
     name = _dataset(manifest)
-    return f"{curl} -O {base}{name}" if name.endswith(".toml") else ""
+    return _download(base, name, python) if name.endswith(".toml") else ""
+
+
+def _download(base: str, name: str, python: str = "python3") -> str:
+    """Return a command that downloads a file with Python alone: Ubuntu, for one, comes without curl."""
+    return f"{python} -c \"from urllib.request import *; urlretrieve('{base}{name}', '{name}')\""
 
 
 def _dataset_card(files: ServedFiles, manifest: Manifest, base: str, *, with_commands: bool) -> str:
@@ -212,7 +220,7 @@ def _dataset_card(files: ServedFiles, manifest: Manifest, base: str, *, with_com
     progress = _ARRIVING.format(good=state.good, total=state.total, share=state.share)
     digests = [f"<dt>{escape(file.file.name)}</dt><dd><code>{file.file.sha256}</code></dd>" for file in served]
     return _DATASET.format(
-        title=escape(manifest.title or manifest.name),
+        title=_title(manifest),
         kind=state.kind,
         state=escape(str(state)),
         progress=progress if state.kind == "partial" else "",
@@ -227,6 +235,11 @@ def _row(folder: str, file: ServedFile) -> str:
     link = f'<a href="{escape(folder)}{name}">{name}</a>' if file.complete else name
     shown = state.share if state.kind == "partial" else state.kind
     return f'<tr><td>{link}</td><td class="number">{size(file.file.size)}</td><td>{shown}</td></tr>'
+
+
+def _title(manifest: Manifest) -> str:
+    """Return the title as HTML, without characters that turn the direction of the text around it."""
+    return escape(escaped(manifest.title or manifest.name))
 
 
 def _dataset(manifest: Manifest) -> str:

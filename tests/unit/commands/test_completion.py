@@ -24,10 +24,10 @@ from fmnist_fetch.manifest.caches import HOMES
 from fmnist_fetch.manifest.catalog import names
 from processes import command_line
 
-VERBS = {"fetch", "verify", "list", "manifest", "kit", "serve", "completion"}
+COMMANDS = {"fetch", "verify", "list", "manifest", "kit", "serve", "completion"}
 # What is typed, and what the proposals must contain.
 CASES = {
-    "": VERBS,
+    "": COMMANDS,
     "fetch ": {*names(), "my.toml"},
     "fetch my": {"my.toml"},
     "fetch km": {"kmnist"},

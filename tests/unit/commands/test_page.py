@@ -56,13 +56,14 @@ def test_commands_are_shown_for_every_system_and_the_readers_own_first(
     fill(sample.layout(tmp_path).raw, sample.files)
     text = unescape(page(served(tmp_path, sample), [], BASE, windows=windows))
     for command in (
-        f"curl -O {BASE}sample.toml",
+        f"python3 -c \"from urllib.request import *; urlretrieve('{BASE}sample.toml', 'sample.toml')\"",
+        f"py -c \"from urllib.request import *; urlretrieve('{BASE}sample.toml', 'sample.toml')\"",
         f"make data DATASET=sample.toml MIRROR={BASE}",
         f"make train DATASET=sample.toml MIRROR={BASE}",
         f"py -m fmnist_fetch.environment train --mirror {BASE}",
         rf".venv\Scripts\fmnist-fetch fetch sample.toml --mirror {BASE}",
         r".venv\Scripts\fmnist-train --dataset sample.toml",
-        f"curl -O {BASE}get_sample.py",
+        f"python3 -c \"from urllib.request import *; urlretrieve('{BASE}get_sample.py', 'get_sample.py')\"",
         "py get_sample.py",
     ):
         assert f"<pre>{command}</pre>" in text
@@ -72,14 +73,17 @@ def test_commands_are_shown_for_every_system_and_the_readers_own_first(
 def test_a_root_without_data_says_how_to_fill_it(sample: Sample, tmp_path: Path) -> None:
     text = page(served(tmp_path, sample), [], BASE)
     assert "No data is here yet" in text
-    assert "<pre>make data</pre>" in text
+    assert "<pre>make data ROOT=FOLDER</pre>" in text
     assert "MIRROR=" not in text
 
 
 def test_nothing_of_a_manifest_is_taken_as_markup(sample: Sample, tmp_path: Path) -> None:
-    hostile = sample.changed(title='<script>alert("x")</script>')
+    hostile = sample.changed(title='<script>alert("x")</script>\u202e')
     fill(hostile.layout(tmp_path).raw, hostile.files)
-    assert "<script" not in page(served(tmp_path, hostile), [], BASE)
+    text = page(served(tmp_path, hostile), [], BASE)
+    assert "<script" not in text
+    # It would show what follows in the other direction.
+    assert "\u202e" not in text
 
 
 def test_digests_are_folded_away(sample: Sample, tmp_path: Path) -> None:

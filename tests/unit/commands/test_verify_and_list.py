@@ -12,7 +12,6 @@ import pytest
 from fmnist_fetch.cli import run
 from fmnist_fetch.console.formatting import size
 from fmnist_fetch.manifest.catalog import find, names
-from fmnist_fetch.storage.layout import Layout
 from samples import Sample, disk_of, fill, flipped, make, open_to_all
 
 Capture = pytest.CaptureFixture[str]
@@ -191,15 +190,15 @@ def test_quiet_prints_nothing(command: Command) -> None:
     assert command.verify("--quiet") == (0, [], "")
 
 
-def test_list_says_partial_where_only_pieces_are_there(root: Path, capsys: Capture) -> None:
-    manifest = find("mnist")
-    layout = Layout(root, manifest)
-    layout.raw.mkdir(parents=True)
-    path = layout.published(manifest.files[0])
-    path.with_name(path.name + ".part").write_bytes(b"some")
+@pytest.mark.parametrize(("content", "state"), [(slice(0, 5000), "partial"), (slice(1, 5000), "absent")])
+def test_list_says_partial_where_only_good_pieces_are_there(
+    content: slice, state: str, sample: Sample, root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fmnist_fetch.commands.list.find", lambda _name: sample.manifest)
+    name = sample.file().name
+    fill(sample.layout(root).raw, {f"{name}.part": sample.files[name][content]})
     assert run(["list", "--root", str(root), "--json"]) == 0
-    states = json.loads(capsys.readouterr().out)["datasets"]
-    assert (states["mnist"], states["kmnist"]) == ("partial", "absent")
+    assert set(json.loads(capsys.readouterr().out)["datasets"].values()) == {state}
 
 
 def test_list_is_a_table_of_the_catalogue_and_its_state(root: Path, capsys: Capture) -> None:

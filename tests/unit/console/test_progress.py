@@ -251,6 +251,27 @@ def test_a_run_that_is_interrupted_says_what_is_kept() -> None:
     )
 
 
+def test_a_file_that_is_wrong_as_a_whole_counts_no_more(shown: Shown) -> None:
+    state = ProgressState()
+    state(BEGAN)
+    for length in [100_000] * 7:
+        state(Verified("a.gz", length))
+    state(Verified("a.gz", -700_000, -7))
+    assert (state.done, state.good, state.percent) == (0, 0, 0)
+    assert shown(Verified("a.gz", 700_000), Verified("a.gz", -700_000, -7), Verified("a.gz", 200_000, 2))[-1:] == [
+        " 20%  200.0 kB of 1.0 MB verified"
+    ]
+
+
+@pytest.mark.parametrize(("length", "pieces", "percent"), [(-900_000, -9, 0), (9_000_000, 99, 100)])
+def test_whatever_the_events_say_the_share_is_between_none_and_all(length: int, pieces: int, percent: int) -> None:
+    state = ProgressState()
+    for event in (BEGAN, Verified("a.gz", length, pieces)):
+        state(event)
+    assert state.percent == percent
+    assert 0 <= state.good <= state.pieces
+
+
 class Logger:
     """What a program may put in place of sys.stderr."""
 

@@ -120,7 +120,7 @@ def test_after_the_end_only_what_is_complete_is_consumed(line: Line, folder: Pat
     assert not consumed(line, lambda incoming: seen.append(incoming.file.name)).done
     assert sorted(seen) == sorted(CONTENTS)
     assert {path.name for path in folder.iterdir()} == {"file 0", "file 1", "file 2.part"}
-    assert line.transfer.failure is None
+    line.transfer.wait(0)
 
 
 def test_a_file_that_is_not_what_it_should_be_inside_is_complete_all_the_same(line: Line, folder: Path) -> None:
@@ -132,5 +132,7 @@ def test_a_file_that_is_not_what_it_should_be_inside_is_complete_all_the_same(li
 
     line.receive(9000)
     assert not consumed(line, consume).done
-    assert line.transfer.failure is wrong
+    with pytest.raises(FormatError) as raised:
+        line.transfer.wait(0)
+    assert raised.value is wrong
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 
 from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.scheduler import ENOUGH_BPS, ENOUGH_S, RATE_WINDOW_S, STALL_GRACE_S, Scheduler
+from fmnist_fetch.download.scheduler import ENOUGH_BPS, ENOUGH_S, STALL_GRACE_S, Scheduler
 from fmnist_fetch.download.segments import FileDownload, SegmentQueue
-from fmnist_fetch.download.source_stats import RATE_AFTER_S, Attempt
+from fmnist_fetch.download.source_stats import RATE_AFTER_S, RATE_WINDOW_S, Attempt, final_error
 from fmnist_fetch.errors import SourceError, WrongBytesError
-from fmnist_fetch.manifest.model import PIECE_LENGTH
+from fmnist_fetch.manifest.model import PIECE_BYTES
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import FetchOptions
 from simulation import Mood, SimSource, unread
@@ -58,8 +58,10 @@ def test_a_connection_that_delivers_everything_at_once_stays_alone() -> None:
 
 def test_slower_connections_get_company_until_they_are_fast_enough_together() -> None:
     ours = scheduler(SimSource("one", [Mood()]))
-    now = receive(ours, begin(ours, 0.0, 0), ENOUGH / 2.5, 0.0)
-    for worker in (1, 2):
+    first = begin(ours, 0.0, 0)
+    now = receive(ours, first, ENOUGH / 2.5, 0.0)
+    ours.note_done(first, now)
+    for worker in range(3):
         begin(ours, now, worker)
     assert ours.next_attempt(now, 3) is None
 
@@ -67,7 +69,10 @@ def test_slower_connections_get_company_until_they_are_fast_enough_together() ->
 @pytest.mark.parametrize(("share", "company"), [(0.9, True), (1.1, False)])
 def test_a_connection_faster_than_the_disk_stays_alone_however_much_is_missing(share: float, company: bool) -> None:
     ours = scheduler(SimSource("one", [Mood()]), files=[unread("large", 1024 * MIB)])
-    now = receive(ours, begin(ours, 0.0, 0), share * ENOUGH_BPS, 0.0)
+    first = begin(ours, 0.0, 0)
+    now = receive(ours, first, share * ENOUGH_BPS, 0.0)
+    ours.note_done(first, now)
+    begin(ours, now, 0)
     assert (ours.next_attempt(now, 1) is not None) == company
 
 
@@ -132,7 +137,7 @@ def test_under_a_limit_requests_are_short_and_slowness_is_not_the_sources_fault(
     sources = SimSource("one", [Mood()]), SimSource("two", [Mood()])
     ours = Scheduler(SegmentQueue([unread("data", SIZE)]), sources, options, Patience(60.0, 0.0), lambda: 0.5)
     attempt = begin(ours, 0.0, 0)
-    assert attempt.asked.length == PIECE_LENGTH
+    assert attempt.asked.length == PIECE_BYTES
     assert ours.note_received(attempt, 5000, 2 * RATE_WINDOW_S) is None
     assert ours.note_received(attempt, 5000, 60 * RATE_WINDOW_S) is not None
 
@@ -173,7 +178,7 @@ def test_unverified_bytes_of_a_source_that_sent_a_wrong_piece_are_no_progress() 
         attempt = begin(ours, now, 0)
         ours.note_received(attempt, 17 * KIB, now)
         if wrong:
-            assert ours.note_wrong(attempt, attempt.segment.start // PIECE_LENGTH, "f" * 64, {attempt.stats.source})
+            assert ours.note_wrong(attempt, attempt.segment.start // PIECE_BYTES, "f" * 64, {attempt.stats.source})
         ours.note_failure(attempt, SourceError("hung up"), now)
         failures.append(attempt.stats.failures)
         now += 40.0
@@ -189,12 +194,12 @@ def test_a_limit_of_this_machine_costs_connections_and_ends_a_run_only_where_non
     assert not ours.is_hopeless()
     ours.note_failure(first, limit, RATE_AFTER_S)
     assert ours.is_hopeless()
-    error = ours.final_error()
+    error = final_error(ours.queue, ours.sources)
     assert (error.exit_code, error.hint) == (5, "Raise the limit.")
 
 
 def test_a_source_under_way_is_not_said_to_be_unasked() -> None:
     ours = scheduler(SimSource("one", [Mood()]), SimSource("other", [Mood()]))
     begin(ours, 0.0, 0)
-    lines = ours.final_error().message.splitlines()[1:]
+    lines = final_error(ours.queue, ours.sources).message.splitlines()[1:]
     assert sorted(lines) == ["  one: asked, without a result so far", "  other: not asked"]

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmnist_fetch.download.backoff import Patience
-from fmnist_fetch.download.scheduler import FIRST_LENGTH, WORTH_REQUESTING_S, Scheduler
+from fmnist_fetch.download.scheduler import FIRST_LENGTH_BYTES, WORTH_REQUESTING_S, Scheduler
 from fmnist_fetch.download.segments import SegmentQueue
 from fmnist_fetch.download.source_stats import STEAL_AFTER_S, Attempt
-from fmnist_fetch.manifest.model import PIECE_LENGTH
+from fmnist_fetch.manifest.model import PIECE_BYTES
 from fmnist_fetch.sources.base import FetchOptions
 from simulation import Mood, SimSource, World, unread
 
@@ -46,7 +46,7 @@ class Desk:
 
 def test_who_is_asked_for_the_first_time_gets_a_small_share() -> None:
     desk = Desk([64 * MIB], None, None)
-    assert desk.begin(FAST, 0.0).segment.span.length == FIRST_LENGTH
+    assert desk.begin(FAST, 0.0).segment.span.length == FIRST_LENGTH_BYTES
 
 
 def test_shares_are_as_large_as_rates() -> None:
@@ -61,13 +61,13 @@ def test_a_share_is_worth_the_asking_also_near_the_end() -> None:
 
 
 def test_a_source_gets_nothing_that_the_others_would_bring_sooner() -> None:
-    desk = Desk([4 * MIB], PIECE_LENGTH / 2.0, 4 * MIB)
+    desk = Desk([4 * MIB], PIECE_BYTES / 2.0, 4 * MIB)
     desk.begin(FAST, 0.0)
     assert desk.next(SLOW, 0.0) is None
 
 
 def test_a_slow_source_gets_the_small_piece_that_it_can_deliver_in_time() -> None:
-    desk = Desk([4 * MIB, 8 * KIB], PIECE_LENGTH / 2.0, 4 * MIB)
+    desk = Desk([4 * MIB, 8 * KIB], PIECE_BYTES / 2.0, 4 * MIB)
     desk.begin(FAST, 0.0)
     assert desk.begin(SLOW, 0.0).segment.file is desk.queue.files[1]
 
@@ -80,14 +80,14 @@ def test_nor_does_a_further_connection_to_a_slow_one_whose_first_task_is_not_don
 
 
 def test_who_failed_last_is_not_counted_on_to_bring_anything_sooner() -> None:
-    desk = Desk([4 * MIB], PIECE_LENGTH / 2.0, 4 * MIB)
+    desk = Desk([4 * MIB], PIECE_BYTES / 2.0, 4 * MIB)
     desk.begin(FAST, 0.0).received = 4 * MIB
     desk.sources[FAST].failures = 1
     desk.begin(SLOW, 0.0)
 
 
 def test_a_slow_origin_gets_its_share_while_the_others_are_busy_for_long() -> None:
-    desk = Desk([64 * MIB], PIECE_LENGTH / 2.0, 4 * MIB)
+    desk = Desk([64 * MIB], PIECE_BYTES / 2.0, 4 * MIB)
     desk.begin(FAST, 0.0)
     desk.begin(SLOW, 0.0)
 
@@ -98,8 +98,8 @@ def test_what_would_come_after_all_the_rest_is_stolen_at_once() -> None:
     end = crawling.segment.stop
     crawling.received = 4 * KIB
     taken = desk.begin(FAST, 2 * STEAL_AFTER_S).segment
-    assert (taken.file.name, taken.start, taken.stop) == (f"file {64 * MIB}", PIECE_LENGTH, end)
-    assert crawling.segment.stop == PIECE_LENGTH
+    assert (taken.file.name, taken.start, taken.stop) == (f"file {64 * MIB}", PIECE_BYTES, end)
+    assert crawling.segment.stop == PIECE_BYTES
     assert desk.queue.waiting, "other pieces wait, and may wait"
 
 
@@ -107,10 +107,10 @@ def test_what_comes_in_time_is_left_to_who_has_it_in_hand() -> None:
     desk = Desk([64 * MIB], None, 8 * MIB)
     steady = desk.begin(SLOW, 0.0)
     steady.received = MIB
-    assert desk.begin(FAST, 2 * STEAL_AFTER_S).segment.start == steady.segment.stop == FIRST_LENGTH
+    assert desk.begin(FAST, 2 * STEAL_AFTER_S).segment.start == steady.segment.stop == FIRST_LENGTH_BYTES
 
 
-@given(rate=st.one_of(st.none(), st.floats(1, 1e10)), size=st.integers(1, 3 * PIECE_LENGTH), now=st.floats(0, 1e6))
+@given(rate=st.one_of(st.none(), st.floats(1, 1e10)), size=st.integers(1, 3 * PIECE_BYTES), now=st.floats(0, 1e6))
 def test_while_no_other_worker_is_active_every_source_gets_what_waits(
     rate: float | None, size: int, now: float
 ) -> None:

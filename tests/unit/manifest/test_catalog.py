@@ -66,6 +66,19 @@ def test_a_manifest_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         find(str(path))
 
 
+def test_a_manifest_that_is_absurdly_long_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.touch()
+    os.truncate(path, 2**40)
+    with pytest.raises(UsageError, match="can't be read: it is longer than 16,777,216 bytes"):
+        find(path)
+
+
+def test_a_path_with_a_zero_byte_is_no_manifest() -> None:
+    with pytest.raises(UsageError, match="can't be read: embedded null byte"):
+        find("a\0b.toml")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -11,17 +13,26 @@ import pytest
 from fmnist_fetch.cli import run
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.catalog import find, names
-from fmnist_fetch.manifest.script import WIDTH, script, script_name
-from samples import make
+from fmnist_fetch.manifest.script import CHINESE, WIDTH, columns, script, script_name
+from samples import PROJECT_FOLDER, make
 
 
+@pytest.mark.parametrize("comments", ["en", "zh"])
 @pytest.mark.parametrize("name", names())
-def test_it_is_short_and_survives_being_pasted(name: str) -> None:
-    text = script(find(name))
-    assert text.isascii()
+def test_it_is_short_and_survives_being_pasted(name: str, comments: str) -> None:
+    text = script(find(name), comments=comments)
+    assert text.isascii() is (comments == "en")
     assert "\t" not in text
     assert text.count("\n") <= 250
-    assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(map(columns, text.splitlines())) <= WIDTH
+
+
+def test_each_comment_has_a_chinese_one_beside_it_and_the_program_is_the_same() -> None:
+    english, chinese = (script(find("fashion-mnist"), comments=comments) for comments in ("en", "zh"))
+    said = {line.rpartition("# ")[2] for line in english.splitlines()[4:] if "# " in line}
+    assert CHINESE.keys() == said | {english.splitlines()[2].removeprefix("# ")}
+    assert all(chinese.count(sentence) == 1 for sentence in CHINESE.values())
+    assert ast.dump(ast.parse(english)) == ast.dump(ast.parse(chinese))
 
 
 @pytest.mark.parametrize("name", names())
@@ -56,12 +67,20 @@ def test_it_contains_the_mirrors_in_order_and_the_digests_of_the_manifest() -> N
             file.size,
             file.sha256,
             file.pieces[0].span.length,
-            " ".join(piece.sha256[:12] for piece in file.pieces),
+            " ".join(piece.sha256[:8] for piece in file.pieces),
             file.payload.size,
             file.payload.sha256,
         )
         for file in manifest.files
     ]
+
+
+def test_chinese_comments_are_utf_8_whatever_the_language_of_the_system_is() -> None:
+    command = [sys.executable, "-m", "fmnist_fetch", "script", "--comments", "zh"]
+    for encoding in ("gbk", "ascii"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+        done = subprocess.run(command, cwd=PROJECT_FOLDER, env=environment, capture_output=True, check=True)
+        assert done.stdout.decode() == script(find("fashion-mnist"), comments="zh").replace("\n", os.linesep)
 
 
 def test_no_text_of_a_manifest_becomes_code() -> None:

@@ -13,13 +13,14 @@ from fmnist_fetch.errors import ManifestError
 from fmnist_fetch.manifest.caches import HOMES
 from fmnist_fetch.manifest.idx import NAMES as NAMES_OF_TYPES
 from fmnist_fetch.manifest.idx import IdxHeader
-from fmnist_fetch.manifest.model import LARGEST_PIECE, DataFile, DebianPackage, Manifest, Payload
+from fmnist_fetch.manifest.model import MAX_PIECE_BYTES, DataFile, DebianPackage, Manifest, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
 from fmnist_fetch.manifest.toml import dumps, loads
 from samples import Sample
 
 A, B = "a" * 64, "b" * 64
 NAMES = st.text(string.ascii_letters + string.digits + "_.+-", min_size=1, max_size=30).map("n".__add__)
+PLAIN = NAMES.map("{}x".format)  # a name that ends in no full stop
 DIGESTS = st.text(string.hexdigits.lower()[:16], min_size=64, max_size=64)
 # A TOML string may contain every character but lone surrogates, which have no UTF-8.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -61,10 +62,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
         mean=mean,
         std=None if mean is None else draw(NUMBERS),
         mirrors=tuple(draw(st.lists(st.sampled_from(["http://a.example/", "https://b.example/x?y=1"]), max_size=3))),
-        local=tuple(draw(st.lists(TEXTS, max_size=3))),
+        local=tuple(draw(st.lists(TEXTS.filter(str.isprintable).map("~/".__add__), max_size=3))),
         debian=draw(st.none() | st.just(DebianPackage("dataset-x", "/usr/share/x"))),
         files=tuple(files),
-        caches=draw(st.dictionaries(st.sampled_from(sorted(HOMES)), st.lists(NAMES, min_size=1).map("/".join))),
+        caches=draw(st.dictionaries(st.sampled_from(sorted(HOMES)), st.lists(PLAIN, min_size=1).map("/".join))),
     )
 
 
@@ -93,6 +94,7 @@ ABSURD = {
     "a key of 50,000 parts": ("a" + ".a" * 50_000 + " = 1", "not TOML: nested too deeply"),
     "a quoted key of 50,000 parts": ('"a"' + " . 'a'" * 50_000 + " = 1", "not TOML: nested too deeply"),
     "a table of 50,000 parts": ("[a" + ".a" * 50_000 + "]", "not TOML: nested too deeply"),
+    "20,000 tables of 31 parts": (f"[k{'.a' * 30}]\n" * 20_000, "not TOML: nested too deeply"),
     "nested arrays": ("a = " + "[" * 50_000, "not TOML: nested too deeply"),
     "a shape of 60,000 dimensions": (
         "format = 1\n[[files]]\nshape = [" + "4294967295, " * 60_000 + "]",
@@ -261,6 +263,7 @@ def test_all_of_ten_faults_are_reported_with_their_places() -> None:
         "com1",
         "lpt9.txt",
         "one.part",
+        "one.PART",
         "one.",
         "ön",
         "x" * 101,
@@ -297,10 +300,23 @@ def test_a_name_that_could_leave_its_folder_or_mean_something_else_is_refused(na
         ("https://mirror.example", "https:///mirror.example", None),
         ("https://mirror.example", "https://mirror.example:99999", None),
         ("format = 1", "format = 1\ndebian = 5", "debian should be a table, not 5"),
-        ("format = 1", 'format = 1\ndebian = { package = "a b" }', "debian.package should be a plain name"),
-        ("format = 1", 'format = 1\ncaches = { keras = "/etc" }', "caches.keras should be a relative folder"),
-        ("format = 1", 'format = 1\ncaches = { keras = "a/../b" }', "caches.keras should be a relative folder"),
-        ("format = 1", "format = 1\ncaches = { keras = 5 }", "caches.keras should be a relative folder"),
+        ("format = 1", 'format = 1\ndebian = { package = "a b" }', "debian.package should be the name of"),
+        # What apt takes for a regular expression, and for a package to remove.
+        ("format = 1", 'format = 1\ndebian = { package = "l.+" }', "debian.package should be the name of"),
+        ("format = 1", 'format = 1\ndebian = { package = "lib-" }', "debian.package should be the name of"),
+        ("format = 1", 'format = 1\ndebian = { folder = "a/b" }', "debian.folder should be the absolute path"),
+        ("format = 1", 'format = 1\ndebian = { folder = "/a/../b" }', "debian.folder should be the absolute path"),
+        ("format = 1", 'format = 1\ndebian = { folder = "/a\\u0000b" }', "debian.folder should be the absolute path"),
+        ("format = 1", 'format = 1\ncaches = { keras = "/etc" }', "caches.keras should be the relative path"),
+        ("format = 1", 'format = 1\ncaches = { keras = "a/../b" }', "caches.keras should be the relative path"),
+        ("format = 1", 'format = 1\ncaches = { keras = "a/con/b" }', "caches.keras should be the relative path"),
+        ("format = 1", 'format = 1\ncaches = { keras = "a.part" }', "caches.keras should be the relative path"),
+        ("format = 1", "format = 1\ncaches = { keras = 5 }", "caches.keras should be the relative path"),
+        ("format = 1", 'format = 1\nlocal = ["a\\u0000b"]', "local entry 1 should be a folder on this machine"),
+        ("format = 1", 'format = 1\nlocal = ["a", "//host/b"]', "local entry 2 should be a folder on this machine"),
+        ("format = 1", 'format = 1\nlocal = ["\\\\\\\\host\\\\b"]', "local entry 1 should be a folder on this machine"),
+        ("size = 9", f"size = {2**50 + 1}", "file 2, size should be from 1 to"),
+        ("size = 9", f'size = 9\ndebian = {{ head = "", skip = {2**62} }}', "file 2, debian.skip should be from 0 to"),
         ("format = 1", 'format = 1\ncaches = { kerra = "a" }', "caches.kerra is not a known key"),
         ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', "file 2, debian.head should be bytes in hex"),
         ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', "file 2, debian.skip should be from 0 to"),
@@ -320,14 +336,14 @@ def test_a_manifest_without_files_is_refused() -> None:
 
 
 def test_a_file_over_64_mib_needs_pieces() -> None:
-    assert LARGEST_PIECE == 64 * 1024 * 1024
-    assert loads(bent("size = 9", f"size = {LARGEST_PIECE}").encode(), "x").files[1].size == LARGEST_PIECE
-    (fault,) = faults_of(bent("size = 9", f"size = {LARGEST_PIECE + 1}"))
+    assert MAX_PIECE_BYTES == 64 * 1024 * 1024
+    assert loads(bent("size = 9", f"size = {MAX_PIECE_BYTES}").encode(), "x").files[1].size == MAX_PIECE_BYTES
+    (fault,) = faults_of(bent("size = 9", f"size = {MAX_PIECE_BYTES + 1}"))
     assert fault == "file 2, pieces are needed for a file over 67,108,864 bytes: write the manifest with them"
 
 
 def test_a_piece_over_64_mib_is_refused() -> None:
-    assert faults_of(bent("piece_length = 10", f"piece_length = {LARGEST_PIECE + 1}"))[0].startswith("piece_length ")
+    assert faults_of(bent("piece_length = 10", f"piece_length = {MAX_PIECE_BYTES + 1}"))[0].startswith("piece_length ")
 
 
 @pytest.mark.parametrize("text", ["name = ", "\xff", "a" * 10, "x = 1\nx = 2"])

@@ -72,3 +72,9 @@ def test_true_is_no_number() -> None:
     values.integer("size")
     values.number("mean")
     assert len(faults) == 2
+
+
+def test_a_long_key_is_told_shortened() -> None:
+    values, faults = table(**{"k" * 10_000: 1})
+    values.unknown()
+    assert len(faults[0]) < 150

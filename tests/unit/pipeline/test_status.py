@@ -166,6 +166,19 @@ def test_what_this_user_may_not_read_is_unreadable_and_not_damaged(sample: Sampl
     assert disk_of(complete) == before
 
 
+@pytest.mark.parametrize("target", ["nowhere", "Sample"], ids=["to nothing", "in a loop"])
+def test_what_is_below_a_link_that_leads_to_nothing_is_redirected(target: str, sample: Sample, root: Path) -> None:
+    root.mkdir()
+    (root / "Sample").symlink_to(root / target)
+    state = inspect(sample.layout(root))
+    assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.REDIRECTED}
+
+
+def test_what_has_a_name_that_no_file_can_have_is_absent(sample: Sample, root: Path) -> None:
+    state = inspect(sample.layout(root / ("x" * 256)))
+    assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.ABSENT}
+
+
 def test_without_pinned_digests_the_verified_packed_file_decides_whether_the_payload_is_right(root: Path) -> None:
     plain = make(pinned=False)
     layout = plain.layout(root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 from threading import Thread
@@ -36,15 +37,18 @@ case "$FAKE_APT $*" in
   "works "*|"stale "*"Dir::State::lists="*) ;;
   "stale "*) echo "E: Unable to locate package $name" >&2; exit 100 ;;
   "hangs "*) echo $$ > "$FAKE/pid"; exec sleep 600 ;;
-  *) echo "W: something is odd" >&2; echo "E: Could not resolve 'deb.example'" >&2; exit 100 ;;
+  *) printf 'W: something is odd \\351\\n' >&2; echo "E: Could not resolve 'deb.example'" >&2; exit 100 ;;
 esac
 case "$command" in
-  download) cp "$FAKE/package" "${name}_1.0_all.deb" ;;
+  download)
+    cp "$FAKE/package" "${name}_1.0_all.deb"
+    [ ! -e "$FAKE/second" ] || cp "$FAKE/second" "${name}_2.0_all.deb" ;;
   *) touch lists/fresh ;;
 esac
 """
 DPKG = """#!/bin/sh
 [ "$FAKE_APT" = works ] || [ "$FAKE_APT" = stale ] || exit 2
+[ ! -e "$FAKE/data.tar" ] || exec cat "$FAKE/data.tar"
 tar -C "$FAKE/tree" -cf - .
 """
 
@@ -88,8 +92,8 @@ def tools(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> To
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> DebianConnection:
-    return DebianSource(PACKAGE, tmp_path / "work").open()
+def source(sample: Sample, tmp_path: Path) -> DebianConnection:
+    return DebianSource(PACKAGE, sample.manifest.files, tmp_path / "work").open()
 
 
 def test_the_packages_files_become_upstreams_by_a_splice(
@@ -160,7 +164,7 @@ def test_a_work_folder_that_cannot_be_made_is_refused_for_good(tools: Tools, sam
     tools.apt("works")
     (tmp_path / "work").write_bytes(b"mine")
     with pytest.raises(SourceError, match="work") as caught:
-        DebianSource(PACKAGE, tmp_path / "work").open().read(sample.file(), Span(0, 10))
+        DebianSource(PACKAGE, sample.manifest.files, tmp_path / "work").open().read(sample.file(), Span(0, 10))
     assert caught.value.permanent
     assert tools.asked == []
     assert (tmp_path / "work").read_bytes() == b"mine"
@@ -203,12 +207,87 @@ def test_of_a_package_only_regular_files_of_the_dataset_reach_the_disk(
     assert not list((tmp_path / "work").rglob("tool"))
 
 
+def member(file: str, **fields: object) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(f"./{PACKAGE.folder.lstrip('/')}/{file}")
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info
+
+
+NAME = "train-images-idx.gz"
+OUTSIDE = "/../../../../outside"
+TRICKS = {
+    "another file": member("README", size=9),
+    "a path": member(f"../{OUTSIDE}", size=9),
+    "an absolute path": member(OUTSIDE, name=OUTSIDE, size=9),
+    "a symbolic link": member(NAME, type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+    "a hard link": member(NAME, type=tarfile.LNKTYPE, linkname="/etc/passwd"),
+    "a device": member(NAME, type=tarfile.CHRTYPE, devmajor=1, devminor=5),
+    "a pipe": member(NAME, type=tarfile.FIFOTYPE),
+    "a file of another size": member(NAME, size=9, mode=0o4755),
+    "a file that is shorter than it says": member(NAME, size=2**40),
+    "a size that is negative": member(NAME, size=-5),
+    "a path of a pax header": member(NAME, size=9, pax_headers={"path": OUTSIDE, "size": "9" * 30}),
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_whatever_else_is_in_a_package_never_reaches_the_disk(
+    trick: str, tools: Tools, source: DebianConnection, sample: Sample, tmp_path: Path
+) -> None:
+    tools.apt("works")
+    tools.folder.joinpath("data.tar").write_bytes(
+        TRICKS[trick].tobuf(tarfile.PAX_FORMAT if TRICKS[trick].pax_headers else tarfile.GNU_FORMAT) + bytes(10240)
+    )
+    with pytest.raises(SourceError):
+        all_of(source, sample.file(), Span(0, 1000))
+    source.close()
+    (unpacked,) = (tmp_path / "work").glob("package-*/files")
+    assert list(unpacked.iterdir()) == []
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_of_two_packages_none_is_unpacked(
+    tools: Tools, source: DebianConnection, sample: Sample, tmp_path: Path
+) -> None:
+    tools.apt("works")
+    tools.folder.joinpath("second").write_bytes(b"!<arch>")
+    with pytest.raises(SourceError, match="did not download this one package"):
+        source.read(sample.file(), Span(0, 10))
+    assert not list((tmp_path / "work").rglob("data.tar"))
+
+
+def test_a_folder_that_others_could_replace_is_not_used(tools: Tools, sample: Sample, tmp_path: Path) -> None:
+    tools.apt("works")
+    source = DebianSource(PACKAGE, sample.manifest.files, tmp_path / "work").open()
+    (tmp_path / "work").parent.chmod(0o777)
+    assert all_of(source, sample.file(), Span(0, 1000)) == sample.files[sample.file().name][:1000]
+    source.close()
+    assert not (tmp_path / "work").exists()
+    (cache,) = (word for word in tools.calls[0].split() if word.startswith("-oDir::Cache="))
+    used = Path(cache.removeprefix("-oDir::Cache="))
+    assert used.stat().st_mode & 0o777 == 0o700
+    del source
+    assert not used.exists()
+
+
+def test_an_apt_that_cannot_be_started_is_one_failed_source(
+    tools: Tools, source: DebianConnection, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools.apt("works")
+    (tools.folder / "bin" / "apt-get").write_bytes(b"\x7fELF")
+    monkeypatch.setenv("PATH", str(tools.folder / "bin"))
+    with pytest.raises(SourceError, match="apt-get can't be started") as caught:
+        source.read(sample.file(), Span(0, 10))
+    assert caught.value.permanent
+
+
 def test_a_work_folder_that_others_can_write_to_is_refused(tools: Tools, sample: Sample, tmp_path: Path) -> None:
     tools.apt("works")
     (tmp_path / "work").mkdir()
     (tmp_path / "work").chmod(0o777)
     with pytest.raises(SourceError, match="only you can write to") as caught:
-        DebianSource(PACKAGE, tmp_path / "work").open().read(sample.file(), Span(0, 10))
+        DebianSource(PACKAGE, sample.manifest.files, tmp_path / "work").open().read(sample.file(), Span(0, 10))
     assert caught.value.permanent
     assert tools.asked == []
 

@@ -90,7 +90,7 @@ def test_words_in_a_message_decide_nothing(words: str) -> None:
         (10, "it has expired", "this machine's clock. It says "),
         (9, "it is not yet valid", "this machine's clock. It says "),
         (18, "it is self-signed", "REQUESTS_CA_BUNDLE"),
-        (20, "nobody who is known here vouches for it", "REQUESTS_CA_BUNDLE"),
+        (20, "an unknown authority issued it", "REQUESTS_CA_BUNDLE"),
         (62, "it belongs to another name", "Check the address of the mirror"),
         (64, "it belongs to another address", "Check the address of the mirror"),
         (24, "invalid CA certificate", "REQUESTS_CA_BUNDLE"),

@@ -15,7 +15,7 @@ from fmnist_fetch.errors import DiskError
 from fmnist_fetch.manifest.model import Payload
 from fmnist_fetch.storage.files import find_good_pieces, open_or_create, open_regular, open_to_write, verifies
 from fmnist_fetch.storage.part_file import PartFile
-from samples import disk_of, file_of, sha256
+from samples import disk_of, file_of, open_to_all, sha256
 
 DATA = payload(2500, seed=12)
 FILE = file_of("data", DATA, Payload("data", len(DATA), sha256(DATA)), "train", "images")
@@ -92,6 +92,7 @@ def test_only_a_file_with_one_name_is_written_to(
     ("put_there", "fact"),
     [
         (pipe, "this is a named pipe, not a file"),
+        (a_socket, "this is a socket, not a file"),
         (link, "this is a symbolic link, and what is written could end up elsewhere"),
         (dangling_link, "this is a symbolic link, and what is written could end up elsewhere"),
         (second_name, "this file has another name too, under which it would change as well"),
@@ -125,13 +126,39 @@ def test_a_partial_that_is_something_else_is_neither_read_nor_written(
     assert not place.with_name("nowhere").exists()
 
 
+OTHER_USER, GROUP = 1234, 4321
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
-@pytest.mark.parametrize(("mode", "owner", "right"), [(0o666, 1234, False), (0o644, 1234, True), (0o666, 0, True)])
-def test_a_file_of_another_user_that_everybody_may_write_is_not_written(
-    mode: int, owner: int, right: bool, place: Path
+@pytest.mark.parametrize("user", [0, OTHER_USER])
+@pytest.mark.parametrize(
+    ("mode", "owned", "right"),
+    [
+        (0o666, False, False),
+        (0o664, False, False),
+        (0o620, False, False),
+        (0o602, False, False),
+        (0o644, False, True),
+        (0o666, True, True),
+        (0o664, True, True),
+    ],
+)
+def test_a_file_of_another_user_that_others_may_write_is_not_written(
+    mode: int, owned: bool, right: bool, user: int, place: Path
 ) -> None:
     place.write_bytes(DATA)
+    os.chown(place, user if owned else OTHER_USER - user, GROUP)
     place.chmod(mode)
-    os.chown(place, owner, owner)
-    with nullcontext() if right else pytest.raises(OSError, match="belongs to somebody else"):
-        open_to_write(place).close()
+    open_to_all(place.parent)
+    before = disk_of(place.parent)
+    os.setegid(GROUP)
+    os.seteuid(user)
+    try:
+        # The system itself refuses a file that only its owner may write to.
+        refused = pytest.raises(OSError, match=r"belongs to somebody else|Permission denied")
+        with nullcontext() if right and (owned or user == 0) else refused:
+            open_to_write(place).close()
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+    assert disk_of(place.parent) == before

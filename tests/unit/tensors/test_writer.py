@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections import deque
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_fetch.errors import IntegrityError, ManifestError
+from fmnist_fetch.errors import DiskError, IntegrityError, ManifestError
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.tensors.decompress import Sink
@@ -168,3 +169,20 @@ def test_a_pinned_shape_that_the_payload_contradicts_is_the_manifest_s_fault(roo
         "train-images-idx: its header says 60 x 16 x 16 uint8, not 60 x 8 x 32 uint8, the shape given",
     )
     assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}
+
+
+def test_a_disk_that_is_full_is_reported_with_the_file_that_was_written(
+    sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    layout = sample.layout(root)
+    fill(layout.raw, sample.payloads)
+    before = disk_of(root)
+    # The preamble still fits.
+    writes = iter([lambda *_: None, fail])
+    monkeypatch.setattr("fmnist_fetch.storage.writeback.write_all", lambda *given: next(writes)(*given))
+    with pytest.raises(DiskError, match=r"sample\.safetensors: the disk is full \([0-9,]+ bytes are needed\)"):
+        assemble(layout, payload_digests(sample))
+    assert disk_of(root) == before
