@@ -3,6 +3,7 @@
 ROOT     ?=
 DATASET  ?= fashion-mnist
 MIRROR   ?=
+LAN      ?=
 EPOCHS   ?=
 RUN      ?=
 TRAIN    ?=
@@ -39,17 +40,22 @@ python   := $(bin)/python
 kit      := $(wildcard wheels/TARGET)
 given    := $(if $(urls),$(foreach mirror,$(value MIRROR),--mirror $(call quote,$(mirror))),--mirror $(call quote,$(value MIRROR)))
 mirrors  := $(if $(value MIRROR),$(given),$(addprefix --mirror ,$(wildcard mirror)))
-offline  := $(if $(kit),$(if $(value MIRROR),,--offline))
-fetch    := $(python) -m fmnist_fetch fetch $(dataset) --root $(call quote,$(root)) $(mirrors) $(offline)
+offline  := $(if $(kit),$(if $(value MIRROR)$(value LAN),,--offline))
+lan      := $(if $(value LAN),--lan)
+fetch    := $(python) -m fmnist_fetch fetch $(dataset) --root $(call quote,$(root)) $(mirrors) $(lan) $(offline)
 # The whole kit is checked before the environment is created, and its wheels before each installation.
 checked  := $(if $(kit),$(PYTHON) -I fmnist_fetch/commands/kit/check.py $(if $(wildcard $(env)/pyvenv.cfg),wheels/) && )
-setup    := $(checked)$(PYTHON) -m fmnist_fetch.environment --venv $(call quote,$(value VENV)) $(mirrors) $(offline)
+setup    := $(checked)$(PYTHON) -m fmnist_fetch.environment --venv $(call quote,$(value VENV)) $(mirrors) $(lan) $(offline)
 require   = { command -v '$(PYTHON)' >/dev/null || { echo "error: there is no $(PYTHON)" >&2; \
               echo "hint: install Python 3.11 or newer, or name it: make PYTHON=python3.12" >&2; exit 1; }; }
 # After Ctrl-C the program prints its own error; make adds none.
 quietly   = trap stopped=1 INT; { $(1); } || { code=$$?; [ "$$stopped" ] || exit $$code; }
 # Only the packages of the environment are imported.
 unexport PYTHONPATH PYTHONHOME
+# make would expand what it exports, and run a $(shell ...) in the name of a folder.
+unexport ROOT DATASET MIRROR RUN VENV
+# One target after the other, also under -j: `make -j8 data train` trains on the data.
+.NOTPARALLEL:
 # T names parts of tests/: folders (unit/download) or files (system/test_kit.py), separated by blanks.
 absent   = $(error there is no tests/$(1); T takes folders and files of tests/, such as unit/download)
 tests    = $(foreach part,$(T),$(or $(wildcard tests/$(part)),$(call absent,$(part))))
@@ -62,7 +68,8 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: ROOT=data (where the data goes)  MIRROR=(a folder, or URLs)"
-	@echo "             DATASET=fashion-mnist  EPOCHS=10  RUN=runs/DATASET"
+	@echo "             LAN=1 (ask servers nearby)  DATASET=fashion-mnist  EPOCHS=10"
+	@echo "             RUN=runs/DATASET"
 	@echo "             PYTHON=python3  VENV=.venv"
 
 data: $(env)/fetch  ## fetch Fashion-MNIST; run again, it verifies and repairs
@@ -108,7 +115,7 @@ kit: data $(env)/kit  ## pack project, data, wheels for offline machines (KIT=op
 kit-check: kit  ## test the kit in a Debian without network (debootstrap, root)
 	@tests/kit-check.sh dist/fmnist-lab-kit.tar
 
-serve: $(env)/serve  ## share ROOT with the local network, read-only (SERVE=options)
+serve: $(env)/serve  ## share ROOT with the local network (SERVE=--announce)
 	@$(call quietly,$(python) -m fmnist_fetch serve --root $(call quote,$(root)) $(SERVE))
 
 docs: $(env)-docs/ready  ## build the pages to build/site, and check their links
@@ -129,7 +136,9 @@ dist: $(env)/dev  ## build the wheel and the source distribution
 	$(python) -m build --outdir dist
 
 clean:  ## remove environments and caches; data, wheels and kits stay
-	rm -rf $(call quote,$(value VENV)) $(BENCH) $(env)-docs build dist/*.whl dist/*.tar.gz *.egg-info
+	@for folder in $(call quote,$(value VENV)) $(BENCH) $(env)-docs; do \
+	  [ ! -e "$$folder/pyvenv.cfg" ] || { echo "rm -rf $$folder"; rm -rf "$$folder"; }; done
+	rm -rf build dist/*.whl dist/*.tar.gz *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from fmnist_fetch.tensors.arrays import load
     from fmnist_fetch.tensors.split import Split
 
-_HOMES = {
+_MODULES = {
     "fetch": "api",
     "verify": "api",
     "DatasetStatus": "pipeline.status",
@@ -113,11 +113,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> "Any":
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'fmnist_fetch' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"fmnist_fetch.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"fmnist_fetch.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -9,7 +9,7 @@ from numbers import Real
 from fmnist_fetch.commands.arguments import offline_by_environment
 from fmnist_fetch.commands.fetch import DEFAULTS, MAX_JOBS
 from fmnist_fetch.console.progress import Log, listener
-from fmnist_fetch.errors import FetchError, UsageError, disk, from_exception
+from fmnist_fetch.errors import FetchError, UsageError, from_exception
 from fmnist_fetch.events import Dispatcher, Listener
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.pipeline.prepare import prepare
@@ -31,6 +31,7 @@ def fetch(
     jobs: int = DEFAULTS.jobs,
     patience: float = DEFAULTS.patience,
     limit_rate: float | None = None,
+    lan: bool = False,
     also: str | Sequence[str] = (),
     log: StrPath | None = None,
     progress: Listener | None = None,
@@ -41,11 +42,12 @@ def fetch(
         dataset: A name from the catalogue, or the path of a manifest.
         root: The folder for the data; None for FMNIST_ROOT or ./data.
         mirrors: URLs or folders to ask first; one or several.
-        only_mirrors: Whether to ask no other source.
-        offline: Whether to open no socket; None for what FMNIST_OFFLINE says.
+        only_mirrors: Whether to ask no source but these and, with `lan`, the servers of the local network.
+        offline: Whether to open no socket; None for the value of FMNIST_OFFLINE.
         jobs: The number of connections at once, from 1 to 64.
         patience: The seconds to continue without progress; math.inf for no end.
         limit_rate: The most bytes per second to receive, over all connections; None for no limit.
+        lan: Whether to look for servers (`fmnist-fetch serve --announce`) in the local network, and to ask them.
         also: Tools ("keras") whose own caches get the files as published too; one or several.
         log: A file to append every attempt to, as a JSON line.
         progress: A function that is called with each event; None to display the progress on stderr or in the notebook.
@@ -71,8 +73,7 @@ def fetch(
         layout = Layout(root, find(dataset))
         notify = listener("auto", sys.stderr) if progress is None else Dispatcher(progress)
         if log is not None:
-            with disk(log):
-                notify = Dispatcher(notify, Log(checked_path(log)))
+            notify = Dispatcher(notify, Log(checked_path(log)))
         options = FetchOptions(
             mirrors=_several(mirrors, "mirrors"),
             only_mirrors=only_mirrors,
@@ -80,6 +81,7 @@ def fetch(
             jobs=jobs,
             patience=patience,
             limit_rate=limit_rate,
+            lan=lan,
         )
         return prepare(layout, options, listener=notify, also=_several(also, "also"))
 

@@ -12,14 +12,16 @@ from fmnist_fetch.commands import fetch
 from fmnist_fetch.commands.arguments import PROGRAM, Parser
 from fmnist_fetch.console.output import emit, flush_streams, open_streams, print_error
 from fmnist_fetch.console.progress import Log, ProgressState
-from fmnist_fetch.errors import AGAIN, FetchError, from_exception
+from fmnist_fetch.errors import AGAIN, DiskError, FetchError, from_exception
 
 INTERRUPTED = 130
 TERMINATED = 143
+# The last one comes where a terminal is closed or a connection to another machine ends; Windows has none.
+_ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: the same orderly end as Ctrl-C, with another exit code."""
+    """SIGTERM or SIGHUP: the same orderly end as Ctrl-C, with another exit code."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +66,7 @@ def _explained(exc: Exception, options: argparse.Namespace | None) -> FetchError
     error = from_exception(exc)
     path = getattr(options, "log", None)
     if error is not exc and path:
-        with suppress(OSError):
+        with suppress(OSError, DiskError):
             Log(path).note_failure(exc)
             if error.hint.startswith("This is a bug."):
                 error.hint = f"This is a bug. {path} has the traceback: report it with that file."
@@ -96,18 +98,18 @@ def parser(words: Sequence[str] = ()) -> Parser:
 
 
 def prepare_process() -> None:
-    """Open closed streams, and let SIGINT and SIGTERM end the run in order; an ignored Ctrl-C (nohup, &) stays so."""
+    """Open closed streams, and let signals end the run in order; one that is ignored (nohup, &) stays so."""
     open_streams()
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _terminate)
 
 
 def finish_process(code: int) -> int:
     """Flush the streams, and return the exit code of the process."""
     # An interrupt while the interpreter ends would only be a traceback.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
     try:
         flush_streams()
     except FetchError as exc:

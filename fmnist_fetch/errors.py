@@ -103,6 +103,7 @@ class SourceError(FetchError):
         permanent: Whether another request for the same file is pointless.
         retry_after: The seconds that the source asks to wait, if it does.
         status: The HTTP status code of the answer, if there was one.
+        arriving: Whether the source is itself downloading what it was asked for.
         telling: How specific the message is: 2 where the bytes identify what came instead, 1 where their number does,
             else 0.
         is_local: Whether a limit of this machine is the reason: fewer connections may still work.
@@ -118,10 +119,12 @@ class SourceError(FetchError):
         permanent: bool = False,
         retry_after: float | None = None,
         status: int | None = None,
+        arriving: bool = False,
         telling: int = 0,
         is_local: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
+        self.arriving = arriving
         self.telling = telling
         self.is_local = is_local
         self.permanent = permanent
@@ -170,7 +173,7 @@ class ManifestError(FormatError):
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
-    errno.EFBIG: "the file is too large for this file system",
+    errno.EFBIG: "the file is too large for this file system, or for the limit of this process (ulimit -f)",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
@@ -231,18 +234,19 @@ def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError
     return DiskError(f"{path}: {reason(exc)}{space}", hint=hint)
 
 
-def from_exception(exc: Exception) -> FetchError:
+def from_exception(exc: Exception, bug_hint: str | None = None) -> FetchError:
     """Convert an exception that nothing has handled to a FetchError, for the last handler of a program.
 
     Args:
         exc: The exception; it becomes the cause of the error that is returned.
+        bug_hint: What to do about an exception that only a bug explains, where there is no --log.
 
     Returns:
         The exception itself if it is a FetchError; otherwise an error with the facts that it has.
     """
     if isinstance(exc, FetchError):
         return exc
-    error = _from_known(exc) or _unexpected(exc)
+    error = _from_known(exc) or _unexpected(exc, bug_hint)
     error.__cause__ = exc
     return error
 
@@ -257,7 +261,7 @@ def _from_known(exc: Exception) -> FetchError | None:
     if isinstance(exc, RuntimeError) and "start new thread" in str(exc):
         return FetchError(
             "this system allows no more threads",
-            hint="Close other programs or raise the limit (ulimit -u), then run the same command again.",
+            hint="Close other programs or raise the limits (ulimit -u, ulimit -v), then run the same command again.",
         )
     if isinstance(exc, FileNotFoundError) and exc.filename is None and not _has_current_folder():
         return DiskError("the current folder has been deleted", hint="Change to another folder: cd ~")
@@ -293,7 +297,7 @@ def _has_current_folder() -> bool:
         return False
 
 
-def _unexpected(exc: Exception) -> FetchError:
+def _unexpected(exc: Exception, hint: str | None) -> FetchError:
     if shadow := _shadow():
         return FetchError(f"{shadow} takes the place of a module of Python itself", hint="Rename it, then try again.")
     place, trace = "", exc.__traceback__
@@ -302,10 +306,12 @@ def _unexpected(exc: Exception) -> FetchError:
         place = f" ({Path(code.co_filename).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     detail = str(exc).partition("\n")[0][:200]
-    return FetchError(
+    error = FetchError(
         f"unexpected {type(exc).__name__}{place}" + (f": {detail}" if detail else ""),
         hint="This is a bug. Run the same command with --log FILE, which then has the traceback, and report it.",
     )
+    error.hint = hint or error.hint
+    return error
 
 
 def in_clone() -> bool:

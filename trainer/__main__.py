@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from fmnist_fetch.console.output import print_error
-from fmnist_fetch.errors import FetchError
+from fmnist_fetch.errors import FetchError, from_exception
 from fmnist_fetch.usage import Parser
 from trainer.invocation import LIMITS, MAX_LEARNING_RATE, install_command, is_launched, trainer_command
 
 COMMANDS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}
 """The module of each command, which has a function of the same name."""
 INTERRUPTED = 130
+BUG_HINT = "If there is memory enough for data of this size, this is a bug: report it with these two lines."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser().parse_args(words)
         import_torch()
         load_command(options.command)(options)
-    except FetchError as error:
+    except Exception as exc:
+        error = from_exception(exc, BUG_HINT)
         # Only the first process reports: the errors of the others are its consequences.
         if not is_launched() or os.environ["RANK"] == "0" or getattr(error, "every_process", False):
             print_error(error.message, error.hint)

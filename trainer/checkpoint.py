@@ -1,8 +1,8 @@
-"""What survives a power cut: parameters and their metadata in one safetensors file, written whole or not at all.
+"""Model files: parameters and their metadata in one safetensors file, which is replaced in one step.
 
-No pickle: a safetensors file is a length, a JSON header and the bytes of the tensors, so opening the run of a stranger
-executes nothing. The metadata (settings, history, data digests) is JSON in the same file as the parameters: a crash
-between two renames could leave two files that do not belong together.
+There is no pickle: a safetensors file is a length, a JSON header and the bytes of the tensors, so opening the run of a
+stranger executes nothing. The metadata (settings, history, data digests) is JSON in the same file as the parameters,
+since a crash between two renames could leave two files that do not belong together.
 """
 
 import json
@@ -21,13 +21,13 @@ from trainer.invocation import train_command
 from trainer.softmax import Model
 from trainer.validation import check_finite, check_layout, parse_json
 
-# One key only: safetensors writes several in random order, and the same run must give the same bytes.
+# A single key, since safetensors writes several in random order, and the same run must give the same bytes.
 METADATA_KEY = "trainer"
 
 
 @contextmanager
 def run_disk(path: Path) -> Iterator[None]:
-    """Turn the OSErrors of the block into a DiskError that names the option for another run folder."""
+    """Convert an OSError of the block to a DiskError whose hint names the option for another run folder."""
     try:
         with disk(path):
             yield
@@ -37,9 +37,10 @@ def run_disk(path: Path) -> Iterator[None]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace PATH by CONTENT in one step: a reader sees the old file or the new one, nothing between.
+    """Replace a file in one step: a reader sees the old content or the new one.
 
-    Raises a DiskError.
+    Raises:
+        DiskError: It cannot be written.
     """
     with run_disk(path), write_atomically(path, len(content)) as file:
         write_all(file, content)
@@ -54,17 +55,17 @@ def save_model(path: Path, model: Model, metadata: dict[str, Any]) -> None:
 def load_model(
     path: Path, root: Path | None = None, settings: Mapping[str, Any] | None = None
 ) -> tuple[Model, dict[str, Any]]:
-    """Read what save_model wrote; the metadata is any JSON table, which `parse_metadata` checks.
+    """Read a model and its metadata, a JSON table that `parse_metadata` checks.
 
     Args:
-        path: the file.
-        root: where the data is, for the hints.
-        settings: what the user asked for, by name, for the hints.
+        path: The file.
+        root: Where the data is, for the hints.
+        settings: What the user asked for, by name, for the hints.
 
     Raises:
-        FetchError: the file is not there.
-        FormatError: it is not a model of finite float32 numbers.
-        DiskError: it is no regular file, or cannot be read.
+        FetchError: The file is not there.
+        FormatError: It is not a model of finite float32 numbers.
+        DiskError: It is not a regular file, or cannot be read.
     """
     if not path.exists():
         command = train_command(settings or {}, path.parent, root, more=["--resume"])
@@ -72,10 +73,10 @@ def load_model(
     hint = f"Train again: {train_command(settings or {}, path.parent, root)}"
     try:
         with run_disk(path), open_regular(path), safe_open(path, framework="pt") as file:
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is not a mapping)
             check_layout({name: (part.get_dtype(), part.get_shape()) for name, part in parts.items()})
-            # Copied into memory that torch aligns. In the file the tensors begin after metadata of any length, and
-            # where memory is not aligned to 16 bytes a matrix product adds in another order, to other last bits.
+            # Copied into memory that torch aligns: in the file the tensors follow metadata of any length, and in memory
+            # that is not aligned to 16 bytes, a matrix product adds in another order, which changes the last bits.
             model = Model(file.get_tensor("weight").clone(), file.get_tensor("bias").clone())
             check_finite(model)
             metadata: dict[str, Any] = parse_json(file.metadata()[METADATA_KEY])

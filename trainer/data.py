@@ -1,7 +1,7 @@
-"""From the tensor file to batches: uint8 stays uint8 until the batch.
+"""Batches from the tensor file. Images stay uint8 until they are in a batch.
 
-The file is memory-mapped, so nothing is read that no batch asks for, and no worker process is needed: picking 256 rows
-and widening them takes less time than handing them from one process to another would.
+The file is memory-mapped, so only the rows of the batches are read. There are no worker processes: copying 256 rows and
+converting them to float32 takes less time than passing them between processes.
 """
 
 import os
@@ -26,9 +26,10 @@ class Examples:
 
     @classmethod
     def of(cls, split: "Split | Examples", device: torch.device | str = "cpu") -> "Examples":
-        """Share the memory of a split with torch; other devices than the CPU get a copy, still uint8.
+        """Return a split as tensors, which share its memory on the CPU and are a uint8 copy on other devices.
 
-        Raises a FormatError unless the split holds grey images of one byte a pixel with labels of known classes.
+        Raises:
+            FormatError: The split does not consist of grey images of one byte a pixel with labels of known classes.
         """
         if isinstance(split, Examples):
             return cls(split.images.to(device), split.labels.to(device))
@@ -55,18 +56,18 @@ class Examples:
         return len(self.labels)
 
     def pick(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Copy out some examples: (n,) int64 -> (n, 28, 28) uint8, (n,) int64."""
-        # images[rows] gives the same bytes, but visits them one by one: ten times slower for uint8.
+        """Copy some examples: (n,) int64 -> (n, 28, 28) uint8, (n,) int64."""
+        # images[rows] gives the same, but copies uint8 byte by byte, which takes ten times as long.
         return self.images.index_select(0, rows), self.labels.index_select(0, rows)
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Widen grey values to float32 in [0, 1], same shape, the very values of torchvision's ToTensor."""
+    """Convert grey values to float32 in [0, 1], in the same shape, with the values of torchvision's ToTensor."""
     return images.to(torch.float32).div_(255)
 
 
 def flatten(images: Tensor) -> Tensor:
-    """Lay each image out as one row of pixels: (N, 28, 28) uint8 -> (N, 784) float32 in [0, 1]."""
+    """Flatten each image to a row of pixels: (N, 28, 28) uint8 -> (N, 784) float32 in [0, 1]."""
     return to_pixels(images).flatten(1)
 
 
@@ -75,16 +76,16 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
     Bilinear with antialiasing, in whole grey values: the interpolation of torchvision's Resize.
     """
-    # Widened first, the images would end up to half a grey value away from Pillow's, and later.
+    # On float32 images, the result differs from Pillow's by up to half a grey value, and takes longer.
     stretched = functional.interpolate(images[:, None], size, mode="bilinear", antialias=True)
     return stretched[:, 0]  # (N, 1, height, width) -> (N, height, width)
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Examples one by one, as the datasets of torchvision give them: X (1, height, width) float32 in [0, 1], and y.
+    """Single examples, as the datasets of torchvision have them: X (1, height, width) float32 in [0, 1], and y.
 
-    torch.utils.data.DataLoader takes it as it is, with worker processes too. `data` and `targets` are the images
+    torch.utils.data.DataLoader accepts it, also with worker processes. `data` and `targets` are the images
     (N, 28, 28) uint8 and the labels (N,) int64 as they are stored.
     """
 
@@ -115,7 +116,7 @@ class ImageDataset:
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches to iterate over as often as wanted, as the book's DataLoader gives them.
+    """Batches that can be iterated over repeatedly, as the book's DataLoader gives them.
 
     Each is X (n, 1, height, width) float32 in [0, 1] and y (n,) int64; the last one may be shorter. A shuffled pass
     draws its order from torch's own generator, so torch.manual_seed makes it repeatable.
@@ -128,15 +129,15 @@ class Batches:
 
     @property
     def dataset(self) -> ImageDataset:
-        """The examples one by one."""
+        """The single examples."""
         return ImageDataset(self.examples, self.size)
 
     def __len__(self) -> int:
-        """Count the batches of one pass, the short last one included."""
+        """Return the number of batches of one pass, including a shorter last one."""
         return -(-len(self.examples) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Begin a new pass."""
+        """Iterate over the batches of a new pass."""
         count = len(self.examples)
         order = torch.randperm(count) if self.shuffle else torch.arange(count)  # (N,)
         for rows in order.split(self.batch_size):
@@ -151,10 +152,18 @@ def load_data_fashion_mnist(
     resize: int | tuple[int, int] | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> tuple[Batches, Batches]:
-    """Give the book's two iterators: training images shuffled, test images in order.
+    """Return the batches of the training images, shuffled, and of the test images, in order.
 
-    `resize` is a side in pixels or (height, width). Raises a FetchError when the data is absent or damaged, a
-    ValueError for sizes below 1. After d2l's function of the same name.
+    Source: the function of the same name in d2l.
+
+    Args:
+        batch_size: The number of images in a batch.
+        resize: The height and width of the images in pixels, one number for both; None for their own.
+        root: The folder of the data; None for FMNIST_ROOT or ./data.
+
+    Raises:
+        FetchError: The data is absent or damaged.
+        ValueError: A size is below 1.
 
     >>> from trainer import load_data_fashion_mnist
     >>> train, test = load_data_fashion_mnist(32, resize=64)

@@ -1,7 +1,7 @@
-"""Several processes that train one model: torchrun starts them; gloo (CPU) or nccl (CUDA) sums their gradients.
+"""Data-parallel training: torchrun starts several processes, and gloo (CPU) or nccl (CUDA) sums their gradients.
 
-Every process keeps the whole model and the whole dataset, and draws the same order; each batch is sharded among them.
-Their gradients are averaged, weighted by the number of rows, so that the step is the one that a single process takes.
+Every process has the whole model and the whole dataset, and shuffles in the same order; each batch is sharded among
+them. Their gradients are averaged with the number of rows as weight, so the step is that of a single process.
 """
 
 import json
@@ -28,7 +28,7 @@ RENDEZVOUS_TIMEOUT_S = 30
 
 
 class MissingProcessError(FetchError):
-    """Another process of the group did not come. Each process reports it: rank 0 may be the one that is missing."""
+    """Another process of the group did not connect. Each process reports it: rank 0 may be the one that is missing."""
 
     every_process = True
 
@@ -55,7 +55,7 @@ class ProcessGroup:
         if self.world_size == 1:
             return
         flat = torch.cat([part.flatten() for part in gradients]) * (rows / batch_size)  # (7850,)
-        dist.all_reduce(flat)  # one message a step, not one a tensor
+        dist.all_reduce(flat)  # one message for each step instead of one for each tensor
         for part, total in zip(gradients, flat.split([part.numel() for part in gradients]), strict=True):
             part.copy_(total.view_as(part))
 
@@ -75,7 +75,7 @@ class ProcessGroup:
                 dist.broadcast(tensor, src=0)
 
     def broadcast_json(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return the message of rank 0 in every process; JSON, because torch sends objects as pickles."""
+        """Return the message of rank 0 in every process, sent as JSON, since torch would pickle it."""
         if self.world_size == 1:
             return message
         text = json.dumps(message).encode()
@@ -98,11 +98,14 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def init_process_group(device: str = "auto") -> ProcessGroup:
-    """Join the processes that torchrun started, or train alone; DEVICE is auto, cpu, cuda or mps.
+    """Join the processes that torchrun started, or return a group of this process alone.
+
+    Args:
+        device: auto, cpu, cuda or mps.
 
     Raises:
-        UsageError: this machine or this build of torch does not have the device, or the variables make no sense.
-        MissingProcessError: another process did not come within RENDEZVOUS_TIMEOUT_S.
+        UsageError: This machine or build of torch lacks the device, or RANK and WORLD_SIZE contradict each other.
+        MissingProcessError: Another process did not connect within RENDEZVOUS_TIMEOUT_S.
     """
     if not is_launched():
         return ProcessGroup(device=_device(device, 1))
@@ -112,7 +115,7 @@ def init_process_group(device: str = "auto") -> ProcessGroup:
         rank, world_size = -1, 0
     if not 0 <= rank < world_size:
         raise UsageError(
-            f"RANK={os.environ['RANK']} and WORLD_SIZE={os.environ['WORLD_SIZE']} are no place among processes",
+            f"RANK={os.environ['RANK']} and WORLD_SIZE={os.environ['WORLD_SIZE']} are not the rank and size of a group",
             hint="Start with torchrun, or unset RANK and WORLD_SIZE to train in one process.",
         )
     chosen = _device(device, world_size)
@@ -124,9 +127,9 @@ def init_process_group(device: str = "auto") -> ProcessGroup:
 
 
 def _meet(rank: int, world_size: int) -> "Store":
-    """Wait until all processes are there, and return the store through which they find each other.
+    """Wait until all processes are connected, and return the store through which they find each other.
 
-    torch waits in C++, where Ctrl-C does not arrive: so a thread waits, and the main thread waits for that.
+    torch waits in C++, where Ctrl-C has no effect, so it waits in a thread, for which the main thread waits.
     """
     from torch.distributed.rendezvous import rendezvous
 
@@ -151,7 +154,7 @@ def _meet(rank: int, world_size: int) -> "Store":
         return outcome[0]
     place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     raise MissingProcessError(
-        f"not all of the {world_size} processes came to {place} within {RENDEZVOUS_TIMEOUT_S} s",
+        f"not all of the {world_size} processes connected to {place} within {RENDEZVOUS_TIMEOUT_S} s",
         hint="Start all of them with torchrun, or unset RANK and WORLD_SIZE to train in one process.",
     )
 

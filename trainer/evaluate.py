@@ -16,7 +16,7 @@ def evaluate(options: Namespace) -> None:
     """Test the model of a run again, and compare the result with the summary of the run.
 
     Raises:
-        IntegrityError: model, data or accuracy are not those of summary.json.
+        IntegrityError: Model, data or accuracy are not those of summary.json.
     """
     run, model = open_finished(options.run, options.root)
     torch.set_num_threads(run.settings.threads)

@@ -51,23 +51,23 @@ class LostProcessError(FetchError):
 
 
 def first_sentence(error: Exception) -> str:
-    """Return what a message of torch.distributed says first, without the place in its source."""
+    """Return the first sentence of a message of torch.distributed, without the position in its source."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return re.sub(r"\[/\S+\] ", "", line).partition(". ")[0]
 
 
 def fit(options: Namespace) -> None:
-    """Train as the command says, and write a run folder.
+    """Run the command train.
 
     Raises:
-        FetchError: something foreseeable went wrong; also if the run misses the bounds of the book.
+        FetchError: Or one of its kinds; also where the finished run misses the bounds of the book.
     """
     group = init_process_group(options.device)
     run: Run | None = None
     pictures: Pictures | None = None
     try:
         run, saved = open_run(options, group)
-        # Several processes share the cores among themselves; more threads in each would compete for them.
+        # Several processes share the cores, and more threads in each would compete for them.
         torch.set_num_threads(run.settings.threads if group.world_size == 1 else 1)
         splits = [load(run.settings.dataset, name, options.root) for name in ("train", "test")]
         model = prepare(run, saved, splits, group, options.root)
@@ -92,7 +92,7 @@ def fit(options: Namespace) -> None:
 
 
 def open_run(options: Namespace, group: ProcessGroup) -> tuple[Run, Model | None]:
-    """Decide what to train: a new run, or what is left of an interrupted one. Rank 0 decides for all."""
+    """Return the run to train: a new one, or the rest of an interrupted one. Rank 0 decides for all processes."""
     given = given_settings(options)
     folder = options.out or default_folder(given.get("dataset"))
     run, model = Run(folder, Settings(**given)), None
@@ -111,9 +111,11 @@ def given_settings(options: Namespace) -> dict[str, Any]:
 
 
 def resume(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Model | None]:
-    """Open the run in the folder with --resume: what the command does not name is as it was.
+    """Open the run in the folder for --resume. Settings that are not on the command line are those of the run.
 
-    Raises a UsageError if the command names other settings, a FormatError for a damaged checkpoint.
+    Raises:
+        UsageError: The command line has other settings than the run.
+        FormatError: The checkpoint is damaged.
     """
     found = open_checkpoint(new.folder, options.root, given)
     if found is None:
@@ -123,13 +125,14 @@ def resume(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Mo
 
 
 def continue_or_start(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Model | None]:
-    """Continue an interrupted run of the same settings, else start a new one.
+    """Continue an interrupted run of the same settings, or start a new one.
 
-    Raises a UsageError if the folder holds an interrupted run of other settings.
+    Raises:
+        UsageError: The folder has an interrupted run of other settings.
     """
     try:
         found = open_checkpoint(new.folder)
-    except FormatError:  # nothing can be continued; `prepare` moves it out of the way
+    except FormatError:  # it cannot be continued; `prepare` moves it aside
         return new, None
     if found is None or not found[0].history or found[0].is_finished:
         return new, None
@@ -138,12 +141,12 @@ def continue_or_start(new: Run, given: dict[str, Any], options: Namespace) -> tu
 
 
 def accept(run: Run, model: Model, wanted: dict[str, Any], options: Namespace) -> tuple[Run, Model]:
-    """Continue RUN with the epochs WANTED. Raises a UsageError if it has other settings than those."""
+    """Continue a run with the wanted number of epochs. Raises a UsageError if its other settings differ."""
     begun_with = run.settings.epochs
     unlike = differences(run, wanted)
     if unlike:
         raise UsageError(
-            f"{run.folder} holds a run (epoch {len(run.history)} of {begun_with}) with {'; '.join(unlike)}",
+            f"{run.folder} has a run (epoch {len(run.history)} of {begun_with}) with {'; '.join(unlike)}",
             hint=_choices(run, options),
         )
     epochs = wanted.get("epochs", begun_with)
@@ -154,7 +157,7 @@ def accept(run: Run, model: Model, wanted: dict[str, Any], options: Namespace) -
 
 
 def _choices(run: Run, options: Namespace) -> str:
-    """Name the command that trains with the settings of OPTIONS beside RUN, and the one that continues RUN."""
+    """Return the hint with two commands: one trains with these options in another folder, one continues the run."""
     words = switches(options)
     wanted = {**asdict(Settings()), **given_settings(options)}
     beside = train_command(wanted, free_folder(run.folder), options.root, more=words)
@@ -163,7 +166,7 @@ def _choices(run: Run, options: Namespace) -> str:
 
 
 def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGroup, root: Path | None) -> Model:
-    """Give every process the model to start from, and prepare the folder."""
+    """Prepare the folder, and return the model to start from in every process."""
     digests = {f"{s.name}_{role}": digest for s in splits for role, digest in s.digests.items()}
     if saved is not None:
         run.check_data(digests)
@@ -183,7 +186,7 @@ def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGr
 def run_epochs(
     run: Run, model: Model, examples: Examples, test: Examples, pictures: Pictures | None, group: ProcessGroup
 ) -> None:
-    """Train all epochs; after each one save it, print it and draw it. Rank 0 does so for all."""
+    """Train all epochs. After each one, rank 0 saves it, prints it and draws it."""
     history = list(run.history)
     for epoch in train(model, examples, test, run.settings, after=len(history), group=group):
         history.append(epoch)
@@ -205,7 +208,7 @@ def format_epoch(epoch: Epoch) -> str:
 
 
 def interrupted(run: Run | None, options: Namespace) -> InterruptedRunError:
-    """Return the error that says what is safe on the disk, and the command that continues from there."""
+    """Return the error for an interrupted run, with what is saved and the command that continues it."""
     if run is None or not run.history:
         return InterruptedRunError("interrupted before the first epoch", hint="Run the same command again.")
     words = switches(options)
@@ -220,7 +223,7 @@ def interrupted(run: Run | None, options: Namespace) -> InterruptedRunError:
 
 
 def report(run: Run, dataset: str) -> None:
-    """Print where the run is. Raises a FetchError if it misses the bounds that the book has for Fashion-MNIST."""
+    """Print where the run is. Raises a FetchError if it misses the bounds of the book for Fashion-MNIST."""
     write_line(f"the run is in {run.folder}")
     misses = missed_bounds(run.history) if dataset == Settings.dataset else None
     if misses:

@@ -1,6 +1,6 @@
-"""The commands that hints name: they work where they are printed, and keep what the user asked for.
+"""The commands in hints. They work where they are printed, with the options that the user gave.
 
-In a clone that is `make train`, elsewhere `python -m trainer` or fmnist-train, as the user started it.
+In a clone that is `make train`; elsewhere `python -m trainer` or fmnist-train, as the user started it.
 """
 
 import os
@@ -17,31 +17,31 @@ from fmnist_fetch.storage.layout import root_folder
 
 PROJECT = Path(__file__).parents[1]
 DEFAULT_DATASET = "fashion-mnist"
-# What torchrun sets. A program that is not started by torchrun may find some of these, from SLURM or an IDE, never all.
+# What torchrun sets. Under SLURM or in an IDE, some of these may be set without it, but never all.
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-# The defaults of all options that settle the numbers of a run; they are not repeated in a hint.
+# The defaults of all settings; they are not repeated in a hint.
 DEFAULTS = {"dataset": DEFAULT_DATASET, "epochs": 10, "batch_size": 256, "learning_rate": 0.1, "seed": 0, "threads": 2}
 LIMITS = {"epochs": (1, 10**9), "batch_size": (1, 10**9), "seed": (0, 2**32 - 1), "threads": (1, 1024)}
 """The least and the greatest value of each setting, on the command line and in a run folder."""
 MAX_LEARNING_RATE = 3e38
-"""A step has the type of the parameters, float32, which ends at 3.4e38."""
+"""A step is computed in float32, the type of the parameters, whose maximum is 3.4e38."""
 
 
 def default_folder(dataset: str | None) -> Path:
-    """Return the run folder of a dataset for which no other is named."""
+    """Return the default run folder of a dataset."""
     return Path("runs", Path(dataset or DEFAULT_DATASET).stem)
 
 
 def train_command(
     settings: Mapping[str, Any], folder: Path, root: Path | None = None, *, more: Sequence[str] = ()
 ) -> str:
-    """Return the command that trains into FOLDER.
+    """Return the command that trains a run.
 
     Args:
-        settings: the settings by name; a default is not repeated in the command.
-        folder: the run folder.
-        root: where the data is, if the user named it.
-        more: further words, as --resume.
+        settings: The settings by name; a default is not repeated in the command.
+        folder: The run folder.
+        root: Where the data is, if the user named it.
+        more: Other arguments, such as --resume.
     """
     chosen = {name: value for name, value in settings.items() if value != DEFAULTS[name]}
     dataset = chosen.pop("dataset", DEFAULT_DATASET)
@@ -52,7 +52,7 @@ def train_command(
         epochs = str(chosen.pop("epochs", ""))
         words = shlex.join([*_flags(chosen), *more])
         values = {"DATASET": named, "ROOT": data, "RUN": out, "EPOCHS": epochs, "TRAIN": words}
-        # The Makefile takes the paths as they are; in TRAIN and EPOCHS, which it expands, nothing has a $.
+        # The Makefile does not expand the paths; TRAIN and EPOCHS, which it expands, contain no $.
         given = [f"{name}={value}" for name, value in values.items() if value]
         return _join(["make", "train", *given])
     return _join([*_program(), *_flags({"dataset": named, "out": out, "root": data, **chosen}), *more])
@@ -63,7 +63,7 @@ def install_command() -> str:
     if _in_clone():
         return "make train"
     packages = ["torch", "safetensors", "numpy", "matplotlib"]
-    # Elsewhere than on Linux the usual builds of torch have no CUDA either.
+    # On other systems than Linux, the builds of torch on PyPI are without CUDA.
     index = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"] if sys.platform == "linux" else []
     return _join([sys.executable, "-m", "pip", "install", *packages, *index])
 
@@ -74,14 +74,14 @@ def is_launched() -> bool:
 
 
 def switches(options: Namespace) -> list[str]:
-    """Return the options of the user that do not settle numbers, as words."""
+    """Return the options of the user that are not settings, as arguments."""
     words = ["--device", options.device] if options.device != "auto" else []
     words += ["--live"] if options.live else []
     return words + ([] if options.pictures else ["--no-pictures"])
 
 
 def trainer_command(*words: object) -> str:
-    """Return the command that gives WORDS to the trainer, as the user started it."""
+    """Return the command that starts the trainer with these arguments, as the user started it."""
     return _join([*_program(), *map(str, words)])
 
 
@@ -95,7 +95,7 @@ def _flags(values: Mapping[str, Any]) -> list[str]:
 
 
 def _program() -> list[str]:
-    """Return the words that start the trainer here: a bare name only if the shell finds this very program by it."""
+    """Return the command that starts the trainer here, by its bare name only if the shell finds this program by it."""
     script = Path(sys.argv[0])
     if script.stem == "fmnist-train":
         return ["fmnist-train" if _is_found("fmnist-train", script) else str(script)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fmnist_fetch.errors import escaped
 from fmnist_fetch.tensors.split import Split
 from trainer import plots
 from trainer.data import Examples
@@ -129,4 +130,4 @@ class Pictures:
             if isinstance(error, ModuleNotFoundError):
                 note = f"{error.name} is not installed, so this run draws no pictures"
                 hint = f"Run: {sys.executable} -m pip install {error.name}"
-            print(f"note: {note}\nhint: {hint}", file=sys.stderr, flush=True)
+            print(f"note: {escaped(note)}\nhint: {escaped(hint)}", file=sys.stderr, flush=True)

@@ -1,7 +1,6 @@
-"""The pictures of a run. They never wait for anybody and need no display.
+"""The figures of a run, as PNG files, in the cell of a notebook, or with `--live` in a window.
 
-Drawn with matplotlib's figures and their Agg canvas, not with pyplot: no window system is asked, nothing is shown, and
-a script without a screen gets the same files as a laptop. Only `--live` opens a window.
+They are drawn with matplotlib's figures and the Agg canvas, not with pyplot, so they need no screen and never block.
 """
 
 import importlib
@@ -24,22 +23,22 @@ if TYPE_CHECKING:
 
     from trainer.train import Epoch
 
-# Colours that colour-blind readers tell apart (Okabe and Ito), and line styles for print in grey.
+# Colours that colour-blind readers can distinguish (Okabe and Ito), and line styles for print in grey.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 LOSS_LINES = (("train_loss", "train", "-", BLUE),)
 ACCURACY_LINES = (("train_accuracy", "train", "-", BLUE), ("test_accuracy", "test", "--", ORANGE))
 LOG_SCALE_FROM = 20.0
-"""A loss is drawn on a logarithmic axis when its largest value is so many times its smallest."""
+"""The ratio of the largest loss to the smallest above which its axis is logarithmic."""
 FILE_DPI = 150
 """Dots per inch of the files: curves.png is 720 pixels wide, and legible when shown at 480."""
-CELL_WIDTH, CELL_HEIGHT, IMAGE_SIDE, HEADING_HEIGHT = 1.25, 1.75, 1.12, 0.35
-"""Inches of predictions.png: an image with its two labels, the image alone, and the line above all of them."""
+CELL_WIDTH_IN, CELL_HEIGHT_IN, IMAGE_SIDE_IN, HEADING_HEIGHT_IN = 1.25, 1.75, 1.12, 0.35
+"""The sizes in predictions.png: of an image with its labels, of the image alone, and of the line above all of them."""
 LABEL_DISTANCE_SHARE = 0.08
 """The least distance between two labels beside lines, as a share of the height of the axes."""
 
 
 class Display:
-    """Where a figure is seen: a cell of a notebook, a window, a PNG file. Showing it again replaces it there.
+    """A place where a figure is shown: a cell of a notebook, a window, a PNG file. Showing it again replaces it there.
 
     The file is replaced in one step, so a viewer can keep it open.
     """
@@ -51,7 +50,7 @@ class Display:
         self._cell: Any = None
 
     def show(self) -> None:
-        """Show the figure as it now is, and come back at once. Raises a DiskError for the file."""
+        """Show the present state of the figure, and return at once. Raises a DiskError for the file."""
         if self.path is not None:
             save(self.path, self.figure)
         if self.window:
@@ -62,7 +61,7 @@ class Display:
 
     def _show_in_cell(self) -> None:
         ipython = importlib.import_module("IPython.display")
-        # Twice the points at half the size, so that letters are sharp on a fine screen.
+        # Twice the resolution at half the size, so that text is sharp on a high-resolution screen.
         picture = ipython.Image(data=png(self.figure, 2 * self.figure.dpi), retina=True)
         if self._cell is None:
             self._cell = ipython.display(picture, display_id=True)
@@ -73,8 +72,8 @@ class Display:
 class Curves:
     """The curves of a training, redrawn with every epoch: the loss above, both accuracies below.
 
-    They are drawn into the PNG file PATH, into the cell of a notebook, and with `live` into a window that never stops
-    the training. Where there is no screen for the window, a note says so.
+    They are drawn to a PNG file, to the cell of a notebook, and with `live` to a window that does not block the
+    training. Without a screen for the window, a note is printed.
 
     >>> from pathlib import Path
     >>> from trainer import Curves, Epoch
@@ -104,7 +103,7 @@ class Curves:
         self._display.show()
 
     def linger(self) -> None:
-        """Leave a window open until it is closed, if somebody is at the terminal."""
+        """Wait until the user closes the window, if there is one and stdin is a terminal."""
         if self._display.window and sys.stdin and sys.stdin.isatty():
             print("close the window to end", flush=True)
             with suppress(KeyboardInterrupt):
@@ -124,7 +123,7 @@ class Curves:
     def _draw_lines(
         self, axes: "Axes", lines: Sequence[tuple[str, str, str, str]], limits: tuple[float, float]
     ) -> None:
-        """Draw LINES into AXES, each with its name and last value beside it; LIMITS grow if a value is beyond."""
+        """Draw lines, each with its name and last value beside it; widen the limits of the axis to fit all values."""
         from matplotlib.ticker import MaxNLocator
 
         numbers = [epoch.number for epoch in self.history]
@@ -147,7 +146,7 @@ class Curves:
 
 
 def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write a label to the right of AXES at the height of each value, moved apart where they would touch."""
+    """Write labels to the right of the axes at the height of their values, but far enough from each other."""
     to_share = axes.transData + axes.transAxes.inverted()
     height = -math.inf
     for value, text, colour in sorted(ends):
@@ -157,9 +156,9 @@ def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
 
 
 def new_figure(width: float, height: float, *, window: bool = False) -> "Figure":
-    """Make an empty figure, in inches; without a window it belongs to nobody but its holder.
+    """Return an empty figure of this size in inches, which pyplot knows only if it has a window.
 
-    The margins are fixed: to let matplotlib find them would double the time of every drawing.
+    The margins are fixed: a layout engine would double the time of every drawing.
     """
     if window:
         from matplotlib import pyplot
@@ -173,7 +172,7 @@ def new_figure(width: float, height: float, *, window: bool = False) -> "Figure"
 
 
 def has_screen() -> bool:
-    """Return whether matplotlib finds a screen and a toolkit to open windows with."""
+    """Return whether matplotlib finds a screen and a toolkit for windows."""
     from matplotlib import pyplot
     from matplotlib.backends.registry import BackendFilter, backend_registry
 
@@ -184,7 +183,7 @@ def has_screen() -> bool:
 
 @cache
 def can_load(backend: str) -> bool:
-    """Return whether the backend works here: one that is named in the settings may have no toolkit or no screen."""
+    """Return whether a backend works here: the configured one may lack its toolkit or a screen."""
     from matplotlib import pyplot
 
     try:
@@ -195,7 +194,7 @@ def can_load(backend: str) -> bool:
 
 
 def png(figure: "Figure", dpi: float | None = None) -> bytes:
-    """Draw a figure as the bytes of a PNG file, with DPI dots per inch or as many as the figure has."""
+    """Return a figure as the bytes of a PNG file, in a resolution in dots per inch or in that of the figure."""
     file = io.BytesIO()
     # A tenth more bytes for a fifth less time than with PIL's own level.
     figure.savefig(file, format="png", dpi=dpi or figure.dpi, pil_kwargs={"compress_level": 1})
@@ -208,7 +207,7 @@ def save(path: Path, figure: "Figure") -> None:
 
 
 def in_notebook() -> bool:
-    """Return whether a Jupyter kernel runs this process; asked only where IPython is loaded."""
+    """Return whether this process is a Jupyter kernel."""
     return "IPython" in sys.modules and bool(importlib.import_module("fmnist_fetch.console.notebook").in_notebook())
 
 
@@ -217,13 +216,13 @@ def predictions(
 ) -> "Figure":
     """Draw images (n, 28, 28) in rows, each under its true label over the predicted one.
 
-    A wrong prediction is marked by more than colour: a frame, and a cross before the label.
+    A wrong prediction is marked by a frame and a cross before the label, not by colour alone.
     """
     from matplotlib.patches import Rectangle
 
     rows = -(-len(images) // columns)
     columns = min(columns, len(images))
-    width, height = max(CELL_WIDTH * columns, 5.0), CELL_HEIGHT * rows + HEADING_HEIGHT
+    width, height = max(CELL_WIDTH_IN * columns, 5.0), CELL_HEIGHT_IN * rows + HEADING_HEIGHT_IN
     figure = new_figure(width, height)
     # One Axes for all images, in inches from the upper left corner: an Axes for each takes twice as long to draw.
     axes = figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=[], yticks=[])
@@ -234,14 +233,16 @@ def predictions(
     axes.text(width / 2, 0.22, heading, ha="center", va="center", fontsize=10 if columns > 6 else 8)
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        middle, bottom = width * (column + 0.5) / columns, HEADING_HEIGHT + CELL_HEIGHT * (row + 1) - 0.1
-        left, top = middle - IMAGE_SIDE / 2, bottom - IMAGE_SIDE
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(left, left + IMAGE_SIDE, bottom, top))
+        middle, bottom = width * (column + 0.5) / columns, HEADING_HEIGHT_IN + CELL_HEIGHT_IN * (row + 1) - 0.1
+        left, top = middle - IMAGE_SIDE_IN / 2, bottom - IMAGE_SIDE_IN
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(left, left + IMAGE_SIDE_IN, bottom, top))
         right = true[index] == predicted[index]
         label = predicted[index] if right else f"\u2717 {predicted[index]}"
         colour = "black" if right else ORANGE
         axes.text(middle, top - 0.08, f"{true[index]}\n{label}", ha="center", va="bottom", fontsize=10, color=colour)
-        frame = Rectangle((left, top), IMAGE_SIDE, IMAGE_SIDE, fill=False, color=colour, linewidth=0.8 if right else 3)
+        frame = Rectangle(
+            (left, top), IMAGE_SIDE_IN, IMAGE_SIDE_IN, fill=False, color=colour, linewidth=0.8 if right else 3
+        )
         axes.add_patch(frame)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return figure

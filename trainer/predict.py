@@ -21,7 +21,7 @@ DEFAULT_INDICES = range(6)
 
 
 def predict(options: Namespace) -> None:
-    """Print the likeliest labels of test images or own pictures, best first."""
+    """Run the command predict."""
     run, model = open_finished(options.run, options.root)
     for title, image in requested_images(run, model, options):
         scores = logits(model.weight, model.bias, flatten(image))  # (1, 10)
@@ -32,9 +32,13 @@ def predict(options: Namespace) -> None:
 
 
 def requested_images(run: Run, model: Model, options: Namespace) -> Iterator[tuple[str, Tensor]]:
-    """Yield a title and an image (1, 28, 28) uint8 for each item; the first test images if there are no items.
+    """Yield a title and an image (1, 28, 28) uint8 for each item, or for the first test images if there are none.
 
-    The test images are loaded only for an index. Raises a UsageError for an index beyond them.
+    The test images are loaded only if an item is an index.
+
+    Raises:
+        UsageError: An index is out of range, or there is no such file.
+        FormatError: A picture cannot be used.
     """
     test = None
     for item in options.items or [str(index) for index in DEFAULT_INDICES]:
@@ -54,7 +58,7 @@ def requested_images(run: Run, model: Model, options: Namespace) -> Iterator[tup
 
 
 def side_of(model: Model, options: Namespace) -> int:
-    """Return the height and width of the images that MODEL labels. Raises a FormatError if they are not square."""
+    """Return the height and width of the images of a model. Raises a FormatError if they are not square."""
     pixels = model.weight.shape[1]
     side = math.isqrt(pixels)
     if side * side != pixels:
@@ -69,8 +73,8 @@ def own_picture(path: Path, side: int, options: Namespace) -> Tensor:
     """Read a picture as the options say: -> (1, side, side) uint8.
 
     Raises:
-        UsageError: there is no such file.
-        FormatError: it is no picture, does not fit, or has a bright background.
+        UsageError: There is no such file.
+        FormatError: It is not a picture, does not fit, or has a bright background.
     """
     if not path.is_file():
         raise UsageError(

@@ -1,7 +1,7 @@
-"""The run folder: what a run writes, and what it continues from.
+"""The run folder: the files that a run writes, and continues from.
 
-The checkpoint is the only source of truth. It is written first after each epoch, and metrics.jsonl is derived from it
-each time, so that the two cannot disagree after an interruption.
+The checkpoint is authoritative. After each epoch it is written first, and metrics.jsonl is derived from it, so that the
+two agree after an interruption.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ RESULTS = (MODEL, SUMMARY, CURVES, PREDICTIONS, CONFUSION)
 
 @dataclass
 class Run:
-    """A run in its folder: settings, digests of the data, and the epochs that are safe on the disk."""
+    """A run in its folder: settings, digests of the data, and the epochs that are saved."""
 
     folder: Path
     settings: Settings
@@ -40,9 +40,12 @@ class Run:
     history: list[Epoch] = field(default_factory=list)
 
     def begin(self, model: Model) -> None:
-        """Prepare the folder: the initial model becomes its checkpoint, and the results of an earlier run are removed.
+        """Prepare the folder: save the initial model as its checkpoint, and remove the results of an earlier run.
 
-        Files that no run writes stay. Raises a DiskError.
+        Other files are kept.
+
+        Raises:
+            DiskError: A file cannot be written or removed.
         """
         self.record(model, self.history)
         with run_disk(self.folder):
@@ -51,7 +54,7 @@ class Run:
         sweep(self.folder)
 
     def record(self, model: Model, history: list[Epoch]) -> None:
-        """Save the epochs up to here: the checkpoint, then metrics.jsonl from it. Raises a DiskError."""
+        """Save the epochs so far: first the checkpoint, then metrics.jsonl. Raises a DiskError."""
         epochs = [asdict(epoch) for epoch in history]
         save_model(self.folder / CHECKPOINT, model, {**self._metadata(), "history": epochs})
         self.history = list(history)
@@ -60,7 +63,7 @@ class Run:
         replace_file(self.folder / METRICS, text.encode())
 
     def finish(self, model: Model, *, device: str, processes: int) -> None:
-        """Write model.safetensors and summary.json, the result that somebody else can check."""
+        """Write the results, model.safetensors and summary.json, which others can check. Raises a DiskError."""
         save_model(self.folder / MODEL, model, self._metadata())
         summary = {
             **self._metadata(),
@@ -79,11 +82,11 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the folder holds the results of this run."""
+        """Whether the folder has the results of this run."""
         return (self.folder / MODEL).exists() and (self.folder / SUMMARY).exists()
 
     def _metadata(self) -> dict[str, Any]:
-        """What the result depends on, and nothing that differs between two equal runs."""
+        """Return what the result depends on, and nothing that differs between equal runs."""
         return {
             "settings": asdict(self.settings),
             "data": self.digests,
@@ -91,7 +94,7 @@ class Run:
         }
 
     def check_data(self, digests: dict[str, str]) -> None:
-        """Raise an IntegrityError unless these are digests of the data that the run was trained on."""
+        """Raise an IntegrityError unless the run was trained on data with these digests."""
         if not digests.items() <= self.digests.items():
             raise IntegrityError(
                 f"{self.folder} was trained on other bytes of {self.settings.dataset}",
@@ -99,9 +102,12 @@ class Run:
             )
 
     def check_model(self, model: Model, pixels: int, root: Path | None) -> None:
-        """Raise a FormatError if MODEL is for images of other than PIXELS pixels or for another number of classes.
+        """Raise a FormatError unless a model is for images of this many pixels and for the classes of this run.
 
-        ROOT is for the hint.
+        Args:
+            model: The model.
+            pixels: The number of pixels of an image.
+            root: Where the data is, for the hint.
         """
         if model.weight.shape != (len(self.classes), pixels):
             raise FormatError(
@@ -111,13 +117,13 @@ class Run:
             )
 
     def check_summary(self, test_accuracy: float, digests: dict[str, str], root: Path | None = None) -> None:
-        """Compare a new test with summary.json; ROOT is for the hints. Raises an IntegrityError if the two differ."""
+        """Compare the result of another test with summary.json. Raises an IntegrityError if they differ."""
         self.check_data(digests)
         summary = self._summary(root)
         found, claimed, pinned = self.model_digest(), summary.test_accuracy, summary.model_digest
         again = f"Train again: {train_command(asdict(self.settings), self.folder, root)}"
-        # Another processor may round differently, and then an image at the boundary changes its class.
-        # A comparison with NaN is false, so what has to be true is asked.
+        # Another processor may round differently, which changes the class of an image at the boundary.
+        # Every comparison with NaN is false, so the condition states what must be true.
         if not (found == pinned and abs(claimed - test_accuracy) <= 0.001):
             raise IntegrityError(
                 f"{self.folder / SUMMARY} records accuracy {claimed:.4f} and model {pinned:.8}...,"
@@ -143,7 +149,7 @@ class Run:
             ) from error
 
     def model_digest(self) -> str:
-        """Hash model.safetensors: SHA-256, lower-case hex."""
+        """Return the SHA-256 of model.safetensors in lower-case hex."""
         with run_disk(self.folder):
             return hashlib.sha256((self.folder / MODEL).read_bytes()).hexdigest()
 
@@ -151,9 +157,15 @@ class Run:
 def open_checkpoint(
     folder: Path, root: Path | None = None, given: Mapping[str, Any] | None = None
 ) -> tuple[Run, Model] | None:
-    """Open the run in a folder to continue it; None if there is no checkpoint.
+    """Open the run in a folder to continue it; return None if there is no checkpoint.
 
-    ROOT and the GIVEN settings are for the hint. Raises a FormatError for a checkpoint that cannot be read.
+    Args:
+        folder: The run folder.
+        root: Where the data is, for the hint.
+        given: The settings on the command line, for the hint.
+
+    Raises:
+        FormatError: The checkpoint cannot be read.
     """
     path = folder / CHECKPOINT
     if not path.exists():
@@ -162,9 +174,14 @@ def open_checkpoint(
 
 
 def open_finished(folder: Path, root: Path | None = None) -> tuple[Run, Model]:
-    """Open a finished run, to evaluate it or predict with it; ROOT is for the hint.
+    """Open a finished run, to evaluate it or predict with it.
 
-    Raises a FetchError if the run is not there.
+    Args:
+        folder: The run folder.
+        root: Where the data is, for the hint.
+
+    Raises:
+        FetchError: There is no finished run.
     """
     if not folder.is_dir():
         hint = f"Train first: {train_command({}, folder, root)}"
@@ -173,12 +190,12 @@ def open_finished(folder: Path, root: Path | None = None) -> tuple[Run, Model]:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move what an earlier run left in FOLDER to a new folder beside it, and return that.
+    """Move the files of an earlier run to a new folder beside it; return that, or None if there is nothing to keep.
 
-    None if there is nothing to keep.
+    Other files stay. The checkpoint is moved last, so that the run can be completed from it after an interruption.
 
-    Files that no run writes stay. The checkpoint moves last: whenever this is interrupted, the run can be finished
-    again from it. Raises a DiskError.
+    Raises:
+        DiskError: A file cannot be moved.
     """
     names = [name for name in (*RESULTS, METRICS, CHECKPOINT) if (folder / name).exists()]
     begun = METRICS in names and (folder / METRICS).stat().st_size == 0  # not one epoch was finished
@@ -193,7 +210,7 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def free_folder(folder: Path) -> Path:
-    """Return the first of FOLDER-2, FOLDER-3, ... that does not exist."""
+    """Return the first of FOLDER-2, FOLDER-3 and so on that does not exist."""
     named = folder if folder.name else folder.absolute()
     number = 2
     while named.with_name(f"{named.name}-{number}").exists():
@@ -202,9 +219,9 @@ def free_folder(folder: Path) -> Path:
 
 
 def differences(run: Run, wanted: Mapping[str, Any]) -> list[str]:
-    """Describe the settings in which RUN differs from WANTED.
+    """Describe the settings in which a run differs from the wanted ones.
 
-    Another number of epochs is none, unless the run has more already: an epoch does not depend on how many follow it.
+    Another number of epochs is no difference unless the run has more already: an epoch does not depend on later ones.
     """
     found = [
         f"{name.replace('_', ' ')} {getattr(run.settings, name)}, not {value}"
@@ -217,7 +234,7 @@ def differences(run: Run, wanted: Mapping[str, Any]) -> list[str]:
 
 
 def _open(path: Path, root: Path | None, given: Mapping[str, Any]) -> tuple[Run, Model]:
-    """Read a model or a checkpoint and check all that it says. Raises a FormatError."""
+    """Read a model or a checkpoint, and validate its metadata. Raises a FormatError."""
     model, table = load_model(path, root, given)
     try:
         metadata = parse_metadata(table)

@@ -1,7 +1,7 @@
-"""The mathematics of softmax regression: scores, loss and gradient, by hand and without overflow.
+"""The mathematics of softmax regression: scores, loss and gradient, computed by hand and without overflow.
 
-This module knows tensors only: no file, no clock, and no random number without a seed. In the shapes, N is the number
-of rows of a batch; 784 pixels and 10 classes stand for whatever the dataset has.
+The functions take and return tensors; they use no files, no clock, and no random numbers without a seed. In the shapes,
+N is the number of rows of a batch; 784 pixels and 10 classes stand for those of the dataset.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Model:
     """The parameters, updated in place while training: weight (10, 784) and bias (10,), float32.
 
     The weight is the book's W transposed: a row is the template of one class, 28 x 28 pixels. Both matrix products of
-    a step then run along contiguous memory, which makes an epoch twice as fast.
+    a step then read contiguous memory, which halves the time of an epoch.
 
     >>> import torch
     >>> from trainer import Model
@@ -39,25 +39,25 @@ class Model:
         weight = torch.randn((classes, pixels), generator=generator) * INITIAL_STD  # (10, 784)
         return cls(weight, torch.zeros(classes))
 
-    def step(self, slopes: tuple[Tensor, Tensor], learning_rate: float) -> None:
-        """Go one step of gradient descent, in place: against the SLOPES of weight (10, 784) and bias (10,)."""
-        for parameter, slope in zip((self.weight, self.bias), slopes, strict=True):
+    def step(self, gradients: tuple[Tensor, Tensor], learning_rate: float) -> None:
+        """Take one step of gradient descent in place, against the gradients of weight (10, 784) and bias (10,)."""
+        for parameter, slope in zip((self.weight, self.bias), gradients, strict=True):
             parameter.sub_(slope, alpha=learning_rate)
 
 
 def logits(weight: Tensor, bias: Tensor, pixels: Tensor) -> Tensor:
     """Score every class for every image: (10, 784), (10,), (N, 784) float32 in [0, 1] -> (N, 10)."""
     scores = weight @ pixels.T  # (10, 784) @ (784, N) -> (10, N)
-    # Copied, not only viewed as its transpose: every later operation reads along the rows.
+    # Copied instead of transposed as a view, since every later operation reads along the rows.
     return scores.T.contiguous() + bias  # (N, 10)
 
 
 def log_softmax(scores: Tensor) -> Tensor:
     """Turn scores into the logarithms of probabilities: (N, 10) -> (N, 10); the exp of each row sums to 1.
 
-    Why not exp(scores) / exp(scores).sum()? In float32 exp overflows above 88.7, and inf / inf is nan. Softmax does
-    not change when a constant is subtracted from a row, so the maximum of the row is subtracted first: the largest
-    exponent is then 0, the sum is between 1 and 10, and nothing can overflow.
+    exp(scores) / exp(scores).sum() would overflow: in float32, exp is inf above 88.7, and inf / inf is nan. Softmax is
+    the same when a constant is subtracted from a row. With the maximum of the row subtracted, the largest exponent is 0
+    and the sum is between 1 and 10.
     """
     warm_up()
     shifted = scores - scores.amax(dim=1, keepdim=True)  # (N, 10), the largest of each row is 0
@@ -68,8 +68,8 @@ def log_softmax(scores: Tensor) -> Tensor:
 def warm_up() -> None:
     """Call exp and log once in this process, on one number and therefore in one thread.
 
-    MKL initialises both functions in their first call. What a second thread computes at that moment is wrong in the
-    fourth digit, and one of a hundred equal runs then ends with other bits.
+    MKL initialises both functions in their first call. Results that a second thread computes at that moment are wrong
+    in the fourth digit, so that one of a hundred equal runs ends with other bits.
     """
     torch.ones(1).exp().log()
 
@@ -77,12 +77,11 @@ def warm_up() -> None:
 def losses(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of each image in nats, from its log_softmax: (N, 10), (N,) int64 -> (N,).
 
-    Why does only one class count? The cross-entropy is -sum(y * log p) over the classes, and the label y is one-hot:
-    nine of the ten terms are multiplied by 0, so it is enough to pick log p of the true class. The other classes still
-    count, in the sum under the softmax.
+    The cross-entropy is -sum(y * log p) over the classes. The label y is one-hot, so nine of the ten terms are 0, and
+    log p of the true class remains. The scores of the other classes matter in the sum of the softmax.
 
-    Why are there no probabilities here? A probability below 1e-45 is 0 in float32, and log 0 is -inf. The fused form
-    stays with logarithms: an image that is wrong by 10,000 costs 10,000 and not inf.
+    Logarithms are used instead of probabilities because a probability below 1e-45 is 0 in float32, and log 0 is -inf.
+    With logarithms, the loss of an image whose score is wrong by 10,000 is 10,000 and not inf.
     """
     return -log_probabilities.gather(1, labels[:, None])[:, 0]  # (N, 1) -> (N,)
 
@@ -95,8 +94,8 @@ def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
 def gradient(log_probabilities: Tensor, labels: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradient of cross_entropy: (N, 10), (N,) int64, (N, 784) -> weight (10, 784), bias (10,).
 
-    The derivative of the loss of an image with respect to its scores is softmax minus one-hot: the prediction minus
-    the truth. The chain rule does the rest, because a score is the image times a row of the weight.
+    The derivative of the loss of an image with respect to its scores is softmax minus one-hot. By the chain rule, the
+    gradient of the weight is the product of that and the image, since a score is the image times a row of the weight.
     """
     errors = log_probabilities.exp()  # (N, 10), the probabilities
     errors.scatter_(1, labels[:, None], -1, reduce="add")  # minus one-hot
@@ -115,6 +114,6 @@ def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def top_k(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the likeliest classes, best first: (N, 10) -> probabilities (N, count), labels (N, count) int64."""
+    """Return the most likely classes, best first: (N, 10) -> probabilities (N, count), labels (N, count) int64."""
     best = log_softmax(scores).exp().topk(count, dim=1)
     return best.values, best.indices

@@ -1,6 +1,6 @@
-"""The loop: epochs of stochastic gradient descent, as a generator that the caller drives.
+"""The training loop: epochs of stochastic gradient descent, as a generator.
 
-This module neither prints nor writes nor draws. The caller does so after each epoch, or stops.
+This module does not print, write files or draw. The caller does so after each epoch, and may stop there.
 """
 
 import math
@@ -19,16 +19,16 @@ from trainer.data import Examples, flatten
 from trainer.distributed import SINGLE_PROCESS, ProcessGroup
 from trainer.softmax import Model, gradient, is_correct, log_softmax, logits, losses
 
-# A step multiplies (10, 784) by (784, 256): too little work for many threads. A fixed number gives the same bits on
-# machines with few and with many cores.
+# A step multiplies (10, 784) by (784, 256), too little work for many threads. With a fixed number of threads, machines
+# with few and with many cores compute the same bits.
 THREADS = 2
 TEST_BATCH_SIZE = 1024
-"""Images scored at a time; with 1,000 a test takes a third longer."""
+"""The number of images; with 1,000, a test takes a third longer."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the numbers of a run depend on; the defaults are those of the book.
+    """The settings that determine the results of a run; the defaults are those of the book.
 
     >>> from trainer import Settings
     >>> Settings(seed=5).epochs, Settings(seed=5).batch_size
@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The numbers of one epoch: loss (nats) and accuracy while training, then the accuracy on the test images.
+    """The results of one epoch: loss (nats) and accuracy while training, then the accuracy on the test images.
 
     >>> from trainer import Epoch
     >>> Epoch(number=1, train_loss=0.78, train_accuracy=0.75, test_accuracy=0.77, seconds=0.2).test_accuracy
@@ -69,13 +69,19 @@ def train(
     after: int = 0,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Epoch]:
-    """Train MODEL in place from the epoch that follows AFTER, and yield the numbers of each epoch when it ends.
+    """Train a model in place, and yield the results of each epoch.
 
-    In a GROUP every process takes its shard of every batch, and the shards add up to the same step.
+    Args:
+        model: The model.
+        examples: The training images, (N, 28, 28) uint8, with their labels.
+        test: The test images with their labels.
+        settings: The settings.
+        after: The number of the last epoch that is done already.
+        group: The processes that train together; each takes its shard of every batch, and the step is the same.
 
     Raises:
-        FetchError: the loss is not a finite number any more.
-        FormatError: EXAMPLES or TEST are not grey images of one byte a pixel with labels.
+        FetchError: The loss is no longer finite.
+        FormatError: The images are not grey with one byte a pixel, or the labels do not fit.
 
     >>> import fmnist_fetch, trainer
     >>> images, test = (fmnist_fetch.load(split=name) for name in ("train", "test"))
@@ -91,28 +97,28 @@ def train(
         for batch in epoch.batches():
             pixels = flatten(examples.images.index_select(0, batch.rows))  # (n, 28, 28) uint8 -> (n, 784) float32
             log_probabilities = log_softmax(logits(model.weight, model.bias, pixels))  # (n, 10)
-            slopes = gradient(log_probabilities, batch.labels, pixels)  # (10, 784), (10,)
-            group.average_gradients(slopes, len(batch.rows), batch.size)
-            model.step(slopes, settings.learning_rate)
-            batch.kept.copy_(log_probabilities)
+            gradients = gradient(log_probabilities, batch.labels, pixels)  # (10, 784), (10,)
+            group.average_gradients(gradients, len(batch.rows), batch.size)
+            model.step(gradients, settings.learning_rate)
+            batch.recorded.copy_(log_probabilities)
         yield epoch.finish(measure_accuracy(model, test))
 
 
 class Batch(NamedTuple):
-    """The shard of one batch for this process, and the place where its log-probabilities are kept."""
+    """The shard of one batch for this process, and the memory for its log-probabilities."""
 
     rows: Tensor  # (n,) int64
     labels: Tensor  # (n,) int64
-    kept: Tensor  # (n, 10) float32
+    recorded: Tensor  # (n, 10) float32
     size: int
-    """Rows of the whole batch, in all processes together."""
+    """The number of rows of the whole batch, in all processes."""
 
 
 class EpochRecord:
-    """The book-keeping of one epoch: its batches, and the numbers that they add up to.
+    """The batches of one epoch, and its loss and accuracy.
 
-    The log-probabilities of all batches are kept and counted once at the end: reading a loss and an accuracy out of
-    each of 235 batches would stop the device 470 times an epoch.
+    Both are computed at the end from the log-probabilities of all batches: to read them after each of 235 batches would
+    synchronise with the device 470 times an epoch.
     """
 
     def __init__(
@@ -123,17 +129,17 @@ class EpochRecord:
         self._sizes = [len(rows) for rows in batches]
         self._shards = [group.shard(rows) for rows in batches]
         self._labels = labels[torch.cat(self._shards)]  # (N,)
-        self._kept = torch.empty(len(self._labels), classes, device=group.device)  # (N, 10)
+        self._recorded = torch.empty(len(self._labels), classes, device=group.device)  # (N, 10)
 
     def batches(self) -> Iterator[Batch]:
         """Iterate over the batches in their order."""
         lengths = [len(rows) for rows in self._shards]
-        columns = self._shards, self._labels.split(lengths), self._kept.split(lengths), self._sizes
+        columns = self._shards, self._labels.split(lengths), self._recorded.split(lengths), self._sizes
         return map(Batch, *columns)
 
     def finish(self, test_accuracy: float) -> Epoch:
-        """Return the numbers of the epoch. Raises a FetchError if the loss is inf or nan."""
-        counts = torch.stack((losses(self._kept, self._labels), is_correct(self._kept, self._labels)))  # (2, N)
+        """Return the results of the epoch. Raises a FetchError if the loss is inf or nan."""
+        counts = torch.stack((losses(self._recorded, self._labels), is_correct(self._recorded, self._labels)))  # (2, N)
         loss, correct = (total / sum(self._sizes) for total in self._group.sum_columns(counts))
         if not math.isfinite(loss):
             raise FetchError(
@@ -144,10 +150,10 @@ class EpochRecord:
 
 
 def shuffles(count: int, seed: int) -> Iterator[Tensor]:
-    """Yield the orders in which the epochs visit the training images: (count,) int64 permutations without end.
+    """Yield the order of the training images in each epoch, without end: (count,) int64 permutations.
 
-    All come from one generator, so the order of epoch k depends on the seed and on k alone: a resumed run draws the
-    orders of the finished epochs again and needs no generator state, and every process of a group draws the same ones.
+    All come from one generator, so the order of epoch k depends only on the seed and on k. A resumed run draws the
+    orders of the finished epochs again, so that no generator state is saved. All processes of a group draw the same.
     """
     generator = torch.Generator().manual_seed(seed)
     while True:
@@ -161,14 +167,14 @@ def score_images(model: Model, images: Tensor) -> Tensor:
 
 
 def measure_accuracy(model: Model, test: Examples) -> float:
-    """Return the share of TEST that the model labels correctly."""
+    """Return the share of the images that the model labels correctly."""
     return int(is_correct(score_images(model, test.images), test.labels).sum()) / len(test)
 
 
 def missed_bounds(history: list[Epoch]) -> str | None:
-    """Compare the last epoch with the bounds at the end of the book's chapter; None if it keeps all of them.
+    """Return which bounds at the end of the book's chapter the last epoch misses, as text; None if it misses none.
 
-    Meant for Fashion-MNIST from 5 epochs on: after 4 even a healthy run misses the bound on the loss by 0.001.
+    They apply to Fashion-MNIST after 5 epochs: after 4, a correct run still misses the bound of the loss by 0.001.
     """
     if len(history) < 5:
         return None

@@ -91,7 +91,7 @@ def _package(package: str, names: tuple[str, ...] | None) -> Iterator[str]:
 
 
 def _signature(name: str, thing: Any) -> str:
-    """The call of THING with its parameters and types; one parameter a line where it is long."""
+    """Return the call of THING with its parameters and types; one parameter a line where it is long."""
     try:
         signature = inspect.signature(thing)
     except ValueError:
@@ -119,7 +119,7 @@ def _types(text: str) -> str:
 
 
 def _members(kind: type) -> Iterator[str]:
-    """The public methods and properties that KIND itself defines and describes, but for what the program calls."""
+    """Return the public methods and properties that KIND defines and describes, except those for internal use."""
     for name, member in vars(kind).items():
         described = inspect.getdoc(member)
         if name.startswith("_") or name in INTERNAL or not described:
@@ -178,7 +178,7 @@ def _commands() -> Iterator[str]:
 
 
 def _options(command: argparse.ArgumentParser, known: Collection[str] = ()) -> str:
-    """The table of the arguments of COMMAND, but for those that are KNOWN."""
+    """Return the table of the arguments of COMMAND, but for those that are KNOWN."""
     rows = ["| argument | meaning |", "|---|---|"]
     for option in command._actions:
         hidden = option.help == argparse.SUPPRESS or isinstance(option, argparse._HelpAction)
@@ -209,7 +209,7 @@ def _json() -> Iterator[str]:
 
 
 def _markdown(text: str) -> str:
-    """A docstring as Markdown: examples and indented tables in blocks, Google's sections as bold words with a list."""
+    """Return a docstring as Markdown: examples and tables in blocks, Google's sections as bold words with a list."""
     found = []
     for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
         lines = block.splitlines()

@@ -40,14 +40,14 @@ for line in open(sys.argv[1] + ".list"):
 
 
 def fmnist_fetch(folder: Path, urls: list[str]) -> list[str]:
-    """The command of this project."""
+    """Return the command of this project."""
     mirrors = [word for url in urls for word in ("--mirror", url)]
     words = ["--root", str(folder), "--only-mirrors", "--progress", "none", "--patience", "20"]
     return [sys.executable, "-m", "fmnist_fetch", "fetch", *words, *mirrors]
 
 
 def torchvision(folder: Path, urls: list[str]) -> list[str]:
-    """torchvision's dataset, with these mirrors."""
+    """Return the command that downloads with torchvision from these mirrors."""
     return [sys.executable, "-c", MD5, str(folder), *urls]
 
 
@@ -67,7 +67,7 @@ PEERS: list[Callable[[Path, list[str]], list[str]]] = [fmnist_fetch, torchvision
 
 
 def environment() -> dict[str, str]:
-    """The environment of the peers: no proxy, and this project."""
+    """Return the environment of the peers: no proxy, and this project."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     paths = [str(ROOT), str(ROOT / "tests" / "benchmarks" / "scripts"), kept.get("PYTHONPATH", "")]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths)}
@@ -120,7 +120,7 @@ def damaged(peer: Callable[[Path, list[str]], list[str]], folder: Path, data: di
 
 
 def silent(peer: Callable[[Path, list[str]], list[str]], folder: Path, data: dict[str, bytes]) -> str:
-    """The first mirror accepts connections and says nothing: the seconds until all is there, a minute at most."""
+    """Return the seconds until all files exist, at most 60, where the first mirror accepts and is silent."""
     with Mirror(data, [SayNothing()]) as first, Mirror(data) as second:
         start = time.monotonic()
         code = run(peer(folder, [first.url, second.url]))
@@ -137,7 +137,7 @@ def parallel(peer: Callable[[Path, list[str]], list[str]], folder: Path, data: d
 
 
 def wrong(peer: Callable[[Path, list[str]], list[str]], folder: Path, data: dict[str, bytes]) -> str:
-    """The only mirror has other bytes of the same size: the exit code, and what is in the folder."""
+    """Return the exit code and the files in the folder where the only mirror has other bytes of the same size."""
     with Mirror(data, [Replaced(payload(len(data[FILES[0].name]), 7))]) as mirror:
         return f"exit {run(peer(folder, [mirror.url]))}, {right(folder)}"
 

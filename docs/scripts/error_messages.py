@@ -113,7 +113,7 @@ def _within(scope: ast.AST, node: ast.Call, functions: list[ast.FunctionDef]) ->
 
 
 def _strings(statements: list[ast.stmt]) -> dict[str, ast.expr]:
-    """The values of the names that STATEMENTS assign."""
+    """Return the values of the names that STATEMENTS assign."""
     assigned = [node for node in statements if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
     return {ast.unparse(node.targets[0]): node.value for node in assigned}
 
@@ -132,7 +132,7 @@ def _hint(call: ast.Call, names: dict[str, ast.expr]) -> str:
 
 
 def _text(node: ast.expr, names: dict[str, ast.expr], depth: int = 0) -> str:
-    """The text of a string expression, with gaps for what is known only at run time."""
+    """Return the text of a string expression, with gaps for what is known only at run time."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):

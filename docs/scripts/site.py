@@ -83,7 +83,7 @@ def _targets(page: PurePosixPath) -> set[str]:
 
 
 def _inside(page: PurePosixPath, link: str) -> str | None:
-    """The file of the repository that LINK in PAGE leads to (of a package: `__init__.py`), or None."""
+    """Return the file of the repository that LINK in PAGE leads to (of a package: `__init__.py`), or None."""
     if ":" in link or link.startswith(("/", "#")):
         return None
     target = normpath((page.parent / link).as_posix())

@@ -8,7 +8,6 @@ from fmnist_fetch.commands.arguments import add_command, add_dataset, offline_by
 from fmnist_fetch.console.formatting import complete, next_command, wrapped
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import Log, ProgressState, listener
-from fmnist_fetch.errors import disk
 from fmnist_fetch.events import Dispatcher
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.pipeline.report import Report
@@ -30,11 +29,7 @@ def add_parser(subparsers: Any) -> None:
         "--root /srv/datasets --mirror /media/usb",
     )
     add_dataset(fetch)
-    fetch.add_argument(
-        "--mirror", action="append", default=[], metavar="URL|FOLDER", help="ask this source first; may be repeated"
-    )
-    fetch.add_argument("--only-mirrors", action="store_true", help="ask no source but the --mirror ones")
-    fetch.add_argument("--offline", action="store_true", help="open no socket: use local copies only")
+    _add_sources(fetch)
     fetch.add_argument(
         "--jobs",
         type=whole(1, MAX_JOBS),
@@ -61,6 +56,18 @@ def add_parser(subparsers: Any) -> None:
     )
 
 
+def _add_sources(fetch: argparse.ArgumentParser) -> None:
+    """Add the options that choose the sources."""
+    fetch.add_argument(
+        "--mirror", action="append", default=[], metavar="URL|FOLDER", help="ask this source first; may be repeated"
+    )
+    fetch.add_argument("--only-mirrors", action="store_true", help="ask no source but those of --mirror and --lan")
+    fetch.add_argument(
+        "--lan", action="store_true", help="look for half a second for servers (serve --announce) in this network"
+    )
+    fetch.add_argument("--offline", action="store_true", help="open no socket: use local copies only")
+
+
 def _fetch(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
     # Here, since --help and usage errors need nothing of it.
     from fmnist_fetch.pipeline.prepare import prepare
@@ -68,8 +75,7 @@ def _fetch(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
     layout = Layout(options.root, find(options.dataset))
     notify = listener("none" if options.quiet else options.progress, sys.stderr, state)
     if options.log:
-        with disk(options.log):
-            notify = Dispatcher(notify, Log(options.log))
+        notify = Dispatcher(notify, Log(options.log))
     report = prepare(layout, _fetch_options(options), listener=notify, also=options.also)
     for line in wrapped(complete(report, layout)):
         print_line(options, line)
@@ -87,6 +93,7 @@ def _fetch_options(options: argparse.Namespace) -> FetchOptions:
         jobs=options.jobs,
         patience=options.patience,
         limit_rate=options.limit_rate,
+        lan=options.lan,
     )
 
 

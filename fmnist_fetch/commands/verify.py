@@ -21,13 +21,13 @@ DEFAULT_COLUMNS = 80
 
 
 class Row(NamedTuple):
-    """One file of a dataset.
+    """A line of the table: one file of a dataset.
 
     Attributes:
         path: Where it is.
         condition: How it compares with the manifest.
         size: Its size in bytes, if it is known.
-        remark: What else there is to say.
+        remark: A detail, such as how many pieces are damaged.
         file: Its entry in the manifest, if it is a published file.
         damaged: The indices of its damaged pieces.
     """
@@ -78,7 +78,7 @@ def _rows(layout: Layout, status: DatasetStatus) -> Iterator[Row]:
 
 
 def _remark(path: Path, condition: Condition) -> str:
-    """Return what prevents reading the file at PATH."""
+    """Return the reason why a file cannot be read, or ""."""
     try:
         if condition is Condition.REDIRECTED and (link := dangling_link(path)):
             return f"{'a' if link == path else 'below a'} link to {link.readlink()}, which is not there"
@@ -120,7 +120,7 @@ def _within(layout: Layout, path: Path) -> str:
 
 
 def _maps(rows: list[Row]) -> Iterator[str]:
-    """Yield the lines of a map of each damaged file, with x where it is damaged."""
+    """Yield the lines of a map of each damaged file, in which x marks damaged pieces."""
     for row in rows:
         if row.file is not None and row.damaged:
             pieces = row.file.pieces

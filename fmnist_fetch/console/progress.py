@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from fmnist_fetch.console.formatting import beginning, counted, size, waiting
 from fmnist_fetch.console.output import write
-from fmnist_fetch.errors import escaped
+from fmnist_fetch.errors import DiskError, escaped, reason
 from fmnist_fetch.events import (
     Attempted,
     BytesInFlight,
@@ -286,11 +286,14 @@ def named(sources: tuple[str, ...]) -> str:
 
 
 class Log:
-    """A file with a JSON line for each attempt. Raises OSError where it can't be opened."""
+    """A file with a JSON line for each attempt. Raises DiskError where it can't be opened."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.open("a").close()
+        try:
+            path.open("a").close()
+        except OSError as exc:
+            raise DiskError(f"{path}: {reason(exc)}", hint="Choose another file for the log.") from exc
 
     def __call__(self, event: Event) -> None:
         """Append the line of an attempt or of a note."""

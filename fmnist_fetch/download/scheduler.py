@@ -2,7 +2,8 @@
 
 Pure: the time and the random numbers are passed in.
 
-- Tiers in order; a later one is asked when no source of an earlier one can serve now.
+- Tiers in order; a later one is asked when no source of an earlier one can serve now. Where one is itself downloading
+  what is missing, only copies on this machine are asked meanwhile.
 - Within a tier, a source without failures, with the fewest workers, the fastest. All sources should end at the same
   time: each gets a share of what waits by its rate, and nothing that the others would serve sooner. Segments of one
   fixed length would need more requests, and unequal sources would end later.
@@ -70,7 +71,10 @@ class Scheduler:
 
     def next_attempt(self, now: float, worker: int = 0) -> Attempt | None:
         """Return the next attempt for an idle WORKER; None where it has nothing to do now."""
+        awaited = False
         for tier in self._tiers:
+            if awaited and tier > Tier.LOCAL:
+                return None
             ready = self._ready(tier, now)
             free = [stats for stats in ready if self._is_open_to(stats, worker) and not self._is_fast(stats, now)]
             for stats in sorted(free, key=_burden):
@@ -78,6 +82,8 @@ class Scheduler:
                     return self._begin(stats, segment, worker, now)
             if any(self.queue.wanted(self._accepts(stats)) for stats in ready if stats not in free):
                 return None
+            arriving = [one for one in self.sources if one.is_arriving(now, self.patience.seconds)]
+            awaited = any(self.queue.wanted(self._accepts(one)) for one in arriving if one.source.tier <= tier)
         return None
 
     def note_received(self, attempt: Attempt, count: int, now: float) -> SourceError | None:
@@ -99,6 +105,7 @@ class Scheduler:
         is_new = self.queue.complete_piece(attempt.segment, index)
         attempt.stats.last_piece_wrong = False
         if is_new:
+            attempt.stats.note_piece(now)
             attempt.kept += 1
             self.patience.progress(now)
         return is_new

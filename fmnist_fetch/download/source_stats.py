@@ -28,6 +28,8 @@ RETRY_MARGIN_S = 6.0
 MAX_SAME_WRONG = 5
 """How often a mirror may send the same wrong bytes for a piece until it is no longer asked for it."""
 MAX_WRONG_FILES = 3
+ARRIVING_TIMEOUT_S = 30.0
+"""How long a source that is itself downloading is waited for without a good piece from it."""
 CAPACITY_STEP = 1 / 16
 MAX_STAGE_TIMEOUT_S = 120.0
 SLOW_MARGIN = 1.5
@@ -47,6 +49,7 @@ class SourceStats:
         failures: Failed attempts in a row.
         ready_at: The time from which it may be asked again.
         error: Its most telling error.
+        arriving_since: When the last good piece came, of a source that is itself downloading what is missing.
         capacity: How many connections it serves, as far as is known.
         last_worker: The worker that received from it last.
         rate_bps: The rate of the last attempt over one connection.
@@ -64,6 +67,7 @@ class SourceStats:
         self.workers = self.failures = 0
         self.ready_at = 0.0
         self.error: SourceError | None = None
+        self.arriving_since: float | None = None
         self.capacity = inf
         self.last_worker: int | None = None
         self.rate_bps: float | None = None
@@ -102,6 +106,16 @@ class SourceStats:
         """Return how often it sent this piece wrong."""
         digests = self.wrong_digests.get((file, piece))
         return digests.total() if digests else 0
+
+    def is_arriving(self, now: float, patience_s: float) -> bool:
+        """Return whether it is itself downloading what is missing, and worth waiting for: not for most of patience."""
+        limit_s = min(ARRIVING_TIMEOUT_S, patience_s / 2)
+        return self.arriving_since is not None and now - self.arriving_since < limit_s
+
+    def note_piece(self, now: float) -> None:
+        """Note a new good piece: a source that is itself downloading makes progress."""
+        if self.arriving_since is not None:
+            self.arriving_since = now
 
     def sent_wrong(self, file: FileDownload, piece: int) -> bool:
         """Return whether it sent this piece wrong before."""
@@ -167,6 +181,8 @@ class SourceStats:
         if self.error is None or error.telling >= self.error.telling:
             # What tells a user more is not overwritten by what tells less.
             self.error = error
+        if not error.arriving or self.arriving_since is None:
+            self.arriving_since = now if error.arriving else None
         if error.permanent:
             # A clear answer, which says nothing against a request for another file at once.
             self.refused_files.add(file)

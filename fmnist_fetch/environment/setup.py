@@ -17,7 +17,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk, escaped_lines
+from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk, escaped_lines
 from fmnist_fetch.usage import Parser
 
 if TYPE_CHECKING:
@@ -47,12 +47,14 @@ class Options(NamedTuple):
         venv: The virtual environment.
         mirrors: URLs or folders to ask for wheels first.
         offline: Whether to open no socket.
+        lan: Whether to look for servers in the local network, and to ask them after the mirrors.
     """
 
     group: str
     venv: Path
     mirrors: tuple[str, ...] = ()
     offline: bool = False
+    lan: bool = False
 
 
 def run(words: Sequence[str]) -> int:
@@ -86,6 +88,7 @@ def parser() -> Parser:
     parser.add_argument("group", choices=groups, help="what to set up; lock: make pylock.toml anew")
     parser.add_argument("--venv", default=".venv", help="the environment (default: %(default)s)")
     parser.add_argument("--mirror", action="append", default=[], help="a URL or folder to ask first; repeatable")
+    parser.add_argument("--lan", action="store_true", help="look for servers in the local network, and ask them too")
     parser.add_argument("--offline", action="store_true", help="open no socket")
     parser.add_argument("--root", help="train: look for the data here before anything is downloaded")
     parser.add_argument("--dataset", default="fashion-mnist", help=argparse.SUPPRESS)
@@ -104,7 +107,7 @@ def _options(given: argparse.Namespace) -> Options:
                 hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
             )
     group = "" if given.group == "fetch" else given.group
-    return Options(group, checked_path(given.venv).absolute(), mirrors, given.offline)
+    return Options(group, checked_path(given.venv).absolute(), mirrors, given.offline, given.lan)
 
 
 def _require_data(dataset: str, root: str) -> None:
@@ -128,7 +131,7 @@ def _lock() -> None:
     except FileNotFoundError as exc:
         raise UsageError("uv is not installed", hint="Run: make lock, or pip install uv") from exc
     except subprocess.CalledProcessError as exc:
-        raise DiskError("uv found no versions that fit together", hint="Read what it says above.") from exc
+        raise DiskError("uv found no versions that fit together", hint="See its messages above.") from exc
     with write_atomically(PROJECT / LOCK) as file:
         write_all(file, text.encode())
 
@@ -235,15 +238,21 @@ def _install(options: Options) -> None:
     from fmnist_fetch.environment.indexes import Configuration
     from fmnist_fetch.environment.lock import STORE, Lock
     from fmnist_fetch.environment.store import Sources, Store
+    from fmnist_fetch.sources.lan import advice, find_servers
 
     inputs, lock = _inputs(), Lock.read(PROJECT / LOCK)
     configuration = Configuration.read()
     configuration.apply()
-    sources = Sources(PROJECT, options.mirrors, configuration, offline=options.offline)
     display = Display()
+    servers = find_servers(display, offline=options.offline) if options.lan else []
+    sources = Sources(PROJECT, options.mirrors, configuration, offline=options.offline, servers=servers)
     store = Store(PROJECT / STORE, sources, display)
-    _install_first(lock, store)
-    _install_rest(lock, options.group, store, display)
+    try:
+        _install_first(lock, store)
+        _install_rest(lock, options.group, store, display)
+    except SourceError as exc:
+        exc.hint = exc.hint if servers or not options.lan else advice(exc.hint)
+        raise
     from fmnist_fetch.environment.install import install_project
 
     install_project(PROJECT, tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"])

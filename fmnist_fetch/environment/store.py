@@ -23,6 +23,7 @@ from fmnist_fetch.errors import CHECK_NETWORK, DiskError, IntegrityError, Source
 from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener
 from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
+from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.storage.atomic import write_all, write_atomically
 from fmnist_fetch.storage.files import verifies
 
@@ -47,14 +48,25 @@ class Sources:
         mirrors: URLs or folders to ask first.
         configuration: The indexes and links that pip is configured for.
         offline: Whether to open no socket.
+        servers: URLs of servers of the local network, which are asked after the mirrors.
 
     Attributes:
-        bases: The URLs of the folders of the mirrors that may have wheels.
+        bases: The URLs of the folders of the mirrors and servers that may have wheels.
     """
 
-    def __init__(self, project: Path, mirrors: Sequence[str], configuration: Configuration, *, offline: bool) -> None:
-        urls = [mirror.rstrip("/") for mirror in mirrors if is_url(mirror) and not offline]
-        self.bases = [base for url in urls for base in (f"{url}/{STORE}/", f"{url}/")]
+    def __init__(
+        self,
+        project: Path,
+        mirrors: Sequence[str],
+        configuration: Configuration,
+        *,
+        offline: bool,
+        servers: Sequence[str] = (),
+    ) -> None:
+        urls = [mirror for mirror in mirrors if is_url(mirror) and not offline]
+        self._tiers = {base: Tier.LAN for server in servers for base in _folders(server)}
+        self._tiers |= {base: Tier.USER for url in urls for base in _folders(url)}
+        self.bases = sorted(self._tiers, key=lambda base: self._tiers[base])
         named = [Path(mirror).expanduser() for mirror in mirrors if not is_url(mirror)]
         linked = [path for link in configuration.links if (path := local_path(link))]
         beside = [path for path in project.parent.glob(f"*/{STORE}") if path.parent != project]
@@ -82,12 +94,11 @@ class Sources:
 
     def for_engine(self, wheels: Sequence[Wheel]) -> list["Source"]:
         """Return the sources of wheels for the engine, which has an index asked for a link when it uses that index."""
-        from fmnist_fetch.sources.base import Tier
         from fmnist_fetch.sources.http import HttpSource, LinkedFiles
 
         # A later tier is asked only where no earlier one can serve: what is configured goes before what is built in.
         known = {wheel.name: wheel for wheel in wheels}
-        found: list[Source] = [HttpSource(base, Tier.USER) for base in self.bases]
+        found: list[Source] = [HttpSource(base, tier) for base, tier in self._tiers.items()]
         if self._offline:
             return found
 
@@ -116,6 +127,12 @@ class Sources:
             with suppress(OSError):
                 return persistently(partial(_size, url))
         raise SourceError(f"no source has the size of {wheel.name}", hint=CHECK_NETWORK)
+
+
+def _folders(url: str) -> tuple[str, str]:
+    """Return the URLs of the folders in which a mirror may have wheels."""
+    base = url.rstrip("/")
+    return f"{base}/{STORE}/", f"{base}/"
 
 
 def persistently(ask: Callable[[], T]) -> T:

@@ -18,12 +18,12 @@ LARGEST_MANIFEST_BYTES = 16 * 1024 * 1024
 
 
 def names() -> list[str]:
-    """The names of the datasets that come with the package."""
+    """Return the names of the datasets that come with the package."""
     return sorted(entry.name.removesuffix(_SUFFIX) for entry in _FOLDER.iterdir() if entry.name.endswith(_SUFFIX))
 
 
 def find(dataset: str | os.PathLike[str]) -> Manifest:
-    """The manifest of DATASET: a name from the catalogue, or a path that ends in .toml.
+    """Return the manifest of DATASET: a name from the catalogue, or a path that ends in .toml.
 
     Raises UsageError for an unknown name or a file that can't be read, ManifestError for the faults in it.
     """
@@ -78,7 +78,7 @@ def _check_place(manifest: Manifest, path: str) -> None:
 
 
 def _content(manifest: Manifest) -> tuple[object, ...]:
-    """What of MANIFEST decides about the files on the disk."""
+    """Return the parts of MANIFEST that determine the files on the disk."""
     return manifest.name, manifest.folder, manifest.classes, manifest.mean, manifest.std, manifest.files
 
 

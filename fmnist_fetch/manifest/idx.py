@@ -45,7 +45,7 @@ class IdxHeader(NamedTuple):
         return header
 
     def dumps(self) -> bytes:
-        """The header as bytes."""
+        """Return the header as bytes."""
         return struct.pack(f">2xBB{len(self.shape)}I", _CODES[self.dtype], len(self.shape), *self.shape)
 
     @property

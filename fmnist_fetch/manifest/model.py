@@ -81,5 +81,5 @@ class Manifest(NamedTuple):
     caches: Mapping[str, str] = MappingProxyType({})
 
     def file(self, split: str, role: str) -> DataFile | None:
-        """The file with this split and role, or None."""
+        """Return the file with this split and role, or None."""
         return next((file for file in self.files if (file.split, file.role) == (split, role)), None)

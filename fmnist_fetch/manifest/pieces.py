@@ -45,7 +45,7 @@ class Splice(NamedTuple):
         return literal, Span(start + shift, max(start, span.stop) + shift)
 
     def donor_size(self, size: int) -> int:
-        """The size in bytes of the donor of an upstream file of SIZE bytes."""
+        """Return the size in bytes of the donor of an upstream file of SIZE bytes."""
         return size - len(self.head) + self.skip
 
 

@@ -191,7 +191,7 @@ def _chunks(text: str) -> list[str]:
 
 
 def _wrapped(parts: Sequence[str], indent: str) -> Iterator[str]:
-    """String literals, one a line, which Python joins; a comma after the last one."""
+    """Yield string literals, one a line, which Python joins, with a comma after the last one."""
     for number, part in enumerate(parts, start=1):
         yield f"{indent}{part!a}{',' if number == len(parts) else ''}"
 

@@ -106,7 +106,7 @@ def _file(table: Table, length: int) -> DataFile:
 
 
 def _header(table: Table, size: int) -> IdxHeader | None:
-    """The header of a payload of SIZE bytes, where its shape is given; `type` is "uint8" where it is not."""
+    """Return the header of a payload of SIZE bytes, where its shape is given; `type` is "uint8" where it is not."""
     if (shape := table.integers("shape", least=0, most=2**32 - 1, count=MOST_DIMENSIONS)) is None:
         return None
     kind = table.choice("type", tuple(_TYPES), default="uint8")
@@ -117,7 +117,7 @@ def _header(table: Table, size: int) -> IdxHeader | None:
 
 
 def _pieces(table: Table, size: int, digest: str, length: int) -> tuple[Piece, ...]:
-    """The pieces as listed; a file without a list is one piece, which is kept in memory until it verifies."""
+    """Return the pieces as listed; a file without a list is one piece, which is kept in memory until it verifies."""
     digests = table.digests("pieces")
     if not digests:
         if size > MAX_PIECE_BYTES:
@@ -193,5 +193,5 @@ def _array(key: str, values: Any) -> Iterator[str]:
 
 
 def _toml(value: str | float) -> str:
-    """A TOML basic string or number: JSON's notation, with the one control character that JSON leaves bare."""
+    """Return a TOML basic string or number: JSON's notation, with the control character escaped that JSON permits."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -55,7 +55,7 @@ class Table:
             child.unknown()
 
     def _get(self, key: str, kind: type | tuple[type, ...], noun: str, default: Any = None) -> Any:
-        """The value of KEY if it is of KIND, else None (DEFAULT where it is absent), with a fault noted."""
+        """Return the value of KEY if it is of KIND, else None (DEFAULT where it is absent), with a fault noted."""
         self._known.add(key)
         if key not in self._values:
             if default is None:
@@ -68,7 +68,7 @@ class Table:
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A string."""
+        """Return a string."""
         return self._get(key, str, "a string", default) or ""
 
     def _matching(self, key: str, pattern: re.Pattern[str], noun: str) -> str:
@@ -78,7 +78,7 @@ class Table:
         return value or ""
 
     def name(self, key: str) -> str:
-        """A plain file name: it can't leave its folder, and means the same on every system."""
+        """Return a plain file name, which cannot leave its folder and means the same on every system."""
         value = self._matching(key, _NAME, "a plain name (letters, digits, _ . + -)")
         if _has_a_meaning(value):
             self.fault(key, f"can't be {value!r}: systems or this program give it another meaning")
@@ -93,19 +93,19 @@ class Table:
         return value or ""
 
     def word(self, key: str) -> str:
-        """A lower-case identifier."""
+        """Return a lower-case identifier."""
         return self._matching(key, _WORD, "a lower-case word")
 
     def package(self, key: str) -> str:
-        """The name of a Debian package, which apt can't take for a pattern."""
+        """Return the name of a Debian package, which apt cannot read as a pattern."""
         return self._matching(key, _PACKAGE, "the name of a package (lower-case letters, digits, -)")
 
     def folder(self, key: str) -> str:
-        """An absolute folder of plain names, with / between them."""
+        """Return an absolute folder of plain names, with / between them."""
         return self._folder(key, "absolute", "/")
 
     def digest(self, key: str, *, optional: bool = False) -> Any:
-        """A SHA-256 in lower-case hex; None where it is OPTIONAL and absent."""
+        """Return a SHA-256 in lower-case hex; None where it is OPTIONAL and absent."""
         if optional and key not in self._values:
             return None
         return self._matching(key, _DIGEST, "a SHA-256: 64 lower-case hex digits")
@@ -120,7 +120,7 @@ class Table:
             return b""
 
     def integer(self, key: str, *, default: int | None = None, least: int = 0, most: int = LARGEST_SIZE) -> int:
-        """A whole number in [LEAST, MOST]."""
+        """Return a whole number in [LEAST, MOST]."""
         value = self._get(key, int, "a whole number", default)
         if value is None:
             return least
@@ -130,7 +130,7 @@ class Table:
         return int(value)
 
     def integers(self, key: str, *, least: int, most: int, count: int) -> tuple[int, ...] | None:
-        """An array of at most COUNT whole numbers in [LEAST, MOST], or None where it is absent."""
+        """Return an array of at most COUNT whole numbers in [LEAST, MOST], or None where it is absent."""
         if key not in self._values:
             return None
         values = self._get(key, list, "an array of whole numbers") or []
@@ -146,7 +146,7 @@ class Table:
         return tuple(values)
 
     def number(self, key: str) -> float | None:
-        """A finite number, or None where it is absent."""
+        """Return a finite number, or None where it is absent."""
         value = self._get(key, (int, float), "a number", math.nan)
         if value is None or key not in self._values:
             return None
@@ -166,7 +166,7 @@ class Table:
         return value or choices[0]
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """An array of strings, empty where it is absent."""
+        """Return an array of strings, empty where it is absent."""
         values = self._get(key, list, "an array of strings", []) or []
         for number, value in enumerate(values, start=1):
             if not isinstance(value, str):
@@ -174,7 +174,7 @@ class Table:
         return tuple(value for value in values if isinstance(value, str))
 
     def urls(self, key: str) -> tuple[str, ...]:
-        """An array of http or https URLs."""
+        """Return an array of http or https URLs."""
         values = self.texts(key)
         for number, value in enumerate(values, start=1):
             if not is_url(value):
@@ -182,7 +182,7 @@ class Table:
         return values
 
     def places(self, key: str) -> tuple[str, ...]:
-        """An array of paths on this machine: Windows sends the user's name to the host that a path begins with."""
+        """Return an array of paths on this machine: Windows sends the name of the user to a host in a path."""
         values = self.texts(key)
         for number, value in enumerate(values, start=1):
             if not value.isprintable() or value[:2] in _HOSTS:
@@ -190,7 +190,7 @@ class Table:
         return values
 
     def digests(self, key: str) -> tuple[str, ...]:
-        """An array of SHA-256, empty where it is absent."""
+        """Return an array of SHA-256, empty where it is absent."""
         values = self.texts(key)
         for number, value in enumerate(values, start=1):
             if not _DIGEST.fullmatch(value):
@@ -198,19 +198,19 @@ class Table:
         return values
 
     def table(self, key: str) -> "Table | None":
-        """A table within this one, or None where it is absent."""
+        """Return a table within this one, or None where it is absent."""
         value = self._get(key, dict, "a table", {})
         return self._child(value, f"{self._place}{key}.") if value else None
 
     def folders(self, key: str, names: Iterable[str]) -> dict[str, str]:
-        """A table of folders, each relative and of plain names, under keys that are among NAMES; {} where absent."""
+        """Return a table of relative folders of plain names, under keys that are among NAMES; {} where it is absent."""
         table = self.table(key)
         if table is None:
             return {}
         return {name: table._folder(name, "relative", "") for name in names if name in table._values}
 
     def tables(self, key: str) -> Iterator["Table"]:
-        """An array of at least one table; each is named by its number, counted from one."""
+        """Return an array of at least one table; each is named by its number, counted from one."""
         values = self._get(key, list, "an array of tables") or []
         if not values and key in self._values:
             self.fault(key, "should have at least one entry")

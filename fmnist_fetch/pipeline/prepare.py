@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.download.engine import download, retry_when_replaced
-from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, SourceError, disk
+from fmnist_fetch.errors import AGAIN, FormatError, IntegrityError, ManifestError, SourceError, disk
 from fmnist_fetch.events import Dispatcher, Listener, Message, Note, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import find_sources, require_sources
+from fmnist_fetch.sources.discovery import explain, find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.durability import sync_folder, take_refusals
@@ -75,9 +75,9 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
     state = inspect(layout)
     if not state.complete:
         # Before anything is made: a mirror may be mistyped, or absent.
-        found = find_sources(layout, options)
-        if not os.path.lexists(layout.root):
-            require_sources(found, options)
+        found = find_sources(layout, options, notify)
+        if options.only_mirrors and not found and not os.path.lexists(layout.root):
+            raise explain(SourceError("there is no source to ask", hint=AGAIN), found, options)
         with alone(layout, notify):
             if traces(layout) != before:
                 # Another process has been at work, and may have done it all.
@@ -87,9 +87,8 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
                 states = chain([state], iter(partial(inspect, layout), None))
                 try:
                     retry_when_replaced(lambda: run.complete(next(states)))
-                except SourceError:
-                    require_sources(found, options)
-                    raise
+                except SourceError as exc:
+                    raise explain(exc, found, options) from exc.__cause__
                 _sync(layout)
                 _remove_unpacked_package(layout)
     remove_leftovers(layout.raw, [file.name for file in layout.manifest.files])

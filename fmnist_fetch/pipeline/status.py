@@ -140,7 +140,7 @@ def _published(layout: Layout) -> Checks:
 
 
 def _payloads(files: Iterable[DataFile], layout: Layout, digests: Mapping[str, str], proven: set[str]) -> Checks:
-    """The checks of the payloads whose digests are known; they note in PROVEN the tensors that have the same bytes."""
+    """Return the checks of the payloads with known digests; they add to PROVEN the tensors of the same bytes."""
 
     def check(file: DataFile) -> bool:
         if equals_tensor(layout, file, digests[file.tensor]):
@@ -164,7 +164,7 @@ def _size(path: Path) -> int:
 
 
 def _unpinned(published: Path, file: DataFile) -> str | None:
-    """The payload's digest where the manifest pins none, out of the verified file that it is packed in."""
+    """Return the digest of a payload for which the manifest has none, from the verified file that it is packed in."""
     try:
         return digest_of(published, file.payload)
     except FetchError:

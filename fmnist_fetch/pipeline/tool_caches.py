@@ -21,7 +21,7 @@ from fmnist_fetch.storage.part_file import remove_leftovers
 
 
 def caches_of(manifest: Manifest, tools: Sequence[str]) -> dict[str, Path]:
-    """The folders in which TOOLS look for the dataset; raises UsageError for one that has none."""
+    """Return the folders in which TOOLS look for the dataset; raises UsageError for one that has none."""
     for tool in tools:
         if tool not in HOMES:
             raise UsageError(f"there is no tool {tool!r} to share with", hint=f"Known: {', '.join(HOMES)}.")
@@ -53,7 +53,7 @@ def share(
     def complete() -> None:
         wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
         if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
-            sources = [Folder(layout.raw, Tier.OWN), *find_sources(layout, options)]
+            sources = [Folder(layout.raw, Tier.OWN), *find_sources(layout, options, listener)]
             download(wanting, folder, sources, options, listener)
         if wrong:
             with disk(folder):

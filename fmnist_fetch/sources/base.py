@@ -13,6 +13,8 @@ from fmnist_fetch.manifest.pieces import Span
 
 STAGE_TIMEOUT_S = 5.0
 """What each stage of a connection may take at first; a source that was slow once gets more."""
+STATE, ARRIVING = "Fmnist-Fetch-State", "arriving"
+"""The field of a 503 answer, and its value, with which a server says that it is itself downloading what it lacks."""
 
 
 class FetchOptions(NamedTuple):
@@ -20,11 +22,12 @@ class FetchOptions(NamedTuple):
 
     Attributes:
         mirrors: URLs or folders to ask first.
-        only_mirrors: Whether to ask no other source.
+        only_mirrors: Whether to ask no source but these and, with `lan`, the servers of the local network.
         offline: Whether to open no socket.
         jobs: The number of connections at once.
         patience: Seconds to continue without a new good piece.
         limit_rate: The most bytes per second to receive, over all connections; None for no limit.
+        lan: Whether to look for servers in the local network, and to ask them.
     """
 
     mirrors: tuple[str, ...] = ()
@@ -33,6 +36,7 @@ class FetchOptions(NamedTuple):
     jobs: int = 4
     patience: float = 120.0
     limit_rate: float | None = None
+    lan: bool = False
 
 
 class Tier(IntEnum):
@@ -41,9 +45,10 @@ class Tier(IntEnum):
     OWN = 0
     USER = 1
     LOCAL = 2
-    INDEX = 3
-    MIRROR = 4
-    PACKAGE = 5
+    LAN = 3
+    INDEX = 4
+    MIRROR = 5
+    PACKAGE = 6
 
 
 class Connection(Protocol):
@@ -101,5 +106,5 @@ class Source(Protocol):
         ...
 
     def open(self) -> Connection:
-        """A source of one's own; opens no connection yet."""
+        """Return a new connection; nothing is opened yet."""
         ...

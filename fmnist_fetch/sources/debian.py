@@ -46,7 +46,7 @@ class DebianSource:
         self.work = work
 
     def open(self) -> "DebianConnection":
-        """A source that downloads the package when it is first read."""
+        """Return a source that downloads the package when it is first read."""
         return DebianConnection(self)
 
 

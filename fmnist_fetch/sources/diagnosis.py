@@ -67,7 +67,7 @@ def looks_like_page(start: bytes) -> bool:
 
 
 def describe(start: bytes, file: DataFile, *, content_type: str = "") -> str | None:
-    """What a body that begins with START seems to be in place of FILE; None: no idea."""
+    """Return what a body that begins with START seems to be in place of FILE, or None."""
     if looks_like_page(start) or content_type.startswith("text/html"):
         return LOGIN_PAGE
     if start.lstrip().startswith(b"<?xml") and _BUCKET.search(start):
@@ -82,7 +82,7 @@ def describe(start: bytes, file: DataFile, *, content_type: str = "") -> str | N
 def wrong_bytes(
     source: str, file: DataFile, span: Span, data: bytearray | memoryview, oddity: str | None
 ) -> WrongBytesError:
-    """The error of DATA, which SOURCE gave for SPAN of FILE; ODDITY is what the answer it came in seems to be."""
+    """Return the error for DATA that SOURCE gave for SPAN of FILE; ODDITY is what its answer seems to be."""
     seen = describe(bytes(data[:1024]), file) if span.start == 0 else None
     what = seen or oddity
     facts = f"{source}: {file.name}: wrong bytes from {span.start:,} to {span.stop:,}"
@@ -90,7 +90,7 @@ def wrong_bytes(
 
 
 def by_size(file: DataFile, size: int) -> str | None:
-    """What a file of SIZE bytes under FILE's name seems to be; None: no idea."""
+    """Return what a file of SIZE bytes under FILE's name seems to be, or None."""
     if (file.name, size) in _FIRST_RELEASE and file.split in ("train", "test"):
         other = _namesake(file, size)
         return f"looks like the first release of Fashion-MNIST (26 August 2017){f' or {other}' if other else ''}"
@@ -100,7 +100,7 @@ def by_size(file: DataFile, size: int) -> str | None:
 
 
 def _namesake(file: DataFile, size: int) -> str | None:
-    """The title of another dataset of the catalogue whose file of the same name has SIZE bytes."""
+    """Return the title of another dataset of the catalogue whose file of the same name has SIZE bytes."""
     for name in names():
         manifest = find(name)
         for other in manifest.files:
@@ -163,7 +163,7 @@ def _errnos(causes: Sequence[BaseException]) -> set[int | None]:
 
 
 def _local(causes: Sequence[BaseException], bundle: str | None) -> _Cause | None:
-    """A cause on this machine, which no other moment and no other mirror changes."""
+    """Return a cause on this machine, which no other moment and no other mirror changes."""
     if _errnos(causes) & {errno.EMFILE, errno.ENFILE}:
         hint = "Raise the limit (ulimit -n 4096) or end other programs, then run the same command again."
         return _Cause(": this machine opens no further file or connection: too many are open", hint, True, True)
@@ -178,7 +178,7 @@ def _local(causes: Sequence[BaseException], bundle: str | None) -> _Cause | None
 
 
 def _bundle_fault(causes: Sequence[BaseException], bundle: str) -> str | None:
-    """What is wrong with the CA bundle of a failed connection; None where something else is."""
+    """Return what is wrong with the CA bundle of a failed connection; None where something else is."""
     if _first(causes, ssl.SSLCertVerificationError) or not _first(causes, OSError):
         return None
     if not os.path.exists(bundle):  # noqa: PTH110 - a path that can't be looked at is no reason to raise
@@ -192,7 +192,7 @@ def _bundle_fault(causes: Sequence[BaseException], bundle: str) -> str | None:
 
 
 def _of_proxy(causes: Sequence[BaseException], proxy: str | None) -> _Cause | None:
-    """A cause in the proxy or its settings."""
+    """Return a cause in the proxy or its settings."""
     import requests
     from urllib3.exceptions import LocationValueError, ProxyError, ProxySchemeUnknown
 
@@ -225,20 +225,20 @@ def _of_proxy(causes: Sequence[BaseException], proxy: str | None) -> _Cause | No
 
 
 def refused_by_proxy(name: str, proxy: str | None) -> SourceError:
-    """The error of an answer 407 for the mirror NAME, which PROXY gave instead."""
+    """Return the error of an answer 407 for the mirror NAME, which PROXY gave instead."""
     cause = _login(redact(proxy) if proxy else "on the way")
     return SourceError(f"{name}{cause.what}", hint=cause.hint, permanent=True, status=407)
 
 
 def _login(shown: str) -> _Cause:
-    """The proxy, SHOWN without secrets, wants a login."""
+    """Return the cause of a proxy, SHOWN without secrets, that requires a login."""
     form = "ALL_PROXY=socks5h" if shown.startswith("socks") else "HTTPS_PROXY=http"
     hint = f"Put the login into the proxy's URL: {form}://USER:PASSWORD@HOST:PORT."
     return _Cause(f": the proxy {shown} requires a login", hint, True)
 
 
 def _tunnel_refusal(cause: BaseException) -> re.Match[str] | None:
-    """The status with which a proxy refused a tunnel: http.client keeps it in its message only."""
+    """Return the status with which a proxy refused a tunnel: http.client keeps it in its message only."""
     plain = isinstance(cause, OSError) and cause.errno is None and len(cause.args) == 1
     return re.match(r"Tunnel connection failed: ([0-9]{3}) ?(.*)", str(cause)) if plain else None
 
@@ -255,7 +255,7 @@ def _usable_proxy(proxy: str) -> bool:
 
 
 def _of_certificate(causes: Sequence[BaseException], whose: str) -> _Cause | None:
-    """A certificate that was verified and found wrong, with the reason."""
+    """Return the cause of a certificate that is not valid, with the reason."""
     failure = _first(causes, ssl.SSLCertVerificationError)
     if not isinstance(failure, ssl.SSLCertVerificationError):
         return None
@@ -267,7 +267,7 @@ def _of_certificate(causes: Sequence[BaseException], whose: str) -> _Cause | Non
 
 
 def _of_peer(causes: Sequence[BaseException]) -> _Cause | None:
-    """A cause in the network, or in what the other side sends."""
+    """Return a cause in the network, or in what the other side sends."""
     import requests
     from urllib3 import exceptions as urllib3
 
@@ -301,7 +301,7 @@ def _of_peer(causes: Sequence[BaseException]) -> _Cause | None:
 
 
 def _of_time(causes: Sequence[BaseException]) -> _Cause | None:
-    """A stage of the connection that took too long."""
+    """Return the cause of a stage of the connection that took too long."""
     import requests
     from urllib3 import exceptions as urllib3
 
@@ -317,7 +317,7 @@ def _of_time(causes: Sequence[BaseException]) -> _Cause | None:
 
 
 def _of_tls(causes: Sequence[BaseException]) -> _Cause | None:
-    """A failure of TLS that is none of the certificate: most are cuts like any other."""
+    """Return the cause of a failure of TLS other than of the certificate: most are broken connections."""
     failure = _first(causes, ssl.SSLError)
     if not isinstance(failure, ssl.SSLError):
         return None
@@ -329,7 +329,7 @@ def _of_tls(causes: Sequence[BaseException]) -> _Cause | None:
 
 
 def _words(causes: Sequence[BaseException]) -> str:
-    """The words of the library: those of the innermost exception that has any."""
+    """Return the words of the library: those of the innermost exception that has any."""
     innermost = next((cause for cause in reversed(causes) if str(cause)), causes[-1])
     words = _clean(str(innermost))
     return f"{type(innermost).__name__}: {words}" if words else type(innermost).__name__
@@ -342,7 +342,7 @@ def _clean(text: str) -> str:
 
 
 def origin(url: str) -> str:
-    """The scheme, host and port of URL."""
+    """Return the scheme, host and port of URL."""
     parts = urlsplit(url)
     return _clean(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "/", "", "")))
 

@@ -40,11 +40,11 @@ class Folder:
         self._open: tuple[str, BinaryIO] | None = None
 
     def open(self) -> "Folder":
-        """A folder needs no connection: it is its own source."""
+        """Return this object: a folder needs no connection."""
         return self
 
     def candidates(self, file: DataFile) -> list[Path]:
-        """What may hold the payload of FILE: the file unpacked, or under its own name, whatever its wrapper."""
+        """Return the paths that may have the payload of FILE: unpacked, or under its own name, however it is packed."""
         names = dict.fromkeys((file.payload.name, file.name))
         return [place / name for place in self._places for name in names if is_file(place / name)]
 
@@ -106,7 +106,7 @@ class Folder:
         return self._open[1]
 
     def _absent(self, file: DataFile) -> SourceError:
-        """The error of a folder without FILE; what is there instead helps to see why."""
+        """Return the error of a folder without FILE; what is there instead helps to see why."""
         facts, hint = f"{self.name} has no {file.name}", "Name the folder with the files as published."
         with suppress(OSError):
             others = sorted(entry.name for entry in islice(self.folder.iterdir(), _MANY))

@@ -64,11 +64,11 @@ class HttpSource(RangeSupport):
         return None if self.serves_ranges else 1
 
     def open(self) -> "HttpConnection":
-        """A connection of one's own."""
+        """Return a new connection."""
         return HttpConnection(self)
 
     def file_url(self, name: str) -> str:
-        """The URL of the file NAME; a query in the base URL (a token, say) stays at its end.
+        """Return the URL of the file NAME; a query in the base URL such as a token stays at its end.
 
         Where the query ends with `=`, its value is the name: `https://mirror.example/get?file=`.
         """
@@ -116,7 +116,7 @@ class HttpConnection:
         self.pending = 0
         self._mirror = mirror
         self._wire = Wire()
-        self._client = Client(self._wire)
+        self._client = Client(self._wire, stranger=mirror.tier is Tier.LAN)
         self._lock = threading.Lock()
         self._stopped = False
         self._response: requests.Response | None = None
@@ -196,8 +196,8 @@ class HttpConnection:
                 if not mirror.missed_range(exc.status):
                     raise
                 status = exc.status
-            except SourceError:
-                if self._wire.requested and not self._stopped:
+            except SourceError as exc:
+                if self._wire.requested and not (self._stopped or exc.arriving):
                     mirror.failed_range()
                 raise
         try:
@@ -261,7 +261,7 @@ class HttpConnection:
             mirror.serves_ranges = False
 
     def _first_piece(self, file: DataFile, span: Span, answer: RangeResponse) -> PieceCheck | None:
-        """What shows whether ANSWER holds what it is taken for; None where nothing more can be learned."""
+        """Return what shows whether ANSWER holds what it is taken for; None where nothing more can be learned."""
         mirror = self._mirror
         if answer.whole and mirror.suspect in file.pieces:
             return PieceCheck(mirror.suspect)
@@ -336,7 +336,7 @@ class HttpConnection:
         raise SourceError(facts, hint="Check the address of the mirror.")
 
     def _target(self, url: str, response: requests.Response) -> str | None:
-        """The URL to which RESPONSE redirects, if it does."""
+        """Return the URL to which RESPONSE redirects, if it does."""
         try:
             target = self._client.redirect_target(url, response)
             if target is None or urlsplit(target).scheme in ("http", "https"):
@@ -379,7 +379,7 @@ class HttpConnection:
                 self._client.hang_up()
 
     def _receive(self, most: int) -> bytes:
-        """The next bytes of the body, at least one, at most MOST; never past what was asked for."""
+        """Return the next bytes of the body, at least one, at most MOST; never past what was asked for."""
         response = self._response
         if response is None or self._stopped:
             raise SourceError(f"{self._mirror.name}: stopped")

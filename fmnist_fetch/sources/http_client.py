@@ -29,11 +29,17 @@ HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "iden
 
 
 class Client:
-    """A session for one thread, on the sockets that WIRE knows."""
+    """A session for one thread, on the sockets that WIRE knows.
 
-    def __init__(self, wire: Wire) -> None:
+    A server that nobody named (STRANGER) gets no login of the user, is asked without a proxy, and redirects nobody: it
+    must not make this machine send requests to others.
+    """
+
+    def __init__(self, wire: Wire, *, stranger: bool = False) -> None:
         self._wire = wire
+        self._follows = not stranger
         self._session = _Session()
+        self._session.trust_env = not stranger
         self._session.headers.update(HEADERS)
         # No cookie is kept: a server that sets many makes every request longer, and a mirror has no use for any.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -54,9 +60,9 @@ class Client:
         return self._session.send(request, timeout=(limit, limit), allow_redirects=False, **settings)
 
     def redirect_target(self, url: str, response: requests.Response) -> str | None:
-        """The URL to which RESPONSE, the answer for URL, redirects, if it does; a login stays within its host."""
+        """Return the URL to which RESPONSE for URL redirects, or None; a login stays within its host."""
         location = response.headers.get("Location", "").strip()
-        if response.status_code not in _REDIRECTS or not location:
+        if not self._follows or response.status_code not in _REDIRECTS or not location:
             return None
         target = urljoin(url, _text(location))
         old, new = urlsplit(url), urlsplit(target)
@@ -67,13 +73,13 @@ class Client:
         return target
 
     def proxy_of(self, url: str) -> str | None:
-        """The URL of the proxy through which URL is asked for."""
+        """Return the URL of the proxy through which URL is asked for."""
         with suppress(Exception):
             return select_proxy(url, self._settings(url)["proxies"])
         return None
 
     def bundle_of(self, url: str) -> str | None:
-        """The path of the CA bundle that the environment names."""
+        """Return the path of the CA bundle that the environment names."""
         with suppress(Exception):
             verify = self._settings(url)["verify"]
             return verify if isinstance(verify, str) else None
@@ -90,7 +96,7 @@ class Client:
         self._session.close()
 
     def _prepare(self, url: str) -> tuple[requests.PreparedRequest, Any]:
-        """The request for URL, and what the environment says of its server: proxies, certificates, .netrc.
+        """Return the request for URL, with the settings of the environment: proxies, certificates, .netrc.
 
         The environment is looked at once for each server: that takes longer than a small file does.
         """
@@ -109,13 +115,12 @@ class Client:
         except UnicodeDecodeError:
             # A .netrc that is no text: requests ignores one with any other fault.
             self._session.trust_env = False
-            try:
-                return self._session.prepare_request(requests.Request("GET", url))
-            finally:
-                self._session.trust_env = True
+            request = self._session.prepare_request(requests.Request("GET", url))
+            self._session.trust_env = True
+            return request
 
     def _settings(self, url: str) -> Any:
-        """What the environment says of the server of URL, in the spellings that requests understands."""
+        """Return what the environment says of the server of URL, in the spellings that requests understands."""
         settings = self._session.merge_environment_settings(url, {}, True, None, None)
         proxies = {scheme: _proxy(text) for scheme, text in settings["proxies"].items()}
         settings["proxies"] = {scheme: proxy for scheme, proxy in proxies.items() if proxy}
@@ -127,12 +132,12 @@ class Client:
 
 
 def _proxy(text: str) -> str:
-    """The proxy that TEXT can mean; nothing if none. Desktops write socks:// for a proxy that resolves names itself."""
+    """Return the proxy that TEXT can mean, if any; desktops write socks:// for one that resolves names itself."""
     return re.sub(r"\Asocks://", "socks5h://", text.strip(" \t\"'"), flags=re.IGNORECASE)
 
 
 def _text(location: str) -> str:
-    """LOCATION, a field of bytes, as text: UTF-8, or bytes that are percent-encoded one by one."""
+    """Return LOCATION, a field of bytes, as text: UTF-8, or bytes that are percent-encoded one by one."""
     raw = location.encode("latin-1")
     with suppress(UnicodeDecodeError):
         return raw.decode()
@@ -227,7 +232,7 @@ class _Connects(HTTPConnection):
         return sock
 
     def _handle(self, sock: socket.socket) -> socket.socket:
-        """By which the wire can shut SOCK down."""
+        """Return that by which the wire can shut SOCK down."""
         return sock
 
     def connect(self) -> None:

@@ -16,6 +16,7 @@ from fmnist_fetch.errors import AGAIN, SourceError, WrongBytesError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Piece, Span
 from fmnist_fetch.sources import diagnosis
+from fmnist_fetch.sources.base import ARRIVING, STATE
 
 # More lenient than the grammar: servers were seen to send "bytes=0-1/2" and "bytes: 0-1/2".
 _CONTENT_RANGE = re.compile(
@@ -174,7 +175,7 @@ def _unusable(response: requests.Response, request: Request, what: str) -> Sourc
 
 
 def _content_range(response: requests.Response) -> _Claim | None:
-    """The range that RESPONSE says it has; None where it says none, or nothing that can be true."""
+    """Return the range that RESPONSE states; None where it states none, or an impossible one."""
     match = _CONTENT_RANGE.fullmatch(_single(response.headers.get("Content-Range", "")))
     if match is None or int(match[2]) < int(match[1]):
         return None
@@ -182,7 +183,7 @@ def _content_range(response: requests.Response) -> _Claim | None:
 
 
 def _length(response: requests.Response) -> int | None:
-    """The length of the body in bytes, where RESPONSE says it and means it (RFC 9112, section 6.3)."""
+    """Return the length of the body in bytes, where RESPONSE states one that counts (RFC 9112, section 6.3)."""
     if response.headers.get("Transfer-Encoding"):
         return None
     stated = _single(response.headers.get("Content-Length", ""))
@@ -196,7 +197,7 @@ def _single(value: str) -> str:
 
 
 def _coding(response: requests.Response) -> str:
-    """The content codings of RESPONSE in lower case, without `identity`."""
+    """Return the content codings of RESPONSE in lower case, without `identity`."""
     codings = (coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(","))
     return ", ".join(coding for coding in codings if coding not in ("", "identity"))
 
@@ -210,7 +211,7 @@ def _is_coded(response: requests.Response, length: int) -> bool:
 
 
 def _unknown_coding(response: requests.Response, *, coded: bool) -> str | None:
-    """What is wrong with a body whose content coding can't be removed here."""
+    """Return what is wrong with a body whose content coding can't be removed here."""
     coding = _coding(response)
     unknown = coded and not set(coding.split(", ")) <= {*response.raw.CONTENT_DECODERS}
     return f"it has the content coding {coding[:20]}, which was not asked for" if unknown else None
@@ -225,14 +226,17 @@ def _refusal(response: requests.Response, request: Request) -> SourceError:
     what = _oddity(file, int(beyond[1])) if beyond else _suspect_refusal(response, request)
     # A range that the manifest's file has and the one there lacks: there is another file.
     kind = WrongBytesError if beyond and what else SourceError
+    arriving = status == 503 and response.headers.get(STATE) == ARRIVING
     if kind is SourceError and request.ranged and not later:
         kind = RangeError
+    said = "is still downloading what is missing" if arriving else f"answered {status}"
     return kind(
-        f"{request.name} answered {status} for {file.name}" + (f" ({what})" if what else ""),
+        f"{request.name} {said} for {file.name}" + (f" ({what})" if what else ""),
         hint=_hint(status, what, permanent=permanent),
         permanent=permanent,
         retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
         status=status,
+        arriving=arriving,
         telling=0 if what is None else 1 if beyond else 2,
     )
 
@@ -246,7 +250,7 @@ def _hint(status: int, what: str | None, *, permanent: bool) -> str:
 
 
 def _oddity(file: DataFile, size: int) -> str | None:
-    """What a file of SIZE bytes seems to be in place of FILE."""
+    """Return what a file of SIZE bytes seems to be in place of FILE."""
     if size == file.size:
         return None
     what = diagnosis.by_size(file, size)
@@ -254,7 +258,7 @@ def _oddity(file: DataFile, size: int) -> str | None:
 
 
 def _suspect(response: requests.Response, file: DataFile) -> str | None:
-    """What the body of a wrong answer seems to be, judged by its first bytes."""
+    """Return what the body of a wrong answer seems to be, judged by its first bytes."""
     start = b""
     with suppress(Exception):
         start = response.raw.read1(1024, decode_content=True)
@@ -262,7 +266,7 @@ def _suspect(response: requests.Response, file: DataFile) -> str | None:
 
 
 def _suspect_refusal(response: requests.Response, request: Request) -> str | None:
-    """What the body of a refusal seems to be. The page of an ordinary 404 is no login page."""
+    """Return what the body of a refusal seems to be. The page of an ordinary 404 is not a login page."""
     what = _suspect(response, request.file)
     if what == diagnosis.LOGIN_PAGE and not request.redirected and response.status_code != _LOGIN_REQUIRED:
         return None
@@ -289,7 +293,7 @@ def retry_after(value: str | None, date: str | None = None) -> float | None:
 
 
 def _moment(value: str | None) -> datetime | None:
-    """The moment that an HTTP date names."""
+    """Return the moment that an HTTP date names."""
     if not value:
         return None
     try:

@@ -1,6 +1,7 @@
 """Where things are under the root. torchvision and d2l read the raw folder as it is."""
 
 import os
+import re
 import shlex
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,8 @@ from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.model import DataFile, Manifest
 
 DEFAULT_ROOT = "data"
+# What an editor of texts makes of them too.
+_QUOTES = {"''", '""', "\u2018\u2019", "\u201c\u201d"}
 
 
 def root_folder(root: str | os.PathLike[str] | None) -> Path:
@@ -20,19 +23,21 @@ def checked_path(text: str | os.PathLike[str]) -> Path:
     """Return a path that the user gave, with ~ as the home folder.
 
     Raises:
-        UsageError: It is empty or no path, begins with a variable, is in quotes or names an unknown home folder:
+        UsageError: It is blank, no path or a URL, begins with a variable, is in quotes or names an unknown home:
             something that a shell should have replaced, and that nobody means as the name of a folder.
     """
     try:
         path = os.fsdecode(text)
     except TypeError:
         path = ""
-    if not path or "\0" in path:
+    if not path.strip() or "\0" in path:
         raise UsageError(f"{text!r} is not a path", hint="Give the path of a file or a folder.")
     hint = f"Give the path itself; for a folder that really has this name: {shlex.quote(f'./{path}')}"
-    if path.startswith("$") or (path.startswith("%") and "%" in path[1:]):
+    if path.startswith(("$", "`")) or (path.startswith("%") and "%" in path[1:]):
         raise UsageError(f"the path {path} begins with a variable that nothing has replaced", hint=hint)
-    if len(path) > 1 and path[0] == path[-1] and path[0] in "'\"":
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path):
+        raise UsageError(f"{path} is a URL where a path is wanted", hint=hint)
+    if len(path) > 1 and path[0] + path[-1] in _QUOTES:
         inner = shlex.quote(path[1:-1])
         raise UsageError(f"the path {path} has quotes around it", hint=f"Leave out one pair of quotes: {inner}")
     try:
@@ -42,7 +47,7 @@ def checked_path(text: str | os.PathLike[str]) -> Path:
 
 
 def lookup_folders(root: str | os.PathLike[str] | None) -> list[Path]:
-    """The roots in which a dataset is looked for: ROOT alone if it is named, else FMNIST_ROOT, ./data and ../data.
+    """Return the roots to search for a dataset: ROOT alone if it is given, else FMNIST_ROOT, ./data and ../data.
 
     The last one is where the book *Dive into Deep Learning* keeps its data.
     """
@@ -98,9 +103,9 @@ class Layout:
         self.lock = self.root / manifest.folder / ".lock"
 
     def published(self, file: DataFile) -> Path:
-        """The file as its mirrors publish it."""
+        """Return the file as its mirrors publish it."""
         return self._within_raw(file.name)
 
     def payload(self, file: DataFile) -> Path:
-        """The unpacked IDX file."""
+        """Return the unpacked IDX file."""
         return self._within_raw(file.payload.name)

@@ -249,7 +249,7 @@ class PartFile:
                         self._closed_with = stamp(writeback.file)
 
     def _opened(self) -> Writeback:
-        """The open file; one that has pieces of ours is never made anew. Raises PartFileReplacedError, OSError."""
+        """Return the open file; one with verified pieces is not recreated. Raises PartFileReplacedError, OSError."""
         if self._open is None:
             try:
                 file = open_to_write(self.part) if self._good else open_or_create(self.part)

@@ -116,7 +116,7 @@ def load(
 
 
 def _files_of(manifest: Manifest, split: str) -> dict[str, DataFile]:
-    """The files of SPLIT by role. Raises a UsageError if there are none."""
+    """Return the files of SPLIT by role. Raises a UsageError if there are none."""
     names = {file.role: file for file in manifest.files if file.split == split}
     if not names:
         known = ", ".join(dict.fromkeys(file.split for file in manifest.files))
@@ -177,7 +177,7 @@ def _command(dataset: str | os.PathLike[str], layout: Layout) -> str:
 
 
 def _pinned(stored: TensorFile, file: DataFile) -> str:
-    """The digest of FILE's payload: the manifest's, or what was recorded when the verified file was unpacked."""
+    """Return the digest of FILE's payload: the manifest's, or what was recorded when the verified file was unpacked."""
     return file.payload.sha256 or stored.metadata[f"sha256.{file.tensor}"]
 
 

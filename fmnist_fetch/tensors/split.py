@@ -70,7 +70,7 @@ class Split:
         return "\n".join((f"<Split {self.name} of {self.dataset}", *lines)) + ">"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the same, with the first image of each class and how many images it has."""
+        """Return the HTML for a notebook, with the first image of each class and its number of images."""
         left = 'style="text-align: left"'
         rows = (f"<tr><th {left}>{name}</th><td {left}>{escape(text)}</td></tr>" for name, text in self._facts())
         title = f"<b>{escape(self.name)} of {escape(self.dataset)}</b>"
@@ -95,7 +95,7 @@ class Split:
         return "<table>" + "".join(f"<tr>{''.join(cells)}</tr>" for cells in rows) + "</table>"
 
     def _sample(self, number: int, name: str) -> list[str]:
-        """The cells of a class: its first image, its name, how many images it has."""
+        """Return the cells of a class: its first image, its name, how many images it has."""
         (members,) = (self.labels == number).nonzero()
         picture = ""
         if len(members):
@@ -106,7 +106,7 @@ class Split:
 
 
 def png(grey: "NDArray[Any]") -> bytes:
-    """A picture (height, width) uint8 as a PNG file. Source: the PNG specification (ISO/IEC 15948), section 11."""
+    """Return an image (height, width) uint8 as a PNG file. Source: PNG specification (ISO/IEC 15948), section 11."""
     height, width = grey.shape
     # Each row begins with the number of its filter: 0 is none.
     rows = b"".join(b"\0" + row.tobytes() for row in grey)

@@ -111,7 +111,7 @@ class Assembly:
                         )
 
     def _opened(self) -> BinaryIO:
-        """The file beside the tensor file: opened when it is needed first, so that who gets nothing leaves nothing."""
+        """Return the temporary file, which is opened on first use, so that none is left where nothing is written."""
         with self._lock:
             if self._out is None:
                 self._out = self._open.enter_context(write_atomically(self._layout.tensors, self._needed))
@@ -146,7 +146,7 @@ def _places(manifest: Manifest) -> dict[str, int]:
 
 
 def _counted(manifest: Manifest) -> DataFile | None:
-    """The file whose values' statistics belong to the metadata."""
+    """Return the file whose values' statistics belong to the metadata."""
     return manifest.file("train", "images")
 
 

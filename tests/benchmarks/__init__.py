@@ -7,6 +7,7 @@ servers.py    nginx, a line of 100 Mbit/s, capped mirrors (bucket.py), the progr
 materials.py  the files that are served: big ones, many small ones, and their manifests
 network.py    tables 1, 2, 3 and 9      size.py   table 4
 roots.py      tables 5, 6 and 10        use.py    tables 7 and 8
+clone.py      table 11                  room.py   table 12
 clone.py      table 11
 startup.py    what a fetch imports before its first request; the table of docs/architecture.md
 machine.py    what this was measured on

@@ -31,6 +31,7 @@ HOW_TO_READ = """## How to read it
   of such a ratio ran in the same round, so a machine that is slow for a while changes it little; it need not be the
   ratio of the medians. CPU is the user and system time of all processes of a row. Memory is the peak of the largest
   of them, at least 10 MB.
+    12: (room.room,),
 - **Bounds.** A bound is a promise and not a wish: it was set from what was measured, and a change that exceeds it is
   a fault to be found. Where this machine does not meet one, the reason is beside it."""
 MAKERS: dict[int, tuple[Maker, ...]] = {

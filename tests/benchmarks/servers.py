@@ -79,6 +79,65 @@ def line(served: Path, megabits: int) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield url, words
 
 
+class Room:
+    """Machines, each a network namespace, on one bridge; and UPSTREAM, a server behind a thin line to the same bridge.
+
+    Attributes:
+        upstream: The URL of the server.
+        names: The namespaces of the machines.
+        carried: For each row of a table the bytes that the line has carried, run by run.
+    """
+
+    def __init__(self, upstream: str, names: Sequence[str], counter: Sequence[str]) -> None:
+        self.upstream = upstream
+        self.names = names
+        self.carried: dict[str, list[int]] = {}
+        self._counter = counter
+        self._before = self._count()
+
+    def note(self, row: str) -> None:
+        """Note what the line has carried since the last time."""
+        before, self._before = self._before, self._count()
+        self.carried.setdefault(row, []).append(self._before - before)
+
+    def _count(self) -> int:
+        return int(subprocess.check_output(self._counter))
+
+
+def address(number: int) -> str:
+    """The address of a machine in a room."""
+    return f"{LINE}.{number + 10}"
+
+
+@contextmanager
+def switch(served: Path, megabits: int, machines: int) -> Iterator[Room]:
+    """A bridge with so many MACHINES, and nginx on the files in SERVED behind a line of so many Mbit/s."""
+    need("ip", "tc", "nginx")
+    if os.geteuid() != 0:
+        raise UnavailableError("a network namespace needs root")
+    bridge, upstream, *names = (
+        f"bench-{name}-{os.getpid()}" for name in ("bridge", "upstream", *map(str, range(machines)))
+    )
+    with ExitStack() as stack:
+        for name in (bridge, upstream, *names):
+            _ip("netns", "add", name)
+            stack.callback(_ip, "netns", "del", name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        _ip("-n", bridge, "link", "add", "bench0", "type", "bridge")
+        _ip("-n", bridge, "link", "set", "bench0", "up")
+        for number, name in enumerate((*names, upstream)):
+            _ip("-n", bridge, "link", "add", f"port{number}", "type", "veth", "peer", "name", "bench1", "netns", name)
+            _ip("-n", bridge, "link", "set", f"port{number}", "master", "bench0", "up")
+            _ip("-n", name, "addr", "add", f"{address(number)}/24", "dev", "bench1")
+            _ip("-n", name, "link", "set", "bench1", "up")
+        enter = ("ip", "netns", "exec", upstream)
+        bucket = ("rate", f"{megabits}mbit", "burst", "64kb", "latency", "50ms")
+        _run([*enter, "tc", "qdisc", "add", "dev", "bench1", "root", "tbf", *bucket])
+        url = stack.enter_context(nginx(served, host=address(machines), prefix=enter))
+        _await_line(("ip", "netns", "exec", names[0]), url)
+        yield Room(url, names, (*enter, "cat", "/sys/class/net/bench1/statistics/tx_bytes"))
+
+
 @contextmanager
 def capped(served: Path, rates: Sequence[int], each: str, latency: float = 0.0) -> Iterator[list[str]]:
     """A mirror for each of RATES, bytes per second of EACH "connection" or of the "mirror" as a whole: their URLs.

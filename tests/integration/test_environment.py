@@ -19,6 +19,7 @@ from fmnist_fetch.environment.indexes import Configuration
 from fmnist_fetch.environment.lock import Wheel
 from fmnist_fetch.environment.store import Sources, Store
 from fmnist_fetch.errors import IntegrityError, SourceError
+from fmnist_fetch.sources.base import Tier
 from index import index_files
 from samples import PROJECT_FOLDER
 from wheels import MadeWheel, make_wheel
@@ -185,10 +186,10 @@ def test_a_size_that_the_lock_does_not_know_is_asked_for(folder: Path) -> None:
 
 @pytest.mark.parametrize("size", ["9" * 5000, "9" * 12, "\u00b2", "-1", "1e3", ""])
 def test_a_size_that_no_wheel_has_is_none(size: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fmnist_fetch.environment.store.ATTEMPTS", 1)
+    monkeypatch.setattr("fmnist_fetch.environment.store.MAX_ATTEMPTS", 1)
     with Mirror(INDEX, [Header("Content-Range", f"bytes 0-0/{size}")]) as index:
         here = store(folder, index.url + "simple/")
-        with pytest.raises(SourceError, match="no source tells the size"):
+        with pytest.raises(SourceError, match="no source has the size"):
             here.fetch([WHEELS[0]._replace(size=None)])
     assert not folder.exists() or not list(folder.rglob("*.whl"))
 
@@ -202,3 +203,14 @@ def test_a_wheel_that_no_source_has_ends_in_two_lines(folder: Path) -> None:
             assert failure.value.exit_code == 4
             assert WHEELS[0].name in failure.value.message or "small" in failure.value.message
             assert "Only this machine" not in failure.value.hint
+
+
+def test_a_server_of_the_local_network_is_asked_after_the_mirrors_and_before_the_index(folder: Path) -> None:
+    configuration = Configuration(("http://index.invalid/simple/",), (), None, None)
+    sources = Sources(folder, ["http://mine.invalid"], configuration, offline=False, servers=["http://10.0.0.5:8000/"])
+    expected = ["http://mine.invalid/wheels/", "http://mine.invalid/"]
+    expected += ["http://10.0.0.5:8000/wheels/", "http://10.0.0.5:8000/"]
+    assert sources.bases == expected
+    found = sorted(sources.for_engine(WHEELS), key=lambda source: source.tier)
+    assert [source.name for source in found][:5] == [*expected, "http://index.invalid/simple/"]
+    assert [source.tier for source in found][:5] == [Tier.USER, Tier.USER, Tier.LAN, Tier.LAN, Tier.INDEX]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -303,6 +304,15 @@ def test_a_date_that_is_past_means_at_once(value: str, asked: Asked) -> None:
     assert asked.fails().retry_after == 0
 
 
+def test_a_server_that_is_still_downloading_says_so(asked: Asked) -> None:
+    asked.answers(503, b"not here yet", Retry_After="1", Fmnist_Fetch_State="arriving")
+    error = asked.fails()
+    assert (error.arriving, error.retry_after, error.permanent) == (True, 1.0, False)
+    assert error.message == f"https://mirror.example/mine/ is still downloading what is missing for {asked.file.name}"
+    asked.answers(503, b"busy", Retry_After="1")
+    assert not asked.fails().arriving
+
+
 @pytest.mark.parametrize("value", ["1e9", "9" * 400, "Wed, 99 Oct 99999 07:28:00 GMT", "\x00", "½"])
 def test_no_retry_after_however_absurd_breaks_the_run(value: str, asked: Asked) -> None:
     asked.answers(503, b"busy", Retry_After=value)
@@ -434,6 +444,29 @@ def test_a_login_from_netrc_is_sent_to_its_server_only(
     assert asked.read() == b"x"
     assert asked.headers(0)["Authorization"].startswith("Basic ")
     assert "Authorization" not in asked.headers(1)
+
+
+def test_a_server_that_nobody_named_gets_no_login_and_redirects_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    asked.source = HttpSource(BASE, Tier.LAN).open()
+    for _ in range(2):
+        asked.answers(302, b"", Location="http://192.168.1.1/reboot")
+    assert "answered 302" in asked.fails().message
+    assert "Authorization" not in asked.headers(0)
+
+
+def test_a_server_that_nobody_named_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch, sample: Sample) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    file = sample.file()
+    with Mirror(sample.files) as mirror, contextlib.closing(HttpSource(mirror.url, Tier.LAN).open()) as source:
+        assert all_of(source, file, SPAN) == sample.files[file.name][2000:5000]
 
 
 def test_one_connection_serves_request_after_request(sample: Sample) -> None:

@@ -45,7 +45,8 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 143, "terminated")],
 )
 def test_an_interrupted_run_says_what_is_kept_and_keeps_it(
     world: World, number: signal.Signals, code: int, word: str
@@ -269,7 +270,7 @@ def test_a_progress_display_and_a_log_that_fail_cost_no_download(world: World) -
 
 def test_closed_streams_cost_no_download(world: World) -> None:
     with Mirror(world.data.files) as mirror:
-        line = [*command(world, [mirror.url])]
+        line = [word for word in command(world, [mirror.url]) if word != "--json"]
         closing = ["sh", "-c", 'exec "$@" >&- 2>&- <&-', "sh", *line]
         done = subprocess.run(closing, env=environment_of(world), cwd=world.folder, timeout=60)
     assert done.returncode == 0

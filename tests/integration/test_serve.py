@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,7 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve 
 
 from aiohttp.test_utils import make_mocked_request
 
+from fmnist_fetch.commands.serve.files import ACTIVE_S
 from fmnist_fetch.commands.serve.handler import UnsatisfiableError, requested_span
 
 IMAGES = "train-images-idx.gz"
@@ -198,11 +200,20 @@ def test_a_file_that_is_damaged_while_it_is_served_is_inspected_again(
     assert server.ask(f"/{IMAGES}", Range="bytes=3000-").body == whole[3000:]
 
 
+def test_a_download_that_ended_early_long_ago_is_no_reason_to_wait(sample: Sample, root: Path, start: Start) -> None:
+    raw = partial_root(sample, root, {IMAGES: [0, 1, 3]})
+    for path in (*raw.iterdir(), raw):
+        os.utime(path, (0, time.time() - 2 * ACTIVE_S))
+    answer = start(root).ask(f"/{IMAGES}", Range="bytes=2000-2999")
+    assert (answer.status, answer.headers["Fmnist-Fetch-State"]) == (503, None)
+
+
 def test_pieces_are_served_as_they_come_and_the_file_when_it_is_whole(sample: Sample, root: Path, start: Start) -> None:
     raw, whole = partial_root(sample, root, {IMAGES: [0, 1, 3]}), sample.files[IMAGES]
     server = start(root)
     waiting = server.ask(f"/{IMAGES}", Range="bytes=2000-2999")
     assert (waiting.status, waiting.headers["Retry-After"]) == (503, "1")
+    assert waiting.headers["Fmnist-Fetch-State"] == "arriving"
     assert server.ask(f"/{IMAGES}", Range="bytes=0-1999").body == whole[:2000]
     assert server.ask(f"/{IMAGES}", Range="bytes=500-3999").body == whole[500:2000]
     assert server.ask("/test-labels-idx.gz").status == 503

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import clone, materials, network, report, roots, size
+from benchmarks import clone, materials, network, report, room, roots, size
 from benchmarks import measure as measure_module
-from benchmarks import table as table_room
+from benchmarks import table as table_module
 from benchmarks.__main__ import MAKERS, head, made
 from benchmarks.bucket import Bucket
 from benchmarks.machine import shape
@@ -313,6 +313,21 @@ def no_mirrors(_served: Path, rates: Sequence[int], _each: str, _latency: float 
     yield ["http://mirror.invalid/"] * len(rates)
 
 
+class EmptyRoom:
+    """Machines that carry nothing but what is noted."""
+
+    upstream = "http://mirror.invalid/"
+
+    def __init__(self, machines: int) -> None:
+        self.names = [f"machine-{number}" for number in range(machines)]
+        self.carried = {room.LAN: [1_000_000, 3_000_000], room.URL: [2_000_000]}
+
+
+@contextmanager
+def no_switch(_served: Path, _megabits: int, machines: int) -> Iterator[EmptyRoom]:
+    yield EmptyRoom(machines)
+
+
 def pretend(peers: Sequence[Peer], work: Path, rounds: int, *, warm: bool = True) -> Race:
     """Return the result of a race without running anything; assert that its command lines could run."""
     assert work.parent.is_dir()
@@ -343,19 +358,20 @@ def small(bench: Bench, size: int, times: int = 3) -> Served:
 def test_every_table_compares_its_own_rows_with_its_targets(
     bench: Bench, number: int, maker: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (network, roots, size, clone):
-        monkeypatch.setattr(room, "nginx", no_server)
-        monkeypatch.setattr(room, "single", small, raising=False)
+    for module in (network, roots, size, clone):
+        monkeypatch.setattr(module, "nginx", no_server)
+        monkeypatch.setattr(module, "single", small, raising=False)
     monkeypatch.setattr(roots, "own", no_server)
     monkeypatch.setattr(roots, "OPENSSL_RATE", 1.0)
     monkeypatch.setattr(network, "line", no_line)
-    for room in (network, roots):
-        monkeypatch.setattr(room, "capped", no_mirrors)
+    for module in (network, roots):
+        monkeypatch.setattr(module, "capped", no_mirrors)
     monkeypatch.setattr(clone, "index", lambda bench: bench.work)
     monkeypatch.setattr(clone, "check_out", lambda folder, _commit: folder.mkdir(parents=True))
     monkeypatch.setattr(clone.Measured, "run", pretend_stage)
+    monkeypatch.setattr(room, "switch", no_switch)
     monkeypatch.setattr(size, "SIZES", (1, 2, 3))
-    monkeypatch.setattr(table_room, "race", pretend)
+    monkeypatch.setattr(table_module, "race", pretend)
     table = maker(bench)
     text = report.markdown(table)
     assert text.startswith(f"## {number}. {table.title}")

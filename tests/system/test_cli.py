@@ -247,7 +247,7 @@ SENTENCES = {
     "fetch {manifest} --quiet --mirror {stick} --log {folder}/none/log": (
         5,
         "{folder}/none/log: it does not exist (any more)",
-        OTHER_ROOT,
+        "Choose another file for the log.",
     ),
     "fetch {manifest} --offline --quiet": (
         4,

@@ -23,6 +23,7 @@ from faults import KIB, MIB, CutAfter, Line, Lockstep, Mirror, payload
 from fmnist_fetch.environment.lock import Wheel
 from index import index_files
 from samples import PROJECT_FOLDER, Sample, fill
+from two_machines import two_machines
 from wheels import MadeWheel, lock_text, make_wheel
 
 FIRST = ("packaging", "installer", "requests", "urllib3", "certifi", "idna", "charset-normalizer", "tqdm", "filelock")
@@ -346,6 +347,44 @@ def test_make_passes_one_folder_or_several_mirrors(stand_in: Path, mirror: str, 
 
 
 @make
+def test_make_data_lan_gets_wheels_and_data_from_the_server_of_the_room(
+    clone: Path, first: list[MadeWheel], sample: Sample, tmp_path: Path
+) -> None:
+    pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
+    pytest.importorskip("zeroconf", reason="zeroconf is not installed: run make serve first")
+    teacher = tmp_path / "teacher"
+    shutil.copytree(clone, teacher)
+    fill(teacher / "wheels", {made.wheel.name: made.content for made in (*first, *MORE)})
+    sample.fetch(teacher / "data", str(fill(tmp_path / "stick", sample.files)))
+    manifest = sample.write(clone)
+    with two_machines() as (server, student):
+        serve = server.start(sys.executable, "-m", "fmnist_fetch", "serve", manifest, "--announce", cwd=teacher)
+        try:
+            assert serve.stdout is not None
+            assert any("announced: make" in line for line in serve.stdout)
+            words = ("make", "data", "LAN=1", f"DATASET={manifest}", f"PYTHON={sys.executable}")
+            done = student.run(*words, cwd=clone, env={**CLEAN, "HOME": str(clone.parent)})
+        finally:
+            serve.terminate()
+            serve.communicate(timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert "found in the local network: http://10.77.0.1:8000/" in done.stderr
+    assert sample.layout(clone / "data").tensors.exists()
+    assert run(clone, "-c", "import large_thing; large_thing.main()") == "2.5\n"
+
+
+def test_a_set_up_that_finds_no_server_and_no_index_says_so(clone: Path) -> None:
+    with two_machines() as (_, student):
+        words = (sys.executable, "-m", "fmnist_fetch.environment", "fetch", "--lan")
+        done = student.run(*words, cwd=clone, env={**CLEAN, "HOME": str(clone.parent), "PIP_NO_INDEX": "1"})
+    assert done.returncode == 4
+    assert "no server of the local network answered; multicast may be blocked" in done.stderr
+    error, hint = done.stderr.splitlines()[-2:]
+    assert error.startswith("error: ")
+    assert "No server of the local network answered. If there is one, multicast is blocked" in hint
+
+
+@make
 def test_make_refuses_a_root_that_cannot_be_meant(clone: Path, index: dict[str, bytes]) -> None:
     with Mirror(index) as mirror:
         done = made(clone, "data", "ROOT=$HOME/data", PIP_INDEX_URL=mirror.url + "simple/")
@@ -368,6 +407,21 @@ def stand_in(clone: Path) -> Path:
     for group in ("fetch", "data", "train", "serve", "kit"):
         (clone / ".venv" / group).touch()
     return clone
+
+
+@make
+@pytest.mark.parametrize("name", ["ROOT", "DATASET", "MIRROR", "RUN"])
+def test_make_runs_nothing_that_a_name_contains(stand_in: Path, name: str) -> None:
+    done = made(stand_in, "data", f"{name}=x $(shell touch ran) ${{{name}}} `touch ran`")
+    assert done.returncode == 0, done.stderr
+    assert not (stand_in / "ran").exists()
+
+
+@make
+def test_make_runs_one_target_after_the_other_with_many_jobs_too(stand_in: Path) -> None:
+    (stand_in / ".venv" / "bin" / "python").write_text("#!/bin/sh\necho $3; sleep 0.3; echo end\n")
+    done = made(stand_in, "-j8", "data", "verify")
+    assert done.stdout.splitlines() == ["fetch", "end", "verify", "end"]
 
 
 @make
@@ -409,6 +463,13 @@ def test_make_train_without_data_says_so_first(clone: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[0].endswith("fashion-mnist.safetensors is not there")
     assert not (clone / ".venv").exists()
+
+
+@make
+def test_make_clean_removes_no_folder_that_is_no_environment(clone: Path) -> None:
+    fill(clone / "mine", {"notes": b"mine"})
+    assert made(clone, "clean", "VENV=mine").returncode == 0
+    assert (clone / "mine" / "notes").read_bytes() == b"mine"
 
 
 @make

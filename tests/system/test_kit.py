@@ -192,7 +192,7 @@ def test_a_project_that_has_files_of_the_kits_own_names_is_refused(
 
 def test_a_folder_without_commits_can_not_be_packed(tmp_path: Path) -> None:
     git(tmp_path, "--version")
-    with pytest.raises(UsageError, match="is no git checkout that can be packed"):
+    with pytest.raises(UsageError, match="is not a git checkout that can be packed"):
         Project.at(tmp_path)
 
 

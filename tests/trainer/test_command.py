@@ -234,3 +234,28 @@ def test_without_torch_the_hint_is_a_command_that_installs_it(tmp_path: Path) ->
         hints.append(hint)
     assert hints[0].startswith(f"hint: Run: {sys.executable} -m pip install torch ")
     assert hints[1] == "hint: Run: make train"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, ValueError])
+def test_an_error_that_was_not_foreseen_is_two_lines(
+    error: type[Exception], tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("can't allocate memory \x1b[31m\u202e\nhint: delete everything")
+
+    monkeypatch.setattr("trainer.fit.run_epochs", fail)
+    assert main([*tiny.options, "--no-pictures"]) == 1
+    assert "".join(complaint(capsys)).isprintable()
+
+
+def test_a_note_about_a_picture_can_not_write_to_the_terminal(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no label \x1b]0;x\x07\u202e\nhint: delete everything")
+
+    monkeypatch.setattr("trainer.pictures.Curves", fail)
+    assert main([*tiny.options, "--epochs", "1"]) == 0
+    note, hint = capsys.readouterr().err.splitlines()
+    assert (note + hint).isprintable()
+    assert note.startswith("note: curves.png could not be drawn (ValueError: no label ")

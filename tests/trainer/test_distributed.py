@@ -118,12 +118,12 @@ def launched(**changes: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("wrong", [{"RANK": "two"}, {"RANK": "2"}, {"WORLD_SIZE": "0"}])
-def test_numbers_that_are_no_place_among_processes_are_a_usage_error(
+def test_numbers_that_are_not_the_rank_and_size_of_a_group_are_a_usage_error(
     wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in launched(**wrong).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError, match="no place among processes"):
+    with pytest.raises(UsageError, match="are not the rank and size of a group"):
         init_process_group("cpu")
 
 
@@ -133,7 +133,7 @@ def test_a_peer_that_does_not_come_is_an_error_that_names_the_place(monkeypatch:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(distributed, "RENDEZVOUS_TIMEOUT_S", 1)
     with pytest.raises(
-        MissingProcessError, match=f"not all of the 2 processes came to 127.0.0.1:{variables['MASTER_PORT']}"
+        MissingProcessError, match=f"not all of the 2 processes connected to 127.0.0.1:{variables['MASTER_PORT']}"
     ):
         init_process_group("cpu")
 

@@ -174,7 +174,7 @@ def test_16_bit_grey_is_called_that(run: Path, capsys: pytest.CaptureFixture[str
     assert complaint(capsys)[0] == "error: deep.png is 28 x 28 pixels in 16-bit grey, not 28 x 28 in 8-bit grey"
 
 
-@pytest.mark.parametrize(("width", "height"), [(10_000, 10_000), (60_000, 60_000)])
+@pytest.mark.parametrize(("width", "height"), [(10_000, 10_000), (60_000, 60_000), (1, 40_000), (40_000, 1)])
 @pytest.mark.parametrize("more", [[], ["--resize"]])
 def test_a_file_of_many_megapixels_is_refused_before_it_is_decoded(
     width: int, height: int, more: list[str], run: Path, capsys: pytest.CaptureFixture[str]
@@ -189,4 +189,30 @@ def test_a_file_of_many_megapixels_is_refused_before_it_is_decoded(
     )
     Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     assert main(["predict", str(run), "bomb.png", *more]) == 6
-    assert f"{MAX_MEGAPIXELS} megapixels are the most" in complaint(capsys)[0]
+    assert f"the limit is {MAX_MEGAPIXELS} megapixels, and 30,000 pixels a side" in complaint(capsys)[0]
+
+
+def test_a_file_of_many_scans_is_refused_before_it_is_decoded(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image.new("L", (2000, 2000)).save("scans.jpeg", progressive=True)
+    whole = Path("scans.jpeg").read_bytes()
+    assert main(["predict", str(run), "scans.jpeg", "--resize"]) == 0
+    at = whole.index(b"\xff\xda")
+    Path("scans.jpeg").write_bytes(whole[:at] + whole[at : at + 20] * 50_000)
+    capsys.readouterr()
+    assert main(["predict", str(run), "scans.jpeg", "--resize"]) == 6
+    assert "has 50,000 scans; the limit is 200" in complaint(capsys)[0]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I", "I;16", "F"])
+def test_a_picture_is_scaled_the_same_in_bands_and_as_a_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).integers(0, 2**16 if mode.startswith("I") else 256, (90, 70))
+    if mode == "RGBA":
+        picture = image.fromarray(np.dstack([values, values // 2, values // 3, values[::-1]]).astype(np.uint8))
+    else:
+        picture = image.fromarray(
+            values.astype({"L": np.uint8, "I": np.int32, "I;16": np.uint16, "F": np.float32}[mode])
+        )
+    picture.save("picture.tiff")
+    whole = read_picture(Path("picture.tiff"), 28, resize=True, invert=False, hint="")
+    monkeypatch.setattr("trainer.picture_file.BAND_PIXELS", 1)
+    assert (read_picture(Path("picture.tiff"), 28, resize=True, invert=False, hint="") == whole).all()

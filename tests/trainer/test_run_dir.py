@@ -154,7 +154,7 @@ def test_a_resumed_run_keeps_its_settings_and_refuses_others(tiny: Tiny, tmp_pat
     before = listing(out)
     refused = command(*options, "--resume", "--seed", 6)
     assert refused.returncode == 2
-    assert f"error: {out} holds a run (epoch 2 of 2) with seed 5, not 6" in refused.stderr
+    assert f"error: {out} has a run (epoch 2 of 2) with seed 5, not 6" in refused.stderr
     assert listing(out) == before
 
 
@@ -256,7 +256,7 @@ def test_a_command_with_other_settings_says_what_differs_and_how_to_begin_beside
     assert refused.returncode == 2
     error, hint = refused.stderr.splitlines()
     assert error == (
-        f"error: {out} holds a run (epoch {done} of {MANY}) with seed 0, not 9; {done} epochs done, more than 2"
+        f"error: {out} has a run (epoch {done} of {MANY}) with seed 0, not 9; {done} epochs done, more than 2"
     )
     assert listing(tmp_path) == before
     beside, onward = hint.removeprefix("hint: Start another run beside it: ").split(" - or continue it: ")

@@ -195,8 +195,9 @@ def test_the_choices_of_a_call_reach_the_engine(
         jobs=2,
         patience=math.inf,
         limit_rate=5e5,
+        lan=True,
     )
-    assert seen == [FetchOptions(("http://a/",), True, False, 2, math.inf, 5e5)]
+    assert seen == [FetchOptions(("http://a/",), True, False, 2, math.inf, 5e5, True)]
 
 
 def test_fetch_writes_the_log_of_attempts(sample: Sample, root: Path, tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """The helpers of the book *Dive into Deep Learning* under the names that the book gives them.
 
 For code that was written along the book: where it says `from d2l import torch as d2l`, write `from trainer import d2l`.
-zh.py holds the Chinese edition (PyTorch, chapters 2.4 to 3.7); oo_design.py and en.py hold the classes of the English
-edition 1.0 (chapters 3.2 to 3.5 and 4.2 to 4.5). Names, parameters and results are the book's; two things differ. The
-data comes from the verified tensor file, without downloads or worker processes. And pictures appear outside a notebook
-too: in a window that does not stop the program, or, without a screen, in PNG files in the working folder.
+zh.py has the Chinese edition (PyTorch, chapters 2.4 to 3.7); oo_design.py and en.py have the classes of the English
+edition 1.0 (chapters 3.2 to 3.5 and 4.2 to 4.5). Names, parameters and results are those of the book. Two things
+differ: the data comes from the verified tensor file, without downloads or worker processes; and figures are also shown
+outside of notebooks, in a window that does not block the program, or in PNG files in the working folder.
 
     >>> from trainer import d2l
     >>> train_iter, test_iter = d2l.load_data_fashion_mnist(batch_size=256)
@@ -205,7 +205,7 @@ __all__ = [
     "zeros_like",
 ]
 
-# Modules that the book's d2l passes on, loaded when they are asked for: they take time, or may not be installed.
+# Other modules in the namespace of the book's d2l, imported on first use: they are slow, or may not be installed.
 _LATER = {
     "display": "IPython.display",
     "backend_inline": "matplotlib_inline.backend_inline",

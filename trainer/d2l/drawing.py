@@ -1,7 +1,7 @@
-"""Where the pictures of the book appear: in the cell of a notebook, in a window, or in files.
+"""The figures of the book, in the cell of a notebook, in a window, or in files.
 
-In a notebook pyplot's inline backend shows them, as it does in the book. In a program with a screen each picture is a
-window that does not stop the program. Without a screen each picture is a PNG file in the working folder.
+In a notebook, pyplot's inline backend shows them, as in the book. In a program with a screen, each figure is a window
+that does not block the program. Without a screen, each figure is a PNG file in the working folder.
 """
 
 import atexit
@@ -28,7 +28,7 @@ _windows: "WeakSet[Figure]" = WeakSet()
 
 
 def pyplot() -> Any:
-    """Return matplotlib.pyplot; where there is neither a notebook nor a screen, its figures become files."""
+    """Return matplotlib.pyplot; without a notebook and a screen, with the backend that writes files."""
     from matplotlib import pyplot as plt
 
     if not plots.in_notebook() and not plt.get_fignums() and not plots.has_screen() and _is_plain(plt):
@@ -39,7 +39,7 @@ def pyplot() -> Any:
 
 
 def _is_plain(plt: Any) -> bool:
-    """Return whether the backend shows nothing: one of matplotlib's own for files, or one that cannot be loaded."""
+    """Return whether the backend shows nothing: it is one of matplotlib's for files, or cannot be loaded."""
     from matplotlib.backends.registry import BackendFilter, backend_registry
 
     name = str(plt.get_backend()).lower()
@@ -49,7 +49,7 @@ def _is_plain(plt: Any) -> bool:
 
 
 class Picture:
-    """A figure that is drawn again and again in one place."""
+    """A figure that is redrawn in one place."""
 
     def __init__(self, name: str, figure: "Figure | None" = None, size: tuple[float, float] = (3.5, 2.5)) -> None:
         self._name = name
@@ -60,7 +60,7 @@ class Picture:
         self._display = plots.Display(self.figure) if plots.in_notebook() else None
 
     def show(self) -> None:
-        """Show the figure as it is now, and return at once."""
+        """Show the present state of the figure, and return at once."""
         if self._display is not None:
             self._display.show()
         else:
@@ -68,7 +68,7 @@ class Picture:
 
 
 def show_figure(figure: "Figure", name: str) -> None:
-    """Show a figure of pyplot and return at once; a notebook shows it by itself at the end of the cell."""
+    """Show a figure of pyplot, and return at once; a notebook shows it at the end of the cell."""
     if plots.in_notebook():
         return
     if plots.has_screen():
@@ -85,20 +85,20 @@ def show_figure(figure: "Figure", name: str) -> None:
 
 @atexit.register
 def wait_for_windows() -> None:
-    """Keep the windows open when the program ends, until they are closed, if somebody is at the terminal."""
+    """At the end of the program, wait until the user closes the windows, if stdin is a terminal."""
     if any(_windows) and sys.stdin and sys.stdin.isatty() and (numbers := pyplot().get_fignums()):
         print(f"close the {'window' if len(numbers) == 1 else 'windows'} to end", flush=True)
         pyplot().show()
 
 
 def use_svg_display() -> None:
-    """Draw with lines instead of dots in a notebook; elsewhere nothing changes."""
+    """Use SVG figures in a notebook; do nothing elsewhere."""
     if plots.in_notebook():
         importlib.import_module("matplotlib_inline.backend_inline").set_matplotlib_formats("svg")
 
 
 def set_figsize(figsize: tuple[float, float] = (3.5, 2.5)) -> None:
-    """Set the size in inches of the figures to come."""
+    """Set the size in inches of later figures."""
     use_svg_display()
     pyplot().rcParams["figure.figsize"] = figsize
 
@@ -113,7 +113,7 @@ def set_axes(
     yscale: str,
     legend: Sequence[str] | None,
 ) -> None:
-    """Label and scale AXES; a limit of None leaves that to matplotlib."""
+    """Label and scale axes; for a limit of None, matplotlib chooses it."""
     axes.set(xlabel=xlabel or "", ylabel=ylabel or "", xscale=xscale, yscale=yscale)
     if xlim is not None:
         axes.set_xlim(*xlim)
@@ -142,7 +142,7 @@ def plot(
     set_figsize(figsize)
     if axes is None:
         axes = pyplot().gca()
-        if axes in _plotted:  # the book's cells begin with a new figure, the lines of a program do not
+        if axes in _plotted:  # each cell of the book begins with a new figure; in a program, nothing else does
             axes = pyplot().figure().add_subplot()
     lines = _as_lines(X) if Y is None else _as_lines(Y)
     places: list[Any] = [None] if Y is None else _as_lines(X)
@@ -159,7 +159,7 @@ def plot(
 
 
 def _as_lines(values: Any) -> list[Any]:
-    """Return VALUES as a list of lines: numbers are one line."""
+    """Return values as a list of lines; a sequence of numbers is one line."""
     one = values.ndim == 1 if hasattr(values, "ndim") else not hasattr(values[0], "__len__")
     return [values] if one else list(values)
 

@@ -57,7 +57,7 @@ class SGD(HyperParameters):
         self.save_hyperparameters()
 
     def step(self) -> None:
-        """Go one step against the gradient."""
+        """Take one step against the gradient."""
         for param in self.params:
             if param.grad is not None:
                 param -= self.lr * param.grad
@@ -129,13 +129,13 @@ class FashionMNIST(DataModule):
         return Batches(dataset.examples, self.batch_size, train, dataset.size)
 
     def visualize(self, batch: Batch, nrows: int = 1, ncols: int = 8, labels: Sequence[str] = ()) -> None:
-        """Show the first images of a batch under LABELS, or under their true ones."""
+        """Show the first images of a batch with the given labels, or with their true ones."""
         X, y = batch
         show_images(X.squeeze(1), nrows, ncols, titles=labels or self.text_labels(y))
 
 
 class Classifier(Module):
-    """The base class of models that label."""
+    """The base class of classifiers."""
 
     def validation_step(self, batch: Batch) -> None:
         """Draw loss and accuracy of a batch."""
@@ -144,18 +144,18 @@ class Classifier(Module):
         self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=False)
 
     def accuracy(self, Y_hat: Tensor, Y: Tensor, averaged: bool = True) -> Tensor:
-        """Return the share of correct predictions, or 1 or 0 for each if not AVERAGED."""
+        """Return the share of correct predictions; without `averaged`, 1 or 0 for each."""
         predicted = Y_hat.reshape(-1, Y_hat.shape[-1]).argmax(dim=1).type(Y.dtype)
         correct = (predicted == Y.reshape(-1)).float()
         return correct.mean() if averaged else correct
 
     def loss(self, Y_hat: Tensor, Y: Tensor, averaged: bool = True) -> Tensor:
-        """Return the cross-entropy of scores, or that of each example if not AVERAGED."""
+        """Return the mean cross-entropy; without `averaged`, that of each example."""
         scores = Y_hat.reshape(-1, Y_hat.shape[-1])
         return functional.cross_entropy(scores, Y.reshape(-1), reduction="mean" if averaged else "none")
 
     def layer_summary(self, X_shape: Sequence[int]) -> None:
-        """Print the output shape of each layer for an input of X_SHAPE."""
+        """Print the output shape of each layer for an input of a shape."""
         X = torch.randn(*X_shape)
         for layer in self.net:
             X = layer(X)

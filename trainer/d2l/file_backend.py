@@ -1,7 +1,7 @@
-"""A backend of matplotlib for programs without a screen: plt.show() writes each open figure to a PNG file.
+"""A matplotlib backend for programs without a screen: plt.show() writes each open figure to a PNG file.
 
-Named as "module://trainer.d2l.file_backend". The files are numbered and are in the working folder; a figure that nobody
-showed is written when the program ends, unless the program saved it itself.
+Its name is "module://trainer.d2l.file_backend". The files are numbered and written to the working folder. A figure that
+was not shown is written when the program ends, unless the program saved it.
 """
 
 import atexit
@@ -25,20 +25,20 @@ _numbers = count(1)
 
 
 def write(figure: Figure, name: str = "figure") -> Path:
-    """Write FIGURE to its file, a new one named after NAME if it has none yet, and say once where that is."""
+    """Write a figure to its file. Create one after a name if it has none yet, and print its path."""
     path = _paths.get(figure)
     if path is None:
         path = _paths[figure] = _unused(name)
         print(f"note: there is no screen, so this picture is in {path.absolute()}", file=sys.stderr, flush=True)
     content = io.BytesIO()
-    figure.savefig(content, format="png", bbox_inches="tight")  # as notebooks show it: no label is cut off
+    figure.savefig(content, format="png", bbox_inches="tight")  # as notebooks show it, with all labels
     replace_file(path, content.getvalue())
     figure.stale = False
     return path
 
 
 def _unused(name: str) -> Path:
-    # Numbers go on from file to file, so that the pictures sort in the order of the program.
+    # All files share one sequence of numbers, so that they sort in the order of the program.
     return Path(f"{name}-{next(_numbers)}.png")
 
 

@@ -1,4 +1,4 @@
-"""The base classes of the English edition 1.0 (PyTorch, chapter 3.2): parameters, board, model, data and trainer.
+"""The base classes of the English edition 1.0 (PyTorch, chapter 3.2) for parameters, plots, models, data and trainers.
 
 Source: https://d2l.ai, chapter 3.2. Names, parameters and results are those of the book; methods can be added and
 replaced by add_to_class, as the book and its readers do.
@@ -22,7 +22,7 @@ Batch = Sequence[Tensor]
 
 
 def add_to_class(Class: type) -> Callable[[Function], Function]:
-    """Return a decorator that makes a function a method of CLASS, also of the objects that exist already."""
+    """Return a decorator that makes a function a method of a class, and of its existing objects."""
 
     def add(function: Function) -> Function:
         setattr(Class, function.__name__, function)
@@ -32,14 +32,15 @@ def add_to_class(Class: type) -> Callable[[Function], Function]:
 
 
 class HyperParameters:
-    """The base class of what keeps its arguments as attributes."""
+    """The base class of classes that save their arguments as attributes."""
 
     hparams: dict[str, Any]
 
     def save_hyperparameters(self, ignore: Sequence[str] = ()) -> None:
         """Save the local variables of the caller as attributes, and in `hparams`.
 
-        Left out are those in IGNORE, self, and names that begin with an underscore.
+        Args:
+            ignore: Names to leave out, besides self and names that begin with an underscore.
         """
         frame = inspect.currentframe()
         caller = frame.f_back if frame else None
@@ -58,7 +59,7 @@ class Point(NamedTuple):
 
 
 class ProgressBoard(HyperParameters):
-    """A board on which lines grow while a program runs."""
+    """A plot whose lines grow while a program runs."""
 
     xlabel: str | None
     ylabel: str | None
@@ -94,7 +95,7 @@ class ProgressBoard(HyperParameters):
         self._picture: Picture | None = None
 
     def draw(self, x: float, y: float, label: str, every_n: int = 1) -> None:
-        """Add a point to the line LABEL; every EVERY_N points become one, their mean."""
+        """Add a point to a line; the mean of every `every_n` points is drawn."""
         waiting = self.raw_points.setdefault(label, [])
         line = self.data.setdefault(label, [])
         waiting.append(Point(float(x), float(y)))
@@ -152,7 +153,7 @@ class Module(nn.Module, HyperParameters):
         return self.net(X)
 
     def plot(self, key: str, value: Any, train: bool) -> None:
-        """Add a point to the board of this model: KEY while training, or at the end of an epoch."""
+        """Add a point to the plot of this model, while training or at the end of an epoch."""
         self.board.xlabel = "epoch"
         trainer = self.trainer
         if train:
@@ -179,7 +180,7 @@ class Module(nn.Module, HyperParameters):
         return torch.optim.SGD(self.parameters(), lr=self.lr)
 
     def apply_init(self, inputs: Sequence[Any], init: Callable[[nn.Module], None] | None = None) -> None:
-        """Run the model once, so that lazy layers know their size, then initialise it with INIT."""
+        """Run the model once, so that lazy layers get their size, then initialise it."""
         self.forward(*inputs)
         if init is not None:
             self.net.apply(init)
@@ -189,8 +190,8 @@ class DataModule(HyperParameters):
     """The base class of data.
 
     Args:
-        root: the folder that holds the data; without it the first of FMNIST_ROOT, ./data and ../data that does.
-        num_workers: processes that load the data; 0, because the images are in memory already.
+        root: The folder of the data; None for the first of FMNIST_ROOT, ./data and ../data that has it.
+        num_workers: The number of processes that load the data; 0, because the images are in memory.
     """
 
     root: str
@@ -223,12 +224,12 @@ class DataModule(HyperParameters):
 
 
 class Trainer(HyperParameters):
-    """What trains a model on data.
+    """The training of a model on data.
 
     Args:
-        max_epochs: how often to go through the training data.
-        num_gpus: how many GPUs to use, of those that are there; only the first one is.
-        gradient_clip_val: the largest norm of the gradient; 0 for any.
+        max_epochs: How often to go through the training data.
+        num_gpus: How many GPUs to look for; only the first one is used.
+        gradient_clip_val: The largest norm of the gradient; 0 for any.
     """
 
     max_epochs: int
@@ -239,14 +240,14 @@ class Trainer(HyperParameters):
         self.gpus = [gpu(i) for i in range(min(num_gpus, torch.cuda.device_count()))]
 
     def prepare_data(self, data: DataModule) -> None:
-        """Take the batches of DATA, and count them."""
+        """Set and count the batches of the data."""
         self.train_dataloader = data.train_dataloader()
         self.val_dataloader = data.val_dataloader()
         self.num_train_batches = len(self.train_dataloader)
         self.num_val_batches = len(self.val_dataloader) if self.val_dataloader is not None else 0
 
     def prepare_model(self, model: Module) -> None:
-        """Take MODEL, on the GPU if there is one to use."""
+        """Set the model, on the GPU if there is one."""
         model.trainer = self
         model.board.xlim = [0, self.max_epochs]
         if self.gpus:
@@ -258,7 +259,7 @@ class Trainer(HyperParameters):
         return [tensor.to(self.gpus[0]) for tensor in batch] if self.gpus else batch
 
     def fit(self, model: Module, data: DataModule) -> None:
-        """Train MODEL on DATA, drawing its curves."""
+        """Train a model on data, and draw its curves."""
         self.prepare_data(data)
         self.prepare_model(model)
         self.optim = model.configure_optimizers()
@@ -288,9 +289,9 @@ class Trainer(HyperParameters):
             self.val_batch_idx += 1
 
     def clip_gradients(self, grad_clip_val: float, model: Module) -> None:
-        """Scale the gradients of MODEL down to the norm GRAD_CLIP_VAL if theirs is larger."""
-        slopes = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]
-        norm = torch.sqrt(torch.stack([(slope**2).sum() for slope in slopes]).sum())
+        """Scale the gradients of a model down to a norm if theirs is larger."""
+        gradients = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]
+        norm = torch.sqrt(torch.stack([(gradient**2).sum() for gradient in gradients]).sum())
         if norm > grad_clip_val:
-            for slope in slopes:
-                slope *= grad_clip_val / norm
+            for gradient in gradients:
+                gradient *= grad_clip_val / norm

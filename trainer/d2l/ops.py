@@ -65,7 +65,7 @@ def reshape(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def size(x: Tensor, *args: Any, **kwargs: Any) -> int:
-    """Call x.numel: how many numbers the tensor has."""
+    """Call x.numel."""
     return int(x.numel(*args, **kwargs))
 
 
@@ -90,7 +90,7 @@ def cpu() -> torch.device:
 
 
 def gpu(i: int = 0) -> torch.device:
-    """Return GPU number I, whether it is there or not."""
+    """Return GPU number `i`, whether it exists or not."""
     return torch.device(f"cuda:{i}")
 
 
@@ -100,7 +100,7 @@ def num_gpus() -> int:
 
 
 def try_gpu(i: int = 0) -> torch.device:
-    """Return GPU number I if it is there, else the CPU."""
+    """Return GPU number `i` if it exists, else the CPU."""
     return gpu(i) if num_gpus() > i else cpu()
 
 

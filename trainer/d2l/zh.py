@@ -28,7 +28,7 @@ Pairs = Iterable[tuple[Tensor, Tensor]]
 
 
 class Timer:
-    """A stopwatch that keeps all its times, in seconds."""
+    """A stopwatch that records its times, in seconds."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -39,7 +39,7 @@ class Timer:
         self.tik = time.time()
 
     def stop(self) -> float:
-        """Keep the time since the last start, and return it."""
+        """Record the time since the last start, and return it."""
         self.times.append(time.time() - self.tik)
         return self.times[-1]
 
@@ -89,7 +89,7 @@ def load_array(data_arrays: Sequence[Tensor], batch_size: int, is_train: bool = 
 
 
 def get_dataloader_workers() -> int:
-    """Return 0 worker processes: the images are in memory, and a worker would only pass them on.
+    """Return 0: the images are in memory, so worker processes would only copy them.
 
     The book says 4, which fails on Windows in a program without `if __name__ == "__main__"`.
     """
@@ -109,7 +109,7 @@ def accuracy(y_hat: Tensor, y: Tensor) -> float:
 
 
 def evaluate_accuracy(net: Net, data_iter: Pairs) -> float:
-    """Return the share of a dataset that NET labels correctly."""
+    """Return the share of a dataset that a model labels correctly."""
     if isinstance(net, nn.Module):
         net.eval()
     metric = Accumulator(2)  # correct predictions, predictions
@@ -120,7 +120,7 @@ def evaluate_accuracy(net: Net, data_iter: Pairs) -> float:
 
 
 def evaluate_loss(net: Net, data_iter: Pairs, loss: Loss) -> float:
-    """Return the mean loss of NET on a dataset; LOSS gives a value for each example."""
+    """Return the mean loss of a model on a dataset; `loss` returns a value for each example."""
     metric = Accumulator(2)  # sum of losses, examples
     for X, y in data_iter:
         out = net(X)
@@ -149,7 +149,7 @@ class Accumulator:
 
 
 class Animator:
-    """Lines that are drawn again with every point added."""
+    """A plot that is redrawn with every point."""
 
     def __init__(
         self,
@@ -194,9 +194,13 @@ class Animator:
 
 
 def train_epoch_ch3(net: Net, train_iter: Pairs, loss: Loss, updater: Updater) -> tuple[float, float]:
-    """Train NET for one epoch; return mean loss and accuracy, measured while training.
+    """Train a model for one epoch; return the mean loss and the accuracy, measured while training.
 
-    LOSS gives a value for each example. UPDATER is an optimizer of torch, or a function of the batch size.
+    Args:
+        net: The model.
+        train_iter: The batches.
+        loss: Returns a value for each example.
+        updater: An optimizer of torch, or a function of the batch size.
     """
     if isinstance(net, nn.Module):
         net.train()
@@ -216,9 +220,9 @@ def train_epoch_ch3(net: Net, train_iter: Pairs, loss: Loss, updater: Updater) -
 
 
 def train_ch3(net: Net, train_iter: Pairs, test_iter: Pairs, loss: Loss, num_epochs: int, updater: Updater) -> None:
-    """Train NET, drawing the three curves after each epoch.
+    """Train a model, and draw the three curves after each epoch.
 
-    Where the book ends with assertions, this warns, and only after the 5 epochs from which its bounds hold.
+    Instead of the assertions of the book, this issues a warning, and only after at least 5 epochs.
     """
     legend = ["train loss", "train acc", "test acc"]
     animator = Animator(xlabel="epoch", xlim=[1, max(num_epochs, 2)], ylim=[0.3, 0.9], legend=legend)
@@ -233,7 +237,7 @@ def train_ch3(net: Net, train_iter: Pairs, test_iter: Pairs, loss: Loss, num_epo
 
 
 def predict_ch3(net: Net, test_iter: Pairs, n: int = 6) -> None:
-    """Show the first N test images, each under its true label over the predicted one."""
+    """Show the first n test images, each with its true label above the predicted one."""
     X, y = next(iter(test_iter))
     trues, preds = (get_fashion_mnist_labels(labels) for labels in (y, net(X).argmax(dim=1)))
     titles = [f"{true}\n{pred}" for true, pred in zip(trues, preds, strict=True)]

@@ -33,7 +33,7 @@ On this machine: {needs}. No network, no root.
 
 {commands}
 All files stay in this folder: the environment in .venv, the data in data/,
-or where FMNIST_ROOT says, so that many users can share one copy of it.
+or in FMNIST_ROOT, so that many users can share one copy of it.
 
 What is here, besides the project:
     mirror/       {mirror}
@@ -197,7 +197,7 @@ def _git(folder: Path, *words: str) -> bytes:
     if done.returncode:
         reason = (done.stderr.decode(errors="replace").splitlines() or ["git failed"])[-1]
         raise UsageError(
-            f"{folder} is no git checkout that can be packed ({reason})",
+            f"{folder} is not a git checkout that can be packed ({reason})",
             hint="Run make kit in a clone of the project, with at least one commit.",
         )
     return done.stdout

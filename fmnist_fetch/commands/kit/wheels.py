@@ -44,7 +44,7 @@ def fetch_wheels(wheels: Sequence[Wheel], folder: Path, project: Path, listener:
 
     Raises:
         SourceError: No source delivered one of them; what arrived is kept.
-        IntegrityError: The sources have other bytes than the lock says.
+        IntegrityError: The sources have other bytes than the lock pins.
         DiskError: They cannot be written.
     """
     configuration = Configuration.read()

@@ -65,7 +65,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _add_files(command: argparse.ArgumentParser) -> None:
-    """Add the options that say which files belong to the dataset."""
+    """Add the options for the files of the dataset."""
     command.add_argument("folder", metavar="FOLDER", help="the folder of the IDX files, plain or packed with gzip")
     command.add_argument(
         "--only", action="append", default=[], metavar="PATTERN", help="only files with such names; may be repeated"

@@ -22,7 +22,7 @@ MAX_CLASSES_GUESSED = 1000
 
 
 class ManifestOptions(NamedTuple):
-    """What the author says about the dataset.
+    """The options of the author for the manifest.
 
     Attributes:
         name: Its name, which is also that of its folder.
@@ -31,7 +31,7 @@ class ManifestOptions(NamedTuple):
         classes: The names of its classes; empty for the numbers from 0 to the greatest label.
         mirrors: The URLs to which the name of a file is added.
         only: Patterns of the names of its files; empty for all files.
-        roles: The roles of files whose names do not say them, by name.
+        roles: The roles of files by name, where the name does not show the role.
         piece_length: The length of its pieces in bytes.
     """
 
@@ -54,7 +54,7 @@ class Draft(NamedTuple):
 
 
 def suggest_name(folder: Path, only: Sequence[str]) -> str:
-    """Return a name for the dataset: the beginning of its file names if a pattern has it, else that of the folder."""
+    """Return a name for the dataset, from the beginning of a pattern or from the name of the folder."""
     begin = re.split(r"[*?\[]", only[0])[0] if len(only) == 1 else ""
     path = folder.absolute()
     for text in (begin, path.parent.name if path.name == "raw" else path.name):
@@ -65,7 +65,7 @@ def suggest_name(folder: Path, only: Sequence[str]) -> str:
 
 
 def draft(folder: Path, options: ManifestOptions) -> Draft:
-    """Examine the IDX files of a folder, and make their manifest.
+    """Read the IDX files of a folder, and create their manifest.
 
     Raises:
         UsageError: An option is wrong, or one that is needed is absent.
@@ -98,7 +98,7 @@ def draft(folder: Path, options: ManifestOptions) -> Draft:
         debian=None,
         files=tuple(file.file for file in files),
     )
-    # A fault that was overlooked here must not become the error of somebody else: what is written can be read.
+    # The manifest is read again, so that a fault in it is an error here and not at its users.
     loads(dumps(manifest).encode(), f"{options.name}.toml")
     return Draft(manifest, files, (*notes, *remarks))
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fmnist_fetch.commands.manifest.idxfile import LEAVE_OUT, begins_as_idx
-from fmnist_fetch.commands.manifest.naming import FileRole, family, guess, payload_name, says_idx
+from fmnist_fetch.commands.manifest.naming import FileRole, family, guess, is_idx_name, payload_name
 from fmnist_fetch.errors import DiskError, UsageError, disk
 from fmnist_fetch.manifest.validation import is_name
 from fmnist_fetch.storage.layout import is_file
@@ -37,7 +37,7 @@ def collect(folder: Path, only: Sequence[str], named: Mapping[str, FileRole]) ->
     Args:
         folder: The folder.
         only: Patterns that the names must match; empty for all.
-        named: The roles that the author gave, by file name.
+        named: The roles on the command line, by file name.
 
     Returns:
         The role of each file by its name, and notes on files that are left out.
@@ -81,11 +81,11 @@ def _readable(folder: Path) -> Iterator[None]:
 
 
 def _is_ours(path: Path) -> bool:
-    return says_idx(path.name) or begins_as_idx(path)
+    return is_idx_name(path.name) or begins_as_idx(path)
 
 
 def _given(name: str, named: Mapping[str, FileRole]) -> FileRole | None:
-    """Return the role that the author gave a file, by its name or by that of its payload."""
+    """Return the role of a file on the command line, by its name or by that of its payload."""
     return named.get(name) or named.get(payload_name(name))
 
 
@@ -132,7 +132,7 @@ def _check_names(folder: Path, names: Iterable[str]) -> None:
 
 
 def _check_roles(names: Sequence[str]) -> None:
-    """Raise UsageError, with the options to add, unless every name says its role."""
+    """Raise UsageError, with the options to add, unless every name shows its role."""
     unclear = [name for name in names if not all(guess(name))]
     if unclear:
         words = " ".join(

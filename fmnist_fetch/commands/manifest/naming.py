@@ -17,7 +17,7 @@ _PACKED = ".gz"
 
 
 class FileRole(NamedTuple):
-    """The split and the role of a file; "" where its name does not say one, or says two."""
+    """The split and the role of a file; "" where its name has no word for it, or two."""
 
     split: str
     role: str
@@ -28,13 +28,13 @@ def payload_name(name: str) -> str:
     return name[: -len(_PACKED)] if name.lower().endswith(_PACKED) else name
 
 
-def says_idx(name: str) -> bool:
+def is_idx_name(name: str) -> bool:
     """Return whether a name is that of an IDX file, packed or not, such as train-images-idx3-ubyte.gz or x.idx."""
     return _IDX.fullmatch(payload_name(name).lower()) is not None
 
 
 def guess(name: str) -> FileRole:
-    """Return the role that a name says."""
+    """Return the role that a name suggests."""
     return FileRole(
         *("".join(found) if len(found) == 1 else "" for found in (_found(SPLITS, name), _found(ROLES, name)))
     )

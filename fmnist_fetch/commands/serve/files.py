@@ -5,7 +5,6 @@ No path of the file system is ever made from a path in a request: those are look
 
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -15,10 +14,13 @@ from fmnist_fetch.errors import ManifestError, UsageError
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.storage.files import open_regular
 from fmnist_fetch.storage.layout import Layout
 
 INSPECTION_INTERVAL_S = 0.5
 """How long the inspection of a part file stays valid while pieces are added to it."""
+ACTIVE_S = 60.0
+"""How long after the last change in a folder a download into it is taken to go on."""
 READ_BYTES = 1024 * 1024
 MAX_MANIFESTS = 100
 
@@ -66,6 +68,16 @@ class ServedFile:
     def expected(self) -> bool:
         """Whether a client should ask again: the file's folder is here, so that it is being downloaded or repaired."""
         return self._path.parent.is_dir()
+
+    @property
+    def active(self) -> bool:
+        """Whether a download into the file's folder is going on: something in it changed a moment ago."""
+        try:
+            entries = [self._path.parent, *self._path.parent.iterdir()]
+        except OSError:
+            return False
+        states = filter(None, map(_state, entries))
+        return any(abs(time.time() - state.changed_ns / 1e9) < ACTIVE_S for state in states)
 
     @property
     def exists(self) -> bool:
@@ -153,7 +165,7 @@ class ServedFile:
         if not real.is_relative_to(self._folder.resolve()):
             raise OSError(f"{path} is outside of {self._folder}")
         # A link that is changed between these lines does no harm: bytes are served by their digests only.
-        return open(real, "rb", buffering=0, opener=_open_regular)
+        return open_regular(real)
 
     def _inspect(self, opened: BinaryIO, path: Path) -> _Inspection:
         state, moment = _FileState.of(os.fstat(opened.fileno())), time.monotonic()
@@ -236,12 +248,3 @@ def _state(path: Path) -> _FileState | None:
         return _FileState.of(path.stat())
     except OSError:
         return None
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """Open PATH if it is a file and no link; never wait for the writer of a pipe."""
-    number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(f"{path} is not a file")
-    return number

@@ -21,6 +21,7 @@ from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.manifest.script import script, script_name
 from fmnist_fetch.manifest.toml import dumps
+from fmnist_fetch.sources.base import ARRIVING, STATE
 
 RETRY_AFTER_S = 1
 """When a client should ask again for a piece that is not here yet; its patience allows many requests."""
@@ -190,4 +191,7 @@ async def _send_body(request: web.BaseRequest, opened: BinaryIO, span: Span) -> 
 def _not_here(file: ServedFile) -> web.Response:
     if not file.expected:
         return web.Response(status=404, text="not here\n")
-    return web.Response(status=503, text="not here yet\n", headers={"Retry-After": str(RETRY_AFTER_S)})
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    if file.active:
+        headers[STATE] = ARRIVING
+    return web.Response(status=503, text="not here yet\n", headers=headers)

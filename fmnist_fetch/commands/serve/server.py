@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -24,6 +24,9 @@ from fmnist_fetch.console.formatting import counted, size
 from fmnist_fetch.console.output import print_error
 from fmnist_fetch.errors import AGAIN, FetchError, UsageError
 
+PrintLine = Callable[[str], None]
+Announce = Callable[[Sequence[socket.socket], PrintLine], Coroutine[Any, Any, None]]
+"""What announces the server that listens on these sockets, until it is cancelled."""
 SHUTDOWN_TIMEOUT_S = 0.1
 BACKLOG = 512
 MAX_ERRORS = 20
@@ -36,7 +39,12 @@ _OF_NETWORKS = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENO
 
 
 def serve(
-    files: ServedFiles, wheels: ServedWheels | None, host: str, port: int, print_line: Callable[[str], None]
+    files: ServedFiles,
+    wheels: ServedWheels | None,
+    host: str,
+    port: int,
+    print_line: PrintLine,
+    announce: Announce | None = None,
 ) -> None:
     """Serve FILES and WHEELS at HOST and PORT until SIGINT or SIGTERM.
 
@@ -46,17 +54,23 @@ def serve(
         host: A name or an address; 0.0.0.0 or :: for every address of this machine.
         port: From 0 (any that is free) to 65535.
         print_line: Called with each line for the person at the server.
+        announce: What tells the local network about the server.
 
     Raises:
-        UsageError: The server cannot listen there.
+        UsageError: The server cannot listen there, or cannot be announced.
     """
     with suppress(KeyboardInterrupt):  # where signals have no handlers in the loop: Windows
-        asyncio.run(_serve(files, wheels, host, port, print_line))
+        asyncio.run(_serve(files, wheels, host, port, print_line, announce))
     print_line("stopped")
 
 
 async def _serve(
-    files: ServedFiles, wheels: ServedWheels | None, host: str, port: int, print_line: Callable[[str], None]
+    files: ServedFiles,
+    wheels: ServedWheels | None,
+    host: str,
+    port: int,
+    print_line: PrintLine,
+    announce: Announce | None,
 ) -> None:
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -73,7 +87,8 @@ async def _serve(
         urls = [url(address, listeners[0].getsockname()[1]) for address in addresses(host)]
         handler.base_url = urls[0]
         jobs = [connections.accept(listener, connection) for listener in listeners]
-        jobs += [connections.close_idle(), _announce(files, wheels, handler, host, urls, print_line)]
+        jobs += [connections.close_idle(), _describe(files, wheels, handler, host, urls, print_line)]
+        jobs += [announce(listeners, print_line)] if announce else []
         tasks = [loop.create_task(job) for job in jobs]
         for task in tasks:
             task.add_done_callback(partial(_stop_after_failure, stopped))
@@ -85,7 +100,14 @@ async def _serve(
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             await server.shutdown(SHUTDOWN_TIMEOUT_S)
             handler.close()
+    _raise_failure(ended)
+
+
+def _raise_failure(ended: Iterable[BaseException | None]) -> None:
+    """Raise FetchError for the first failure in what the tasks ENDED with."""
     for failure in ended:
+        if isinstance(failure, FetchError):
+            raise failure
         if isinstance(failure, Exception):
             raise FetchError(f"the server stopped: {type(failure).__name__}: {failure}", hint=AGAIN) from failure
 
@@ -95,13 +117,13 @@ def _stop_after_failure(stopped: asyncio.Event, task: "asyncio.Task[None]") -> N
         stopped.set()
 
 
-async def _announce(
+async def _describe(
     files: ServedFiles,
     wheels: ServedWheels | None,
     handler: RequestHandler,
     host: str,
     urls: list[str],
-    print_line: Callable[[str], None],
+    print_line: PrintLine,
 ) -> None:
     """Print what is served and where, and the command that others run; then hash the wheels, before a client waits."""
     print_line(f"serving {files.root.absolute()}, read-only, until Ctrl-C; a page for browsers is at {urls[0]}")

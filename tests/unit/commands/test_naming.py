@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fmnist_fetch.commands.manifest.naming import FileRole, family, guess, payload_name, says_idx
+from fmnist_fetch.commands.manifest.naming import FileRole, family, guess, is_idx_name, payload_name
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_split_and_role_come_from_the_name_unless_it_has_none_or_two(name: str, 
     "name", ["a-idx3-ubyte.gz", "a-idx3-ubyte", "a.idx3-ubyte", "a.idx", "a.idx.GZ", "a-idx1", "idx", "a-idx2-int.gz"]
 )
 def test_these_are_names_of_idx_files(name: str) -> None:
-    assert says_idx(name)
+    assert is_idx_name(name)
 
 
 @pytest.mark.parametrize("name", ["a-idx3-ubyte.gz.md5", "a-idx3-ubyte.gz.part", "suffidx", "index.html", "a.idx.toml"])
 def test_these_are_not(name: str) -> None:
-    assert not says_idx(name)
+    assert not is_idx_name(name)
 
 
 @pytest.mark.parametrize(("name", "inside"), [("a.gz", "a"), ("a.GZ", "a"), ("a.idx", "a.idx"), ("gz", "gz")])

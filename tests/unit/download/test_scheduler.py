@@ -9,11 +9,17 @@ import pytest
 from fmnist_fetch.download.backoff import Patience
 from fmnist_fetch.download.scheduler import ENOUGH_BPS, ENOUGH_S, STALL_GRACE_S, Scheduler
 from fmnist_fetch.download.segments import FileDownload, SegmentQueue
-from fmnist_fetch.download.source_stats import RATE_AFTER_S, RATE_WINDOW_S, Attempt, final_error
+from fmnist_fetch.download.source_stats import (
+    ARRIVING_TIMEOUT_S,
+    RATE_AFTER_S,
+    RATE_WINDOW_S,
+    Attempt,
+    final_error,
+)
 from fmnist_fetch.errors import SourceError, WrongBytesError
 from fmnist_fetch.manifest.model import PIECE_BYTES
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import FetchOptions
+from fmnist_fetch.sources.base import FetchOptions, Tier
 from simulation import Mood, SimSource, unread
 
 KIB, MIB = 1024, 1024 * 1024
@@ -203,3 +209,47 @@ def test_a_source_under_way_is_not_said_to_be_unasked() -> None:
     begin(ours, 0.0, 0)
     lines = final_error(ours.queue, ours.sources).message.splitlines()[1:]
     assert sorted(lines) == ["  one: asked, without a result so far", "  other: not asked"]
+
+
+ARRIVING = SourceError("one is still downloading", retry_after=1.0, arriving=True)
+
+
+def test_a_source_that_is_itself_downloading_is_waited_for_before_a_later_tier_is_asked() -> None:
+    ours = scheduler(SimSource("near", [Mood()]), SimSource("far", [Mood()], Tier.MIRROR))
+    ours.note_failure(begin(ours, 0.0, 0), ARRIVING, 0.0)
+    assert ours.next_attempt(0.5, 0) is None
+    attempt = begin(ours, 2.0, 0)
+    assert attempt.stats.name == "near"
+    ours.note_verified(attempt, attempt.segment.index, 20.0)
+    ours.note_failure(attempt, ARRIVING, 20.0)
+    assert ours.next_attempt(20.5, 0) is None
+    # It says so again and again, and no piece comes.
+    now = 22.0
+    while now < 20.0 + ARRIVING_TIMEOUT_S:
+        ours.note_failure(begin(ours, now, 0), ARRIVING, now)
+        assert ours.next_attempt(now + 0.5, 0) is None
+        now += 2.0
+    ours.note_failure(begin(ours, now, 0), ARRIVING, now)
+    assert begin(ours, now + 0.5, 0).stats.name == "far"
+
+
+def test_a_copy_on_this_machine_is_not_held_back_by_a_source_that_is_itself_downloading() -> None:
+    ours = scheduler(SimSource("near", [Mood()]), SimSource("copy", [Mood()], Tier.LOCAL))
+    ours.note_failure(begin(ours, 0.0, 0), ARRIVING, 0.0)
+    assert begin(ours, 0.5, 0).stats.name == "copy"
+
+
+def test_a_source_that_is_itself_downloading_uses_up_half_of_patience_at_most() -> None:
+    ours = scheduler(SimSource("near", [Mood()]), SimSource("far", [Mood()], Tier.MIRROR))
+    ours.patience = Patience(6.0, 0.0)
+    ours.note_failure(begin(ours, 0.0, 0), ARRIVING, 0.0)
+    ours.note_failure(begin(ours, 2.9, 0), ARRIVING, 2.9)
+    assert ours.next_attempt(2.95, 0) is None
+    assert begin(ours, 3.0, 0).stats.name == "far"
+
+
+def test_a_source_that_was_downloading_and_fails_is_not_waited_for() -> None:
+    ours = scheduler(SimSource("near", [Mood()]), SimSource("far", [Mood()], Tier.MIRROR))
+    ours.note_failure(begin(ours, 0.0, 0), ARRIVING, 0.0)
+    ours.note_failure(begin(ours, 2.0, 0), SourceError("near hung up"), 2.0)
+    assert begin(ours, 2.0, 0).stats.name == "far"

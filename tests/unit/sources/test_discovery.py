@@ -10,7 +10,7 @@ from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.manifest.model import DebianPackage
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import FetchOptions, Tier
-from fmnist_fetch.sources.discovery import find_sources, require_sources
+from fmnist_fetch.sources.discovery import explain, find_sources
 from samples import Sample, fill
 
 ONE, OTHER, USERS = "http://one.example/", "https://other.example/", "https://users.example/x"
@@ -45,7 +45,9 @@ def test_the_users_come_first_then_local_copies_then_mirrors_then_the_package(
 
 
 def test_tiers_are_in_the_order_of_their_names() -> None:
-    assert list(Tier) == sorted(Tier) == [Tier.OWN, Tier.USER, Tier.LOCAL, Tier.INDEX, Tier.MIRROR, Tier.PACKAGE]
+    assert (
+        list(Tier) == sorted(Tier) == [Tier.OWN, Tier.USER, Tier.LOCAL, Tier.LAN, Tier.INDEX, Tier.MIRROR, Tier.PACKAGE]
+    )
 
 
 def test_the_roots_own_folder_is_not_a_copy_left_by_others(sample: Sample, root: Path) -> None:
@@ -143,9 +145,9 @@ def test_a_login_in_a_mistyped_mirror_is_not_shown(sample: Sample, root: Path) -
 def test_only_mirrors_without_any_is_named(mirrors: tuple[str, ...], sample: Sample, root: Path) -> None:
     choice = FetchOptions(mirrors, only_mirrors=True, offline=True)
     found = find_sources(sample.layout(root), choice)
-    with pytest.raises(SourceError, match="only mirrors are to be asked") as caught:
-        require_sources(found, choice)
-    assert "--mirror" in caught.value.hint
+    error = explain(SourceError("could not download"), found, choice)
+    assert error.message.startswith("only mirrors are to be asked")
+    assert "--mirror" in error.hint
 
 
 def test_a_folder_of_the_user_without_the_files_is_asked_and_says_what_it_has(

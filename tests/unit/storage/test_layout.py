@@ -33,7 +33,20 @@ def test_the_paths_are_those_that_other_tools_read() -> None:
     assert layout.tensors == Path("R/FashionMNIST/processed/fashion-mnist.safetensors")
 
 
-@pytest.mark.parametrize("text", ["$HOME/data", "%TEMP%\\data", "'/data'", '"/data"', "~nobody-at-all/data"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$HOME/data",
+        "%TEMP%\\data",
+        "`pwd`/data",
+        "'/data'",
+        '"/data"',
+        "“/data”",
+        "~nobody-at-all/data",
+        " ",
+        "file:///data",
+    ],
+)
 def test_a_root_that_cannot_be_meant_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError):
         root_folder(text)
