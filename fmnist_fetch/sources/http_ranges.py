@@ -57,9 +57,10 @@ class RangeSupport:
 
     def contradicted_range(self) -> None:
         """Note an answer with fewer bytes than it says. The second one ends ranges, unless a piece of one was right."""
-        self._misses += 1
-        if self._misses > 1 and not self.verified:
-            self.serves_ranges = False
+        if not self.verified:
+            self._misses += 1
+            if self._misses > 1:
+                self.serves_ranges = False
 
     def tried_whole(self, *, succeeded: bool) -> None:
         """Note what a request without a range came to, which was sent because of the doubts.
