@@ -21,7 +21,7 @@ from typing import IO, Any, Iterator, Sequence
 from urllib.parse import quote, unquote, urlsplit
 
 TIMEOUT_S, PATIENCE_S, MAX_WAIT_S, MIN_RATE_BPS, RATE_WINDOW_S = 10, 120, 30, 4096, 10
-BLOCK = 256 * 1024
+BLOCK_BYTES = 256 * 1024
 AGAIN = "Check the network and run the same command again; what has arrived is kept."
 
 
@@ -114,9 +114,9 @@ class Source:
 def blocks(answer: Any, coded: bool) -> Iterator[bytes]:
     """Yield the body of ANSWER; unpack it if CODED."""
     unpacker = zlib.decompressobj(31)
-    while data := answer.read1(BLOCK):
+    while data := answer.read1(BLOCK_BYTES):
         while coded and data:
-            yield unpacker.decompress(data, BLOCK)
+            yield unpacker.decompress(data, BLOCK_BYTES)
             data = unpacker.unconsumed_tail
         yield data
 
@@ -140,7 +140,7 @@ def digest(file: IO[bytes], start: int, count: int) -> str:
     """Return the SHA-256 of COUNT bytes of FILE, or of all that there are."""
     found, stop = hashlib.sha256(), start + count
     file.seek(start)
-    while start < stop and (data := file.read(min(stop - start, BLOCK))):
+    while start < stop and (data := file.read(min(stop - start, BLOCK_BYTES))):
         found.update(data)
         start += len(data)
     return found.hexdigest()
@@ -227,7 +227,7 @@ def unpack(path: str, size: int, sha256: str) -> None:
     target, temporary = path[:-3], path[:-3] + ".tmp"
     if not verifies(target, size, sha256):
         with gzip.open(path) as packed, open(temporary, "wb") as out:
-            shutil.copyfileobj(packed, out, BLOCK)
+            shutil.copyfileobj(packed, out, BLOCK_BYTES)
         os.replace(temporary, target)
 
 

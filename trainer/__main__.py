@@ -1,17 +1,22 @@
 """The command line: `python -m trainer`, also installed as fmnist-train."""
 
+import os
+import sys
+
+if __name__ == "__main__" and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):  # noqa: PTH120
+    # The current folder, which `python -m` puts first: a random.py or queue.py there is none of Python's modules.
+    sys.path.append(sys.path.pop(0))
+
 import argparse
 import gc
 import importlib
-import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fmnist_fetch.console.output import print_error
+from fmnist_fetch.console.output import flush_streams, open_streams, print_error
 from fmnist_fetch.errors import FetchError, from_exception
 from fmnist_fetch.usage import Parser
 from trainer.invocation import LIMITS, MAX_LEARNING_RATE, install_command, is_launched, trainer_command
@@ -30,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         options = parser().parse_args(words)
+        Path.cwd()  # Where that has been deleted, torch's libraries would end the process.
         import_torch()
         load_command(options.command)(options)
     except Exception as exc:
@@ -140,9 +146,13 @@ def rate(text: str) -> float:
 
 def script() -> NoReturn:
     """Run one command and end the process at once; the entry point of fmnist-train."""
+    open_streams()
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        flush_streams()
+    except FetchError as error:
+        print_error(error.message, error.hint)
+        code = code or error.exit_code
     # All files are closed and on the disk by now. Unloading the modules of torch would take another 0.1 s.
     os._exit(code)
 

@@ -179,7 +179,7 @@ class SourceStats:
             random: Returns a number from 0 to 1.
         """
         if self.error is None or error.telling >= self.error.telling:
-            # What tells a user more is not overwritten by what tells less.
+            # A more specific message is not replaced by a less specific one.
             self.error = error
         if not error.arriving or self.arriving_since is None:
             self.arriving_since = now if error.arriving else None

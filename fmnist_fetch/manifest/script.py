@@ -17,7 +17,7 @@ from fmnist_fetch import standalone
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.model import DataFile, Manifest
 
-WIDTH = 100
+MAX_COLUMNS = 100
 _DIGITS = 8  # of the digest of a piece: the digest of the whole file is there in full, and decides
 _INDENT = "     "  # of the lines of a row after its first one
 _parser = threading.Lock()
@@ -55,7 +55,7 @@ def _head(manifest: Manifest) -> Iterator[str]:
     yield f"# Download {title[:40]} over bad networks: python3 {script_name(manifest)[:40]} [FOLDER]"
     yield "# Needs only Python 3.8. Interrupt it and run it again: it continues; every byte is verified."
     origin = f"# By fmnist-fetch (MIT licence). The data: {licence[:40] or 'no licence named'}"
-    yield next(line for line in (f"{origin}, {homepage}".rstrip(", "), origin) if len(line) <= WIDTH)
+    yield next(line for line in (f"{origin}, {homepage}".rstrip(", "), origin) if len(line) <= MAX_COLUMNS)
 
 
 def _plain(text: str) -> str:
@@ -120,7 +120,7 @@ def _describe_in_one_line(node: ast.FunctionDef | ast.ClassDef, lines: list[str]
     first, before = text.splitlines()[0], described.lineno - 2
     beside = f"{lines[before]}  # {first}"
     indent = " " * described.col_offset
-    if lines[before].endswith(":") and len(_without_types(node, beside)) <= WIDTH:
+    if lines[before].endswith(":") and len(_without_types(node, beside)) <= MAX_COLUMNS:
         lines[before] = beside
     else:
         lines[described.lineno - 1] = f"{indent}# {first}"
@@ -179,14 +179,14 @@ def _row(file: DataFile) -> Iterator[str]:
         yield f"{start} {beginnings[0]!a},"
     else:
         yield start
-        each = (WIDTH - len(_INDENT) - 3) // (_DIGITS + 1)
+        each = (MAX_COLUMNS - len(_INDENT) - 3) // (_DIGITS + 1)
         chunks = [" ".join(beginnings[at : at + each]) for at in range(0, len(beginnings), each)]
         yield from _wrapped([f"{chunk} " for chunk in chunks[:-1]] + chunks[-1:], _INDENT)
     yield f"{_INDENT}{file.payload.size}, {file.payload.sha256!a}),"
 
 
 def _chunks(text: str) -> list[str]:
-    most = WIDTH - 12
+    most = MAX_COLUMNS - 12
     return [text[start : start + most] for start in range(0, len(text), most)]
 
 
@@ -239,7 +239,7 @@ def _with_chinese(lines: Iterable[str]) -> Iterator[str]:
         code, _, comment = line.rpartition("# ")
         chinese = CHINESE.get(comment, "")
         both = f"{line} {chinese}".rstrip()
-        if code.strip() or columns(both) <= WIDTH:
+        if code.strip() or columns(both) <= MAX_COLUMNS:
             yield both
         else:
             yield from (line, f"{code}# {chinese}")

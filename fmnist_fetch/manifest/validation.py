@@ -15,7 +15,7 @@ _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # package to remove.
 _PACKAGE = re.compile(r"(?=.{2,100})[a-z0-9]+(-[a-z0-9]+)*")
 _HOSTS = ("//", "\\\\", "/\\", "\\/")
-LARGEST_SIZE = 2**50
+MAX_SIZE_BYTES = 2**50
 """Of a file in bytes: far from where sums of sizes and offsets end to fit into what the system takes."""
 _LONGEST_KEY_SHOWN = 80
 
@@ -119,7 +119,7 @@ class Table:
             self.fault(key, f"should be bytes in hex, not {shown(value)}")
             return b""
 
-    def integer(self, key: str, *, default: int | None = None, least: int = 0, most: int = LARGEST_SIZE) -> int:
+    def integer(self, key: str, *, default: int | None = None, least: int = 0, most: int = MAX_SIZE_BYTES) -> int:
         """Return a whole number in [LEAST, MOST]."""
         value = self._get(key, int, "a whole number", default)
         if value is None:

@@ -58,7 +58,7 @@ class Connection(Protocol):
     """What the last answer was (HTTP status code), where there are such answers."""
 
     oddity: str | None
-    """What the answer that is being read seems to be in place of the file; None: nothing is odd about it."""
+    """What the answer that is being read seems to be in place of the file; None where it seems to be the file."""
 
     note: str | None
     """A fact for the log that a read found out; the worker passes it on, and clears it."""

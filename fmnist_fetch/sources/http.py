@@ -143,7 +143,7 @@ class HttpConnection:
         return self._wire.stages
 
     def read(self, file: DataFile, span: Span) -> bytes:
-        """Return bytes of FILE from span.start on, as many as one receive brings; raise SourceError.
+        """Return bytes of FILE from span.start on, as many as one receive returns; raise SourceError.
 
         Continues with the answer under way where that is at span.start, or leads there; else asks for SPAN anew.
         """

@@ -50,9 +50,9 @@ MAKERS: dict[int, tuple[Maker, ...]] = {
 
 
 def main() -> int:
-    """Make the tables, print them as they come, and write all of them down; 1 if a row of ours failed."""
+    """Make the tables, print each when it is ready, and write them to a file; return 1 if a row of ours failed."""
     options = parse()
-    # DownloadEnded by SIGTERM too, servers and namespaces are put away.
+    # SIGTERM ends the with blocks too, so that servers and namespaces are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not inspect(Layout(options.root, FASHION)).complete:
         print(f"error: {options.root} is not complete\nhint: make data ROOT={options.root}", file=sys.stderr)
@@ -80,7 +80,7 @@ def main() -> int:
 
 
 def made(number: int, maker: Maker, folder: Path, options: argparse.Namespace, tables: list[Table]) -> str:
-    """One table as Markdown, or why there is none; what was made for it is taken away."""
+    """Return one table as Markdown, or why there is none; remove what was made for it."""
     began = time.monotonic()
     work = folder / maker.__name__
     try:
@@ -95,7 +95,7 @@ def made(number: int, maker: Maker, folder: Path, options: argparse.Namespace, t
 
 
 def head(load: str, shape: str, quick: bool) -> str:
-    """What was measured when, where and how."""
+    """Return what was measured when, where and how."""
     today = datetime.datetime.now(datetime.UTC).date()
     packages = ["fmnist-fetch", *machine.required(HERE / "requirements.txt"), "torch", "isal"]
     return "\n\n".join([
@@ -107,7 +107,7 @@ def head(load: str, shape: str, quick: bool) -> str:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="make bench", description="The program and its peers, side by side.")
     parser.add_argument("--root", type=lambda text: Path(text).absolute(), default=Path("data").absolute())
     parser.add_argument("--work", type=lambda text: Path(text).absolute(), default=Path("dist/bench").absolute())
@@ -118,7 +118,7 @@ def parse() -> argparse.Namespace:
 
 
 def numbers(text: str) -> list[int]:
-    """ "3,6" as numbers of tables."""
+    """Return the numbers of tables in a text such as "3,6"."""
     found = [int(word) for word in text.replace(",", " ").split()]
     if unknown := set(found) - set(MAKERS):
         raise argparse.ArgumentTypeError(f"there is no table {unknown}")

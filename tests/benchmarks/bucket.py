@@ -1,9 +1,9 @@
-"""A mirror that caps what it sends: python bucket.py BYTES_PER_SECOND connection|mirror SECONDS FOLDER
+"""A mirror that caps its rate: python bucket.py BYTES_PER_SECOND connection|mirror SECONDS FOLDER
 
-Each answer begins so many SECONDS after its request. The cap is kept from the first byte on. It is that of each
-connection, or of all of them together. Prints its port. A token bucket that starts empty and
-holds a hundredth of a second's bytes: what one request does not use is no gift to the next. nginx's limit_rate begins
-to count anew with each request, and gives each a free first second, so it ranks sizes of requests and not tools.
+It prints its port. Each answer starts SECONDS after its request. The cap applies from the first byte on, to each
+connection or to all of them together: a token bucket that starts empty and contains at most the bytes of a hundredth
+of a second. nginx's limit_rate starts again with each request and does not limit its first second, so that it
+would compare sizes of requests and not tools.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STEPS = 100
 
 
 class Bucket:
-    """Tokens are bytes; they come at RATE per second, and no more are kept than a step's."""
+    """A token is a byte; RATE of them come per second, and at most one step of them is kept."""
 
     def __init__(self, rate: int) -> None:
         self.step = max(1, rate // STEPS)
@@ -29,7 +29,7 @@ class Bucket:
         self._lock = threading.Lock()
 
     def take(self, count: int) -> None:
-        """Wait until COUNT bytes, at most a step, have come. Who shares the bucket gets them in turn."""
+        """Wait until COUNT bytes, at most a step, are available. Connections that share the bucket take turns."""
         with self._lock:
             now = time.monotonic()
             self._due = due = max(self._due, now - self.step / self._rate) + count / self._rate
@@ -47,12 +47,12 @@ class Mirror(BaseHTTPRequestHandler):
     folder = Path()
 
     def setup(self) -> None:
-        """A connection begins."""
+        """Start a connection."""
         super().setup()
         self.bucket = self.shared or Bucket(self.rate)
 
     def do_GET(self) -> None:
-        """Send what is asked for, a step at a time."""
+        """Send the requested bytes, a step at a time."""
         time.sleep(self.latency)
         path = self.folder / Path(self.path).name
         if not path.is_file():
@@ -70,7 +70,7 @@ class Mirror(BaseHTTPRequestHandler):
                 try:
                     self.wfile.write(data)
                 except OSError:
-                    # The client has what it wanted, and hung up.
+                    # The client has what it needs, and has closed the connection.
                     self.close_connection = True
                     return
                 start += len(data)
@@ -78,7 +78,7 @@ class Mirror(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def _head(self, size: int) -> tuple[int, int]:
-        """Send the head of the answer, and tell which bytes follow."""
+        """Send the head of the answer; return the span of bytes that follows."""
         start, stop = 0, size
         if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start = min(int(asked[1]), size)
@@ -92,17 +92,17 @@ class Mirror(BaseHTTPRequestHandler):
         return start, stop
 
     def log_message(self, *_words: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """A thread for each connection."""
+    """One thread for each connection."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def handle_error(self, *_words: object) -> None:
-        """A client that hung up is no error."""
+        """Ignore a client that closes the connection."""
 
 
 def main() -> None:

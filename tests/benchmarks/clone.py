@@ -35,7 +35,7 @@ AGAIN_S = 0.05
 
 @dataclass
 class Measured:
-    """What was measured so far, row by row; a row that failed once is not run again."""
+    """The measurements so far, row by row; a row that failed once is not run again."""
 
     runs: dict[str, list[Run]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
@@ -135,9 +135,9 @@ def _make(bench: Bench, url: str, name: str, words: Sequence[str], leaves: str =
 
 
 def _pip(bench: Bench, url: str) -> Peer:
-    """What most people do. torchvision's own wheels need the build of torch with CUDA, so its download is done by hand.
+    """The way without this project: torchvision's wheels need a CUDA build of torch, so a script replaces its download.
 
-    Its digests are those of the files that are there.
+    The digests are those of the files on the disk.
     """
     words = [f"{file.name}:{_digest(bench.raw / file.name, 'md5')}" for file in FASHION.files]
     fetch = " ".join(["env/bin/python", str(SCRIPTS / "urllib_fetch.py"), f"file://{quote(str(bench.raw))}/", *words])
@@ -147,7 +147,7 @@ def _pip(bench: Bench, url: str) -> Peer:
 
 
 def check_out(folder: Path, commit: str) -> None:
-    """Clone this project at COMMIT. Raises UnavailableError."""
+    """Clone this project at COMMIT; raise UnavailableError if that fails."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Without --no-hardlinks the clone would share its objects with this project.
     for words in (
@@ -160,7 +160,7 @@ def check_out(folder: Path, commit: str) -> None:
 
 
 def index(bench: Bench) -> Path:
-    """Make a package index (PEP 503) of the wheels in the store that either set-up needs. Raises UnavailableError."""
+    """Make a package index (PEP 503) of the wheels that the set-ups need; raise UnavailableError without them."""
     lock, folder = Lock.read(PROJECT / "pylock.toml"), bench.work / "index"
     wheels = {wheel.name: wheel for wheel in lock.select("train")}
     wheels |= {wheel.name: wheel for wheel in lock.select("dev") if wheel.package == "setuptools"}

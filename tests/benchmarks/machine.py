@@ -1,4 +1,4 @@
-"""What this was measured on, and with: the shape of the machine and the versions of everything; no names, no paths."""
+"""The machine and the versions of the programs; no names, no paths."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BUSY = 0.5
 
 
 def shape(work: Path) -> str:
-    """Processors, memory, kernel, and the file system of WORK."""
+    """Return processors, memory, kernel, and the file system of WORK."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     kernel = re.match(r"[\d.]*\d", platform.release())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -38,7 +38,7 @@ def shape(work: Path) -> str:
 
 
 def versions(packages: list[str]) -> str:
-    """Python, the PACKAGES, and the programs."""
+    """Return the versions of Python, the PACKAGES, and the programs."""
     found = [f"Python {platform.python_version()}"]
     for package in packages:
         try:
@@ -49,14 +49,14 @@ def versions(packages: list[str]) -> str:
 
 
 def load() -> str:
-    """How busy the machine was in the minute before anything is measured."""
+    """Return how busy the machine was in the minute before the measurements."""
     before = os.getloadavg()[0]
     advice = ": look whether something ran beside it" if before > BUSY else ""
     return f"load average {before:.1f} in the minute before{advice}"
 
 
 def required(path: Path) -> list[str]:
-    """The packages that a requirements file names."""
+    """Return the packages that a requirements file names."""
     lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
     return [re.split(r"[=<>~!;\[ ]", line)[0] for line in lines if line]
 

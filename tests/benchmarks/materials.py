@@ -1,7 +1,7 @@
-"""What is served: Fashion-MNIST itself, one file of any size, a large .gz, many small files; each with its manifest.
+"""The served files: Fashion-MNIST itself, one file of any size, a large .gz, many small files; each with its manifest.
 
-All of them are IDX files whose bytes are the same at every run. A file is made a step at a time: what measures must
-stay small.
+All of them are IDX files with the same bytes in every run. They are made step by step, so that this process
+stays small.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ SPARE = 2 * 1024 * MIB
 
 @dataclass(frozen=True)
 class Served:
-    """Files in FOLDER as MANIFEST describes them; DATASET is the word for it on the command line.
+    """The files in FOLDER that MANIFEST describes; DATASET is their name on the command line.
 
-    PAPERS is where lists, sums and metalinks of them are written.
+    PAPERS is the folder for lists, sums and metalinks of them.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class Served:
 
     @property
     def megabytes(self) -> float:
-        """What a download of all of it moves."""
+        """The number of bytes of all files."""
         return sum(file.size for file in self.manifest.files) / 1e6
 
     @property
@@ -53,24 +53,24 @@ class Served:
         return self.write("SHA256SUMS", [f"{file.sha256}  {file.name}" for file in self.manifest.files])
 
     def write(self, name: str, lines: Iterable[str]) -> Path:
-        """Write a list for one of the peers."""
+        """Write a list for one of the peers; return its path."""
         self.papers.mkdir(parents=True, exist_ok=True)
         path = self.papers / name
         path.write_text("".join(f"{line}\n" for line in lines))
         return path
 
     def metalink(self, url: str) -> Path:
-        """The manifest as a Metalink (RFC 5854) for one mirror."""
+        """Return the manifest as a Metalink (RFC 5854) for one mirror."""
         return self.write("files.meta4", metalink(self.manifest, url))
 
 
 def fashion(bench: Bench) -> Served:
-    """Fashion-MNIST."""
+    """Return Fashion-MNIST in ROOT."""
     return Served(bench.raw, FASHION, FASHION.name, bench.work / "fashion-mnist")
 
 
 def metalink(manifest: Manifest, url: str) -> Iterator[str]:
-    """The lines of a Metalink (RFC 5854): for each file its size, its digest, those of its pieces, and its URL."""
+    """Yield the lines of a Metalink (RFC 5854): the size, the digests and the URL of each file."""
     yield '<?xml version="1.0" encoding="UTF-8"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">'
     for file in manifest.files:
         yield f"<file name={quoteattr(file.name)}><size>{file.size}</size><hash type='sha-256'>{file.sha256}</hash>"
@@ -81,7 +81,7 @@ def metalink(manifest: Manifest, url: str) -> Iterator[str]:
 
 
 def single(bench: Bench, size: int, times: int = 3) -> Served:
-    """One IDX file of SIZE bytes, which no tool can compress. TIMES is how often the disk must hold it."""
+    """Make one IDX file of SIZE bytes that cannot be compressed; the disk must have space for it TIMES times."""
     folder = bench.work / f"single-{size}"
     name = f"single-{size}-idx1-ubyte"
     demand(bench.work, size * times)
@@ -92,10 +92,10 @@ def single(bench: Bench, size: int, times: int = 3) -> Served:
 
 
 def packed(bench: Bench, times: int) -> Served:
-    """The training images TIMES in a row as one .gz: 40 times are 1.06 GB that unpack to 1.88 GB.
+    """Make one .gz of the training images, TIMES in a row: 40 times are 1.06 GB that unpack to 1.88 GB.
 
-    They are packed once; the deflate stream is repeated behind full flushes, which gives an ordinary file of one
-    member with the real ratio, and takes seconds.
+    They are compressed once; the deflate stream is repeated after full flushes, which gives an ordinary file of one
+    member with the real ratio, in seconds.
     """
     demand(bench.work, times * 5 * 48_000_000)
     folder = bench.work / f"packed-{times}"
@@ -122,7 +122,7 @@ def packed(bench: Bench, times: int) -> Served:
 
 
 def steps(path: Path, start: int) -> Iterator[bytes]:
-    """The bytes of a file from START on, a MiB at a time."""
+    """Yield the bytes of a file from START on, a MiB at a time."""
     with path.open("rb") as file:
         file.seek(start)
         while data := file.read(MIB):
@@ -130,7 +130,7 @@ def steps(path: Path, start: int) -> Iterator[bytes]:
 
 
 def deflate(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """A deflate stream that ends with a full flush: nothing in it refers to what stands before, and more may follow."""
+    """Return a deflate stream that ends with a full flush: it refers to nothing before it, and more may follow."""
     packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
     for part in parts:
         yield packer.compress(part)
@@ -138,7 +138,7 @@ def deflate(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def many(bench: Bench, count: int, size: int) -> Served:
-    """COUNT files of SIZE bytes each."""
+    """Make COUNT files of SIZE bytes each."""
     folder = bench.work / "many"
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -150,7 +150,7 @@ def many(bench: Bench, count: int, size: int) -> Served:
 
 
 def noise(head: bytes, size: int) -> Iterator[bytes]:
-    """SIZE bytes that begin with HEAD; no two steps of a MiB are alike."""
+    """Yield SIZE bytes that begin with HEAD; no two steps of a MiB are alike."""
     step = Random(head).randbytes(min(MIB, size))
     for number, start in enumerate(range(0, size, MIB)):
         mark = head if start == 0 else struct.pack(">Q", number)
@@ -158,9 +158,9 @@ def noise(head: bytes, size: int) -> Iterator[bytes]:
 
 
 def pour(path: Path, parts: Iterable[bytes], split: str, inside: IdxHeader | Payload) -> DataFile:
-    """Write PARTS to PATH and describe the file: its digest and those of its pieces.
+    """Write PARTS to PATH; return the description of the file, with its digest and those of its pieces.
 
-    INSIDE is the payload that is packed in it, or the header of the one that it is.
+    INSIDE is its payload, or the header of a file that is its own payload.
     """
     whole, piece, digests, size = hashlib.sha256(), hashlib.sha256(), [], 0
     with path.open("wb") as out:
@@ -185,14 +185,14 @@ def pour(path: Path, parts: Iterable[bytes], split: str, inside: IdxHeader | Pay
 
 
 def demand(folder: Path, size: int) -> None:
-    """Raise UnavailableError unless the disk has room for SIZE bytes more."""
+    """Raise UnavailableError unless the disk has space for SIZE more bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(folder).free) < size + SPARE:
         raise UnavailableError(f"{size / 1e9:.0f} GB of free disk are needed, there are {free / 1e9:.0f}")
 
 
 def _served(bench: Bench, folder: Path, name: str, files: list[DataFile]) -> Served:
-    # Mean and deviation are pinned, as the catalogue's are: to count them would be work that no peer does.
+    # Mean and deviation are pinned, as in the catalogue: to compute them would be work that no peer does.
     manifest = Manifest(
         name=name, title=name, licence="", homepage="", folder=name, classes=(), mean=0.5, std=0.25,
         mirrors=(), local=(), debian=None, files=tuple(files),

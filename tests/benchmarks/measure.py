@@ -1,7 +1,7 @@
-"""Whole processes, measured from outside, by turns. In-process timers would miss the start and the teardown.
+"""Whole processes, measured from outside, by turns. Timers inside them would miss the start and the teardown.
 
-What differs between two rows is meant to be the rows: they run in turns, forwards and backwards, so that drift falls
-on both; each begins in a fresh folder with nothing left to write from the one before; and what it left is checked
+Rows should differ in nothing but the program: they run by turns, forwards and backwards, so that drift affects all
+of them; each starts in an empty folder, with nothing left to write from the previous one; and its output is checked
 after the clock has stopped.
 """
 
@@ -32,16 +32,16 @@ STRANGE = ("PYTHON", "FMNIST_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_",
 
 
 class PeerError(Exception):
-    """A process failed, or left other bytes than it should have."""
+    """A process failed, or its output is wrong."""
 
 
 class UnavailableError(Exception):
-    """Something that is needed is not to be had on this machine."""
+    """This machine lacks something that is needed."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One process from start to exit: seconds by the clock, seconds of processors, peak memory in bytes."""
+    """One process from start to exit: seconds of wall time, seconds of processors, peak memory in bytes."""
 
     wall: float
     cpu: float
@@ -50,10 +50,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Peer:
-    """Something to be measured: a command line that runs in a fresh folder.
+    """A row: a command line that runs in an empty folder.
 
     `check` gets that folder afterwards and raises PeerError. `needs` are programs, and modules as "import NAME".
-    `timed` says that the process itself prints the seconds that count, where its start is not meant to count.
+    `timed` means that the process prints the seconds that count, without its start.
     """
 
     name: str
@@ -66,31 +66,31 @@ class Peer:
 
 @dataclass(frozen=True)
 class Race:
-    """The runs of each row, in the order of the rounds; and for a row that could not run, why."""
+    """The runs of each row, in the order of the rounds; and for a row that could not run, the reason."""
 
     names: tuple[str, ...]
     runs: dict[str, list[Run]]
     absent: dict[str, str]
 
     def wall(self, name: str) -> float | None:
-        """The median of the seconds of a row, or None where there is none."""
+        """Return the median of the wall time of a row in seconds; None without a run."""
         runs = self.runs.get(name)
         return statistics.median(run.wall for run in runs) if runs else None
 
     def cpu(self, name: str) -> float | None:
-        """The median of the processor seconds of a row."""
+        """Return the median of the processor time of a row in seconds."""
         runs = self.runs.get(name)
         return statistics.median(run.cpu for run in runs) if runs else None
 
     def ratio(self, name: str, other: str) -> float | None:
-        """The median over the rounds of a row's seconds by another's in the same round."""
+        """Return the median over the rounds of the wall time of a row divided by that of another."""
         runs, others = self.runs.get(name), self.runs.get(other)
         if not runs or not others:
             return None
         return statistics.median(run.wall / other.wall for run, other in zip(runs, others, strict=True))
 
     def peak(self, name: str) -> float | None:
-        """The largest memory of a row, in MB."""
+        """Return the largest memory of a row in MB."""
         runs = self.runs.get(name)
         return max(run.peak for run in runs) / 1e6 if runs else None
 
@@ -117,13 +117,13 @@ def race(peers: Sequence[Peer], work: Path, rounds: int, *, warm: bool = True) -
 
 
 def turns(peers: Sequence[T], rounds: int) -> Iterator[Sequence[T]]:
-    """The order of each round: forwards, then backwards, so that a steady drift cancels."""
+    """Yield the order of each round: forwards, then backwards, so that a steady drift cancels."""
     for number in range(rounds):
         yield peers if number % 2 == 0 else peers[::-1]
 
 
 def once(peer: Peer, folder: Path) -> Run:
-    """Run PEER in a fresh FOLDER, check what it left, and put it away. Raises PeerError."""
+    """Run PEER in an empty FOLDER, check its output, and put it away; raise PeerError."""
     put_away(folder)
     folder.mkdir(parents=True)
     os.sync()
@@ -136,16 +136,16 @@ def once(peer: Peer, folder: Path) -> Run:
 
 
 def spent(folder: Path) -> Path:
-    """Where FOLDER is put away."""
+    """Return where FOLDER is put away."""
     return folder.with_name(f"{folder.name}-spent")
 
 
 def put_away(folder: Path) -> None:
     """Empty the files of FOLDER, and keep their names until the race is over.
 
-    ext4 gives the number of a file that was deleted to no other one for a minute, and looks through all of them for
-    each new file: the more files the last row left, the slower the next one would be. A file with another name is
-    removed and not emptied: what it holds belongs to that name too. Links are never followed.
+    ext4 does not reuse the number of a deleted file for a minute, and looks through all of them for each new file: the
+    more files the last row left, the slower the next one would be. A file with another name is removed and not emptied,
+    since its content belongs to that name too. Links are never followed.
     """
     if folder.is_symlink():
         raise ValueError(f"{folder} is a link, and what it leads to is not the benchmark's")
@@ -159,8 +159,8 @@ def put_away(folder: Path) -> None:
 
 
 def _empty(path: Path) -> None:
-    """Empty the file PATH if that is its only name, else remove this name. Raises OSError."""
-    # One descriptor for the look and the cut: no other file can come under the name in between.
+    """Empty the file PATH if that is its only name, else remove this name; raise OSError."""
+    # One descriptor for both steps: no other file can get the name between them.
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         about = os.fstat(descriptor)
@@ -175,7 +175,7 @@ def _empty(path: Path) -> None:
 
 
 def measure(peer: Peer, folder: Path) -> Run:
-    """One process of PEER in FOLDER; the peak is that of the largest of its processes. Raises PeerError."""
+    """Run one process of PEER in FOLDER; the peak is that of the largest of its processes. Raise PeerError."""
     said, complaints, result = (folder.parent / name for name in ("stdout", "stderr", "result"))
     argv = (sys.executable, "-I", "-S", str(STOPWATCH), str(result), *peer.argv)
     with said.open("wb") as stdout, complaints.open("wb") as stderr:
@@ -201,13 +201,13 @@ def measure(peer: Peer, folder: Path) -> Run:
 
 
 def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would change a row: Python writes its .pyc files, nobody finds a proxy."""
+    """Return the environment without what would change a row: Python writes its .pyc files, no proxy is used."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(STRANGE)}
     return {**kept, "PATH": PATH, "LC_ALL": "C", **more}
 
 
 def missing(needs: Sequence[str]) -> str:
-    """Why NEEDS are not met, or "" if they are."""
+    """Return why NEEDS are not met, or "" if they are."""
     modules = {need: need.removeprefix("import ") for need in needs if need.startswith("import ")}
     wanting = [module for module in modules.values() if find_spec(module) is None]
     wanting += [need for need in needs if need not in modules and shutil.which(need, path=PATH) is None]

@@ -1,4 +1,4 @@
-"""Tables 1, 2, 3 and 9: the four files over a healthy network, a thin line, capped connections, unequal mirrors."""
+"""Tables 1, 2, 3 and 9: the four files over a healthy network, a slow link, capped connections, unequal mirrors."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def thin(bench: Bench) -> Table:
 
 
 def through(words: tuple[str, ...], peer: Peer) -> Peer:
-    """PEER at this end of the line."""
+    """Return PEER at the client's end of the link."""
     return replace(peer, argv=(*words, *peer.argv))
 
 

@@ -1,4 +1,4 @@
-"""What runs: the program and its peers, each as the command line that its user would type, in the folder it fills."""
+"""The rows: the program and its peers, each as the command line of its user, in the folder that it fills."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ ARIA_CHECK = "aria2c --checksum"
 ARIA_METALINK = "aria2c, Metalink with piece hashes"
 
 SCRIPTS = Path(__file__).parent / "scripts"
-# What the program does on a machine for which there is no isal wheel.
+# As on a machine without a wheel of isal.
 WITHOUT_ISAL = "import sys; sys.modules['isal'] = None; from fmnist_fetch.__main__ import main; main()"
 
 
 def ours(served: Served, urls: Iterable[str], name: str = OURS, *, jobs: int | None = None, isal: bool = True) -> Peer:
-    """The program: download, verify, unpack, verify, write the tensor file, fsync."""
+    """Return the program: download, verify, unpack, verify, write the tensor file, fsync."""
     program = ("-m", "fmnist_fetch") if isal else ("-c", WITHOUT_ISAL)
     mirrors = [word for url in urls for word in ("--mirror", url)]
     count = ("--jobs", str(jobs)) if jobs else ()
@@ -45,12 +45,12 @@ def ours(served: Served, urls: Iterable[str], name: str = OURS, *, jobs: int | N
 
 
 def curl(served: Served, url: str) -> Peer:
-    """curl, one file after the other on one connection, nothing checked."""
+    """Return curl, one file after the other on one connection, nothing checked."""
     return Peer(CURL, ("sh", "-c", _curl(served, url)), right(served), needs=("curl",))
 
 
 def curl_parallel(served: Served, url: str) -> Peer:
-    """curl on as many connections as the program has, nothing checked."""
+    """Return curl on as many connections as the program has, nothing checked."""
     return Peer(
         CURL_PARALLEL,
         ("sh", "-c", f"{_curl(served, url)} --parallel --parallel-max {FetchOptions().jobs}"),
@@ -60,19 +60,19 @@ def curl_parallel(served: Served, url: str) -> Peer:
 
 
 def curl_sync(served: Served, url: str) -> Peer:
-    """curl, and its files brought to the disk as the program brings its own."""
+    """Return curl and an fsync of its files, as the program does."""
     command = f"{_curl(served, url)} && sync -- {_names(served)}"
     return Peer(CURL_SYNC, ("sh", "-c", command), right(served), needs=("curl",))
 
 
 def curl_copy(served: Served, url: str) -> Peer:
-    """curl, and as many bytes on the disk as the program leaves there beside a file that needs no unpacking."""
+    """Return curl and as many bytes on the disk as the program writes beside a file that needs no unpacking."""
     copies = "mkdir copies && cp -- *-ubyte copies && sync -- *-ubyte copies/*"
     return Peer(CURL_COPY, ("sh", "-c", f"{_curl(served, url)} && {copies}"), right(served), needs=("curl",))
 
 
 def coreutils(served: Served, url: str) -> Peer:
-    """The careful user's three lines."""
+    """Return the three lines of a careful user."""
     command = (
         f"{_curl(served, url)} && sha256sum --quiet -c {shlex.quote(str(served.sums))} && gzip -dk {_names(served)}"
     )
@@ -80,59 +80,59 @@ def coreutils(served: Served, url: str) -> Peer:
 
 
 def openssl(served: Served, url: str) -> Peer:
-    """The same with the fastest programs there are for each step."""
+    """Return the same with the fastest program for each step."""
     check = f"openssl dgst -sha256 -r {_names(served)} | tr '*' ' ' | cmp - {shlex.quote(str(served.sums))}"
     command = f"{_curl(served, url)} && {check} && igzip -dk {_names(served)}"
     return Peer(OPENSSL, ("sh", "-c", command), right(served, unpacked=True), needs=("curl", "openssl", "igzip"))
 
 
 def wget(served: Served, url: str) -> Peer:
-    """wget, one file after the other on one connection, nothing checked."""
+    """Return wget, one file after the other on one connection, nothing checked."""
     return Peer(WGET, ("wget", "--no-config", "-q", *_urls(served, url)), right(served), needs=("wget",))
 
 
 def aria(served: Served, urls: Sequence[str], name: str = ARIA, options: Sequence[str] = ()) -> Peer:
-    """aria2c from one mirror or several, all its files at once, nothing checked."""
+    """Return aria2c from one mirror or several, all its files at once, nothing checked."""
     lines = ["\t".join(url + file.name for url in urls) for file in served.manifest.files]
     return _aria(served, name, served.write("aria2.txt", lines), options)
 
 
 def aria_checksum(served: Served, url: str) -> Peer:
-    """aria2c that reads each file again when it is complete, and checks it."""
+    """Return aria2c that reads each complete file again and checks it."""
     lines = [f"{url}{file.name}\n  checksum=sha-256={file.sha256}" for file in served.manifest.files]
     return _aria(served, ARIA_CHECK, served.write("aria2-checksum.txt", lines))
 
 
 def aria_metalink(served: Served, url: str) -> Peer:
-    """aria2c with the same knowledge that the manifest gives: a digest for the file and one for each piece."""
+    """Return aria2c with the knowledge of the manifest: a digest for the file and one for each piece."""
     argv = ("aria2c", "--no-conf", "--quiet", "-M", str(served.metalink(url)))
     return Peer(ARIA_METALINK, argv, right(served), needs=("aria2c",))
 
 
 def pooch(served: Served, url: str) -> Peer:
-    """pooch with the digests in its registry."""
+    """Return pooch with the digests in its registry."""
     registry = [f"{file.name}={file.sha256}" for file in served.manifest.files]
     return script(POOCH, "pooch_fetch.py", url, *registry, check=right(served), needs=("import pooch",))
 
 
 def hub(served: Served, url: str) -> Peer:
-    """huggingface_hub's http_get."""
+    """Return http_get of huggingface_hub."""
     needs = ("import huggingface_hub",)
     return script(HUB, "hub_get.py", *_urls(served, url), check=right(served), needs=needs)
 
 
 def seed(served: Served, url: str) -> Peer:
-    """requests in a loop."""
+    """Return requests in a loop."""
     return script(SEED, "seed_loop.py", *_urls(served, url), check=right(served))
 
 
 def loop(served: Served, url: str) -> Peer:
-    """requests on one connection, which checks each file before it writes it."""
+    """Return requests on one connection, with each file checked before it is written."""
     return script(LOOP, "requests_loop.py", url, str(served.sums), check=right(served))
 
 
 def torchvision(served: Served, url: str) -> Peer:
-    """torchvision: download, MD5, unpack, read."""
+    """Return torchvision: download, MD5, unpack, read."""
     check = right(served, unpacked=True)
     return script(TORCHVISION, "torchvision_fetch.py", url, check=check, needs=("import torchvision", "import torch"))
 
@@ -145,12 +145,12 @@ def script(
     needs: tuple[str, ...] = (),
     timed: bool = False,
 ) -> Peer:
-    """One of the small programs in scripts/."""
+    """Return one of the small programs in scripts/."""
     return Peer(name, (sys.executable, str(SCRIPTS / file), *words), check, needs, timed)
 
 
 def right(served: Served, *, unpacked: bool = False, tensors: bool = False) -> Callable[[Path], None]:
-    """A check that every file is somewhere in a folder, and has the SHA-256 that it should."""
+    """Return a check that every file is somewhere in a folder, with its SHA-256."""
     wanted = {file.name: file.sha256 for file in served.manifest.files}
     if unpacked:
         wanted |= {file.payload.name: file.payload.sha256 or "" for file in served.manifest.files}

@@ -12,7 +12,7 @@ VERDICTS = {True: "yes", False: "**no**", None: "not measured"}
 
 
 def markdown(table: Table) -> str:
-    """One table: what was done, a line for each row, a line for each target."""
+    """Return one table: what was done, a line for each row, a line for each target."""
     title = f"## {table.number}. {table.title}"
     rows = [_row(table, name) for name in table.race.names]
     share = [f"`{table.ours}` takes"] if table.ours else []
@@ -24,24 +24,24 @@ def markdown(table: Table) -> str:
 
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; its first column is text, the others are figures."""
+    """Return a Markdown table; its first column is text, the others are figures."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
 def summary(tables: Iterable[Table]) -> str:
-    """All targets in one table."""
+    """Return all targets in one table."""
     rows = [[f"{it.number}. {it.title}", *_target(target)] for it in tables for target in it.targets]
     return grid(["table", "target", "bound", "measured", "met"], rows)
 
 
 def unavailable(number: int, reason: str) -> str:
-    """What stands in place of a table that could not be made here."""
+    """Return the text in place of a table that could not be made here."""
     return f"## {number}.\n\nNot measured here: {reason}."
 
 
 def seconds(value: float) -> str:
-    """A time with three digits."""
+    """Return a time with three digits."""
     if value < 0.0995:
         return f"{value * 1000:.3g} ms"
     return f"{value:.3f} s" if value < 0.9995 else f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s"

@@ -1,4 +1,4 @@
-"""Table 12: the machines of a room behind one uplink, of which one serves what it is fetching."""
+"""Table 12: the machines of a room behind one uplink; one of them serves what it is fetching."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def room(bench: Bench) -> Table:
 
 
 def _together(dataset: str, names: Sequence[str], name: str, check: Callable[[Path], None], *options: str) -> Peer:
-    """The machines NAMES at once, of which the first one serves; the others have OPTIONS."""
+    """Return a row in which the machines NAMES fetch at once and the first one serves; the others have OPTIONS."""
     server, *clients = names
     needs = ("import aiohttp", *(["import zeroconf"] if "--lan" in options else []))
     words = (dataset, server, ",".join(clients), *options)
@@ -63,7 +63,7 @@ def _together(dataset: str, names: Sequence[str], name: str, check: Callable[[Pa
 
 
 def _check(served: Served, machines: Room, row: str, names: Sequence[str]) -> Callable[[Path], None]:
-    """A check that each of the machines NAMES has everything; it notes what the uplink has carried for ROW."""
+    """Return a check that each of the machines NAMES has everything; it notes what the uplink has carried for ROW."""
     right = peers.right(served, unpacked=True, tensors=True)
 
     def check(folder: Path) -> None:

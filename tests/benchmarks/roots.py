@@ -1,4 +1,4 @@
-"""Tables 5, 6 and 10: many small files, a root that is complete already, and a root that is shared."""
+"""Tables 5, 6 and 10: many small files, a complete root, and a root that is shared."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def small_files(bench: Bench) -> Table:
 
 
 def distant_files(bench: Bench) -> Table:
-    """Table 5, where each answer takes 20 ms to begin."""
+    """Table 5, where each answer starts after 20 ms."""
     served = many(bench, bench.pick(500, 100), 100_000)
     with capped(served.folder, [10**9], "connection", LATENCY) as [url]:
         rows = [
@@ -112,7 +112,7 @@ def complete_root(bench: Bench) -> Table:
 
 
 def digests(name: str, command: str, paths: list[Path]) -> Peer:
-    """COMMAND on all of PATHS."""
+    """Return COMMAND on all of PATHS."""
     return Peer(name, (*shlex.split(command), *map(str, paths)), needs=(command.split()[0],))
 
 

@@ -1,4 +1,4 @@
-"""Where the bytes come from: nginx, nginx behind a thin line, capped mirrors, the program's own server."""
+"""The sources of the bytes: nginx, nginx behind a slow link, capped mirrors, the server of the program."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LINE = "10.213.7"
 
 @contextmanager
 def nginx(served: Path, *, host: str = HOST, prefix: Sequence[str] = ()) -> Iterator[str]:
-    """nginx on the files in SERVED: yields its URL. PREFIX comes before the command. Raises UnavailableError."""
+    """Run nginx on the files in SERVED and yield its URL; PREFIX comes before the command. Raise UnavailableError."""
     need("nginx")
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -53,9 +53,9 @@ def nginx(served: Path, *, host: str = HOST, prefix: Sequence[str] = ()) -> Iter
 
 @contextmanager
 def line(served: Path, megabits: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """nginx at the other end of a line of so many Mbit/s: its URL, and the words that run a command at this end.
+    """Yield the URL of an nginx behind a link of some Mbit/s, and the words that run a command at this end.
 
-    Two network namespaces with a pair of devices between them, thinned by a token bucket (tbf) at the server's end.
+    Two network namespaces with a pair of devices between them, limited by a token bucket (tbf) at the server's end.
     """
     need("ip", "tc", "nginx")
     if os.geteuid() != 0:
@@ -80,12 +80,12 @@ def line(served: Path, megabits: int) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 class Room:
-    """Machines, each a network namespace, on one bridge; and UPSTREAM, a server behind a thin line to the same bridge.
+    """Machines, each a network namespace, on one bridge; and UPSTREAM, a server behind a slow link to the same bridge.
 
     Attributes:
-        upstream: The URL of the server.
-        names: The namespaces of the machines.
-        carried: For each row of a table the bytes that the line has carried, run by run.
+    upstream: The URL of the server.
+    names: The namespaces of the machines.
+    carried: For each row of a table the bytes that the link has carried, run by run.
     """
 
     def __init__(self, upstream: str, names: Sequence[str], counter: Sequence[str]) -> None:
@@ -96,7 +96,7 @@ class Room:
         self._before = self._count()
 
     def note(self, row: str) -> None:
-        """Note what the line has carried since the last time."""
+        """Note what the link has carried since the last time."""
         before, self._before = self._before, self._count()
         self.carried.setdefault(row, []).append(self._before - before)
 
@@ -105,13 +105,13 @@ class Room:
 
 
 def address(number: int) -> str:
-    """The address of a machine in a room."""
+    """Return the address of a machine in a room."""
     return f"{LINE}.{number + 10}"
 
 
 @contextmanager
 def switch(served: Path, megabits: int, machines: int) -> Iterator[Room]:
-    """A bridge with so many MACHINES, and nginx on the files in SERVED behind a line of so many Mbit/s."""
+    """Yield a bridge with a number of MACHINES, and nginx on the files in SERVED behind a link of some Mbit/s."""
     need("ip", "tc", "nginx")
     if os.geteuid() != 0:
         raise UnavailableError("a network namespace needs root")
@@ -140,9 +140,9 @@ def switch(served: Path, megabits: int, machines: int) -> Iterator[Room]:
 
 @contextmanager
 def capped(served: Path, rates: Sequence[int], each: str, latency: float = 0.0) -> Iterator[list[str]]:
-    """A mirror for each of RATES, bytes per second of EACH "connection" or of the "mirror" as a whole: their URLs.
+    """Yield the URL of a mirror for each of RATES, bytes per second of EACH "connection" or of the whole "mirror".
 
-    Each answer begins LATENCY seconds after its request.
+    Each answer starts LATENCY seconds after its request.
     """
     with ExitStack() as stack:
         urls = []
@@ -157,7 +157,7 @@ def capped(served: Path, rates: Sequence[int], each: str, latency: float = 0.0) 
 
 @contextmanager
 def own(root: Path) -> Iterator[str]:
-    """The program's own server."""
+    """Run the server of the program and yield its URL."""
     port = free_port()
     words = ["-m", "fmnist_fetch", "serve", "--root", str(root), "--host", HOST, "--port", str(port)]
     with running([sys.executable, *words]):
@@ -167,7 +167,7 @@ def own(root: Path) -> Iterator[str]:
 
 @contextmanager
 def running(argv: Sequence[str], *, reads: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-    """A process as long as it is wanted."""
+    """Run a process until the end of the block."""
     stdout = subprocess.PIPE if reads else subprocess.DEVNULL
     process = subprocess.Popen(argv, stdout=stdout, stderr=subprocess.DEVNULL, env=clean_environment({}))
     try:
@@ -186,14 +186,14 @@ def need(*programs: str) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody has just now."""
+    """Return a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def await_server(port: int) -> None:
-    """Wait until somebody listens at PORT. Raises UnavailableError."""
+    """Wait until a process listens on PORT; raise UnavailableError."""
     for _ in range(200):
         try:
             socket.create_connection((HOST, port)).close()

@@ -1,4 +1,4 @@
-"""Table 4: one large file, a large .gz the whole way, and how the cost grows with the size."""
+"""Table 4: one large file, a large .gz with everything that follows, and how the cost grows with the size."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _pair(bench: Bench, served: Served, rounds: int) -> Race:
 
 
 def joined(race: Race, more: Race, prefix: str) -> Race:
-    """RACE and the rows of MORE, whose names get PREFIX."""
+    """Return RACE and the rows of MORE, whose names get PREFIX."""
     return Race(
         (*race.names, *(prefix + name for name in more.names)),
         race.runs | {prefix + name: runs for name, runs in more.runs.items()},
@@ -117,17 +117,17 @@ def joined(race: Race, more: Race, prefix: str) -> Race:
 
 
 def quotient(value: float | None, other: float | None) -> float | None:
-    """VALUE by OTHER, where both are known."""
+    """Return VALUE divided by OTHER, if both are known."""
     return value / other if value and other else None
 
 
 def memory(done: Race) -> Target:
-    """The target for the program's peak."""
+    """Return the target for the peak of the program."""
     return Target("memory", done.peak(OURS), at_most=MEMORY, unit=" MB")
 
 
 def plot(race: Race, sizes: Sequence[int], path: Path) -> None:
-    """Seconds over MiB, both on logarithmic axes: what is linear is a line that rises by one decade in a decade."""
+    """Draw seconds over MiB on logarithmic axes: a linear cost is a line that rises by one decade in a decade."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")

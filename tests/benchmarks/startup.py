@@ -1,6 +1,6 @@
 """PYTHONPATH=tests python -m benchmarks.startup: what is imported before the first request, in milliseconds.
 
-The table is that of docs/architecture.md, from an environment with what fetch needs and nothing else. A module of the
+This is the table of docs/architecture.md, from an environment with nothing but what fetch needs. A module of the
 standard library counts for the package that imports it first.
 """
 
@@ -33,7 +33,7 @@ class Module(NamedTuple):
 
 
 def main() -> None:
-    """Print the table: for each package the fewest milliseconds of all rounds, and how many modules that are."""
+    """Print the table: for each package the smallest time of all rounds in milliseconds, and its number of modules."""
     rounds = [imported() for _ in range(ROUNDS)]
     sums = [Counter[str]() for _ in rounds]
     for found, modules in zip(sums, rounds, strict=True):
@@ -57,7 +57,7 @@ def imported() -> list[Module]:
         done = subprocess.run(argv, capture_output=True, text=True, check=True, env=clean_environment({}))
     found = []
     packages: list[str] = []
-    # Reversed, a module stands before those that it imports, which are deeper.
+    # In reverse order, a module precedes those that it imports, which are deeper.
     for spent, depth, name in reversed(LINE.findall(done.stderr)):
         del packages[len(depth) // 2 :]
         top = name.partition(".")[0]

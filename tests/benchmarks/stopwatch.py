@@ -1,7 +1,6 @@
 """python -I -S stopwatch.py RESULT PROGRAM WORD...: run it, write seconds, processor seconds and peak bytes to RESULT.
 
-A process of its own, because the peak that the kernel tells of a process begins with what its parent weighed when it
-was started: here some 10 MB.
+A process of its own, because the peak of a process includes the size of its parent at its start: here some 10 MB.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a table is: rows that were measured by turns, and the targets that they are held against."""
+"""Tables: rows that were measured by turns, and the targets that they are compared with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FASHION = find("fashion-mnist")
 class Bench:
     """What all tables are made with: a complete ROOT of Fashion-MNIST, and a WORK folder on the same file system.
 
-    QUICK asks for fewer rounds and smaller files: good for seeing that all works, not for figures.
+    QUICK asks for fewer rounds and smaller files, to see that everything works, not for figures.
     """
 
     root: Path
@@ -27,11 +27,11 @@ class Bench:
     quick: bool = False
 
     def pick(self, full: Value, quick: Value) -> Value:
-        """One value for a full run, another for a quick one."""
+        """Return one value for a full run, another for a quick one."""
         return quick if self.quick else full
 
     def race(self, peers: Sequence[Peer], rounds: int, *, warm: bool = True) -> Race:
-        """Measure PEERS by turns; once, and without a round to warm up, where it is to be quick."""
+        """Measure PEERS by turns; in a quick run once, and without a round to warm up."""
         return race(peers, self.work, 1 if self.quick else rounds, warm=warm and not self.quick)
 
     @property
@@ -42,9 +42,9 @@ class Bench:
 
 @dataclass(frozen=True)
 class Target:
-    """A sentence, the bound in it, and what was measured (None: could not be).
+    """A sentence, the bound in it, and what was measured (None: not measured).
 
-    REASON is printed where the bound is not met.
+    REASON is printed if the bound is not met.
     """
 
     words: str
@@ -56,7 +56,7 @@ class Target:
 
     @property
     def met(self) -> bool | None:
-        """Whether the value keeps the bound, or None where nothing was measured."""
+        """Whether the value is within the bound, or None if nothing was measured."""
         if self.value is None:
             return None
         if self.at_most is not None:
@@ -73,7 +73,8 @@ class Target:
 @dataclass(frozen=True)
 class Table:
     """A numbered table: what was done, its rows, and the targets. OURS names the row that the
-    others are held to ("": none)."""
+    others are compared with ("": none).
+    """
 
     number: int
     title: str

@@ -96,7 +96,7 @@ def batches(bench: Bench) -> Table:
 
 
 def training(bench: Bench) -> Table:
-    """Table 8, beside the import that every training begins with: short rows, in many rounds."""
+    """Table 8, beside the import with which every training starts: short rows, in many rounds."""
     epochs = _epochs(bench)
     bare = Peer(TORCH, (sys.executable, "-c", "import torch"), needs=NEEDS)
     done = bench.race([_trainer(bench), _trainer(bench, PICTURES), bare], 9)
@@ -113,7 +113,7 @@ def training(bench: Bench) -> Table:
 
 
 def other_ways(bench: Bench) -> Table:
-    """Table 8, beside others who train the same model."""
+    """Table 8, beside others that train the same model."""
     epochs = _epochs(bench)
     rows = [
         _trainer(bench),
@@ -146,7 +146,7 @@ def _learner(bench: Bench, name: str, file: str, epochs: str, need: str) -> Peer
 
 
 def learned(folder: Path) -> None:
-    """Raise PeerError unless the model learned: the last line of metrics.jsonl or of the file accuracy tells."""
+    """Raise PeerError unless the model learned: the last line of metrics.jsonl or of the file accuracy shows it."""
     import json
 
     metrics, accuracy = folder / "run" / "metrics.jsonl", folder / "accuracy"

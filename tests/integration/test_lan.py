@@ -1,4 +1,4 @@
-"""A room finds its server: two machines on a switch, from which nothing else can be reached."""
+"""Finding the server of a room: two machines on a switch, from which nothing else can be reached."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def machines() -> Iterator[tuple[Machine, Machine]]:
 
 @pytest.fixture
 def manifest(sample: Sample, root: Path, tmp_path: Path) -> str:
-    """The path of the manifest of what the server has, complete."""
+    """Return the manifest of a dataset that the server has completely."""
     sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
     return sample.write(tmp_path)
 
 
 @pytest.fixture
 def serve(machines: tuple[Machine, Machine], manifest: str, root: Path) -> Iterator[Served]:
-    """Starts a server on the first machine, and waits until it is announced."""
+    """Start a server on the first machine, and wait until it is announced."""
     running: list[subprocess.Popen[str]] = []
 
     def start(*options: str, until: str = "announced: make") -> subprocess.Popen[str]:
@@ -81,7 +81,7 @@ def test_a_server_that_is_announced_is_found_and_all_comes_from_it(
 
 
 def test_several_servers_of_one_machine_are_found(machines: tuple[Machine, Machine], serve: Served) -> None:
-    # Two machines of one host name differ in less than that.
+    # Two machines with the same host name differ in less than that.
     serve("--announce")
     serve("--announce", "--port", "8001", "--host", SERVER)
     assert found(machines[1]) == [BASE, f"http://{SERVER}:8001/"]
@@ -120,7 +120,7 @@ while True:
 
 @contextmanager
 def listening(machine: Machine) -> Iterator[Iterator[str]]:
-    """A process that prints a line when it hears that a service is withdrawn."""
+    """Start a process that prints a line when a service is withdrawn."""
     process = machine.start(sys.executable, "-c", LISTEN, CLIENT)
     assert process.stdout is not None
     try:

@@ -12,7 +12,7 @@ import pytest
 
 
 def library(folder: Path) -> Path:
-    """Compile the library into FOLDER; skips the test where that is not possible."""
+    """Compile the library into FOLDER; skip the test where that is not possible."""
     compiler = shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("this needs Linux and a C compiler")

@@ -26,7 +26,7 @@ class Machine:
         self._port = port
 
     def words(self, command: Sequence[str]) -> list[str]:
-        """COMMAND as it is run on this machine."""
+        """Return COMMAND as it is run on this machine."""
         return ["ip", "netns", "exec", self.name, *command]
 
     def run(self, *command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Done:
@@ -42,7 +42,7 @@ class Machine:
         )
 
     def start(self, *command: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-        """Start COMMAND; what it prints can be read."""
+        """Start COMMAND, whose output can be read."""
         return subprocess.Popen(
             self.words(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment()
         )
@@ -56,7 +56,7 @@ class Machine:
         ip("-n", self.name, "link", "set", "lan0", "up")
 
     def add_address(self, address: str) -> None:
-        """Give this machine one more address, of another network."""
+        """Give this machine one more address, in another network."""
         ip("-n", self.name, "addr", "add", f"{address}/32", "dev", "lan0")
 
     def block_multicast(self) -> None:
@@ -73,7 +73,7 @@ def ip(*words: str) -> None:
 
 @contextmanager
 def two_machines() -> Iterator[tuple[Machine, Machine]]:
-    """A server at SERVER and a client at CLIENT; skip the test where namespaces can't be made."""
+    """Yield a server at SERVER and a client at CLIENT; skip the test where namespaces cannot be made."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("ip", path=PATH):
         pytest.skip("network namespaces need root and the program ip")
     switch, *names = (f"fmnist-{role}-{os.getpid()}" for role in ("switch", "server", "client"))

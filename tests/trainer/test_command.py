@@ -236,6 +236,34 @@ def test_without_torch_the_hint_is_a_command_that_installs_it(tmp_path: Path) ->
     assert hints[1] == "hint: Run: make train"
 
 
+def trainer(*words: str, cwd: Path, shell: str = 'exec "$@"') -> subprocess.CompletedProcess[str]:
+    """Run the trainer as a process of its own, started by SHELL."""
+    line = ["sh", "-c", shell, "sh", sys.executable, "-m", "trainer", *words]
+    variables = environment(PYTHONPATH=str(REPOSITORY))
+    return subprocess.run(line, cwd=cwd, env=variables, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_folder_that_has_been_deleted_is_reported_before_torch_is_loaded(tmp_path: Path) -> None:
+    done = trainer("--root", str(tmp_path), cwd=tmp_path, shell='mkdir gone; cd gone; rmdir ../gone; exec "$@"')
+    assert done.returncode == 5
+    assert done.stderr == "error: the current folder has been deleted\nhint: Change to another folder: cd ~\n"
+
+
+def test_a_closed_output_is_no_traceback(tmp_path: Path) -> None:
+    done = trainer("--root", str(tmp_path / "none"), cwd=tmp_path, shell='exec "$@" >&-')
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["random.py", "queue.py"])
+def test_a_file_in_the_current_folder_is_none_of_pythons_modules(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("raise SystemExit('not this one')")
+    done = trainer("--root", str(tmp_path / "none"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 2
+
+
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, ValueError])
 def test_an_error_that_was_not_foreseen_is_two_lines(
     error: type[Exception], tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Begin a fetch and end with its first request: python -X importtime first_request.py ROOT"""
+"""Start a fetch and end with its first request: python -X importtime first_request.py ROOT"""
 
 import os
 import runpy
@@ -6,7 +6,7 @@ import sys
 
 
 def end_at_first_request(event: str, _arguments: tuple[object, ...]) -> None:
-    """End the process, before anything is sent."""
+    """End the process before anything is sent."""
     if event == "socket.connect":
         os._exit(0)
 

@@ -1,4 +1,4 @@
-"""huggingface_hub's download of one URL, which its cache is built on: hub_get.py URL..."""
+"""huggingface_hub's download of one URL, on which its cache is built: hub_get.py URL..."""
 
 import sys
 from pathlib import Path

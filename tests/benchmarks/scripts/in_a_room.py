@@ -1,7 +1,7 @@
-"""Machines that fetch at once, of which one serves what it is fetching: in_a_room.py MANIFEST SERVER CLIENTS WORD...
+"""Machines that fetch at once, one of which serves what it is fetching: in_a_room.py MANIFEST SERVER CLIENTS WORD...
 
-SERVER and CLIENTS (separated by commas) are network namespaces; the WORDs are options of the clients. The clients begin
-when the server has begun. Prints the seconds from the start of its download until all are complete.
+SERVER and CLIENTS (separated by commas) are network namespaces; the WORDs are options of the clients. The clients
+start when the server has started. Prints the seconds from the start of its download until all are complete.
 """
 
 import subprocess

@@ -14,7 +14,7 @@ VERIFY: dict[str, bool | Literal["always"]] = {"load": True, "map": False, "alwa
 
 
 def load() -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (60000, 28, 28) uint8 and labels (60000,)."""
+    """Return images (60000, 28, 28) uint8 and labels (60000,)."""
     if how in VERIFY:
         import fmnist_fetch
 

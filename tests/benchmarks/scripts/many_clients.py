@@ -1,6 +1,6 @@
 """Many clients of one server at once: many_clients.py COUNT URL NAME:SIZE:DIGEST...; prints the seconds.
 
-Each is a thread with one connection, that gets every file into memory.
+Each is a thread with one connection that reads every file into memory.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 count, address = int(sys.argv[1]), urlsplit(sys.argv[2])
 files = [(name, int(size), digest) for name, size, digest in (word.split(":") for word in sys.argv[3:])]
-# Written to once, so that the kernel has given the memory before the clock runs.
+# Written to once, so that the kernel has allocated the memory before the clock runs.
 clients = [[bytearray(b"\1" * size) for _, size, _ in files] for _ in range(count)]
 
 

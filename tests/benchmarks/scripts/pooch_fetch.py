@@ -1,4 +1,4 @@
-"""pooch fetches what is registered, and checks its SHA-256: pooch_fetch.py URL NAME=DIGEST..."""
+"""pooch downloads what is registered, and checks its SHA-256: pooch_fetch.py URL NAME=DIGEST..."""
 
 import sys
 

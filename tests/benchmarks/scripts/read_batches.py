@@ -12,7 +12,7 @@ root, how = sys.argv[1:]
 
 
 def by_hand() -> Iterator[tuple[Any, Any]]:
-    """numpy on the memory-mapped arrays."""
+    """Yield batches from the memory-mapped arrays."""
     import numpy as np
 
     import fmnist_fetch
@@ -25,7 +25,7 @@ def by_hand() -> Iterator[tuple[Any, Any]]:
 
 
 def batches() -> Iterable[tuple[Any, Any]]:
-    """What is read."""
+    """Return the batches to read."""
     if how == "numpy":
         return by_hand()
     if how == "trainer":
@@ -42,7 +42,7 @@ def batches() -> Iterable[tuple[Any, Any]]:
 
 
 def main() -> None:
-    """Read, count, and tell the seconds."""
+    """Read, count, and print the seconds."""
     source = batches()
     began = time.perf_counter()
     count = total = 0

@@ -1,7 +1,7 @@
 """torchvision, also beside a build of torch that its compiled operators do not fit.
 
-Its import fails there in two rooms that describe these operators to torch's compiler. The datasets and transforms need
-none of them, so these two are left out; all the rest is imported as everybody's is.
+There its import fails in two modules that describe these operators to the compiler of torch. The datasets and
+transforms need none of them, so these two are left out; everything else is imported as usual.
 """
 
 import sys
@@ -9,7 +9,7 @@ from types import ModuleType
 
 
 def import_torchvision() -> None:
-    """Import torchvision, without its operators if need be."""
+    """Import torchvision, without its operators if necessary."""
     try:
         import torchvision
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""The loop that most courses have: requests, 8 KiB at a time, one connection: seed_loop.py URL..."""
+"""The loop of most courses: requests, 8 KiB at a time, one connection: seed_loop.py URL..."""
 
 import sys
 from pathlib import Path

@@ -33,7 +33,7 @@ def net(X: Tensor) -> Tensor:  # noqa: N803
 
 
 def accuracy(y_hat: Tensor, y: Tensor) -> float:
-    """How many are right."""
+    """Return how many predictions are right."""
     return float((y_hat.argmax(dim=1).type(y.dtype) == y).sum())
 
 

@@ -13,7 +13,7 @@ import pytest
 from fmnist_fetch.cli import run
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.catalog import find, names
-from fmnist_fetch.manifest.script import CHINESE, WIDTH, columns, script, script_name
+from fmnist_fetch.manifest.script import CHINESE, MAX_COLUMNS, columns, script, script_name
 from samples import PROJECT_FOLDER, make
 
 
@@ -24,7 +24,7 @@ def test_it_is_short_and_survives_being_pasted(name: str, comments: str) -> None
     assert text.isascii() is (comments == "en")
     assert "\t" not in text
     assert text.count("\n") <= 250
-    assert max(map(columns, text.splitlines())) <= WIDTH
+    assert max(map(columns, text.splitlines())) <= MAX_COLUMNS
 
 
 def test_each_comment_has_a_chinese_one_beside_it_and_the_program_is_the_same() -> None:
@@ -92,7 +92,7 @@ def test_no_text_of_a_manifest_becomes_code() -> None:
     tree = ast.parse(text)
     assert "os.system" not in "".join(ast.unparse(node) for node in tree.body)
     assert text.splitlines()[1].startswith("# Download T import os;")
-    assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(map(len, text.splitlines())) <= MAX_COLUMNS
     assert "__import__" not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 

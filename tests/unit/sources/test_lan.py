@@ -1,4 +1,4 @@
-"""The look-up in the local network: what packets of strangers may say, and what is made of them."""
+"""The look-up in the local network: what packets of strangers may contain, and what they mean."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_without_an_interface_nothing_is_found_and_one_message_says_so(monkeypat
 
 
 def test_an_interface_that_fails_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An address for documentation (RFC 5737) is no machine's own.
+    # An address for documentation (RFC 5737) belongs to no machine.
     monkeypatch.setattr(lan, "own_addresses", lambda: ["192.0.2.1", "10.255.255.254"])
     assert lan.find_servers(lambda _event: None) == []
 
@@ -178,7 +178,7 @@ def test_a_machine_that_may_open_no_socket_finds_nothing(monkeypatch: pytest.Mon
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The servers that the network has."""
+    """Return the servers in the network."""
     found = ["http://10.0.0.5:8000/"]
     monkeypatch.setattr(lan, "_look_up", lambda _addresses: found)
     return found
