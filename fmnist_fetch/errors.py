@@ -106,6 +106,7 @@ class SourceError(FetchError):
         arriving: Whether the source is itself downloading what it was asked for.
         telling: How specific the message is: 2 where the bytes identify what came instead, 1 where their number does,
             else 0.
+        is_local: Whether a limit of this machine is the reason: fewer connections may still work.
     """
 
     exit_code = 4
@@ -120,10 +121,12 @@ class SourceError(FetchError):
         status: int | None = None,
         arriving: bool = False,
         telling: int = 0,
+        is_local: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.arriving = arriving
         self.telling = telling
+        self.is_local = is_local
         self.permanent = permanent
         self.retry_after = retry_after
         self.status = status

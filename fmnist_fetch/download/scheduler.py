@@ -133,7 +133,9 @@ class Scheduler:
         progress = bool(attempt.kept) or (received_enough and not isinstance(error, WrongBytesError))
         if now - attempt.last_progress >= 0.9 * attempt.timeout_s:
             stats.note_timeout(attempt.timeout_s, self.patience.seconds)
-        if not (attempt.received or error.permanent or error.retry_after) and self._serves_others(attempt):
+        others_go_on = self._serves_others(attempt) or (error.is_local and len(self._attempts_of(stats)) > 1)
+        lasting = error.permanent and not error.is_local
+        if not (attempt.received or lasting or error.retry_after) and others_go_on:
             stats.note_refusal(now + full_jitter(1, self._random))
         else:
             stats.note_failure(

@@ -9,7 +9,15 @@ from math import inf
 
 from fmnist_fetch.download.backoff import full_jitter
 from fmnist_fetch.download.segments import FileDownload, Segment, SegmentQueue
-from fmnist_fetch.errors import AGAIN, CHECK_NETWORK, FetchError, IntegrityError, SourceError, WrongBytesError
+from fmnist_fetch.errors import (
+    AGAIN,
+    CHECK_NETWORK,
+    DiskError,
+    FetchError,
+    IntegrityError,
+    SourceError,
+    WrongBytesError,
+)
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Source, Tier
 
 SUFFICIENT_BYTES = 16 * 1024
@@ -263,9 +271,10 @@ class Attempt:
 def final_error(queue: SegmentQueue, sources: Sequence[SourceStats]) -> FetchError:
     """Return the error of a run that ends without its files: the facts, and a line for each source.
 
-    It is an IntegrityError where a source sent wrong bytes, else a SourceError.
+    It is an IntegrityError where a source sent wrong bytes, a DiskError where a limit of this machine is the only
+    reason, else a SourceError.
     """
-    lines = "".join(f"\n  {stats.error.message if stats.error else f'{stats.name}: not asked'}" for stats in sources)
+    lines = "".join(f"\n  {_outcome(stats)}" for stats in sources)
     lacking = [file.name for file in queue.files if not file.complete]
     more = f" and {len(lacking) - _NAMED_FILES} more" if len(lacking) > _NAMED_FILES else ""
     names = ", ".join(lacking[:_NAMED_FILES]) + more
@@ -274,9 +283,18 @@ def final_error(queue: SegmentQueue, sources: Sequence[SourceStats]) -> FetchErr
     errors = [stats.error for stats in sources if stats.error]
     if any(isinstance(error, WrongBytesError) for error in errors):
         return IntegrityError(facts, hint="Name a mirror that has the right files: --mirror URL or --mirror FOLDER.")
+    if errors and all(error.is_local for error in errors):
+        return DiskError(facts, hint=errors[0].hint)
     hints = {error.hint for error in errors if error.hint not in (AGAIN, CHECK_NETWORK)}
     # Where all sources have the same cause (a certificate, a login page, a wrong address), the hint is about it.
     advice = hints.pop() if len(hints) == 1 else CHECK_NETWORK
     if all(stats.is_local for stats in sources):
         advice = "Only this machine was looked at: leave out --offline (and FMNIST_OFFLINE)."
     return SourceError(facts, hint=f"{advice} What arrived is kept. Another source: --mirror URL or --mirror FOLDER.")
+
+
+def _outcome(stats: SourceStats) -> str:
+    """Return what came of a source, on one line."""
+    if stats.error is not None:
+        return stats.error.message
+    return f"{stats.name}: " + ("asked, without a result so far" if stats.workers else "not asked")

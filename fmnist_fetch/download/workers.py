@@ -10,7 +10,7 @@ from fmnist_fetch.concurrency import join_all
 from fmnist_fetch.download.source_stats import Attempt, SourceStats
 from fmnist_fetch.download.transfer import Transfer
 from fmnist_fetch.errors import DiskError, SourceError
-from fmnist_fetch.events import Message
+from fmnist_fetch.events import Message, Note
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Connection, Source, Tier
 from fmnist_fetch.sources.diagnosis import translate
@@ -148,6 +148,9 @@ class WorkerPool:
         finally:
             with self._lock:
                 del self._reading[attempt]
+        if connection.note is not None:
+            self._transfer.listener(Note(connection.note))
+            connection.note = None
         if error is not None or reached < attempt.asked.stop:
             # What is left of an answer must not go on filling buffers.
             _close(connection)

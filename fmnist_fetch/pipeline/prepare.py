@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fmnist_fetch.concurrency import run_parallel
 from fmnist_fetch.download.engine import download, retry_when_replaced
-from fmnist_fetch.errors import FormatError, IntegrityError, ManifestError, SourceError, disk
+from fmnist_fetch.errors import AGAIN, FormatError, IntegrityError, ManifestError, SourceError, disk
 from fmnist_fetch.events import Dispatcher, Listener, Message, Note, Unpacked, silent
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.report import Report
@@ -74,12 +74,15 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
     before = traces(layout)
     state = inspect(layout)
     if not state.complete:
+        # Before anything is made: a mirror may be mistyped, or absent.
+        found = find_sources(layout, options, notify)
+        if options.only_mirrors and not found and not os.path.lexists(layout.root):
+            raise explain(SourceError("there is no source to ask", hint=AGAIN), found, options)
         with alone(layout, notify):
             if traces(layout) != before:
                 # Another process has been at work, and may have done it all.
                 state = inspect(layout)
             if not state.complete:
-                found = find_sources(layout, options, notify)
                 run = _Run(layout, found, options, notify)
                 states = chain([state], iter(partial(inspect, layout), None))
                 try:

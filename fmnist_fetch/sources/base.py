@@ -60,6 +60,9 @@ class Connection(Protocol):
     oddity: str | None
     """What the answer that is being read seems to be in place of the file; None where it seems to be the file."""
 
+    note: str | None
+    """A fact for the log that a read found out; the worker passes it on, and clears it."""
+
     timeout_s: float
     """Seconds that each stage of a read may take; the worker sets it before it reads.
 

@@ -55,6 +55,7 @@ class DebianConnection:
 
     status: int | None = None
     oddity: str | None = None
+    note: str | None = None
     timeout_s = STAGE_TIMEOUT_S
     stages = 0
 

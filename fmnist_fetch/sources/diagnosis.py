@@ -17,18 +17,20 @@ from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.folder import LFS_POINTER
-from fmnist_fetch.sources.http_socket import LookupTimeoutError, NoThreadError
+from fmnist_fetch.sources.http_socket import HeadTimeoutError, LookupTimeoutError, NoThreadError
 
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
 _BUCKET = re.compile(rb"<Error>|AccessDenied|NoSuchKey")
 # Label files of the first release (26 August 2017), from which 43 duplicates and 10 overlaps were removed later.
 _FIRST_RELEASE = {("train-labels-idx1-ubyte.gz", 29_497), ("t10k-labels-idx1-ubyte.gz", 5_097)}
 
-LOGIN_PAGE = "looks like a login page: log in to the network with a browser, then run again"
+LOGIN_PAGE = "looks like a login page: log in to the network with a browser"
+LOGIN_HINT = "Log in to the network with a browser, then run the same command again."
 SOCKS_HINT = "Install it with: pip install 'fmnist-fetch[socks]' (or: pip install PySocks)."
 _BUNDLE_HINT = "Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file."
 _NAME_HINT = "Check the address of the mirror; if the network has a login page, log in with a browser."
 _CLOCK_HINT = "Check this machine's clock."
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 # The codes of OpenSSL's x509_vfy.h.
 _REASONS = {
     9: ("it is not yet valid", _CLOCK_HINT),
@@ -121,16 +123,17 @@ def translate(exc: BaseException, name: str, *, proxy: str | None = None, bundle
     """
     causes = list(_chain(exc))
     found = _local(causes, bundle) or _of_proxy(causes, proxy) or _of_certificate(causes, "its") or _of_peer(causes)
-    what, hint, permanent = found or (f": {_words(causes)}", CHECK_NETWORK, False)
-    return SourceError(f"{name}{what}", hint=hint, permanent=permanent)
+    what, hint, permanent, is_local = found or _Cause(f": {_words(causes)}")
+    return SourceError(f"{name}{what}", hint=hint, permanent=permanent, is_local=is_local)
 
 
 class _Cause(NamedTuple):
-    """What is said after a mirror's name, what to do about it, and whether to ask again is pointless."""
+    """What is said after a mirror's name, and the hint; `permanent` and `is_local` as in SourceError."""
 
     what: str
     hint: str = CHECK_NETWORK
     permanent: bool = False
+    is_local: bool = False
 
 
 def _chain(exc: BaseException) -> Iterator[BaseException]:
@@ -163,12 +166,12 @@ def _local(causes: Sequence[BaseException], bundle: str | None) -> _Cause | None
     """Return a cause on this machine, which no other moment and no other mirror changes."""
     if _errnos(causes) & {errno.EMFILE, errno.ENFILE}:
         hint = "Raise the limit (ulimit -n 4096) or end other programs, then run the same command again."
-        return _Cause(": this machine opens no further file or connection: too many are open", hint, True)
+        return _Cause(": this machine opens no further file or connection: too many are open", hint, True, True)
     if _first(causes, NoThreadError):
         hint = "End other programs or raise the limit (ulimit -u), then run the same command again."
-        return _Cause(": this machine starts no further thread", hint, True)
+        return _Cause(": this machine starts no further thread", hint, True, True)
     if bundle is not None and (fault := _bundle_fault(causes, bundle)):
-        variable = next((one for one in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(one)), "a variable")
+        variable = next((one for one in _BUNDLES if os.environ.get(one)), "a variable")
         hint = f"Set {variable} to a file of CA certificates in PEM format, or unset it."
         return _Cause(f": the CA bundle {bundle} ({variable}) {fault}", hint, True)
     return None
@@ -207,26 +210,30 @@ def _of_proxy(causes: Sequence[BaseException], proxy: str | None) -> _Cause | No
         if tunnel[1] == "407":
             return _login(shown)
         return _Cause(f": the proxy {shown} gives no connection to it ({tunnel[1]} {tunnel[2]:.60})".replace(" )", ")"))
-    if socks and (refusal := next((cause for cause in causes if type(cause).__module__ == "socks"), None)):
+    # PySocks wraps what a proxy answered; the innermost one says it.
+    if socks and (refusals := [cause for cause in causes if type(cause).__module__ == "socks"]):
+        refusal = refusals[-1]
         if type(refusal).__name__ == "SOCKS5AuthError":
             return _login(shown)
-        if not _errnos(causes):
+        if not _errnos(causes) - {None}:
             return _Cause(f": the proxy {shown} gives no connection to it ({_clean(str(refusal))})")
     if not _first(causes, ProxyError) and not socks:
         return None
-    what, hint, permanent = _of_certificate(causes, "the proxy's") or _of_peer(causes) or _Cause(f": {_words(causes)}")
-    return _Cause(f" can't be reached through the proxy {shown}, which{what.removeprefix(':')}", hint, permanent)
+    cause = _of_certificate(causes, "the proxy's") or _of_peer(causes) or _Cause(f": {_words(causes)}")
+    what = cause.what.removeprefix(":")
+    return cause._replace(what=f" can't be reached through the proxy {shown}, which{what}")
 
 
 def refused_by_proxy(name: str, proxy: str | None) -> SourceError:
     """Return the error of an answer 407 for the mirror NAME, which PROXY gave instead."""
-    what, hint, permanent = _login(redact(proxy) if proxy else "on the way")
-    return SourceError(f"{name}{what}", hint=hint, permanent=permanent, status=407)
+    cause = _login(redact(proxy) if proxy else "on the way")
+    return SourceError(f"{name}{cause.what}", hint=cause.hint, permanent=True, status=407)
 
 
 def _login(shown: str) -> _Cause:
     """Return the cause of a proxy, SHOWN without secrets, that requires a login."""
-    hint = "Put the login into the proxy's URL: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT."
+    form = "ALL_PROXY=socks5h" if shown.startswith("socks") else "HTTPS_PROXY=http"
+    hint = f"Put the login into the proxy's URL: {form}://USER:PASSWORD@HOST:PORT."
     return _Cause(f": the proxy {shown} requires a login", hint, True)
 
 
@@ -302,6 +309,8 @@ def _of_time(causes: Sequence[BaseException]) -> _Cause | None:
     timed = [cause for cause in causes if not isinstance(cause, urllib3.NewConnectionError)]
     if _first(timed, requests.ConnectTimeout, urllib3.ConnectTimeoutError):
         return _Cause(" accepted no connection for several seconds")
+    if _first(timed, HeadTimeoutError):
+        return _Cause(" sent no complete answer in several seconds")
     if _first(timed, requests.Timeout, urllib3.TimeoutError, TimeoutError) or errno.ETIMEDOUT in _errnos(causes):
         return _Cause(" said nothing for several seconds")
     return None
@@ -332,14 +341,21 @@ def _clean(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)[:_MAX_WORDS].strip()
 
 
+def origin(url: str) -> str:
+    """Return the scheme, host and port of URL."""
+    parts = urlsplit(url)
+    return _clean(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "/", "", "")))
+
+
 def redact(url: str) -> str:
     """Return URL without what may be secret: user, password, and the values of a query."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return _clean(url)
+    if not parts.netloc:
+        # Where the scheme is mistyped, a login is part of the path.
+        return re.sub(r"[^/\s@]+@", "***@", re.sub(r"\?.+", "?***", url))
     host = parts.netloc.rpartition("@")[2]
     netloc = f"***@{host}" if "@" in parts.netloc else host
-    shown = urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else "", fragment=""))
-    # Where the scheme is mistyped, a login is part of the path.
-    return re.sub(r"[^/\s@]+@", "***@", shown) if not parts.netloc else shown
+    return urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else "", fragment=""))

@@ -1,9 +1,11 @@
 """Which places to ask for a dataset's files: the user's, local copies, servers nearby, mirrors, the package."""
 
 import os
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.events import Listener, silent
@@ -14,6 +16,12 @@ from fmnist_fetch.sources.base import FetchOptions, Source, Tier
 from fmnist_fetch.sources.debian import DebianSource
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import Layout, resolved, user_path
+
+_SEPARATORS = re.compile(r"\s+|[,;](?=[a-z]+://)", re.IGNORECASE)
+_NEARLY_A_URL = re.compile(
+    r"(?P<scheme>h[a-z]{1,5}:[/\\]*)?(?P<rest>([^@/\\]+@)?[a-z0-9.-]+(?P<port>:[0-9]+)?([/\\].*)?)", re.IGNORECASE
+)
+_HINT = "Give a URL that begins with http:// or https://, or the path of a folder with the files."
 
 
 def find_sources(layout: Layout, options: FetchOptions, notify: Listener = silent) -> list[Source]:
@@ -73,25 +81,43 @@ def _servers(manifest: Manifest, options: FetchOptions, notify: Listener) -> Ite
 
 def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
     for mirror in (*options.mirrors, *_mirrors_by_environment()):
-        if is_url(mirror):
+        if is_url(mirror.strip()):
             if not options.offline:
-                yield _http(mirror, Tier.USER)
-        elif mirror and os.path.isdir(user_path(mirror)):  # noqa: PTH112 - a folder that is closed to us is none
-            yield Folder(user_path(mirror), Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
+                yield _http(mirror.strip(), Tier.USER)
+        elif mirror and os.path.isdir(folder := _folder(mirror)):  # noqa: PTH112 - one that is closed to us is none
+            yield Folder(folder, Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
         else:
             # Here, since a run that finds everything in its place must not load what HTTP needs.
             from fmnist_fetch.sources.diagnosis import redact
 
+            facts = f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there"
+            url = _meant_url(mirror)
             raise UsageError(
-                f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there",
-                hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
+                facts, hint=f"If it is a URL, write: --mirror {shlex.quote(redact(url))}" if url else _HINT
             )
 
 
+def _folder(mirror: str) -> Path:
+    """Return the folder that MIRROR names, as a path or as a file: URL."""
+    return Path(unquote(urlsplit(mirror).path)) if mirror.lower().startswith("file:///") else user_path(mirror)
+
+
+def _meant_url(mirror: str) -> str | None:
+    """Return the URL that MIRROR can mean, which is none: a mistyped scheme, or a host with a port and no scheme."""
+    match = _NEARLY_A_URL.fullmatch(mirror)
+    if match is None or not (match["scheme"] or match["port"]):
+        return None
+    secure = "s" if "s" in (match["scheme"] or "").lower() else ""
+    url = f"http{secure}://{match['rest']}".replace("\\", "/")
+    return url if is_url(url) else None
+
+
 def _mirrors_by_environment() -> list[str]:
-    """Return the mirrors that FMNIST_MIRRORS names, separated by blanks; one folder may have blanks in its name."""
+    """Return the mirrors that FMNIST_MIRRORS names, separated by blanks or commas; one folder may have blanks."""
     text = os.environ.get("FMNIST_MIRRORS", "").strip()
-    return [text] if text and os.path.isdir(user_path(text)) else text.split()  # noqa: PTH112 - as above
+    if os.path.isdir(user_path(text)):  # noqa: PTH112 - as above
+        return [text] if text else []
+    return [one for one in _SEPARATORS.split(text) if one]
 
 
 def _http(url: str, tier: Tier) -> Source:

@@ -26,6 +26,7 @@ class Folder:
     connections = 1
     status: int | None = None
     oddity: str | None = None
+    note: str | None = None
     pending = 0
     timeout_s = STAGE_TIMEOUT_S
     stages = 0

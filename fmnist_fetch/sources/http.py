@@ -14,42 +14,46 @@ from urllib3.exceptions import DecodeError
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
-from fmnist_fetch.manifest.pieces import Piece, Span
+from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.diagnosis import LOGIN_PAGE, looks_like_page, redact, refused_by_proxy, translate
+from fmnist_fetch.sources.diagnosis import (
+    LOGIN_HINT,
+    LOGIN_PAGE,
+    looks_like_page,
+    origin,
+    redact,
+    refused_by_proxy,
+    translate,
+)
 from fmnist_fetch.sources.http_client import Client
+from fmnist_fetch.sources.http_ranges import RangeSupport
 from fmnist_fetch.sources.http_response import PieceCheck, RangeError, RangeResponse, Request, parse_response
 from fmnist_fetch.sources.http_socket import Wire
 
-MAX_REDIRECTS = 5
-MAX_SERVER_ERRORS = 2
-"""So many errors of the server in a row are its own; one more, and the request's range may be the reason."""
+MAX_REDIRECTS = 10
 _RECEIVE_BYTES = 1024 * 1024
 """Bytes that one receive takes at most: each costs the worker the same, and all others who wait for the interpreter."""
 _NOTHING = RangeResponse(Span(0, 0), coded=False, certain=True, whole=False, oddity=None)
 
 
-class HttpSource:
+class HttpSource(RangeSupport):
     """The mirror at the base URL; it remembers what it learns of the server, for all connections to it.
 
     Attributes:
-        serves_ranges: Whether requests with a range are of use; None before that is known.
-        verified: Whether a piece has shown that answers hold what they are taken for.
-        suspect: A piece that was wrong in an answer to a range; a whole file shows whether the range was the reason.
+        keeps_alive: Whether a connection is of use for a second request.
+        told_downgrade: Whether the log has it that a redirect leaves https.
         coding_is_label: Whether a content coding without a length is a label only, and nothing must be removed.
     """
 
     def __init__(self, url: str, tier: Tier) -> None:
+        super().__init__()
         self.url = url
         self.name = redact(url)
         self.tier = tier
-        self.serves_ranges: bool | None = None
-        self.verified = False
+        self.keeps_alive = True
+        self.told_downgrade = False
         # Of a .gz file that is by far the more frequent case.
         self.coding_is_label = True
-        self.suspect: Piece | None = None
-        self._misses = 0
-        self._refuses_whole: set[int | None] = set()
 
     @property
     def connections(self) -> int | None:
@@ -64,35 +68,14 @@ class HttpSource:
         return HttpConnection(self)
 
     def file_url(self, name: str) -> str:
-        """Return the URL of the file NAME; a query in the base URL such as a token stays at its end."""
-        parts = urlsplit(self.url)
-        return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/" + quote(name)))
+        """Return the URL of the file NAME; a query in the base URL such as a token stays at its end.
 
-    def served_range(self) -> None:
-        """Note that an answer held the range that was asked for."""
-        self.serves_ranges = True
-        self._misses = 0
-
-    def missed_range(self, status: int | None) -> bool:
-        """Note an answer with STATUS that did not hold the range; return whether ranges are to blame for it.
-
-        One answer shows it, unless others held their ranges before, or the server has an error of its own.
+        Where the query ends with `=`, its value is the name: `https://mirror.example/get?file=`.
         """
-        if status in self._refuses_whole:
-            return False
-        self._misses += 1
-        failing = status is not None and status >= 500
-        return self._misses > (MAX_SERVER_ERRORS if failing else 1 if self.serves_ranges else 0)
-
-    def contradicted_range(self) -> None:
-        """Note an answer that has fewer bytes than it says; where that happens again, ranges are not asked for."""
-        self._misses += 1
-        if self._misses > 1:
-            self.serves_ranges = False
-
-    def refused_whole(self, status: int | None) -> None:
-        """Note that a request without a range is refused with STATUS too: ranges are not the reason."""
-        self._refuses_whole.add(status)
+        parts = urlsplit(self.url)
+        if parts.query.endswith("="):
+            return urlunsplit(parts._replace(query=parts.query + quote(name)))
+        return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/" + quote(name)))
 
 
 class LinkedFiles(HttpSource):
@@ -129,6 +112,7 @@ class HttpConnection:
     def __init__(self, mirror: HttpSource) -> None:
         self.status: int | None = None
         self.oddity: str | None = None
+        self.note: str | None = None
         self.pending = 0
         self._mirror = mirror
         self._wire = Wire()
@@ -142,6 +126,7 @@ class HttpConnection:
         self._coded = False
         self._check: PieceCheck | None = None
         self._redirected = self._fresh = self._delivered = self._kept_alive = self._ask_whole = False
+        self._place = mirror.name
 
     @property
     def timeout_s(self) -> float:
@@ -201,6 +186,8 @@ class HttpConnection:
         """Ask for SPAN; where that gets no answer that can be used, for the whole file."""
         mirror, ranged = self._mirror, self._mirror.serves_ranges is not False and not self._ask_whole
         self._ask_whole = False
+        if ranged and mirror.doubts_ranges:
+            return self._try_whole(file, span)
         status = None
         if ranged:
             try:
@@ -209,6 +196,10 @@ class HttpConnection:
                 if not mirror.missed_range(exc.status):
                     raise
                 status = exc.status
+            except SourceError as exc:
+                if self._wire.requested and not (self._stopped or exc.arriving):
+                    mirror.failed_range()
+                raise
         try:
             self._start(file, span, ranged=False)
         except SourceError as exc:
@@ -219,13 +210,31 @@ class HttpConnection:
             mirror.serves_ranges = False
         return None
 
+    def _try_whole(self, file: DataFile, span: Span) -> None:
+        """Ask for the whole file since requests with a range fail; that may have another reason."""
+        mirror, succeeded = self._mirror, False
+        try:
+            self._start(file, span, ranged=False)
+            succeeded = True
+        finally:
+            mirror.tried_whole(succeeded=succeeded)
+        if not span.start or mirror.whole_tries > 1:
+            return
+        # The server may just have recovered, and to skip what is there already costs more than one request.
+        self._drop()
+        try:
+            self._start(file, span, ranged=True)
+        except SourceError:
+            self._start(file, span, ranged=False)
+            mirror.serves_ranges = mirror.serves_ranges if self._redirected else False
+
     def _start(self, file: DataFile, span: Span, *, ranged: bool) -> None:
         """Send one request, and make its answer the one that is being read."""
         response = self._get(self._mirror.file_url(file.name), span if ranged else None)
         with self._lock:
             self._response = response
         try:
-            request = Request(self._mirror.name, file, span, ranged, self._redirected)
+            request = Request(self._place, file, span, ranged, self._redirected)
             answer = parse_response(response, request)
             self._note_ranges(answer, request)
         except BaseException:
@@ -276,6 +285,7 @@ class HttpConnection:
         elif right:
             mirror.verified, mirror.suspect = True, None
             mirror.served_range()
+            mirror.delivered_range()
         elif answer.certain and mirror.suspect is None:
             # The piece itself may be wrong there. If the next one is wrong too, ranges are the reason.
             mirror.suspect = check.piece
@@ -285,9 +295,16 @@ class HttpConnection:
             mirror.serves_ranges = mirror.serves_ranges if self._redirected else False
 
     def _learn_from_failure(self, span: Span) -> None:
-        """Go back to ranges where a whole file ended before what is missing: it may always end there."""
-        if self._answer.whole and span.start and not (self._delivered or self._redirected or self._stopped):
+        """Go back to ranges where a whole file ended before what is missing: it may always end there.
+
+        A range of which not one byte came is a failure like an answer of no use.
+        """
+        if self._stopped:
+            return
+        if self._answer.whole and span.start and not (self._delivered or self._redirected):
             self._mirror.serves_ranges = None
+        elif self._response is not None and self._fresh and not self._answer.whole:
+            self._mirror.failed_range()
 
     def _get(self, url: str, span: Span | None) -> requests.Response:
         self.status = None
@@ -296,15 +313,17 @@ class HttpConnection:
             if self._stopped:
                 raise SourceError(f"{self._mirror.name}: stopped")
             self._redirected = hop > 0
+            self._place = f"{self._mirror.name} (redirected to {origin(url)})" if hop else self._mirror.name
             try:
                 response = self._exchange(url, span)
-                target = self._client.redirect_target(url, response)
+                target = self._target(url, response)
                 if target is None and response.status_code != 407:
                     self.status = response.status_code
                     return response
                 response.close()
                 if target is None:
                     raise refused_by_proxy(self._mirror.name, self._client.proxy_of(url))
+                self._note_redirect(url, target)
                 url = target
             except SourceError:
                 raise
@@ -313,11 +332,29 @@ class HttpConnection:
                 # Where a redirect leads to may be another place in a moment; a login page does such things.
                 error.permanent = error.permanent and hop == 0
                 raise error from exc
-        raise SourceError(f"{self._mirror.name} redirects in a circle", hint="Check the address of the mirror.")
+        facts = f"{self._mirror.name} redirects in a circle, or more than {MAX_REDIRECTS} times"
+        raise SourceError(facts, hint="Check the address of the mirror.")
+
+    def _target(self, url: str, response: requests.Response) -> str | None:
+        """Return the URL to which RESPONSE redirects, if it does."""
+        try:
+            target = self._client.redirect_target(url, response)
+            if target is None or urlsplit(target).scheme in ("http", "https"):
+                return target
+        except ValueError:
+            target = response.headers["Location"]
+        facts = f"{self._place} redirects to what is no usable URL: {redact(target)[:80]}"
+        raise SourceError(facts, hint="Check the address of the mirror.")
+
+    def _note_redirect(self, url: str, target: str) -> None:
+        """Note for the log, once for the mirror, that the redirect from URL to TARGET leaves https."""
+        if url.lower().startswith("https:") and target.lower().startswith("http:") and not self._mirror.told_downgrade:
+            self._mirror.told_downgrade = True
+            self.note = f"{self._mirror.name} redirects from https to {origin(target)}; the digests verify what comes"
 
     def _translate(self, exc: Exception, url: str) -> SourceError:
         proxy, bundle = self._client.proxy_of(url), self._client.bundle_of(url)
-        return translate(exc, self._mirror.name, proxy=proxy, bundle=bundle)
+        return translate(exc, self._place, proxy=proxy, bundle=bundle)
 
     def _exchange(self, url: str, span: Span | None) -> requests.Response:
         """One request; once more at once if a connection that was kept alive turns out to be dead.
@@ -327,8 +364,15 @@ class HttpConnection:
         wanted = f"bytes={span.start}-{span.stop - 1}" if span else None
         while True:
             kept_alive, self._kept_alive = self._kept_alive, False
+            if kept_alive and not self._mirror.keeps_alive:
+                self._client.hang_up()
+                kept_alive = False
             try:
                 return self._client.get(url, wanted)
+            except requests.ReadTimeout:
+                if kept_alive:
+                    self._mirror.keeps_alive = False
+                raise
             except requests.ConnectionError:
                 if not kept_alive or self._stopped:
                     raise
@@ -361,10 +405,11 @@ class HttpConnection:
     def _check_beginning(self, response: requests.Response, data: bytes) -> None:
         """Raise SourceError if a body that should be the file's begins as a page: no wrong bytes, but no answer."""
         self._fresh = False
+        if self._answer.certain and not self._answer.whole:
+            self._mirror.delivered_range()
         typed = response.headers.get("Content-Type", "").startswith("text/html")
         if (typed or self._span.start == 0) and looks_like_page(data):
-            facts, hint = f"{self._mirror.name}: {LOGIN_PAGE}", "Log in to the network with a browser, then run again."
-            raise SourceError(facts, hint=hint, telling=2)
+            raise SourceError(f"{self._place}: {LOGIN_PAGE}", hint=LOGIN_HINT, telling=2)
 
     def _finish(self, response: requests.Response) -> None:
         """Give the connection back for the next request; close it where the body goes on past its end."""

@@ -1,13 +1,17 @@
 """HTTP requests through the requests library, one after the other on connections that are kept alive."""
 
 import http.client
+import os
+import re
 import socket
+import string
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
@@ -20,6 +24,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from fmnist_fetch import __version__
 from fmnist_fetch.sources.http_socket import HeadReader, Wire, connect
 
+_REDIRECTS = (300, 301, 302, 303, 307, 308)
 HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
 
 
@@ -33,7 +38,7 @@ class Client:
     def __init__(self, wire: Wire, *, stranger: bool = False) -> None:
         self._wire = wire
         self._follows = not stranger
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = not stranger
         self._session.headers.update(HEADERS)
         # No cookie is kept: a server that sets many makes every request longer, and a mirror has no use for any.
@@ -50,15 +55,16 @@ class Client:
         request, settings = self._prepare(url)
         if wanted is not None:
             request.headers["Range"] = wanted
+        self._wire.requested = False
         limit = self._wire.timeout_s
         return self._session.send(request, timeout=(limit, limit), allow_redirects=False, **settings)
 
     def redirect_target(self, url: str, response: requests.Response) -> str | None:
         """Return the URL to which RESPONSE for URL redirects, or None; a login stays within its host."""
-        location = self._session.get_redirect_target(response)
-        if location is None or not self._follows:
+        location = response.headers.get("Location", "").strip()
+        if not self._follows or response.status_code not in _REDIRECTS or not location:
             return None
-        target = urljoin(url, location)
+        target = urljoin(url, _text(location))
         old, new = urlsplit(url), urlsplit(target)
         login, at, _ = old.netloc.rpartition("@")
         leaves = self._session.should_strip_auth(url, target)  # type: ignore[no-untyped-call]
@@ -69,14 +75,13 @@ class Client:
     def proxy_of(self, url: str) -> str | None:
         """Return the URL of the proxy through which URL is asked for."""
         with suppress(Exception):
-            proxies = self._session.merge_environment_settings(url, {}, True, None, None)["proxies"]
-            return select_proxy(url, proxies)
+            return select_proxy(url, self._settings(url)["proxies"])
         return None
 
     def bundle_of(self, url: str) -> str | None:
         """Return the path of the CA bundle that the environment names."""
         with suppress(Exception):
-            verify = self._session.merge_environment_settings(url, {}, True, None, None)["verify"]
+            verify = self._settings(url)["verify"]
             return verify if isinstance(verify, str) else None
         return None
 
@@ -97,13 +102,54 @@ class Client:
         """
         server = urlsplit(url)[:2]
         if server not in self._prepared:
-            prepared = self._session.prepare_request(requests.Request("GET", url))
-            settings = self._session.merge_environment_settings(prepared.url, {}, True, None, None)
-            self._prepared[server] = prepared, settings
+            prepared = self._request(url)
+            self._prepared[server] = prepared, self._settings(prepared.url or url)
         prepared, settings = self._prepared[server]
         request = prepared.copy()
         request.prepare_url(url, None)
         return request, settings
+
+    def _request(self, url: str) -> requests.PreparedRequest:
+        try:
+            return self._session.prepare_request(requests.Request("GET", url))
+        except UnicodeDecodeError:
+            # A .netrc that is no text: requests ignores one with any other fault.
+            self._session.trust_env = False
+            request = self._session.prepare_request(requests.Request("GET", url))
+            self._session.trust_env = True
+            return request
+
+    def _settings(self, url: str) -> Any:
+        """Return what the environment says of the server of URL, in the spellings that requests understands."""
+        settings = self._session.merge_environment_settings(url, {}, True, None, None)
+        proxies = {scheme: _proxy(text) for scheme, text in settings["proxies"].items()}
+        settings["proxies"] = {scheme: proxy for scheme, proxy in proxies.items() if proxy}
+        if settings["verify"] is True:
+            # As OpenSSL, curl and Python's ssl do.
+            named = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+            settings["verify"] = next((path for path in named if path and Path(path).exists()), True)
+        return settings
+
+
+def _proxy(text: str) -> str:
+    """Return the proxy that TEXT can mean, if any; desktops write socks:// for one that resolves names itself."""
+    return re.sub(r"\Asocks://", "socks5h://", text.strip(" \t\"'"), flags=re.IGNORECASE)
+
+
+def _text(location: str) -> str:
+    """Return LOCATION, a field of bytes, as text: UTF-8, or bytes that are percent-encoded one by one."""
+    raw = location.encode("latin-1")
+    with suppress(UnicodeDecodeError):
+        return raw.decode()
+    return quote(raw, safe=string.punctuation)
+
+
+class _Session(requests.Session):
+    """A session that looks at no redirect, which may be nonsense: its user follows them."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        """Return None: there is none to follow."""
+        return None
 
 
 class _Adapter(HTTPAdapter):
@@ -178,7 +224,15 @@ class _Connects(HTTPConnection):
             if isinstance(exc, socket.gaierror):
                 raise NameResolutionError(self.host, self, exc) from exc
             raise NewConnectionError(self, str(exc)) from exc
-        self._wire.opened(sock)
+        try:
+            self._wire.opened(self._handle(sock))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _handle(self, sock: socket.socket) -> socket.socket:
+        """Return that by which the wire can shut SOCK down."""
         return sock
 
     def connect(self) -> None:
@@ -186,9 +240,13 @@ class _Connects(HTTPConnection):
         super().connect()
         self._wire.opened(self.sock)
 
+    def response_class(self, *args: Any, **settings: Any) -> Any:  # type: ignore[override]
+        """Make what reads an answer, that of a proxy too: there is a limit for its whole head."""
+        return _Response(*args, timeout_s=self._wire.timeout_s, **settings)
+
     def getresponse(self) -> Any:
-        """Get the head of the answer, with a limit for all of it."""
-        self.response_class = partial(_Response, timeout_s=self._wire.timeout_s)  # type: ignore[assignment]
+        """Get the head of the answer."""
+        self._wire.requested = True
         sock = self.sock
         response = super().getresponse()
         self._wire.stages += 1
@@ -202,3 +260,12 @@ class _Http(_Connects):
 
 class _Https(_Connects, HTTPSConnection):
     """HTTP over TLS."""
+
+    def connect(self) -> None:
+        """Connect; the handshake can be ended from another thread too."""
+        with ExitStack() as self._handles:
+            super().connect()
+
+    def _handle(self, sock: socket.socket) -> socket.socket:
+        # TLS takes the descriptor away from the socket.
+        return self._handles.enter_context(sock.dup())

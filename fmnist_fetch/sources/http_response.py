@@ -27,10 +27,12 @@ _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 WHOLE = (200, 203)
 """Statuses of an answer that holds the whole file; 203 is a 200 that a proxy has changed (RFC 9110, 15.3.4)."""
-_TRANSIENT = {408, 416, 425, 429}
-_NOT_ABOUT_RANGES = {401, 407, 408, 425, 429, 451, 503, 504, 511}
-"""Refusals that a request without a range would get too: a login, a limit, a server that is busy."""
+_LATER = {408, 425, 429}
+"""Refusals of the client's kind that may pass; those of the server's kind (5xx) may pass too."""
+_UNSATISFIABLE = 416
+_UNAUTHORIZED = 401
 _LOGIN_REQUIRED = 511
+_AUTHORIZATION_HINT = "Put the login into the mirror's URL, http://USER:PASSWORD@HOST/, or into ~/.netrc."
 
 
 class Request(NamedTuple):
@@ -128,6 +130,9 @@ def _partial(response: requests.Response, request: Request) -> RangeResponse:
         placed, certain = claim.span, True
     elif length == file.size:
         placed, certain = Span(0, file.size), False
+    elif claim is None and length is not None and length < span.length:
+        # Bytes of which nothing says where they belong, and too few: the next ones would cost a request each time.
+        raise _unusable(response, request, "too few bytes, and not where they are")
     elif claim is None or length == span.length:
         # What it says is missing, malformed, or contradicts its length: read it as what was asked for.
         placed, certain = Span(span.start, span.stop if length is None else span.start + length), False
@@ -140,7 +145,8 @@ def _partial(response: requests.Response, request: Request) -> RangeResponse:
     stop = min(placed.stop, file.size if whole else span.stop)
     coded = _is_coded(response, placed.length)
     certain = certain and not (coded and length is None)
-    return RangeResponse(Span(placed.start, stop), coded, certain, whole, _oddity(file, total))
+    oddity = _oddity(file, total) or _unknown_coding(response, coded=coded)
+    return RangeResponse(Span(placed.start, stop), coded, certain, whole, oddity)
 
 
 def _whole(response: requests.Response, request: Request) -> RangeResponse:
@@ -151,12 +157,14 @@ def _whole(response: requests.Response, request: Request) -> RangeResponse:
     if size < file.pieces[0].span.length:
         what = _suspect(response, file) or "another file, or a part of it"
         facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,} ({what})"
-        raise SourceError(facts, status=response.status_code, telling=2)
+        hint = diagnosis.LOGIN_HINT if what == diagnosis.LOGIN_PAGE else AGAIN
+        raise SourceError(facts, hint=hint, status=response.status_code, telling=2)
     if size <= request.span.start:
         facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,}"
         raise SourceError(facts, status=response.status_code, telling=1)
     certain = not (coded and length is None)
-    return RangeResponse(Span(0, min(size, file.size)), coded, certain, True, _oddity(file, size))
+    oddity = _oddity(file, size) or _unknown_coding(response, coded=coded)
+    return RangeResponse(Span(0, min(size, file.size)), coded, certain, True, oddity)
 
 
 def _unusable(response: requests.Response, request: Request, what: str) -> SourceError:
@@ -202,27 +210,43 @@ def _is_coded(response: requests.Response, length: int) -> bool:
     return bool(_coding(response)) and _length(response) != length
 
 
+def _unknown_coding(response: requests.Response, *, coded: bool) -> str | None:
+    """Return what is wrong with a body whose content coding can't be removed here."""
+    coding = _coding(response)
+    unknown = coded and not set(coding.split(", ")) <= {*response.raw.CONTENT_DECODERS}
+    return f"it has the content coding {coding[:20]}, which was not asked for" if unknown else None
+
+
 def _refusal(response: requests.Response, request: Request) -> SourceError:
     status, file = response.status_code, request.file
-    permanent = 400 <= status < 500 and status not in _TRANSIENT and not request.redirected
+    later = status >= 500 or status in _LATER or "Retry-After" in response.headers
+    permanent = status >= 400 and not (later or status == _UNSATISFIABLE or request.redirected)
     stated = _UNSATISFIED.fullmatch(_single(response.headers.get("Content-Range", "")))
     beyond = stated if status == 416 and stated and int(stated[1]) <= request.span.start else None
     what = _oddity(file, int(beyond[1])) if beyond else _suspect_refusal(response, request)
     # A range that the manifest's file has and the one there lacks: there is another file.
     kind = WrongBytesError if beyond and what else SourceError
     arriving = status == 503 and response.headers.get(STATE) == ARRIVING
-    if kind is SourceError and request.ranged and status not in _NOT_ABOUT_RANGES:
+    if kind is SourceError and request.ranged and not later:
         kind = RangeError
     said = "is still downloading what is missing" if arriving else f"answered {status}"
     return kind(
         f"{request.name} {said} for {file.name}" + (f" ({what})" if what else ""),
-        hint="Check the address of the mirror." if permanent else AGAIN,
+        hint=_hint(status, what, permanent=permanent),
         permanent=permanent,
         retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
         status=status,
         arriving=arriving,
         telling=0 if what is None else 1 if beyond else 2,
     )
+
+
+def _hint(status: int, what: str | None, *, permanent: bool) -> str:
+    if what == diagnosis.LOGIN_PAGE:
+        return diagnosis.LOGIN_HINT
+    if status == _UNAUTHORIZED:
+        return _AUTHORIZATION_HINT
+    return "Check the address of the mirror." if permanent else AGAIN
 
 
 def _oddity(file: DataFile, size: int) -> str | None:

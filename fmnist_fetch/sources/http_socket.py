@@ -4,6 +4,7 @@ Each stage has a limit of its own, and a thread can end what another thread wait
 """
 
 import errno
+import http.client
 import os
 import selectors
 import socket
@@ -63,6 +64,10 @@ class LookupTimeoutError(TimeoutError):
     """The look-up of a name took too long."""
 
 
+class HeadTimeoutError(TimeoutError):
+    """The head of an answer began and did not end in time."""
+
+
 class NoThreadError(OSError):
     """The system starts no further thread."""
 
@@ -104,6 +109,8 @@ class Wire:
     def __init__(self) -> None:
         self.timeout_s = 5.0
         self.stages = 0
+        self.requested = False
+        """Whether the request under way has been sent, so that its answer is waited for."""
         self._lock = threading.Lock()
         self._sock: socket.socket | None = None
         self._stopped = False
@@ -256,16 +263,28 @@ class HeadReader:
         line = b""
         most = self.MAX_BYTES if limit < 0 else limit
         while len(line) < most and not line.endswith(b"\n"):
-            # One more look even if this process was suspended beyond the end.
-            self._sock.settimeout(max(self._end - time.monotonic(), 0.05))
-            ready = self.stored.peek(1)
-            if not ready:
+            if not (ready := self._wait()):
                 break
-            line += self.stored.read(min(ready.find(b"\n") + 1 or len(ready), most - len(line)))
-            self._left -= len(line)
-            if self._left < 0 or (time.monotonic() > self._end + 0.1 and not line.endswith(b"\n")):
-                raise TimeoutError(errno.ETIMEDOUT, "the head of the answer takes too long")
+            more = self.stored.read(min(ready.find(b"\n") + 1 or len(ready), most - len(line)))
+            line += more
+            self._left -= len(more)
+            if self._left < 0:
+                raise http.client.HTTPException(f"the head of the answer has more than {self.MAX_BYTES:,} bytes")
+            if time.monotonic() > self._end + 0.1 and not line.endswith(b"\n"):
+                raise HeadTimeoutError(errno.ETIMEDOUT, "the head of the answer takes too long")
         return line
+
+    def _wait(self) -> bytes:
+        """Return what has arrived, without taking it; nothing at the end of the stream."""
+        # One more look even if this process was suspended beyond the end.
+        self._sock.settimeout(max(self._end - time.monotonic(), 0.05))
+        try:
+            arrived: bytes = self.stored.peek(1)
+        except TimeoutError as exc:
+            if self._left < self.MAX_BYTES:
+                raise HeadTimeoutError(errno.ETIMEDOUT, "the head of the answer takes too long") from exc
+            raise
+        return arrived
 
     def flush(self) -> None:
         """Do nothing, as a file that is read does."""

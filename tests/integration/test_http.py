@@ -274,7 +274,7 @@ def test_a_refusal_for_good_is_permanent(status: int, asked: Asked) -> None:
     error = asked.fails()
     assert (error.permanent, error.status) == (True, status)
     assert f"https://mirror.example/mine/ answered {status} for {asked.file.name}" in error.message
-    assert error.hint == "Check the address of the mirror."
+    assert ("Put the login into" if status == 401 else "Check the address") in error.hint
 
 
 @pytest.mark.parametrize("status", [408, 416, 425, 429, 500, 502, 503, 504, 204, 304])
@@ -527,6 +527,7 @@ def test_a_source_that_was_stopped_asks_no_more(sample: Sample) -> None:
         ("https://a.example/", "https://a.example/x.gz"),
         ("https://a.example/b//", "https://a.example/b/x.gz"),
         ("https://a.example/b?token=1", "https://a.example/b/x.gz?token=1"),
+        ("https://a.example/get?token=1&file=", "https://a.example/get?token=1&file=x.gz"),
     ],
 )
 def test_a_files_url_is_the_base_and_its_name(base: str, url: str) -> None:

@@ -11,6 +11,7 @@ from faults import (
     KIB,
     AccessDenied,
     Aligned,
+    Busy,
     Chunked,
     ContentRange,
     CutAfter,
@@ -19,18 +20,24 @@ from faults import (
     First,
     FlipByte,
     GzipEncoding,
+    HangUp,
     Header,
     IgnoreRange,
+    Lockstep,
     LoginRedirect,
     Mirror,
     Multipart,
     OtherSpan,
     PartialAs,
+    Raw,
     Redirect,
+    SayNothing,
+    StallAfter,
     Status,
     ToRanges,
     Unsatisfiable,
     WholeAsPartial,
+    refusing,
 )
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
@@ -47,9 +54,13 @@ UNUSABLE: dict[str, Fault] = {
     "no bytes": ToRanges(EmptyPartial()),
     "416": ToRanges(Unsatisfiable()),
     "416 without a size": ToRanges(Status(416)),
-    **{str(code): ToRanges(Status(code)) for code in (400, 403, 404, 405, 406, 409, 412, 413, 414, 417, 422, 431)},
+    **{
+        str(code): ToRanges(Status(code))
+        for code in (300, 304, 400, 401, 402, 403, 404, 405, 406, 409, 412, 413, 414, 417, 421, 422, 423, 426, 431, 451)
+    },
     "403 from a bucket": ToRanges(AccessDenied()),
     "202": ToRanges(Status(202, b"later")),
+    "a few bytes without a place": ToRanges(ContentRange(None) & OtherSpan(stop=-PIECE)),
     "204": ToRanges(Status(204, b"")),
 }
 # The whole file, under any status and header.
@@ -116,14 +127,6 @@ def test_bytes_that_can_be_used_are_used(name: str) -> None:
     assert source.serves_ranges is True
 
 
-@pytest.mark.parametrize("code", [401, 408, 425, 429, 451, 503])
-def test_a_refusal_that_is_not_about_ranges_is_believed(code: int) -> None:
-    with Mirror(dataset().files, [ToRanges(Status(code))]) as mirror:
-        with pytest.raises(SourceError, match=f"answered {code}"):
-            read(mirror, 0, 1000)
-        assert len(mirror.journal) == 1
-
-
 def test_a_file_that_is_refused_either_way_is_not_asked_for_twice_again() -> None:
     with Mirror(dataset().files, [Status(403)]) as mirror:
         source = HttpSource(mirror.url, Tier.USER)
@@ -135,17 +138,70 @@ def test_a_file_that_is_refused_either_way_is_not_asked_for_twice_again() -> Non
     assert source.serves_ranges is None
 
 
-@pytest.mark.parametrize("code", [500, 501, 502])
-def test_an_error_of_the_server_is_put_down_to_ranges_the_third_time(code: int) -> None:
+# What may pass by itself, and may as well be what a server, or a proxy on the way, does to every range.
+PASSING: dict[str, Fault] = {
+    **{str(code): Status(code) for code in (408, 425, 429, 500, 501, 502, 503, 504, 511)},
+    "403 with Retry-After": Busy("1", 403),
+    "hung up": HangUp(),
+    "reset": HangUp(reset=True),
+    "silence": SayNothing(),
+    "garbage": Raw(b"\0\1\2\r\n\r\n"),
+    "no byte of the body": StallAfter(0),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_after_two_failures_in_a_row_that_may_pass_the_whole_file_is_asked_for(name: str) -> None:
     data = dataset().files[IMAGES]
-    with Mirror(dataset().files, [ToRanges(Status(code))]) as mirror:
-        connection = HttpSource(mirror.url, Tier.USER).open()
+    with Mirror(dataset().files, [ToRanges(PASSING[name])]) as mirror:
+        source = HttpSource(mirror.url, Tier.USER)
+        connection = source.open()
+        connection.timeout_s = 0.2 if name in ("silence", "no byte of the body") else 20.0
         file = dataset().manifest.files[0]
-        for _ in range(2):
-            with pytest.raises(SourceError, match=f"answered {code}"):
+        failures = 3 if name == "no byte of the body" else 2
+        for _ in range(failures):
+            with pytest.raises(SourceError) as caught:
                 connection.read(file, Span(1000, 2000))
+            assert not caught.value.permanent
+        connection.timeout_s = 20.0
         assert all_of(connection, file, Span(1000, 2000)) == data[1000:2000]
         connection.close()
+        # Once more with a range after the first success without one: the server may just have recovered.
+        assert ["range" in line.headers for line in mirror.journal] == [True, True, False, True, False]
+
+
+def test_a_server_that_recovers_is_asked_for_ranges_again() -> None:
+    file = dataset().manifest.files[0]
+    with Mirror(dataset().files, [Lockstep(), First(2, Status(503))]) as mirror:
+        source = HttpSource(mirror.url, Tier.USER)
+        for _ in range(2):
+            with pytest.raises(SourceError, match="answered 503"):
+                source.open().read(file, Span(1000, 2000))
+        for _ in range(2):
+            connection = source.open()
+            all_of(connection, file, Span(100_000, 102_000))
+            connection.close()
+        assert ["range" in line.headers for line in mirror.journal] == [True, True, False, True, True]
+        assert mirror.served <= 100_000
+    assert source.serves_ranges is True
+
+
+def test_a_server_that_fails_with_and_without_a_range_is_asked_in_turns() -> None:
+    with Mirror(dataset().files, [Status(503)]) as mirror:
+        source = HttpSource(mirror.url, Tier.USER)
+        for _ in range(6):
+            with pytest.raises(SourceError, match="answered 503"):
+                source.open().read(dataset().manifest.files[0], Span(1000, 2000))
+        assert ["range" in line.headers for line in mirror.journal] == [True, True, False] * 2
+
+
+def test_a_connection_that_is_refused_says_nothing_of_ranges() -> None:
+    with refusing() as nobody:
+        source = HttpSource(nobody, Tier.USER)
+        for _ in range(3):
+            with pytest.raises(SourceError, match="refuses connections"):
+                source.open().read(dataset().manifest.files[0], Span(1000, 2000))
+    assert not source.doubts_ranges
 
 
 def test_a_refusal_behind_a_redirect_says_nothing_lasting_about_the_mirror() -> None:

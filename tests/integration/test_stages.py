@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 
 from faults import (
+    Chunked,
     DripHead,
     Header,
     Latency,
@@ -18,6 +19,7 @@ from faults import (
     RawHeaders,
     SayNothing,
     Status,
+    When,
     blackhole,
     expired,
     self_signed,
@@ -62,7 +64,7 @@ def test_a_head_that_drips_is_over_in_time(sample: Sample) -> None:
     with (
         Mirror(sample.files, [DripHead(20)]) as mirror,
         closing(connection(mirror.url, 0.5)) as slow,
-        pytest.raises(SourceError, match="said nothing for several seconds"),
+        pytest.raises(SourceError, match="sent no complete answer in several seconds"),
     ):
         slow.read(sample.file(), SPAN)
 
@@ -110,6 +112,24 @@ def test_numbers_of_any_length_are_that_mirrors_failure_at_most(sample: Sample) 
     for header in (Header("Content-Length", digits), Header("Retry-After", digits), Header("Content-Range", digits)):
         with Mirror(sample.files, [header]) as mirror, closing(connection(mirror.url)) as source:
             assert all_of(source, sample.file(), SPAN) == right(sample)
+
+
+def test_a_connection_that_is_good_for_one_request_only_is_not_used_for_a_second_one_again(sample: Sample) -> None:
+    second = When(lambda request: request.passed > 0, SayNothing())
+    with Mirror(sample.files, [second]) as mirror, closing(connection(mirror.url, 0.5)) as source:
+        all_of(source, sample.file(), Span(0, 1000))
+        with pytest.raises(SourceError, match="said nothing for several seconds"):
+            source.read(sample.file(), SPAN)
+        source.timeout_s = 20.0
+        for _ in range(2):
+            assert all_of(source, sample.file(), SPAN) == right(sample)
+
+
+def test_a_coding_that_cannot_be_removed_is_what_seems_to_be_wrong(sample: Sample) -> None:
+    coded = Header("Content-Encoding", "rot13")
+    with Mirror(sample.files, [coded, Chunked()]) as mirror, closing(connection(mirror.url)) as source:
+        source.read(sample.file(), SPAN)
+        assert source.oddity == "it has the content coding rot13, which was not asked for"
 
 
 def test_cookies_cost_nothing(sample: Sample) -> None:
@@ -172,6 +192,38 @@ def test_a_certificate_for_another_name_is_named(
         pytest.raises(SourceError, match="its certificate is not trusted: it belongs to another"),
     ):
         source.read(sample.file(), SPAN)
+
+
+def test_a_handshake_without_an_answer_is_ended_from_another_thread(sample: Sample) -> None:
+    errors: list[SourceError] = []
+
+    def read(source: HttpConnection) -> None:
+        with pytest.raises(SourceError) as caught:
+            source.read(sample.file(), SPAN)
+        errors.append(caught.value)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = connection(f"https://127.0.0.1:{server.getsockname()[1]}/", 60.0)
+        reader = Thread(target=read, args=(source,))
+        reader.start()
+        with server.accept()[0] as sock:
+            # The client's part of the handshake has begun.
+            assert sock.recv(1)
+            source.stop()
+            reader.join(30)
+        assert not reader.is_alive()
+        source.close()
+    assert "several seconds" not in errors[0].message
+
+
+def test_the_answer_of_a_proxy_to_connect_has_a_limit_for_its_head(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Mirror(sample.files, [DripHead(20)]) as proxy, closing(connection("https://mirror.invalid/", 0.5)) as source:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        with pytest.raises(SourceError, match="sent no complete answer"):
+            source.read(sample.file(), SPAN)
 
 
 def test_a_server_without_tls_is_named(sample: Sample) -> None:

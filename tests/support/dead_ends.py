@@ -75,3 +75,19 @@ def self_signed(folder: Path, host: str = "127.0.0.1") -> Certificate:
     command += ["-keyout", str(certificate.key), "-out", str(certificate.cert)]
     subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
     return certificate
+
+
+def not_yet_valid(folder: Path, host: str = "127.0.0.1") -> Certificate:
+    """Return a certificate for HOST that is valid from 2099 on; skip the test without openssl."""
+    certificate = self_signed(folder, host)
+    (folder / "ca.index").touch()
+    settings = ["[ca]", "default_ca = own", "[own]", f"new_certs_dir = {folder}", f"database = {folder}/ca.index"]
+    settings += ["rand_serial = yes", "default_md = sha256", "policy = any", "[any]", "commonName = supplied"]
+    (folder / "ca.settings").write_text("\n".join([*settings, "[names]", f"subjectAltName = IP:{host}", ""]))
+    request = folder / "not-yet-valid.csr"
+    make = ["req", "-new", "-key", str(certificate.key), "-subj", f"/CN={host}", "-out", str(request)]
+    sign = ["ca", "-batch", "-notext", "-selfsign", "-config", str(folder / "ca.settings"), "-extensions", "names"]
+    sign += ["-startdate", "20990101000000Z", "-enddate", "20990201000000Z", "-keyfile", str(certificate.key)]
+    for command in (make, [*sign, "-in", str(request), "-out", str(certificate.cert)]):
+        subprocess.run(["openssl", *command], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    return certificate

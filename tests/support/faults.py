@@ -19,7 +19,7 @@ from email.utils import formatdate
 from math import ceil
 from random import Random
 
-from dead_ends import UNRESOLVABLE, blackhole, expired, refusing, self_signed
+from dead_ends import UNRESOLVABLE, blackhole, expired, not_yet_valid, refusing, self_signed
 from mirror import Certificate, Exchange, Mirror
 from nonsense import CONTENT_RANGES, HEADER_LINES, STATUS_LINES
 from occasions import After, AfterServed, AtMost, During, Every, First, On, Randomly, When
@@ -66,6 +66,7 @@ __all__ = [
     "When",
     "blackhole",
     "expired",
+    "not_yet_valid",
     "payload",
     "refusing",
     "self_signed",

@@ -60,15 +60,19 @@ def play(scene: Scene, folder: Path) -> Played:
 
 
 def rehearse(request: pytest.FixtureRequest, scenes: Mapping[str, Scene], folder: Path) -> Iterator[Play]:
-    """Run those of SCENES that the tests of this session name by the parameter `scene`."""
-    called = [scene for item in request.session.items if item.path == request.path for scene in _scene(item)]
+    """Run those of SCENES that the tests of this session name by the parameters `scene` and `scenes`."""
+    called = dict.fromkeys(
+        scene for item in request.session.items if item.path == request.path for scene in _scene(item)
+    )
     with ThreadPoolExecutor(AT_ONCE) as pool:
         futures = {name: pool.submit(play, scenes[name], folder / str(n)) for n, name in enumerate(called)}
         yield lambda name: futures[name].result()
 
 
 def _scene(item: pytest.Item) -> Iterator[str]:
-    """Yield the scene of a test, if it has one."""
+    """Yield the scenes of a test, if it has any."""
     call = getattr(item, "callspec", None)
     if call is not None and "scene" in call.params:
         yield str(call.params["scene"])
+    if call is not None and "scenes" in call.params:
+        yield from call.params["scenes"]

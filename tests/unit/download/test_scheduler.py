@@ -9,7 +9,13 @@ import pytest
 from fmnist_fetch.download.backoff import Patience
 from fmnist_fetch.download.scheduler import ENOUGH_BPS, ENOUGH_S, STALL_GRACE_S, Scheduler
 from fmnist_fetch.download.segments import FileDownload, SegmentQueue
-from fmnist_fetch.download.source_stats import ARRIVING_TIMEOUT_S, RATE_AFTER_S, RATE_WINDOW_S, Attempt
+from fmnist_fetch.download.source_stats import (
+    ARRIVING_TIMEOUT_S,
+    RATE_AFTER_S,
+    RATE_WINDOW_S,
+    Attempt,
+    final_error,
+)
 from fmnist_fetch.errors import SourceError, WrongBytesError
 from fmnist_fetch.manifest.model import PIECE_BYTES
 from fmnist_fetch.manifest.pieces import Span
@@ -183,6 +189,26 @@ def test_unverified_bytes_of_a_source_that_sent_a_wrong_piece_are_no_progress() 
         failures.append(attempt.stats.failures)
         now += 40.0
     assert failures == [0, 1, 2, 3]
+
+
+def test_a_limit_of_this_machine_costs_connections_and_ends_a_run_only_where_none_is_left() -> None:
+    ours = scheduler(SimSource("one", [Mood()], connections=None))
+    limit = SourceError("too many are open", hint="Raise the limit.", permanent=True, is_local=True)
+    first = begin(ours, 0.0, 0)
+    second = begin(ours, RATE_AFTER_S, 1)
+    ours.note_failure(second, limit, RATE_AFTER_S)
+    assert not ours.is_hopeless()
+    ours.note_failure(first, limit, RATE_AFTER_S)
+    assert ours.is_hopeless()
+    error = final_error(ours.queue, ours.sources)
+    assert (error.exit_code, error.hint) == (5, "Raise the limit.")
+
+
+def test_a_source_under_way_is_not_said_to_be_unasked() -> None:
+    ours = scheduler(SimSource("one", [Mood()]), SimSource("other", [Mood()]))
+    begin(ours, 0.0, 0)
+    lines = final_error(ours.queue, ours.sources).message.splitlines()[1:]
+    assert sorted(lines) == ["  one: asked, without a result so far", "  other: not asked"]
 
 
 ARRIVING = SourceError("one is still downloading", retry_after=1.0, arriving=True)

@@ -35,6 +35,7 @@ class RaisingSource:
     connections: int | None = 1
     status: int | None = None
     oddity: str | None = None
+    note: str | None = None
     timeout_s: float = 1.0
     stages: int = 0
 

@@ -17,7 +17,15 @@ from typing import BinaryIO
 import pytest
 
 from faults import Mirror
-from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError, ManifestError, SourceError
+from fmnist_fetch.errors import (
+    DiskError,
+    FetchError,
+    FormatError,
+    IntegrityError,
+    ManifestError,
+    SourceError,
+    UsageError,
+)
 from fmnist_fetch.events import DownloadStarted, Event, Message, Note, Unpacked
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece
@@ -358,3 +366,11 @@ def test_anything_else_in_place_of_the_tensor_file_is_damage_and_is_replaced(
     sample.fetch(root)
     assert not path.is_symlink()
     assert path.read_bytes() == good
+
+
+def test_a_run_that_cannot_ask_anyone_makes_nothing(sample: Sample, root: Path) -> None:
+    with pytest.raises(UsageError):
+        prepare(sample.layout(root), FetchOptions(("gone",)))
+    with pytest.raises(SourceError, match="no mirror is named"):
+        prepare(sample.layout(root), FetchOptions(only_mirrors=True))
+    assert not root.exists()

@@ -20,7 +20,7 @@ GZIP = b"\x1f\x8b\x08\x08"
 )
 def test_a_web_page_is_taken_for_a_login_page(start: bytes) -> None:
     assert describe(start, IMAGES) == LOGIN_PAGE
-    assert "log in to the network with a browser, then run again" in LOGIN_PAGE
+    assert "log in to the network with a browser" in LOGIN_PAGE
 
 
 def test_what_calls_itself_html_is_taken_for_a_login_page() -> None:

@@ -76,12 +76,50 @@ def test_mirrors_of_the_environment_come_after_those_of_the_command(
     assert [name for _, name in listed(sample, root, FetchOptions((USERS,)))] == [USERS, ONE, OTHER]
 
 
+@pytest.mark.parametrize("separator", [",", ";", ", ", "\n"])
+def test_mirrors_of_the_environment_may_be_separated_as_lists_are(
+    separator: str, sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMNIST_MIRRORS", f"{ONE}?a,b{separator}{OTHER}")
+    assert [name for _, name in listed(sample, root, FetchOptions())] == [f"{ONE}?***", OTHER]
+
+
+def test_a_url_with_blanks_around_it_is_one(sample: Sample, root: Path) -> None:
+    assert listed(sample, root, FetchOptions((f" {ONE}\n",))) == [(Tier.USER, ONE)]
+
+
+def test_a_folder_may_be_named_as_a_file_url(sample: Sample, root: Path, tmp_path: Path) -> None:
+    stick = fill(tmp_path / "NO NAME", sample.files)
+    assert listed(sample, root, FetchOptions((stick.as_uri(),))) == [(Tier.USER, str(stick))]
+
+
+@pytest.mark.parametrize(
+    ("mirror", "url"),
+    [
+        ("lab:8000/", "http://lab:8000/"),
+        ("192.0.2.7:8000", "http://192.0.2.7:8000"),
+        ("http:/lab/x", "http://lab/x"),
+        ("http:lab", "http://lab"),
+        ("http:\\\\lab\\x", "http://lab/x"),
+        ("htps://lab/", "https://lab/"),
+        ("htp://me:secret@lab/", "'http://***@lab/'"),
+    ],
+)
+def test_the_url_that_a_mistyped_one_can_mean_is_in_the_hint(mirror: str, url: str, sample: Sample, root: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        listed(sample, root, FetchOptions((mirror,)))
+    assert caught.value.hint == f"If it is a URL, write: --mirror {url}"
+
+
 def test_a_folder_of_home_may_be_named(sample: Sample, root: Path) -> None:
     fill(Path.home() / "stick", sample.files)
     assert listed(sample, root, FetchOptions(("~/stick",))) == [(Tier.USER, str(Path.home() / "stick"))]
 
 
-@pytest.mark.parametrize("mirror", ["ftp://a.example/", "http://", "gone", "/dev/null", "https://a:x/"])
+@pytest.mark.parametrize(
+    "mirror",
+    ["ftp://a.example/", "http://", "gone", "", " ", "gone/lab:1", "file:///gone", "/dev/null", "https://a:x/"],
+)
 def test_a_mirror_that_is_neither_a_url_nor_a_folder_is_a_usage_error(
     mirror: str, rich: Sample, root: Path, tmp_path: Path
 ) -> None:

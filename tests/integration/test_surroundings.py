@@ -1,0 +1,242 @@
+"""Whole runs behind slow name servers, dead addresses, proxies and limits: what succeeds, and what is said."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults import Mirror, Redirect, not_yet_valid, self_signed
+from processes import PYTHONPATH, Outcome, Run, command, environment_of, fetch
+from worlds import World, small
+
+NAME = "mirror.invalid"
+needs_loopback_addresses = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is an address on Linux only")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path, small())
+
+
+def patched(world: World, code: str) -> dict[str, str]:
+    """Return the variable that lets a Python process run CODE before anything else."""
+    folder = world.folder / "patch"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": f"{folder}:{PYTHONPATH}"}
+
+
+LOOK_UP = """
+import socket, time
+real = socket.getaddrinfo
+def look_up(host, *rest):
+    if host != {name!r}:
+        return real(host, *rest)
+    if rest[-1] == socket.AI_NUMERICHOST:
+        raise socket.gaierror(socket.EAI_NONAME, "no number")
+    {then}
+    return [one for place in {places!r} for one in real(place, *rest)]
+socket.getaddrinfo = look_up
+"""
+
+
+@needs_loopback_addresses
+def test_a_slow_look_up_and_dead_addresses_before_the_live_one_only_cost_time(world: World) -> None:
+    with Mirror(small().files) as mirror, ExitStack() as sockets:
+        port = int(mirror.url.rstrip("/").rpartition(":")[2])
+        for address in ("127.0.0.2", "127.0.0.3"):
+            # A queue that is full: no connection is accepted or refused.
+            listener = sockets.enter_context(socket.create_server((address, port), backlog=0))
+            for _ in range(4):
+                waiting = sockets.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(listener.getsockname())
+        places = ("127.0.0.2", "127.0.0.3", "127.0.0.1")
+        env = patched(world, LOOK_UP.format(name=NAME, then="time.sleep(7)", places=places))
+        outcome = fetch(world, f"http://{NAME}:{port}/", env=env)
+    assert outcome.code == 0, outcome.err
+    world.assert_complete()
+
+
+def test_a_look_up_that_fails_for_a_while_is_repeated(world: World) -> None:
+    flag = world.folder / "asked"
+    then = f"""
+    import pathlib
+    with pathlib.Path({str(flag)!r}).open("a+") as file:
+        file.write("x")
+        if file.tell() < 4:
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")"""
+    with Mirror(small().files) as mirror:
+        env = patched(world, LOOK_UP.format(name=NAME, then=then, places=("127.0.0.1",)))
+        outcome = fetch(world, mirror.url.replace("127.0.0.1", NAME), env=env)
+    assert outcome.code == 0, outcome.err
+    assert any("its name does not resolve" in verdict for verdict in outcome.verdicts)
+    world.assert_complete()
+
+
+# Certificates.
+
+
+def test_a_certificate_that_is_not_yet_valid_is_told_at_once_with_the_clock(world: World, tmp_path: Path) -> None:
+    certificate = not_yet_valid(tmp_path)
+    with Mirror(small().files, certificate=certificate) as mirror:
+        env = {"REQUESTS_CA_BUNDLE": str(certificate.cert)}
+        outcome = fetch(world, mirror.url, options=["--patience", "forever"], env=env)
+    assert outcome.code == 4
+    assert outcome.reasons == [f"{mirror.url}: its certificate is not trusted: it is not yet valid"]
+    assert outcome.hint.startswith("Check this machine's clock. It says ")
+
+
+def test_the_log_says_once_that_a_redirect_leaves_https(world: World, tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path)
+    with Mirror(small().files) as plain, Mirror({}, [Redirect(plain.url)], certificate=certificate) as mirror:
+        outcome = fetch(world, mirror.url, env={"REQUESTS_CA_BUNDLE": str(certificate.cert)})
+    assert outcome.code == 0, outcome.err
+    notes = [line["note"] for line in outcome.log if "note" in line]
+    assert notes == [f"{mirror.url} redirects from https to {plain.url}; the digests verify what comes"]
+
+
+# SOCKS.
+
+
+class SocksProxy:
+    """A SOCKS5 proxy (RFC 1928, 1929) on loopback, to which mirror.invalid is 127.0.0.1."""
+
+    def __init__(self, login: tuple[bytes, bytes] | None = None, refusal: int = 0) -> None:
+        self.connections = 0
+        self._login, self._refusal = login, refusal
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> SocksProxy:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, client.makefile("rb") as asked, contextlib.suppress(OSError):
+            if not self._greet(client, asked):
+                return
+            kind = asked.read(4)[3]
+            host = socket.inet_ntoa(asked.read(4)) if kind == 1 else asked.read(asked.read(1)[0]).decode()
+            (port,) = struct.unpack(">H", asked.read(2))
+            client.sendall(bytes([5, self._refusal, 0, 1, 0, 0, 0, 0, 0, 0]))
+            if self._refusal:
+                return
+            self.connections += 1
+            with socket.create_connection(("127.0.0.1" if host == NAME else host, port)) as server:
+                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+                back.start()
+                _pump(client, server)
+                back.join()
+
+    def _greet(self, client: socket.socket, asked: Any) -> bool:
+        methods = asked.read(asked.read(2)[1])
+        if self._login is None:
+            client.sendall(b"\5\0")
+            return True
+        if 2 not in methods:
+            client.sendall(b"\5\xff")
+            return False
+        client.sendall(b"\5\2")
+        user = asked.read(asked.read(2)[1])
+        accepted = (user, asked.read(asked.read(1)[0])) == self._login
+        client.sendall(b"\1\0" if accepted else b"\1\1")
+        return accepted
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+def through(proxy: SocksProxy, world: World, form: str, **more: str) -> Outcome:
+    """Fetch through PROXY, which ALL_PROXY names in this FORM."""
+    with Mirror(small().files) as mirror:
+        env = {"ALL_PROXY": form.format(proxy.address), "NO_PROXY": "", **more}
+        url = mirror.url.replace("127.0.0.1", NAME)
+        return fetch(world, url, options=["--patience", "8"], env=env)
+
+
+@pytest.mark.parametrize("form", ["socks5h://{}", "socks5h://me:s%40cret@{}", "socks://{}/"])
+def test_a_socks_proxy_is_used(form: str, world: World) -> None:
+    pytest.importorskip("socks")
+    with SocksProxy((b"me", b"s@cret") if "@" in form else None) as proxy:
+        outcome = through(proxy, world, form)
+        assert proxy.connections
+    assert outcome.code == 0, outcome.err
+    world.assert_complete()
+
+
+@pytest.mark.parametrize("login", ["", "me:secret@"])
+def test_a_socks_proxy_that_wants_another_login_is_named_without_it(login: str, world: World) -> None:
+    pytest.importorskip("socks")
+    with SocksProxy((b"me", b"other")) as proxy:
+        outcome = through(proxy, world, "socks5h://" + login + "{}", FMNIST_OFFLINE="")
+    shown = f"socks5h://***@{proxy.address}" if login else f"socks5h://{proxy.address}"
+    assert outcome.code == 4
+    assert outcome.reasons[0].endswith(f"the proxy {shown} requires a login")
+    assert outcome.hint.startswith("Put the login into the proxy's URL: ALL_PROXY=socks5h://")
+    assert not world.raw.exists() or not list(world.raw.glob("*.gz"))
+
+
+def test_what_a_socks_proxy_refuses_is_said_in_its_words(world: World) -> None:
+    pytest.importorskip("socks")
+    with SocksProxy(refusal=2) as proxy:
+        outcome = through(proxy, world, "socks5h://{}")
+    assert outcome.code == 4
+    assert "gives no connection to it (0x02: Connection not allowed by ruleset)" in outcome.message
+
+
+def test_a_socks_proxy_without_its_package_names_the_extra_at_once(world: World) -> None:
+    with SocksProxy() as proxy:
+        outcome = through(proxy, world, "socks5h://{}", **patched(world, "import sys; sys.modules['socks'] = None"))
+        assert not proxy.connections
+    assert outcome.code == 4
+    assert "needs the package PySocks" in outcome.message
+    assert "fmnist-fetch[socks]" in outcome.hint
+
+
+# Limits and settings of this machine.
+
+
+def limited(world: World, url: str, descriptors: int) -> Outcome:
+    """Fetch with so many file descriptors at most."""
+    words = ["bash", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"', *command(world, [url])]
+    with Run(words, world, environment_of(world)) as run:
+        return run.wait()
+
+
+def test_too_few_descriptors_for_one_connection_are_told_at_once(world: World) -> None:
+    with Mirror(small().files) as mirror:
+        outcome = limited(world, mirror.url, 8)
+    assert outcome.code == 5
+    assert "too many are open" in outcome.message
+    assert "ulimit -n" in outcome.hint
+
+
+def test_a_netrc_that_is_no_text_is_ignored(world: World) -> None:
+    (world.home / ".netrc").write_bytes(b"\xff\xfe\x80machine")
+    with Mirror(small().files) as mirror:
+        outcome = fetch(world, mirror.url)
+    assert outcome.code == 0, outcome.err
+    world.assert_complete()

@@ -1,0 +1,88 @@
+"""What the environment and a redirect mean, in the spellings that are seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import requests
+
+from fmnist_fetch.sources.http_client import Client
+from fmnist_fetch.sources.http_socket import Wire
+
+URL = "https://mirror.example/data/name.gz"
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Client:
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    return Client(Wire())
+
+
+@pytest.mark.parametrize(
+    ("text", "proxy"),
+    [
+        ("http://proxy.example:3128", "http://proxy.example:3128"),
+        (" http://proxy.example:3128 ", "http://proxy.example:3128"),
+        ('"http://proxy.example:3128"', "http://proxy.example:3128"),
+        ("socks://proxy.example:1080/", "socks5h://proxy.example:1080/"),
+        ("SOCKS://proxy.example:1080", "socks5h://proxy.example:1080"),
+        ("socks5://proxy.example:1080", "socks5://proxy.example:1080"),
+        ("", None),
+        (" ", None),
+        ('""', None),
+    ],
+)
+def test_a_proxy_is_taken_as_it_can_be_meant(
+    text: str, proxy: str | None, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", text)
+    assert client.proxy_of(URL) == proxy
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_every_usual_variable_names_the_ca_bundle(
+    variable: str, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    monkeypatch.setenv(variable, str(bundle))
+    assert client.bundle_of(URL) == str(bundle)
+
+
+def test_a_bundle_of_openssl_that_is_not_there_is_ignored(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/ca.pem")
+    assert client.bundle_of(URL) is None
+
+
+def redirect(location: bytes, status: int = 302) -> requests.Response:
+    response = requests.Response()
+    response.status_code = status
+    response.headers["Location"] = location.decode("latin-1")
+    return response
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        (b"/other/name.gz", "https://mirror.example/other/name.gz"),
+        (b"name.gz?x=1", "https://mirror.example/data/name.gz?x=1"),
+        (b"  http://b.example/x\t", "http://b.example/x"),
+        ("/é".encode(), "https://mirror.example/é"),
+        (b"/\xe9", "https://mirror.example/%E9"),
+        (b"", None),
+    ],
+)
+def test_a_location_is_resolved_in_every_spelling(location: bytes, target: str | None, client: Client) -> None:
+    assert client.redirect_target(URL, redirect(location)) == target
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+def test_every_status_of_a_redirect_is_followed(status: int, client: Client) -> None:
+    assert client.redirect_target(URL, redirect(b"/x", status)) == "https://mirror.example/x"
+
+
+@pytest.mark.parametrize("status", [200, 201, 304, 305, 404])
+def test_a_location_with_another_status_is_no_redirect(status: int, client: Client) -> None:
+    assert client.redirect_target(URL, redirect(b"/x", status)) is None
