@@ -350,7 +350,10 @@ class Scheduler:
             file.only_source = chosen.source
 
     def _replace_only(self, stats: SourceStats, file: FileDownload, others: Iterable[SourceStats]) -> None:
-        """Let one of OTHERS, if it did not send FILE wrong more often, continue with what comes from this source only."""
+        """Let one of OTHERS continue with FILE, if it comes from this source only.
+
+        None that sent it wrong more often takes over: their bytes would be mixed again.
+        """
         able = [
             other
             for other in others
