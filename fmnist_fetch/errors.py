@@ -30,6 +30,16 @@ _MOST_FAULTS_SHOWN = 100
 _BLANKS = "\u00a0\u3000"
 
 
+def size(count: float) -> str:
+    """Return a number of bytes with its unit, such as 26.4 MB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        # Not 1000: 999.95 and more would be written as 1000.0.
+        if count < (1000 if unit == "bytes" else 999.95) or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+
+
 def escaped(text: str) -> str:
     """Return one line of text with all characters escaped that a terminal would obey, such as ESC and newlines.
 
@@ -229,7 +239,7 @@ def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError
     if exc.errno in _SIGNS_OF_A_LINK and (link := dangling_link(path)):
         hint = "Correct or remove it, or choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER."
         return DiskError(f"{link} is a symbolic link that leads to nothing", hint=hint)
-    space = f" ({needed:,} bytes are needed)" if needed and _HINTS.get(exc.errno or 0) is _FREE_SPACE else ""
+    space = f" ({size(needed)} needed)" if needed and _HINTS.get(exc.errno or 0) is _FREE_SPACE else ""
     hint = getattr(exc, "hint", None) or _HINTS.get(exc.errno or 0, _CHOOSE_ROOT)
     return DiskError(f"{path}: {reason(exc)}{space}", hint=hint)
 

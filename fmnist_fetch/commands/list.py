@@ -4,9 +4,10 @@ import argparse
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_command
-from fmnist_fetch.console.formatting import size, table, width
+from fmnist_fetch.console.formatting import table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
+from fmnist_fetch.errors import size
 from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.pipeline.status import Condition, inspect_with_parts
 from fmnist_fetch.storage.layout import Layout, root_folder

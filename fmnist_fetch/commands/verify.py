@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fmnist_fetch.commands.arguments import add_command, add_dataset
-from fmnist_fetch.console.formatting import counted, damage, fetch_command, size, table, width
+from fmnist_fetch.console.formatting import counted, damage, fetch_command, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
-from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, dangling_link
+from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, dangling_link, size
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect_with_parts

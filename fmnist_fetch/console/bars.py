@@ -7,10 +7,10 @@ any moment, and must not leave half a line.
 import os
 from typing import TextIO
 
-from fmnist_fetch.console.formatting import beginning, encodable, size, span_of_time, waiting
+from fmnist_fetch.console.formatting import beginning, encodable, span_of_time, waiting
 from fmnist_fetch.console.output import write
 from fmnist_fetch.console.progress import MAX_FILES_NAMED, ProgressState, named
-from fmnist_fetch.errors import escaped
+from fmnist_fetch.errors import escaped, size
 from fmnist_fetch.events import DownloadEnded, DownloadStarted, Event, Message, Unpacked, Verified
 
 PAINT_PERIOD_S = 0.1

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fmnist_fetch.download.backoff import FOREVER
-from fmnist_fetch.errors import escaped, in_clone
+from fmnist_fetch.errors import escaped, in_clone, size
 from fmnist_fetch.events import DownloadStarted, NoSourceReady
 from fmnist_fetch.manifest.catalog import DATASET
 from fmnist_fetch.storage.layout import root_folder
@@ -98,16 +98,6 @@ def origin_of_bytes(received: Mapping[str, int]) -> str:
     if len(received) > MAX_SOURCES_NAMED:
         return f"{size(sum(received.values()))} from {len(received)} sources"
     return " and ".join(f"{size(count)} from {source}" for source, count in received.items())
-
-
-def size(count: float) -> str:
-    """Return a number of bytes with its unit, such as 26.4 MB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        # Not 1000: 999.95 and more would be written as 1000.0.
-        if count < (1000 if unit == "bytes" else 999.95) or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
 
 
 def span_of_time(seconds: float) -> str:

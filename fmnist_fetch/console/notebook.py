@@ -5,9 +5,9 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-from fmnist_fetch.console.formatting import beginning, size, span_of_time, waiting
+from fmnist_fetch.console.formatting import beginning, span_of_time, waiting
 from fmnist_fetch.console.progress import ProgressState, named
-from fmnist_fetch.errors import escaped
+from fmnist_fetch.errors import escaped, size
 from fmnist_fetch.events import (
     BytesInFlight,
     DownloadEnded,

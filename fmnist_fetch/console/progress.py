@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from fmnist_fetch.console.formatting import beginning, counted, size, waiting
+from fmnist_fetch.console.formatting import beginning, counted, waiting
 from fmnist_fetch.console.output import write
-from fmnist_fetch.errors import DiskError, escaped, reason
+from fmnist_fetch.errors import DiskError, escaped, reason, size
 from fmnist_fetch.events import (
     Attempted,
     BytesInFlight,

@@ -17,6 +17,7 @@ from fmnist_fetch.errors import (
     IntegrityError,
     SourceError,
     WrongBytesError,
+    size,
 )
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Source, Tier
 
@@ -278,7 +279,7 @@ def final_error(queue: SegmentQueue, sources: Sequence[SourceStats]) -> FetchErr
     lacking = [file.name for file in queue.files if not file.complete]
     more = f" and {len(lacking) - _NAMED_FILES} more" if len(lacking) > _NAMED_FILES else ""
     names = ", ".join(lacking[:_NAMED_FILES]) + more
-    facts = f"could not download {queue.bytes_missing:,} bytes of {names} from any source"
+    facts = f"could not download {names} ({size(queue.bytes_missing)}) from any source"
     facts += f":{lines}" if lines else "; there is none to ask"
     errors = [stats.error for stats in sources if stats.error]
     if any(isinstance(error, WrongBytesError) for error in errors):

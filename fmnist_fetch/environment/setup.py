@@ -17,7 +17,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk, escaped_lines
+from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk, escaped_lines, size
 from fmnist_fetch.usage import Parser
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def _install_rest(lock: "Lock", group: str, store: "Store", notify: "Listener") 
     download_bytes = sum(wheel.size or 0 for wheel in missing)
     _require_space(download_bytes + UNPACKED_RATIO * sum(wheel.size or 0 for wheel in wheels))
     if missing:
-        notify(Message(f"downloading {_counted(missing)}, {download_bytes / 1e6:.1f} MB"))
+        notify(Message(f"downloading {_counted(missing)}, {size(download_bytes)}"))
         store.fetch(missing)
     notify(Message(f"installing {_counted(wheels)}"))
     install_wheels(map(store.path, wheels))
@@ -318,9 +318,8 @@ def _require_space(needed_bytes: int) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise DiskError(
-            f"{folder} has {free_bytes / 1e6:,.0f} MB free, and {needed_bytes / 1e6:,.0f} MB are needed",
-            hint=f"Free {(needed_bytes - free_bytes) / 1e6:,.0f} MB and run the same command again; "
-            "what is there is kept.",
+            f"{folder} has {size(free_bytes)} free, and {size(needed_bytes)} are needed",
+            hint=f"Free {size(needed_bytes - free_bytes)} and run the same command again; what is there is kept.",
         )
 
 

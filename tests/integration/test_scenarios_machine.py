@@ -175,7 +175,7 @@ def test_a_full_disk_is_reported_with_path_and_space_and_the_next_run_resumes(tm
             assert outcome.code == 5
             assert "the disk is full" in outcome.message
             assert str(world.root) in outcome.message
-            assert "bytes are needed" in outcome.message
+            assert " needed)" in outcome.message
             assert "Free some space" in outcome.hint
             world.assert_nothing_wrong()
             kept, before = world.kept(), mirror.served

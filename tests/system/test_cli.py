@@ -251,7 +251,7 @@ SENTENCES = {
     ),
     "fetch {manifest} --offline --quiet": (
         4,
-        "could not download 20,685 bytes of train-images-idx.gz, train-labels-idx.gz, test-images-idx.gz and 1 more"
+        "could not download train-images-idx.gz, train-labels-idx.gz, test-images-idx.gz and 1 more (20.7 kB)"
         " from any source; there is none to ask",
         "Only this machine was looked at: leave out --offline (and FMNIST_OFFLINE). What arrived is kept."
         " Another source: --mirror URL or --mirror FOLDER.",
@@ -286,7 +286,7 @@ def test_wrong_bytes_everywhere_are_3(command: Command) -> None:
     with Mirror(command.sample.files, faults=[On(name, FlipByte(20))]) as mirror:
         code, lines = command.error("--mirror", mirror.url, "--only-mirrors", "--patience", "2")
     assert code == 3
-    assert lines[0].startswith("error: could not download 46 bytes of test-labels-idx.gz from any source:")
+    assert lines[0].startswith("error: could not download test-labels-idx.gz (46 bytes) from any source:")
     assert lines[-1] == "hint: Name a mirror that has the right files: --mirror URL or --mirror FOLDER."
 
 

@@ -116,7 +116,7 @@ def test_a_disk_error_names_the_path_the_reason_and_another_root(number: int, re
 )
 def test_where_space_is_short_the_bytes_needed_are_reported(number: int, reason: str) -> None:
     error = failing(number, needed=26_421_880)
-    assert error.message == f"/media/stick/x: {reason} (26,421,880 bytes are needed)"
+    assert error.message == f"/media/stick/x: {reason} (26.4 MB needed)"
     assert error.hint == ROOM
     assert failing(number).message == f"/media/stick/x: {reason}"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_command
-from fmnist_fetch.console.formatting import size
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.environment.lock import STORE
+from fmnist_fetch.errors import size
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.storage.layout import Layout

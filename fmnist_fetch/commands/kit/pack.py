@@ -15,7 +15,7 @@ from fmnist_fetch.commands.kit.check import MIRROR, SUMS, TARGET, WHEELS, count_
 from fmnist_fetch.commands.kit.tarball import Entry, write_tar
 from fmnist_fetch.commands.kit.target import Target
 from fmnist_fetch.environment.lock import Lock
-from fmnist_fetch.errors import FetchError, IntegrityError, UsageError
+from fmnist_fetch.errors import FetchError, IntegrityError, UsageError, size
 from fmnist_fetch.events import Listener, Message
 from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.storage.layout import Layout
@@ -152,7 +152,7 @@ def pack(
 
 def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], machine: str) -> bytes:
     """Return LAB.txt: one screen for whoever finds the kit."""
-    total = sum(entry.size for entry in wheels) / 1e6
+    total = sum(entry.size for entry in wheels)
     windows = " on win" in machine
     python = machine.partition(" on ")[0] if wheels else "Python 3.11 or newer"
     text = NOTE_TEXT.format(
@@ -161,8 +161,8 @@ def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], mach
         machine=machine,
         needs=f"{python} with venv" + ("" if windows else ", make"),
         commands=WINDOWS_COMMANDS if windows else MAKE_COMMANDS,
-        mirror=f"the data, {len(data)} files, {sum(entry.size for entry in data) / 1e6:.1f} MB",
-        wheels=f"{len(wheels) - 1} wheels, {total:.0f} MB" if wheels else "not here: pip asks its index",
+        mirror=f"the data, {len(data)} files, {size(sum(entry.size for entry in data))}",
+        wheels=f"{len(wheels) - 1} wheels, {size(total)}" if wheels else "not here: make downloads them",
         remark="\nThe digests detect damage, not malice: take the kit from someone you trust.\n",
     )
     return text.encode()
@@ -183,7 +183,7 @@ def _progress(total: int, listener: Listener) -> Callable[[int], None]:
         done += count
         if done - reported >= REPORT_EVERY_BYTES:
             reported = done
-            listener(Message(f"packing: {done / 1e6:.0f} of {total / 1e6:.0f} MB"))
+            listener(Message(f"packing: {size(done)} of {size(total)}"))
 
     return add
 

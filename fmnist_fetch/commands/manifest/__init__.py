@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from fmnist_fetch.commands.arguments import add_command, size
 from fmnist_fetch.commands.manifest.naming import FileRole
 from fmnist_fetch.console.formatting import counted, fetch_command, table
-from fmnist_fetch.console.formatting import size as sized
 from fmnist_fetch.console.output import print_line, print_text
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import DiskError, UsageError
+from fmnist_fetch.errors import size as sized
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.model import MAX_PIECE_BYTES, PIECE_BYTES, ROLES
 from fmnist_fetch.manifest.toml import dumps

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from fmnist_fetch.commands.serve.files import ServedFile, ServedFiles
 from fmnist_fetch.commands.serve.page_style import STYLE
-from fmnist_fetch.console.formatting import counted, size
-from fmnist_fetch.errors import escaped
+from fmnist_fetch.console.formatting import counted
+from fmnist_fetch.errors import escaped, size
 from fmnist_fetch.manifest.catalog import DATASET, names
 from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.script import script_name

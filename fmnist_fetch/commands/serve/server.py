@@ -20,9 +20,9 @@ from fmnist_fetch.commands.serve.files import ServedFiles
 from fmnist_fetch.commands.serve.handler import RequestHandler
 from fmnist_fetch.commands.serve.page import command_line, state_of
 from fmnist_fetch.commands.serve.wheels import ServedWheels
-from fmnist_fetch.console.formatting import counted, size
+from fmnist_fetch.console.formatting import counted
 from fmnist_fetch.console.output import print_error
-from fmnist_fetch.errors import AGAIN, FetchError, UsageError
+from fmnist_fetch.errors import AGAIN, FetchError, UsageError, size
 
 PrintLine = Callable[[str], None]
 Announce = Callable[[Sequence[socket.socket], PrintLine], Coroutine[Any, Any, None]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch.cli import run
-from fmnist_fetch.console.formatting import size
+from fmnist_fetch.errors import size
 from fmnist_fetch.manifest.catalog import find, names
 from samples import Sample, disk_of, fill, flipped, make, open_to_all
 

@@ -17,8 +17,9 @@ import pytest
 
 from fmnist_fetch import fetch
 from fmnist_fetch.console.bars import Bars
-from fmnist_fetch.console.formatting import beginning, size, span_of_time
+from fmnist_fetch.console.formatting import beginning, span_of_time
 from fmnist_fetch.console.progress import KINDS, Lines, Log, ProgressState, listener
+from fmnist_fetch.errors import size
 from fmnist_fetch.events import (
     Attempted,
     BytesInFlight,

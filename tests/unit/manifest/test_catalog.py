@@ -11,7 +11,7 @@ import pytest
 
 from faults import Mirror
 from fmnist_fetch.cli import run
-from fmnist_fetch.errors import UsageError
+from fmnist_fetch.errors import UsageError, size
 from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, DebianPackage, Payload
@@ -286,14 +286,15 @@ def test_a_mirror_with_other_bytes_of_the_same_sizes_is_refused_by_name(
     name: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Files with the right names and sizes and a gzip header, but other digests.
-    stand_ins = {f"{file}.gz": b"\x1f\x8b\x08\0" + bytes(size - 4) for file, (size, _) in OTHERS[name].items()}
+    stand_ins = {f"{file}.gz": b"\x1f\x8b\x08\0" + bytes(count - 4) for file, (count, _) in OTHERS[name].items()}
     with Mirror(stand_ins) as mirror:
         words = ["--mirror", mirror.url, "--only-mirrors", "--root", str(root), "--patience", "5", "--progress", "none"]
         assert run(["fetch", name, *words]) == 3
         out, err = capsys.readouterr()
         assert mirror.served > 0
     assert out == ""
-    assert f"{sum(map(len, stand_ins.values())):,} bytes of train-images-idx3-ubyte.gz" in err
+    assert "could not download train-images-idx3-ubyte.gz, " in err
+    assert f" ({size(sum(map(len, stand_ins.values())))}) from any source" in err
     assert f"  {mirror.url}: " in err
     assert "-ubyte.gz: wrong bytes from 0 to " in err
     assert "hint: Name a mirror that has the right files: --mirror URL or --mirror FOLDER.\n" in err
@@ -304,7 +305,7 @@ def test_a_mirror_with_other_bytes_of_the_same_sizes_is_refused_by_name(
 
 def test_a_mirror_with_smaller_files_has_wrong_bytes_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # For bytes beyond its end it can only answer that there are none.
-    smaller = {f"{file}.gz": b"\x1f\x8b\x08\0" + bytes(size - 4) for file, (size, _) in OTHERS["mnist"].items()}
+    smaller = {f"{file}.gz": b"\x1f\x8b\x08\0" + bytes(count - 4) for file, (count, _) in OTHERS["mnist"].items()}
     with Mirror(smaller) as mirror:
         words = ["--mirror", mirror.url, "--only-mirrors", "--root", str(root), "--patience", "3", "--progress", "none"]
         assert run(["fetch", "kmnist", *words]) == 3
