@@ -94,7 +94,7 @@ class Sources:
 
     def for_engine(self, wheels: Sequence[Wheel]) -> list["Source"]:
         """Return the sources of wheels for the engine, which has an index asked for a link when it uses that index."""
-        from fmnist_fetch.sources.http import HttpSource, LinkedFiles
+        from fmnist_fetch.sources.http.source import HttpSource, LinkedFiles
 
         # A later tier is asked only where no earlier one can serve: what is configured goes before what is built in.
         known = {wheel.name: wheel for wheel in wheels}

@@ -17,7 +17,7 @@ from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.folder import LFS_POINTER
-from fmnist_fetch.sources.http_socket import HeadTimeoutError, LookupTimeoutError, NoThreadError
+from fmnist_fetch.sources.http.sockets import HeadTimeoutError, LookupTimeoutError, NoThreadError
 
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
 _BUCKET = re.compile(rb"<Error>|AccessDenied|NoSuchKey")

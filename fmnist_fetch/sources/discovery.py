@@ -122,6 +122,6 @@ def _mirrors_by_environment() -> list[str]:
 
 def _http(url: str, tier: Tier) -> Source:
     # Imported where it is needed: a complete root, or a local copy, is dealt with before requests is even loaded.
-    from fmnist_fetch.sources.http import HttpSource
+    from fmnist_fetch.sources.http.source import HttpSource
 
     return HttpSource(url, tier)

@@ -19,7 +19,7 @@ from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.manifest.toml import dumps, loads
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.http import HttpSource
+from fmnist_fetch.sources.http.source import HttpSource
 from processes import fetch
 from worlds import IMAGES, World, small
 

@@ -28,7 +28,8 @@ from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.diagnosis import redact
-from fmnist_fetch.sources.http import HttpConnection, HttpSource
+from fmnist_fetch.sources.http.connection import HttpConnection
+from fmnist_fetch.sources.http.source import HttpSource
 from samples import Sample, all_of
 
 BASE = "https://mirror.example/mine/"

@@ -42,7 +42,7 @@ from faults import (
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.http import HttpSource
+from fmnist_fetch.sources.http.source import HttpSource
 from processes import fetch
 from samples import all_of
 from worlds import IMAGES, PIECE, World, dataset, small

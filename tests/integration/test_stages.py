@@ -27,7 +27,8 @@ from faults import (
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.http import HttpConnection, HttpSource
+from fmnist_fetch.sources.http.connection import HttpConnection
+from fmnist_fetch.sources.http.source import HttpSource
 from processes import fetch
 from samples import Sample, all_of
 from worlds import World, small

@@ -8,7 +8,7 @@ from fmnist_fetch.download.backoff import FOREVER
 from fmnist_fetch.download.source_stats import SourceStats
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.sources.base import Source, Tier
-from fmnist_fetch.sources.http import HttpSource
+from fmnist_fetch.sources.http.source import HttpSource
 from simulation import unread
 
 FILE = unread("data", 1000)

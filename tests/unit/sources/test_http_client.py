@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from fmnist_fetch.sources.http_client import Client
-from fmnist_fetch.sources.http_socket import Wire
+from fmnist_fetch.sources.http.client import Client
+from fmnist_fetch.sources.http.sockets import Wire
 
 URL = "https://mirror.example/data/name.gz"
 

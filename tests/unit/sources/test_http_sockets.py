@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from faults import blackhole, refusing
-from fmnist_fetch.sources import http_socket
-from fmnist_fetch.sources.http_socket import HeadReader, Lookups, LookupTimeoutError, NoThreadError, Wire, connect
+from fmnist_fetch.sources.http import sockets
+from fmnist_fetch.sources.http.sockets import HeadReader, Lookups, LookupTimeoutError, NoThreadError, Wire, connect
 
 NAME = "mirror.invalid"
 
@@ -34,7 +34,7 @@ class Names:
         self.ready.set()
         self._real = socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", self.look_up)
-        monkeypatch.setattr(http_socket, "LOOKUPS", Lookups())
+        monkeypatch.setattr(sockets, "LOOKUPS", Lookups())
 
     def look_up(self, host: str, port: int, *settings: Any) -> Any:
         if host != NAME:
@@ -115,7 +115,7 @@ def test_the_families_of_addresses_take_turns(names: Names) -> None:
     six = [place(f"::{n}", 1, socket.AF_INET6) for n in range(1, 4)]
     four = [place(f"127.0.0.{n}", 1) for n in range(1, 3)]
     names.found = [*six, *four]
-    assert http_socket.addresses(NAME, 80) == [six[0], four[0], six[1], four[1], six[2]]
+    assert sockets.addresses(NAME, 80) == [six[0], four[0], six[1], four[1], six[2]]
 
 
 def test_a_look_up_that_is_under_way_is_joined_and_its_result_is_kept(names: Names, wire: Wire) -> None:

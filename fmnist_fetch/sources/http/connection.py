@@ -1,13 +1,12 @@
-"""An HTTP mirror as a source. HTTP's inclusive ranges exist only here and in http_response.py.
+"""One connection to a mirror. HTTP's inclusive ranges exist only in this package.
 
 A body is never read past the span asked for. No validator (ETag, If-Range) is sent: a digest is a stronger one than any
 that a server can offer.
 """
 
 import threading
-from collections.abc import Callable
 from contextlib import suppress
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING
 
 import requests
 from urllib3.exceptions import DecodeError
@@ -15,118 +14,33 @@ from urllib3.exceptions import DecodeError
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.diagnosis import (
-    LOGIN_HINT,
-    LOGIN_PAGE,
-    looks_like_page,
-    origin,
-    redact,
-    refused_by_proxy,
-    translate,
-)
-from fmnist_fetch.sources.http_client import Client
-from fmnist_fetch.sources.http_ranges import RangeSupport
-from fmnist_fetch.sources.http_response import PieceCheck, RangeError, RangeResponse, Request, parse_response
-from fmnist_fetch.sources.http_socket import Wire
+from fmnist_fetch.sources.diagnosis import LOGIN_HINT, LOGIN_PAGE, looks_like_page
+from fmnist_fetch.sources.http.exchange import Exchange
+from fmnist_fetch.sources.http.response import PieceCheck, RangeError, RangeResponse, Request, parse_response
 
-MAX_REDIRECTS = 10
+if TYPE_CHECKING:
+    from fmnist_fetch.sources.http.source import HttpSource
+
 _RECEIVE_BYTES = 1024 * 1024
 """Bytes that one receive takes at most: each costs the worker the same, and all others who wait for the interpreter."""
 _NOTHING = RangeResponse(Span(0, 0), coded=False, certain=True, whole=False, oddity=None)
 
 
-class HttpSource(RangeSupport):
-    """The mirror at the base URL; it remembers what it learns of the server, for all connections to it.
-
-    Attributes:
-        keeps_alive: Whether a connection is of use for a second request.
-        told_downgrade: Whether the log has it that a redirect leaves https.
-        coding_is_label: Whether a content coding without a length is a label only, and nothing must be removed.
-    """
-
-    def __init__(self, url: str, tier: Tier) -> None:
-        super().__init__()
-        self.url = url
-        self.name = redact(url)
-        self.tier = tier
-        self.keeps_alive = True
-        self.told_downgrade = False
-        # Of a .gz file that is by far the more frequent case.
-        self.coding_is_label = True
-
-    @property
-    def connections(self) -> int | None:
-        """Any number once it has served a range; before, or where it ignores them, one.
-
-        Where ranges are ignored, every further connection would get the file from its start.
-        """
-        return None if self.serves_ranges else 1
-
-    def open(self) -> "HttpConnection":
-        """Return a new connection."""
-        return HttpConnection(self)
-
-    def file_url(self, name: str) -> str:
-        """Return the URL of the file NAME; a query in the base URL such as a token stays at its end.
-
-        Where the query ends with `=`, its value is the name: `https://mirror.example/get?file=`.
-        """
-        parts = urlsplit(self.url)
-        if parts.query.endswith("="):
-            return urlunsplit(parts._replace(query=parts.query + quote(name)))
-        return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/" + quote(name)))
-
-
-class LinkedFiles(HttpSource):
-    """A server at URL whose files have URLs of their own, such as a package index, whose pages link them.
-
-    Args:
-        url: The URL for messages.
-        tier: When it is asked.
-        find: Returns the URL of a file by its name, None if there is none; may raise OSError.
-    """
-
-    def __init__(self, url: str, tier: Tier, find: Callable[[str], str | None]) -> None:
-        super().__init__(url, tier)
-        self._find = find
-        self._urls: dict[str, str] = {}
-
-    def file_url(self, name: str) -> str:
-        """Return the URL of the file NAME; raise SourceError."""
-        if name not in self._urls:
-            try:
-                url = self._find(name)
-            except OSError as exc:
-                permanent = 400 <= getattr(exc, "code", 0) < 500
-                raise SourceError(f"{self.name}: {exc}", permanent=permanent) from exc
-            if url is None:
-                raise SourceError(f"{self.name} does not have {name}", permanent=True)
-            self._urls[name] = url
-        return self._urls[name]
-
-
-class HttpConnection:
+class HttpConnection(Exchange):
     """One keep-alive connection to a mirror, and the answer that is being read from it."""
 
-    def __init__(self, mirror: HttpSource) -> None:
-        self.status: int | None = None
+    def __init__(self, mirror: "HttpSource") -> None:
+        super().__init__(mirror)
         self.oddity: str | None = None
-        self.note: str | None = None
         self.pending = 0
-        self._mirror = mirror
-        self._wire = Wire()
-        self._client = Client(self._wire, stranger=mirror.tier is Tier.LAN)
         self._lock = threading.Lock()
-        self._stopped = False
         self._response: requests.Response | None = None
         self._file: DataFile | None = None
         self._answer = _NOTHING
         self._span = _NOTHING.span
         self._coded = False
         self._check: PieceCheck | None = None
-        self._redirected = self._fresh = self._delivered = self._kept_alive = self._ask_whole = False
-        self._place = mirror.name
+        self._fresh = self._delivered = self._ask_whole = False
 
     @property
     def timeout_s(self) -> float:
@@ -305,78 +219,6 @@ class HttpConnection:
             self._mirror.serves_ranges = None
         elif self._response is not None and self._fresh and not self._answer.whole:
             self._mirror.failed_range()
-
-    def _get(self, url: str, span: Span | None) -> requests.Response:
-        self.status = None
-        # Redirects are followed here: the library would read the whole body of each, however long it is.
-        for hop in range(MAX_REDIRECTS + 1):
-            if self._stopped:
-                raise SourceError(f"{self._mirror.name}: stopped")
-            self._redirected = hop > 0
-            self._place = f"{self._mirror.name} (redirected to {origin(url)})" if hop else self._mirror.name
-            try:
-                response = self._exchange(url, span)
-                target = self._target(url, response)
-                if target is None and response.status_code != 407:
-                    self.status = response.status_code
-                    return response
-                response.close()
-                if target is None:
-                    raise refused_by_proxy(self._mirror.name, self._client.proxy_of(url))
-                self._note_redirect(url, target)
-                url = target
-            except SourceError:
-                raise
-            except Exception as exc:
-                error = self._translate(exc, url)
-                # Where a redirect leads to may be another place in a moment; a login page does such things.
-                error.permanent = error.permanent and hop == 0
-                raise error from exc
-        facts = f"{self._mirror.name} redirects in a circle, or more than {MAX_REDIRECTS} times"
-        raise SourceError(facts, hint="Check the address of the mirror.")
-
-    def _target(self, url: str, response: requests.Response) -> str | None:
-        """Return the URL to which RESPONSE redirects, if it does."""
-        try:
-            target = self._client.redirect_target(url, response)
-            if target is None or urlsplit(target).scheme in ("http", "https"):
-                return target
-        except ValueError:
-            target = response.headers["Location"]
-        facts = f"{self._place} redirects to what is no usable URL: {redact(target)[:80]}"
-        raise SourceError(facts, hint="Check the address of the mirror.")
-
-    def _note_redirect(self, url: str, target: str) -> None:
-        """Note for the log, once for the mirror, that the redirect from URL to TARGET leaves https."""
-        if url.lower().startswith("https:") and target.lower().startswith("http:") and not self._mirror.told_downgrade:
-            self._mirror.told_downgrade = True
-            self.note = f"{self._mirror.name} redirects from https to {origin(target)}; the digests verify what comes"
-
-    def _translate(self, exc: Exception, url: str) -> SourceError:
-        proxy, bundle = self._client.proxy_of(url), self._client.bundle_of(url)
-        return translate(exc, self._place, proxy=proxy, bundle=bundle)
-
-    def _exchange(self, url: str, span: Span | None) -> requests.Response:
-        """One request; once more at once if a connection that was kept alive turns out to be dead.
-
-        Servers close idle connections when they like (RFC 9112, section 9.3.1), and that says nothing against them.
-        """
-        wanted = f"bytes={span.start}-{span.stop - 1}" if span else None
-        while True:
-            kept_alive, self._kept_alive = self._kept_alive, False
-            if kept_alive and not self._mirror.keeps_alive:
-                self._client.hang_up()
-                kept_alive = False
-            try:
-                return self._client.get(url, wanted)
-            except requests.ReadTimeout:
-                if kept_alive:
-                    self._mirror.keeps_alive = False
-                raise
-            except requests.ConnectionError:
-                if not kept_alive or self._stopped:
-                    raise
-                self._client.hang_up()
 
     def _receive(self, most: int) -> bytes:
         """Return the next bytes of the body, at least one, at most MOST; never past what was asked for."""

@@ -22,7 +22,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from fmnist_fetch import __version__
-from fmnist_fetch.sources.http_socket import HeadReader, Wire, connect
+from fmnist_fetch.sources.http.sockets import HeadReader, Wire, connect
 
 _REDIRECTS = (300, 301, 302, 303, 307, 308)
 HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
