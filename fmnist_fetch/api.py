@@ -9,7 +9,7 @@ from numbers import Real
 from fmnist_fetch.commands.arguments import offline_by_environment
 from fmnist_fetch.commands.fetch import DEFAULTS, MAX_JOBS
 from fmnist_fetch.console.progress import Log, listener
-from fmnist_fetch.errors import FetchError, UsageError, from_exception
+from fmnist_fetch.errors import FetchError, UsageError, from_exception, interrupt_behind
 from fmnist_fetch.events import Dispatcher, Listener
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.pipeline.prepare import prepare
@@ -116,7 +116,7 @@ def _errors() -> Iterator[None]:
     except FetchError:
         raise
     except Exception as exc:
-        raise from_exception(exc) from exc
+        raise interrupt_behind(exc) or from_exception(exc) from exc
 
 
 def _is_number(value: object, least: int) -> bool:

@@ -12,7 +12,7 @@ from fmnist_fetch.commands import fetch
 from fmnist_fetch.commands.arguments import PROGRAM, Parser
 from fmnist_fetch.console.output import emit, flush_streams, open_streams, print_error
 from fmnist_fetch.console.progress import Log, ProgressState
-from fmnist_fetch.errors import AGAIN, DiskError, FetchError, from_exception
+from fmnist_fetch.errors import AGAIN, DiskError, FetchError, from_exception, interrupt_behind
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -40,12 +40,13 @@ def run(argv: Sequence[str] | None = None) -> int:
         options = parser(words).parse_args(words)
         outcome: dict[str, Any] = options.run(options, state)
         code = 0
-    except KeyboardInterrupt as exc:
-        code = _interrupt_code(exc)
-        outcome = _failed("interrupted" if code == INTERRUPTED else "terminated", state.kept())
-    except Exception as exc:
-        error = _explained(exc, options)
-        code, outcome = error.exit_code, _failed(error.message, error.hint) | error.facts
+    except (KeyboardInterrupt, Exception) as exc:
+        if interrupt := interrupt_behind(exc):
+            code = _interrupt_code(interrupt)
+            outcome = _failed("interrupted" if code == INTERRUPTED else "terminated", state.kept())
+        else:
+            error = _explained(exc, options)
+            code, outcome = error.exit_code, _failed(error.message, error.hint) | error.facts
     if options.json if options else "--json" in words:
         try:
             emit({"exit_code": code, **outcome})
@@ -61,7 +62,7 @@ def _first_failure(code: int, error: FetchError) -> int:
     return code or error.exit_code
 
 
-def _explained(exc: Exception, options: argparse.Namespace | None) -> FetchError:
+def _explained(exc: BaseException, options: argparse.Namespace | None) -> FetchError:
     """Return an exception as the error to print; the log gets the traceback of one that nobody expected."""
     error = from_exception(exc)
     path = getattr(options, "log", None)

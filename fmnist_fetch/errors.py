@@ -244,7 +244,18 @@ def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError
     return DiskError(f"{path}: {reason(exc)}{space}", hint=hint)
 
 
-def from_exception(exc: Exception, bug_hint: str | None = None) -> FetchError:
+def interrupt_behind(exc: BaseException) -> KeyboardInterrupt | None:
+    """Return the interrupt that an exception is, or to which it is due.
+
+    A second signal can interrupt the code that handles the first one: a lock of `threading` then fails to be released.
+    """
+    found: BaseException | None = exc
+    while found is not None and not isinstance(found, KeyboardInterrupt | FetchError):
+        found = found.__context__
+    return found if isinstance(found, KeyboardInterrupt) else None
+
+
+def from_exception(exc: BaseException, bug_hint: str | None = None) -> FetchError:
     """Convert an exception that nothing has handled to a FetchError, for the last handler of a program.
 
     Args:
@@ -261,7 +272,7 @@ def from_exception(exc: Exception, bug_hint: str | None = None) -> FetchError:
     return error
 
 
-def _from_known(exc: Exception) -> FetchError | None:
+def _from_known(exc: BaseException) -> FetchError | None:
     if isinstance(exc, ImportError) and (error := _from_import(exc)):
         return error
     if isinstance(exc, MemoryError):
@@ -307,7 +318,7 @@ def _has_current_folder() -> bool:
         return False
 
 
-def _unexpected(exc: Exception, hint: str | None) -> FetchError:
+def _unexpected(exc: BaseException, hint: str | None) -> FetchError:
     if shadow := _shadow():
         return FetchError(f"{shadow} takes the place of a module of Python itself", hint="Rename it, then try again.")
     place, trace = "", exc.__traceback__

@@ -13,7 +13,7 @@ from tinydata import Tiny, environment  # noqa: E402
 
 # What the tensor reader and the printing of lines need. A training imports nothing else of the fetcher.
 PARTS = {
-    "": ("datasets", "errors", "events"),
+    "": ("datasets", "errors", "events", "usage"),
     ".console": ("formatting", "output"),
     ".download": ("backoff",),
     ".manifest": ("caches", "catalog", "idx", "model", "pieces", "toml", "validation"),

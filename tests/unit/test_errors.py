@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from fmnist_fetch.errors import (
     disk,
     from_exception,
     in_clone,
+    interrupt_behind,
 )
 from samples import PROJECT_FOLDER
 
@@ -175,6 +177,24 @@ def test_an_exception_that_nothing_handles_becomes_two_lines(
     assert hint in error.hint
     assert "\n" not in error.message
     assert error.__cause__ is raised
+
+
+def test_a_lock_that_a_second_interrupt_left_open_is_that_interrupt() -> None:
+    def wait(lock: threading.Lock) -> None:
+        with lock:
+            lock.release()  # As in Condition.wait, if the second interrupt prevents its end from locking again.
+            raise KeyboardInterrupt
+
+    with pytest.raises(RuntimeError) as caught:
+        wait(threading.Lock())
+    assert isinstance(interrupt_behind(caught.value), KeyboardInterrupt)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), FetchError("a full disk", hint="")], ids=repr)
+def test_an_error_that_is_not_due_to_an_interrupt_stays_an_error(error: Exception) -> None:
+    if isinstance(error, FetchError):
+        error.__context__ = KeyboardInterrupt()
+    assert interrupt_behind(error) is None
 
 
 def test_an_unexpected_exception_is_reported_with_its_place() -> None:

@@ -213,6 +213,7 @@ class _Connects(HTTPConnection):
     def __init__(self, wire: Wire, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._wire = wire
+        self._response: _Response | None = None
 
     def _new_conn(self) -> Any:
         # The same exceptions as urllib3's own method has, with the cause in their chain.
@@ -242,13 +243,20 @@ class _Connects(HTTPConnection):
 
     def response_class(self, *args: Any, **settings: Any) -> Any:  # type: ignore[override]
         """Make what reads an answer, that of a proxy too: there is a limit for its whole head."""
-        return _Response(*args, timeout_s=self._wire.timeout_s, **settings)
+        self._response = _Response(*args, timeout_s=self._wire.timeout_s, **settings)
+        return self._response
 
     def getresponse(self) -> Any:
         """Get the head of the answer."""
         self._wire.requested = True
         sock = self.sock
-        response = super().getresponse()
+        try:
+            response = super().getresponse()
+        except BaseException:
+            # urllib3 may find a fault in a head that http.client has accepted; its file would keep the socket open.
+            if self._response is not None:
+                self._response.close()
+            raise
         self._wire.stages += 1
         sock.settimeout(self._wire.timeout_s)
         return response
