@@ -25,7 +25,7 @@ GROUPS = {
     "data": Group(("load",)),
     "train": Group(("train",)),
     "notebook": Group(("train", "notebook")),
-    "test": Group(("load", "train", "serve", "kit", "completion", "test")),
+    "test": Group(("load", "train", "socks", "serve", "kit", "completion", "test")),
     "serve": Group(("serve",)),
     "kit": Group(("kit",)),
     "dev": Group(("dev",)),
