@@ -7,11 +7,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fmnist_fetch.errors import FetchError, FormatError, IntegrityError, UsageError, in_clone
+from fmnist_fetch.errors import (
+    FetchError,
+    FormatError,
+    IntegrityError,
+    UsageError,
+    dangling_link,
+    from_exception,
+    in_clone,
+)
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.storage.files import Stamp, is_settled, open_regular
+from fmnist_fetch.storage.files import Stamp, UnsafeFileError, is_settled, open_regular
 from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, absolute, is_file, lookup_folders
 from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
 
@@ -84,6 +92,7 @@ def load(
 
     Raises:
         FetchError: The data is not there; the hint is the command that downloads it.
+        DiskError: The data can't be read.
         IntegrityError: The data is damaged.
         UsageError: There is no such dataset or split.
 
@@ -109,7 +118,7 @@ def load(
             arrays = {role: stored.array(file.tensor) for role, file in names.items()}
             mean, std = stored.statistics
     except OSError as exc:
-        raise FetchError(_cannot_open([layout, *layouts], exc), hint=command) from exc
+        raise _unreadable([layout, *layouts], exc, command) from exc
     except (FormatError, KeyError, ValueError) as exc:
         raise IntegrityError(f"{layout.tensors} is damaged: {getattr(exc, 'message', exc)}", hint=command) from exc
     return Split(_images(arrays), _labels(arrays), manifest.classes, mean, std, manifest.name, split, digests)
@@ -124,12 +133,14 @@ def _files_of(manifest: Manifest, split: str) -> dict[str, DataFile]:
     return names
 
 
-def _cannot_open(layouts: Sequence[Layout], exc: OSError) -> str:
-    """Say why the tensor file of the first of LAYOUTS can't be opened, and where else there is none."""
+def _unreadable(layouts: Sequence[Layout], exc: OSError, command: str) -> FetchError:
+    """Return why the tensor file of the first of LAYOUTS can't be read; COMMAND helps unless the disk refuses it."""
     first, *others = dict.fromkeys(str(absolute(layout.tensors)) for layout in layouts)
-    if not isinstance(exc, FileNotFoundError):
-        return f"{first} can't be read: {exc.strerror or exc}"
-    return f"{first} is not there" + (f", nor is {' or '.join(others)}" if others else "")
+    if isinstance(exc, UnsafeFileError):
+        return FetchError(f"{first}: {exc.strerror or exc}", hint=command)
+    if not isinstance(exc, FileNotFoundError) or dangling_link(first):
+        return from_exception(exc)
+    return FetchError(f"{first} is not there" + (f", nor is {' or '.join(others)}" if others else ""), hint=command)
 
 
 def _verifies(stored: TensorFile, tensor: str, digest: str, *, again: bool) -> bool:

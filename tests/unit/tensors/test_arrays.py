@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -291,6 +293,28 @@ def test_absent_data_is_reported_with_the_command_that_fetches_it(root: Path) ->
     assert caught.value.hint == f"Run: fmnist-fetch fetch --root {root}"
     assert str(caught.value) == f"{caught.value.message}\nhint: {caught.value.hint}"
     assert not root.exists()
+
+
+def test_a_tensor_file_that_the_disk_refuses_is_no_reason_to_fetch_again(
+    sample: Sample, root: Path, tensors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("fmnist_fetch.tensors.tensor_file.open_regular", refuse)
+    with pytest.raises(DiskError) as caught:
+        loaded(sample, root)
+    assert str(tensors) in caught.value.message
+    assert " fetch" not in caught.value.hint
+
+
+def test_a_link_that_leads_to_nothing_is_named_and_not_called_absent_data(
+    sample: Sample, root: Path, tensors: Path
+) -> None:
+    tensors.unlink()
+    tensors.symlink_to("elsewhere")
+    with pytest.raises(DiskError, match="is a symbolic link that leads to nothing"):
+        loaded(sample, root)
 
 
 def test_in_a_clone_that_is_make_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
