@@ -17,10 +17,9 @@ from fmnist_fetch.sources.debian import DebianSource
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import Layout, resolved, user_path
 
-_SEPARATORS = re.compile(r"\s+|[,;](?=[a-z]+://)", re.IGNORECASE)
-_NEARLY_A_URL = re.compile(
-    r"(?P<scheme>h[a-z]{1,5}:[/\\]*)?(?P<rest>([^@/\\]+@)?[a-z0-9.-]+(?P<port>:[0-9]+)?([/\\].*)?)", re.IGNORECASE
-)
+# Not compiled here: few runs need them, and every run would wait for it.
+_SEPARATORS = r"(?i)\s+|[,;](?=[a-z]+://)"
+_NEARLY_A_URL = r"(?i)(?P<scheme>h[a-z]{1,5}:[/\\]*)?(?P<rest>([^@/\\]+@)?[a-z0-9.-]+(?P<port>:[0-9]+)?([/\\].*)?)"
 _HINT = "Give a URL that begins with http:// or https://, or the path of a folder with the files."
 
 
@@ -104,7 +103,7 @@ def _folder(mirror: str) -> Path:
 
 def _meant_url(mirror: str) -> str | None:
     """Return the URL that MIRROR can mean, which is none: a mistyped scheme, or a host with a port and no scheme."""
-    match = _NEARLY_A_URL.fullmatch(mirror)
+    match = re.fullmatch(_NEARLY_A_URL, mirror)
     if match is None or not (match["scheme"] or match["port"]):
         return None
     secure = "s" if "s" in (match["scheme"] or "").lower() else ""
@@ -117,7 +116,7 @@ def _mirrors_by_environment() -> list[str]:
     text = os.environ.get("FMNIST_MIRRORS", "").strip()
     if os.path.isdir(user_path(text)):  # noqa: PTH112 - as above
         return [text] if text else []
-    return [one for one in _SEPARATORS.split(text) if one]
+    return [one for one in re.split(_SEPARATORS, text) if one]
 
 
 def _http(url: str, tier: Tier) -> Source:

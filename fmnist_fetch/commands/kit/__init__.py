@@ -8,7 +8,6 @@ from typing import Any
 from fmnist_fetch.commands.arguments import add_command
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
-from fmnist_fetch.environment.lock import STORE
 from fmnist_fetch.errors import size
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.catalog import DATASET, find
@@ -25,9 +24,7 @@ def add_parser(subparsers: Any) -> None:
     kit.add_argument("--python", metavar="3.12", help="for machines with this Python (default: this one's)")
     kit.add_argument("--platform", metavar="TAG", help="for another platform, such as win_amd64")
     kit.add_argument("--no-wheels", action="store_true", help="pack no wheels, for labs with a package index")
-    kit.add_argument(
-        "--wheels", type=Path, default=CHECKOUT / STORE, metavar="FOLDER", help="keep wheels in FOLDER (wheels)"
-    )
+    kit.add_argument("--wheels", type=Path, metavar="FOLDER", help="keep wheels in FOLDER (wheels)")
 
 
 def _kit(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
@@ -35,6 +32,7 @@ def _kit(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     from fmnist_fetch.commands.kit.target import Target
     from fmnist_fetch.commands.kit.wheels import fetch_wheels, select_wheels
     from fmnist_fetch.console.progress import listener
+    from fmnist_fetch.environment.lock import STORE
 
     listen = listener("none" if options.quiet else options.progress, sys.stderr)
     target = Target.parse(options.python, options.platform)
@@ -44,7 +42,9 @@ def _kit(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     data = pack.data_entries(Layout(options.root, find(DATASET)))
     wheels = []
     if not options.no_wheels:
-        paths = fetch_wheels(select_wheels(project.lock(), target), options.wheels, CHECKOUT, listen)
+        paths = fetch_wheels(
+            select_wheels(project.lock(), target), options.wheels or CHECKOUT / STORE, CHECKOUT, listen
+        )
         wheels = pack.wheel_entries(paths, target)
     machine = target.description if wheels else "machines with a package index"
     kit = pack.pack(options.out, project, data, wheels, machine, listen)

@@ -3,16 +3,13 @@
 import re
 from typing import NamedTuple
 
-SPLITS = {
-    "train": re.compile(r"(?<![a-z])train"),
-    "test": re.compile(r"(?<![a-z])(test|t10k)"),
-    "val": re.compile(r"(?<![a-z])val"),
-}
+# Not compiled here: most commands do not need them, and the help of all would wait for it.
+SPLITS = {"train": r"(?<![a-z])train", "test": r"(?<![a-z])(test|t10k)", "val": r"(?<![a-z])val"}
 ROLES = {
-    "images": re.compile(r"image|img|pixel|picture|feature|(?<![a-z])(data|x)(?![a-z])"),
-    "labels": re.compile(r"label|target|(?<![a-z])(class(es)?|y)(?![a-z])"),
+    "images": r"image|img|pixel|picture|feature|(?<![a-z])(data|x)(?![a-z])",
+    "labels": r"label|target|(?<![a-z])(class(es)?|y)(?![a-z])",
 }
-_IDX = re.compile(r"(.*[^a-z0-9])?idx\d*([-_.](u?byte|u?int8|short|int|float|double))?")
+_IDX = r"(.*[^a-z0-9])?idx\d*([-_.](u?byte|u?int8|short|int|float|double))?"
 _PACKED = ".gz"
 
 
@@ -30,7 +27,7 @@ def payload_name(name: str) -> str:
 
 def is_idx_name(name: str) -> bool:
     """Return whether a name is that of an IDX file, packed or not, such as train-images-idx3-ubyte.gz or x.idx."""
-    return _IDX.fullmatch(payload_name(name).lower()) is not None
+    return re.fullmatch(_IDX, payload_name(name).lower()) is not None
 
 
 def guess(name: str) -> FileRole:
@@ -42,9 +39,9 @@ def guess(name: str) -> FileRole:
 
 def family(name: str) -> str:
     """Return what a name has before the word for the split, which the files of one dataset have in common."""
-    matches = [match.start() for word in SPLITS.values() if (match := word.search(name.lower()))]
+    matches = [match.start() for word in SPLITS.values() if (match := re.search(word, name.lower()))]
     return name[: min(matches)] if matches else ""
 
 
-def _found(words: dict[str, re.Pattern[str]], name: str) -> list[str]:
-    return [meaning for meaning, word in words.items() if word.search(payload_name(name).lower())]
+def _found(words: dict[str, str], name: str) -> list[str]:
+    return [meaning for meaning, word in words.items() if re.search(word, payload_name(name).lower())]
