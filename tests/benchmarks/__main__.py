@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import clone, machine, network, report, roots, size, use
+from benchmarks import clone, machine, network, report, room, roots, size, use
 from benchmarks.measure import UnavailableError
 from benchmarks.table import FASHION, Bench, Maker, Table
 from fmnist_fetch.pipeline.status import inspect
@@ -31,7 +31,6 @@ HOW_TO_READ = """## How to read it
   of such a ratio ran in the same round, so a machine that is slow for a while changes it little; it need not be the
   ratio of the medians. CPU is the user and system time of all processes of a row. Memory is the peak of the largest
   of them, at least 10 MB.
-    12: (room.room,),
 - **Bounds.** A bound is a promise and not a wish: it was set from what was measured, and a change that exceeds it is
   a fault to be found. Where this machine does not meet one, the reason is beside it."""
 MAKERS: dict[int, tuple[Maker, ...]] = {
@@ -46,6 +45,7 @@ MAKERS: dict[int, tuple[Maker, ...]] = {
     9: (network.unequal, network.unequal_big),
     10: (roots.sharing,),
     11: (clone.from_clone,),
+    12: (room.room,),
 }
 
 

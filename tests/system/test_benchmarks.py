@@ -351,6 +351,10 @@ def small(bench: Bench, size: int, times: int = 3) -> Served:
     return single(bench, min(size, MIB + 8), times)
 
 
+def test_there_are_twelve_tables() -> None:
+    assert list(MAKERS) == list(range(1, 13))
+
+
 @pytest.mark.parametrize(
     ("number", "maker"),
     [pytest.param(number, it, id=f"{number}-{it.__name__}") for number in MAKERS for it in MAKERS[number]],
