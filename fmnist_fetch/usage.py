@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import shutil
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -15,6 +14,8 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     """Help with lines of at most 80 columns, however wide the terminal is."""
 
     def __init__(self, prog: str, **more: Any) -> None:
+        import shutil  # here, since it takes 2 ms and most command lines ask for no help
+
         columns = min(HELP_COLUMNS, shutil.get_terminal_size().columns)
         super().__init__(prog, **{"width": columns - 2, "max_help_position": 26, **more})
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.model import Manifest
-from fmnist_fetch.manifest.toml import loads
 
 DATASET = "fashion-mnist"
 """The one that is meant where none is named."""
@@ -34,7 +33,7 @@ def find(dataset: str | os.PathLike[str]) -> Manifest:
         )
     dataset = os.fspath(dataset)
     if dataset.endswith(_SUFFIX):
-        manifest = loads(_read(dataset), dataset)
+        manifest = _loads(_read(dataset), dataset)
         _check_place(manifest, dataset)
         return manifest
     known = names()
@@ -45,7 +44,13 @@ def find(dataset: str | os.PathLike[str]) -> Manifest:
             f"there is no dataset called {dataset!r}",
             hint=f"{guess}Known: {', '.join(known)}; or give the path of a manifest (FILE.toml).",
         )
-    return loads((_FOLDER / f"{dataset}{_SUFFIX}").read_bytes(), f"{dataset}{_SUFFIX}")
+    return _loads((_FOLDER / f"{dataset}{_SUFFIX}").read_bytes(), f"{dataset}{_SUFFIX}")
+
+
+def _loads(data: bytes, origin: str) -> Manifest:
+    from fmnist_fetch.manifest.toml import loads  # here, since the help of all commands needs the names only
+
+    return loads(data, origin)
 
 
 def _read(path: str) -> bytes:
