@@ -616,7 +616,7 @@ runpy.run_module("fmnist_fetch", run_name="__main__", alter_sys=True)
 
 @pytest.mark.parametrize("kind", ["script", "module"])
 @pytest.mark.parametrize(
-    "moment", ["fmnist_fetch.cli", "fmnist_fetch.events", "fmnist_fetch.manifest.model", "tomllib"]
+    "moment", ["fmnist_fetch.cli", "fmnist_fetch.events", "fmnist_fetch.manifest.model", "argparse"]
 )
 def test_an_interrupt_while_it_loads_is_reported_without_a_traceback(kind: str, moment: str, root: Path) -> None:
     done = python(INTERRUPTED_AT, kind, moment, "fetch", "--root", str(root), "--offline")

@@ -17,7 +17,6 @@ from fmnist_fetch.errors import DiskError, UsageError
 from fmnist_fetch.errors import size as sized
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.model import MAX_PIECE_BYTES, PIECE_BYTES, ROLES
-from fmnist_fetch.manifest.toml import dumps
 from fmnist_fetch.manifest.validation import is_word
 from fmnist_fetch.storage.atomic import write_all, write_atomically
 from fmnist_fetch.storage.layout import user_path
@@ -93,6 +92,7 @@ def _manifest(options: argparse.Namespace, state: ProgressState) -> dict[str, An
     from fmnist_fetch.commands.manifest.author import draft, suggest_name
     from fmnist_fetch.commands.manifest.collect import folder_of_files
     from fmnist_fetch.console.progress import listener
+    from fmnist_fetch.manifest.toml import dumps
 
     notify = listener("none" if options.quiet else options.progress, sys.stderr, state)
     folder = folder_of_files(user_path(options.folder))
