@@ -18,7 +18,6 @@ from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect
 from fmnist_fetch.pipeline.tool_caches import caches_of, share
 from fmnist_fetch.sources.base import FetchOptions, Source
-from fmnist_fetch.sources.discovery import explain, find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep
 from fmnist_fetch.storage.durability import sync_folder, take_refusals
@@ -74,6 +73,9 @@ def _complete(layout: Layout, options: FetchOptions, notify: Listener) -> None:
     before = traces(layout)
     state = inspect(layout)
     if not state.complete:
+        # Imported here: a complete dataset needs no source.
+        from fmnist_fetch.sources.discovery import explain, find_sources
+
         # Before anything is made: a mirror may be mistyped, or absent.
         found = find_sources(layout, options, notify)
         if options.only_mirrors and not found and not os.path.lexists(layout.root):

@@ -11,7 +11,6 @@ from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.caches import HOMES, cache_folder
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.sources.base import FetchOptions, Tier
-from fmnist_fetch.sources.discovery import find_sources
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.atomic import sweep, unfinished
 from fmnist_fetch.storage.durability import sync_folder
@@ -53,6 +52,8 @@ def share(
     def complete() -> None:
         wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
         if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
+            from fmnist_fetch.sources.discovery import find_sources  # seldom needed
+
             sources = [Folder(layout.raw, Tier.OWN), *find_sources(layout, options, listener)]
             download(wanting, folder, sources, options, listener)
         if wrong:
