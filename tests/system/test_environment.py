@@ -258,8 +258,8 @@ def test_a_lack_of_space_is_reported_before_anything_large_is_fetched(clone: Pat
         assert "files/" + MORE[0].wheel.name not in {line.name for line in mirror.journal}
     assert done.returncode == 5
     error, hint = done.stderr.splitlines()
-    assert "has 1.0 MB free, and 16." in error
-    assert hint.startswith("hint: Free 15.")
+    assert "has 1.0 MB free, and 15.7 MB are needed" in error
+    assert hint.startswith("hint: Free 14.7 MB")
 
 
 def test_a_python_without_venv_is_named_in_two_lines(clone: Path) -> None:
