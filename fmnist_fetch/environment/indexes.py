@@ -18,6 +18,8 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import BaseHandler, HTTPSHandler, Request, build_opener, install_opener, url2pathname, urlopen
 
+from fmnist_fetch.manifest.validation import is_url
+
 PYPI = "https://pypi.org/simple"
 TIMEOUT_S = 10
 _ACCEPT = "application/vnd.pypi.simple.v1+html, text/html;q=0.9, application/vnd.pypi.simple.v1+json;q=0.5"
@@ -178,11 +180,6 @@ def ask(url: str, headers: Mapping[str, str]) -> Any:
 def page(url: str) -> Page:
     """Return the page at a URL, the same object each time."""
     return Page(url)
-
-
-def is_url(place: str) -> bool:
-    """Return whether a place is an HTTP or HTTPS URL."""
-    return place.startswith(("http://", "https://"))
 
 
 def local_path(place: str) -> Path | None:

@@ -97,15 +97,10 @@ def parser() -> Parser:
 
 def _options(given: argparse.Namespace) -> Options:
     """Return the options of a command line; raise UsageError for a mirror that does not exist."""
+    from fmnist_fetch.sources.mirror import parse_mirror
     from fmnist_fetch.storage.layout import checked_path
 
-    mirrors = tuple(filter(None, given.mirror))
-    for mirror in mirrors:
-        if not mirror.startswith(("http://", "https://")) and not checked_path(mirror).is_dir():
-            raise UsageError(
-                f"the mirror {mirror!r} is neither a URL nor a folder that is there",
-                hint="Give a URL that begins with http:// or https://, or the path of a folder with the files.",
-            )
+    mirrors = tuple(str(parse_mirror(mirror)) for mirror in given.mirror if mirror)
     group = "" if given.group == "fetch" else given.group
     return Options(group, checked_path(given.venv).absolute(), mirrors, given.offline, given.lan)
 

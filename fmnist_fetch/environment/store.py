@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from fmnist_fetch import standalone
-from fmnist_fetch.environment.indexes import Configuration, ask, is_url, local_path
+from fmnist_fetch.environment.indexes import Configuration, ask, local_path
 from fmnist_fetch.environment.lock import STORE, Wheel
 from fmnist_fetch.errors import CHECK_NETWORK, DiskError, IntegrityError, SourceError, disk
 from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener
 from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
+from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.storage.atomic import write_all, write_atomically
 from fmnist_fetch.storage.files import verifies
@@ -67,7 +68,7 @@ class Sources:
         self._tiers = {base: Tier.LAN for server in servers for base in _folders(server)}
         self._tiers |= {base: Tier.USER for url in urls for base in _folders(url)}
         self.bases = sorted(self._tiers, key=lambda base: self._tiers[base])
-        named = [Path(mirror).expanduser() for mirror in mirrors if not is_url(mirror)]
+        named = [Path(mirror) for mirror in mirrors if not is_url(mirror)]
         linked = [path for link in configuration.links if (path := local_path(link))]
         beside = [path for path in project.parent.glob(f"*/{STORE}") if path.parent != project]
         self._folders = [place for folder in (*named, *linked, *beside) for place in (folder, folder / STORE)]

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from socket import gaierror
 from typing import NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 from fmnist_fetch.errors import CHECK_NETWORK, SourceError, WrongBytesError
 from fmnist_fetch.manifest.catalog import find, names
@@ -18,6 +17,7 @@ from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.folder import LFS_POINTER
 from fmnist_fetch.sources.http.sockets import HeadTimeoutError, LookupTimeoutError, NoThreadError
+from fmnist_fetch.sources.mirror import clean, redact
 
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
 _BUCKET = re.compile(rb"<Error>|AccessDenied|NoSuchKey")
@@ -58,7 +58,6 @@ _ERRNOS = {
     errno.EPERM: "can't be reached: this machine does not permit the connection",
 }
 _MAX_CAUSES = 50
-_MAX_WORDS = 120
 
 
 def looks_like_page(start: bytes) -> bool:
@@ -216,7 +215,7 @@ def _of_proxy(causes: Sequence[BaseException], proxy: str | None) -> _Cause | No
         if type(refusal).__name__ == "SOCKS5AuthError":
             return _login(shown)
         if not _errnos(causes) - {None}:
-            return _Cause(f": the proxy {shown} gives no connection to it ({_clean(str(refusal))})")
+            return _Cause(f": the proxy {shown} gives no connection to it ({clean(str(refusal))})")
     if not _first(causes, ProxyError) and not socks:
         return None
     cause = _of_certificate(causes, "the proxy's") or _of_peer(causes) or _Cause(f": {_words(causes)}")
@@ -260,7 +259,7 @@ def _of_certificate(causes: Sequence[BaseException], whose: str) -> _Cause | Non
     if not isinstance(failure, ssl.SSLCertVerificationError):
         return None
     code, words = getattr(failure, "verify_code", 0), getattr(failure, "verify_message", "")
-    reason, hint = _REASONS.get(code, (_clean(words) or "it could not be verified", _BUNDLE_HINT))
+    reason, hint = _REASONS.get(code, (clean(words) or "it could not be verified", _BUNDLE_HINT))
     if code in _CLOCK:
         hint = f"{hint} It says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
     return _Cause(f": {whose} certificate is not trusted: {reason}", hint, True)
@@ -272,7 +271,7 @@ def _of_peer(causes: Sequence[BaseException]) -> _Cause | None:
     from urllib3 import exceptions as urllib3
 
     if lookup := _first(causes, gaierror):
-        return _Cause(f" can't be found: its name does not resolve ({_clean(getattr(lookup, 'strerror', '') or '')})")
+        return _Cause(f" can't be found: its name does not resolve ({clean(getattr(lookup, 'strerror', '') or '')})")
     if _first(causes, LookupTimeoutError):
         return _Cause(" can't be found yet: the look-up of its name takes long")
     if _first(causes, http.client.RemoteDisconnected):
@@ -325,37 +324,11 @@ def _of_tls(causes: Sequence[BaseException]) -> _Cause | None:
         return _Cause(" broke off the TLS connection")
     if failure.reason in _NO_TLS:
         return _Cause(" does not speak TLS", "Check the address of the mirror: http:// or https://.")
-    return _Cause(f": TLS failed ({_clean(failure.reason or str(failure))})")
+    return _Cause(f": TLS failed ({clean(failure.reason or str(failure))})")
 
 
 def _words(causes: Sequence[BaseException]) -> str:
     """Return the words of the library: those of the innermost exception that has any."""
     innermost = next((cause for cause in reversed(causes) if str(cause)), causes[-1])
-    words = _clean(str(innermost))
+    words = clean(str(innermost))
     return f"{type(innermost).__name__}: {words}" if words else type(innermost).__name__
-
-
-def _clean(text: str) -> str:
-    """TEXT on one line, without secrets of URLs and at a length that can be read."""
-    text = re.sub(r"//[^/\s@]*@", "//***@", re.sub(r"\?[^\s'\"()]+", "?***", text))
-    return "".join(char if char.isprintable() else " " for char in text)[:_MAX_WORDS].strip()
-
-
-def origin(url: str) -> str:
-    """Return the scheme, host and port of URL."""
-    parts = urlsplit(url)
-    return _clean(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "/", "", "")))
-
-
-def redact(url: str) -> str:
-    """Return URL without what may be secret: user, password, and the values of a query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return _clean(url)
-    if not parts.netloc:
-        # Where the scheme is mistyped, a login is part of the path.
-        return re.sub(r"[^/\s@]+@", "***@", re.sub(r"\?.+", "?***", url))
-    host = parts.netloc.rpartition("@")[2]
-    netloc = f"***@{host}" if "@" in parts.netloc else host
-    return urlunsplit(parts._replace(netloc=netloc, query="***" if parts.query else "", fragment=""))

@@ -2,25 +2,22 @@
 
 import os
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
-from fmnist_fetch.errors import SourceError, UsageError
+from fmnist_fetch.errors import SourceError
 from fmnist_fetch.events import Listener, silent
 from fmnist_fetch.manifest.caches import cache_folder
 from fmnist_fetch.manifest.model import Manifest
-from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import FetchOptions, Source, Tier
 from fmnist_fetch.sources.debian import DebianSource
 from fmnist_fetch.sources.folder import Folder
+from fmnist_fetch.sources.mirror import parse_mirror
 from fmnist_fetch.storage.layout import Layout, resolved, user_path
 
-# Not compiled here: few runs need them, and every run would wait for it.
+# Not compiled here: few runs need it, and every run would wait for it.
 _SEPARATORS = r"(?i)\s+|[,;](?=[a-z]+://)"
-_NEARLY_A_URL = r"(?i)(?P<scheme>h[a-z]{1,5}:[/\\]*)?(?P<rest>([^@/\\]+@)?[a-z0-9.-]+(?P<port>:[0-9]+)?([/\\].*)?)"
-_HINT = "Give a URL that begins with http:// or https://, or the path of a folder with the files."
 
 
 def find_sources(layout: Layout, options: FetchOptions, notify: Listener = silent) -> list[Source]:
@@ -80,41 +77,17 @@ def _servers(manifest: Manifest, options: FetchOptions, notify: Listener) -> Ite
 
 def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:
     for mirror in (*options.mirrors, *_mirrors_by_environment()):
-        if is_url(mirror.strip()):
-            if not options.offline:
-                yield _http(mirror.strip(), Tier.USER)
-        elif mirror and os.path.isdir(folder := _folder(mirror)):  # noqa: PTH112 - one that is closed to us is none
-            yield Folder(folder, Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
-        else:
-            # Here, since a run that finds everything in its place must not load what HTTP needs.
-            from fmnist_fetch.sources.diagnosis import redact
-
-            facts = f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there"
-            url = _meant_url(mirror)
-            raise UsageError(
-                facts, hint=f"If it is a URL, write: --mirror {shlex.quote(redact(url))}" if url else _HINT
-            )
-
-
-def _folder(mirror: str) -> Path:
-    """Return the folder that MIRROR names, as a path or as a file: URL."""
-    return Path(unquote(urlsplit(mirror).path)) if mirror.lower().startswith("file:///") else user_path(mirror)
-
-
-def _meant_url(mirror: str) -> str | None:
-    """Return the URL that MIRROR can mean, which is none: a mistyped scheme, or a host with a port and no scheme."""
-    match = re.fullmatch(_NEARLY_A_URL, mirror)
-    if match is None or not (match["scheme"] or match["port"]):
-        return None
-    secure = "s" if "s" in (match["scheme"] or "").lower() else ""
-    url = f"http{secure}://{match['rest']}".replace("\\", "/")
-    return url if is_url(url) else None
+        place = parse_mirror(mirror)
+        if isinstance(place, Path):
+            yield Folder(place, Tier.USER, subfolders=(f"{manifest.folder}/raw", "mirror"))
+        elif not options.offline:
+            yield _http(place, Tier.USER)
 
 
 def _mirrors_by_environment() -> list[str]:
     """Return the mirrors that FMNIST_MIRRORS names, separated by blanks or commas; one folder may have blanks."""
     text = os.environ.get("FMNIST_MIRRORS", "").strip()
-    if os.path.isdir(user_path(text)):  # noqa: PTH112 - as above
+    if os.path.isdir(user_path(text)):  # noqa: PTH112 - one that is closed to us is none
         return [text] if text else []
     return [one for one in re.split(_SEPARATORS, text) if one]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,25 @@ def test_the_help_of_the_trainer_names_the_command_that_the_user_has_typed(
         trainer(["--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("usage: /somewhere/bin/fmnist-train ")
+
+
+@pytest.mark.parametrize(
+    ("mirror", "facts", "hint"),
+    [
+        ("lab:8000", "the mirror 'lab:8000' is neither", "write: --mirror http://lab:8000"),
+        (
+            "htps://me:secret@lab.example/",
+            "the mirror 'htps://***@lab.example/' is neither",
+            "https://'***@lab.example/'",
+        ),
+    ],
+)
+def test_a_mistyped_mirror_is_explained_as_fetch_does(
+    mirror: str, facts: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert setup.run(["data", "--venv", str(tmp_path / "venv"), "--mirror", mirror]) == 2
+    error, advice = capsys.readouterr().err.splitlines()
+    assert facts in error
+    assert hint.replace("'", "") in advice.replace("'", "")
+    assert "secret" not in error + advice
+    assert not (tmp_path / "venv").exists()

@@ -8,9 +8,10 @@ import requests
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.diagnosis import origin, redact, refused_by_proxy, translate
+from fmnist_fetch.sources.diagnosis import refused_by_proxy, translate
 from fmnist_fetch.sources.http.client import Client
 from fmnist_fetch.sources.http.sockets import Wire
+from fmnist_fetch.sources.mirror import origin, redact
 
 if TYPE_CHECKING:
     from fmnist_fetch.sources.http.source import HttpSource

@@ -5,9 +5,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.diagnosis import redact
 from fmnist_fetch.sources.http.connection import HttpConnection
 from fmnist_fetch.sources.http.ranges import RangeSupport
+from fmnist_fetch.sources.mirror import redact
 
 
 class HttpSource(RangeSupport):

@@ -14,8 +14,9 @@ import requests
 from urllib3 import exceptions as urllib3
 
 from fmnist_fetch.errors import CHECK_NETWORK, SourceError
-from fmnist_fetch.sources.diagnosis import redact, translate
+from fmnist_fetch.sources.diagnosis import translate
 from fmnist_fetch.sources.http.sockets import LookupTimeoutError, NoThreadError
+from fmnist_fetch.sources.mirror import redact
 
 NAME = "https://mirror.example/"
 PROXY = "http://me:secret@proxy.example:3128"
