@@ -27,9 +27,9 @@ from faults import (
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.diagnosis import redact
 from fmnist_fetch.sources.http.connection import HttpConnection
 from fmnist_fetch.sources.http.source import HttpSource
+from fmnist_fetch.sources.mirror import redact
 from samples import Sample, all_of
 
 BASE = "https://mirror.example/mine/"
@@ -434,12 +434,16 @@ def test_a_login_in_the_mirrors_url_is_kept_on_a_redirect_within_its_host_only(
     assert ("Authorization" in asked.headers(1)) == kept
 
 
+def use_netrc(path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write TEXT to PATH, as the .netrc of the user."""
+    path.write_text(text)
+    monkeypatch.setenv("NETRC", str(path))
+
+
 def test_a_login_from_netrc_is_sent_to_its_server_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked
 ) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine mirror.example login me password secret\n")
-    monkeypatch.setenv("NETRC", str(netrc))
+    use_netrc(tmp_path / "netrc", "machine mirror.example login me password secret\n", monkeypatch)
     asked.answers(302, b"", Location="https://elsewhere.example/file")
     asked.answers(206, b"x", "https://elsewhere.example/file", Content_Range=f"bytes 2000-2000/{asked.file.size}")
     assert asked.read() == b"x"
@@ -450,9 +454,7 @@ def test_a_login_from_netrc_is_sent_to_its_server_only(
 def test_a_server_that_nobody_named_gets_no_login_and_redirects_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked
 ) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("default login me password secret\n")
-    monkeypatch.setenv("NETRC", str(netrc))
+    use_netrc(tmp_path / "netrc", "default login me password secret\n", monkeypatch)
     asked.source = HttpSource(BASE, Tier.LAN).open()
     for _ in range(2):
         asked.answers(302, b"", Location="http://192.168.1.1/reboot")

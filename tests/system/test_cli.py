@@ -407,20 +407,19 @@ WRITES = [
 ]
 
 
+def printed_to_a_full_disk(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with a stdout that is full."""
+    command = [sys.executable, "-m", "fmnist_fetch", *words]
+    with open("/dev/full", "w") as full:
+        return subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("words", WRITES, ids=" ".join)
 def test_a_result_that_can_not_be_written_is_5(words: list[str], command: Command) -> None:
     command("fetch", "--mirror", command.stick)
     places = {"manifest": command.manifest, "root": command.root, "stick": command.stick}
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "fmnist_fetch", *(word.format(**places) for word in words)],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
-            check=False,
-        )
+    done = printed_to_a_full_disk(*(word.format(**places) for word in words))
     assert done.returncode == 5
     assert done.stderr.endswith(
         "error: the output can't be written: the disk is full\n"
@@ -471,15 +470,7 @@ def test_a_reader_that_is_slow_gets_all_of_a_pipe_that_does_not_block(command: C
 
 
 def test_an_error_keeps_its_code_and_its_two_lines_where_stdout_fails_too(command: Command) -> None:
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "fmnist_fetch", "verify", command.manifest, "--root", str(command.root), "--json"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
-            check=False,
-        )
+    done = printed_to_a_full_disk("verify", command.manifest, "--root", str(command.root), "--json")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: sample is not complete under {command.root}\nhint: ")
     assert len(done.stderr.splitlines()) == 2
