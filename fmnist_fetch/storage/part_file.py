@@ -1,9 +1,9 @@
 """Part files: check in memory, then write.
 
-Whatever is in NAME.part and hashes right is right, whoever wrote it; so there is no state beside the bytes, and
-several processes may fill the same part file at once. That is true of bytes, not of names: another process can rename
-the part file or put a new one in its place at any moment. So a part file is opened once, its pieces are counted for the
-file that is open, and only this very file gets the final name.
+A piece in NAME.part that has the right digest is right, no matter which process wrote it. So there is no state beside
+the bytes, and several processes may fill the same part file at once. That is true of bytes, not of names: another
+process can rename the part file or put a new one in its place at any moment. So a part file is opened once, its pieces
+are counted for the file that is open, and only this very file gets the final name.
 
 The beginning of a piece that is still under way can't be checked yet. It is kept apart, as .NAME.INDEX.held, so that a
 killed process loses no more than a moment's bytes; it is a proposal, and counts for nothing until the piece verifies.

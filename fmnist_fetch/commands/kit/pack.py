@@ -151,7 +151,7 @@ def pack(
 
 
 def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], machine: str) -> bytes:
-    """Return LAB.txt: one screen for whoever finds the kit."""
+    """Return LAB.txt: one screen for a person who finds the kit."""
     total = sum(entry.size for entry in wheels)
     windows = " on win" in machine
     python = machine.partition(" on ")[0] if wheels else "Python 3.11 or newer"

@@ -73,10 +73,10 @@ whose server this is.</p>
 """
 _EMPTY = """<section class="card">
 <h2>No data is here yet</h2>
-<p>Whoever runs this server fills it with one command, on the same machine and in the folder of the project. The
-terminal in which the server runs shows it with the folder that is shared:</p>
+<p>The person who runs this server can fill it with one command, on the same machine and in the folder of the project.
+The terminal in which the server runs shows the command with the folder that is shared:</p>
 <pre>make data ROOT=FOLDER</pre>
-<p>The server may go on running: each verified piece is shared as soon as it arrives. Then load this page again.</p>
+<p>The server can continue to run: each verified piece is shared as soon as it arrives. Then load this page again.</p>
 </section>
 """
 _DATASET = """<section class="card dataset">
