@@ -29,7 +29,7 @@ def parse_mirror(mirror: str) -> str | Path:
     url = _meant_url(mirror)
     raise UsageError(
         f"the mirror {redact(mirror)!r} is neither a URL nor a folder that is there",
-        hint=f"If it is a URL, write: --mirror {shlex.quote(redact(url))}" if url else _HINT,
+        hint=f"If it is a URL, write: {shlex.quote(redact(url))}" if url else _HINT,
     )
 
 

@@ -237,7 +237,7 @@ SENTENCES = {
     "fetch {manifest} --mirror htp://mirror.example/": (
         2,
         "the mirror 'htp://mirror.example/' is neither a URL nor a folder that is there",
-        "If it is a URL, write: --mirror http://mirror.example/",
+        "If it is a URL, write: http://mirror.example/",
     ),
     "fetch {manifest} --quiet --root {folder}/file --mirror {stick}": (
         5,

@@ -55,7 +55,7 @@ def test_the_help_of_the_trainer_names_the_command_that_the_user_has_typed(
 @pytest.mark.parametrize(
     ("mirror", "facts", "hint"),
     [
-        ("lab:8000", "the mirror 'lab:8000' is neither", "write: --mirror http://lab:8000"),
+        ("lab:8000", "the mirror 'lab:8000' is neither", "write: http://lab:8000"),
         (
             "htps://me:secret@lab.example/",
             "the mirror 'htps://***@lab.example/' is neither",

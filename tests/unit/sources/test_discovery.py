@@ -108,7 +108,7 @@ def test_a_folder_may_be_named_as_a_file_url(sample: Sample, root: Path, tmp_pat
 def test_the_url_that_a_mistyped_one_can_mean_is_in_the_hint(mirror: str, url: str, sample: Sample, root: Path) -> None:
     with pytest.raises(UsageError) as caught:
         listed(sample, root, FetchOptions((mirror,)))
-    assert caught.value.hint == f"If it is a URL, write: --mirror {url}"
+    assert caught.value.hint == f"If it is a URL, write: {url}"
 
 
 def test_a_folder_of_home_may_be_named(sample: Sample, root: Path) -> None:
