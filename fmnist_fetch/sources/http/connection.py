@@ -152,7 +152,8 @@ class HttpConnection(Exchange):
             answer = parse_response(response, request)
             self._note_ranges(answer, request)
         except BaseException:
-            self._drop()
+            # Not only `_drop`: a body that the status forbids, as of 304, would be taken for the next answer.
+            self.close()
             raise
         if self._check is None or self._check.at != span.start or self._file is not file:
             self._check = self._first_piece(file, span, answer)
