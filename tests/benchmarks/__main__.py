@@ -50,7 +50,7 @@ MAKERS: dict[int, tuple[Maker, ...]] = {
 
 
 def main() -> int:
-    """Make the tables, print each when it is ready, and write them to a file; return 1 if a row of ours failed."""
+    """Make the tables, print each when it is ready, and write them to a file; return 1 if a row failed."""
     options = parse()
     # SIGTERM ends the with blocks too, so that servers and namespaces are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -76,7 +76,7 @@ def main() -> int:
         for table in tables:
             if table.draw:
                 table.draw(target.parent / "growth.png")
-    return int(any(table.ours in table.race.absent for table in tables))
+    return int(any(table.race.failed for table in tables))
 
 
 def made(number: int, maker: Maker, folder: Path, options: argparse.Namespace, tables: list[Table]) -> str:

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 STOPWATCH = Path(__file__).parent / "stopwatch.py"
+FAILED = "failed"
 LIMIT = 300.0
 """Seconds after which a process is taken for stuck."""
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
@@ -66,11 +67,16 @@ class Peer:
 
 @dataclass(frozen=True)
 class Race:
-    """The runs of each row, in the order of the rounds; and for a row that could not run, the reason."""
+    """The runs of each row, in the order of the rounds; and for a row without runs, the reason."""
 
     names: tuple[str, ...]
     runs: dict[str, list[Run]]
     absent: dict[str, str]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a row ran and failed. A program that is not installed is no failure."""
+        return any(reason.startswith(FAILED) for reason in self.absent.values())
 
     def wall(self, name: str) -> float | None:
         """Return the median of the wall time of a row in seconds; None without a run."""
@@ -107,7 +113,7 @@ def race(peers: Sequence[Peer], work: Path, rounds: int, *, warm: bool = True) -
             try:
                 run = once(peer, folder)
             except (PeerError, subprocess.TimeoutExpired) as exc:
-                absent[peer.name] = f"failed: {exc}"
+                absent[peer.name] = f"{FAILED}: {exc}"
                 del runs[peer.name]
                 continue
             if number >= warm:

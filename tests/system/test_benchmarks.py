@@ -102,6 +102,8 @@ def test_a_peer_that_fails_or_is_not_installed_is_a_row_with_its_reason(tmp_path
     assert done.absent["absent"] == "no_such_module and no-such-program not installed"
     assert "no such mirror" in done.absent["broken"]
     assert "other bytes" in done.absent["wrong"]
+    assert done.failed
+    assert not Race(("absent",), {}, {"absent": done.absent["absent"]}).failed
     text = report.markdown(
         Table(1, "Title", "Words.", done, "a", (Target("beside", done.ratio("a", "wrong"), at_most=1),))
     )
