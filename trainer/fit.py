@@ -181,14 +181,14 @@ def interrupted(run: Run | None, options: Namespace) -> InterruptedRunError:
 
 def lost_process(run: Run | None, options: Namespace, error: RuntimeError) -> FetchError:
     """Return the error for another process of the group that ended or stopped answering."""
-    done = len(run.history) if run else 0
-    again = run.command(*switches(options)) if run else "it"
     # The first sentence of the message of torch.distributed, without the position in its source.
     line = (str(error).splitlines() or [type(error).__name__])[0]
     reason = re.sub(r"\[/\S+\] ", "", line).partition(". ")[0]
     return FetchError(
-        f"another process of this training ended or does not answer, after epoch {done}: {reason}",
-        hint=f"Look at its messages, then run the same torchrun command again, or in one process: {again}",
+        f"another process of this training ended or does not answer, after epoch {len(run.history if run else ())}:"
+        f" {reason}",
+        hint="Look at its messages, then run the same torchrun command again, or in one process: "
+        f"{run.command(*switches(options)) if run else 'it'}",
     )
 
 
