@@ -201,7 +201,7 @@ def test_a_summary_that_is_no_summary_is_refused(run: Path, refusal: Refusal, te
     assert SUMMARY in refusal("evaluate")
 
 
-def test_a_summary_of_other_results_settings_or_data_than_the_models_is_no_success(run: Path, refusal: Refusal) -> None:
+def test_a_summary_of_other_settings_or_data_than_the_models_is_no_success(run: Path, refusal: Refusal) -> None:
     whole = json.loads((run / SUMMARY).read_text())
     settings, data = {**whole["settings"], "seed": 77}, {**whole["data"], "train_images": "0" * 64}
     final = {**whole["final"], "test_accuracy": 0.1234}
