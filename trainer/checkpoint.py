@@ -6,7 +6,7 @@ since a crash between two renames could leave two files that do not belong toget
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from fmnist_fetch.errors import DiskError, FetchError, FormatError, disk
+from fmnist_fetch.errors import DiskError, disk
 from fmnist_fetch.storage.atomic import write_all, write_atomically
 from fmnist_fetch.storage.files import open_regular
-from trainer.invocation import train_command
 from trainer.softmax import Model
 from trainer.validation import check_finite, check_layout, parse_json
 
@@ -52,25 +51,13 @@ def save_model(path: Path, model: Model, metadata: dict[str, Any]) -> None:
     replace_file(path, save(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)}))
 
 
-def load_model(
-    path: Path, root: Path | None = None, settings: Mapping[str, Any] | None = None
-) -> tuple[Model, dict[str, Any]]:
+def load_model(path: Path) -> tuple[Model, dict[str, Any]]:
     """Read a model and its metadata, a JSON table that `parse_metadata` checks.
 
-    Args:
-        path: The file.
-        root: Where the data is, for the hints.
-        settings: What the user asked for, by name, for the hints.
-
     Raises:
-        FetchError: The file is not there.
-        FormatError: It is not a model of finite float32 numbers.
+        ValueError: It is not a model of finite float32 numbers.
         DiskError: It is not a regular file, or cannot be read.
     """
-    if not path.exists():
-        command = train_command(settings or {}, path.parent, root, more=["--resume"])
-        raise FetchError(f"there is no {path.name} in {path.parent}", hint=f"Train first, or finish the run: {command}")
-    hint = f"Train again: {train_command(settings or {}, path.parent, root)}"
     try:
         with run_disk(path), open_regular(path), safe_open(path, framework="pt") as file:
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is not a mapping)
@@ -79,7 +66,6 @@ def load_model(
             # that is not aligned to 16 bytes, a matrix product adds in another order, which changes the last bits.
             model = Model(file.get_tensor("weight").clone(), file.get_tensor("bias").clone())
             check_finite(model)
-            metadata: dict[str, Any] = parse_json(file.metadata()[METADATA_KEY])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{path} is not a model of this trainer: {error}", hint=hint) from error
-    return model, metadata
+            return model, parse_json(file.metadata()[METADATA_KEY])
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error

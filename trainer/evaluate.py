@@ -22,7 +22,7 @@ def evaluate(options: Namespace) -> None:
     torch.set_num_threads(run.settings.threads)
     split = load(run.settings.dataset, "test", options.root)
     test = Examples.of(split)
-    run.check_model(model, test.images[0].numel(), options.root)
+    run.check_model(model, test.images[0].numel())
     scores = score_images(model, test.images)  # (N, 10)
     overall = float(accuracy(scores, test.labels))
     loss = float(cross_entropy(scores, test.labels))
@@ -32,5 +32,5 @@ def evaluate(options: Namespace) -> None:
         if members.any():
             write_line(f"  {name:12} {float(accuracy(scores[members], test.labels[members])):.4f}")
     digests = {f"test_{role}": digest for role, digest in split.digests.items()}
-    run.check_summary(overall, digests, options.root)
+    run.check_summary(overall, digests)
     write_line(f"{run.folder}: model, data and accuracy are as summary.json says")

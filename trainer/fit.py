@@ -6,8 +6,7 @@ This module imports torch, so __main__.py imports it only after it has parsed th
 import re
 from argparse import Namespace
 from contextlib import suppress
-from dataclasses import asdict, fields
-from pathlib import Path
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import torch
@@ -20,14 +19,7 @@ from trainer.data import Examples
 from trainer.distributed import ProcessGroup, init_process_group
 from trainer.invocation import default_folder, switches, train_command
 from trainer.pictures import Pictures
-from trainer.run_dir import (
-    CURVES,
-    Run,
-    differences,
-    free_folder,
-    open_checkpoint,
-    set_aside,
-)
+from trainer.run_dir import CURVES, Run, differences, free_folder, open_checkpoint, set_aside
 from trainer.softmax import Model
 from trainer.train import Epoch, Settings, missed_bounds, train
 
@@ -36,24 +28,6 @@ class InterruptedRunError(FetchError):
     """Ctrl-C or SIGTERM arrived while training."""
 
     exit_code = 130
-
-
-class LostProcessError(FetchError):
-    """Another process of the group ended or stopped answering."""
-
-    def __init__(self, run: Run | None, options: Namespace, error: RuntimeError) -> None:
-        done = len(run.history) if run else 0
-        again = train_command(asdict(run.settings), run.folder, options.root, more=switches(options)) if run else "it"
-        super().__init__(
-            f"another process of this training ended or does not answer, after epoch {done}: {first_sentence(error)}",
-            hint=f"Look at its messages, then run the same torchrun command again, or in one process: {again}",
-        )
-
-
-def first_sentence(error: Exception) -> str:
-    """Return the first sentence of a message of torch.distributed, without the position in its source."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return re.sub(r"\[/\S+\] ", "", line).partition(". ")[0]
 
 
 def fit(options: Namespace) -> None:
@@ -70,7 +44,7 @@ def fit(options: Namespace) -> None:
         # Several processes share the cores, and more threads in each would compete for them.
         torch.set_num_threads(run.settings.threads if group.world_size == 1 else 1)
         splits = [load(run.settings.dataset, name, options.root) for name in ("train", "test")]
-        model = prepare(run, saved, splits, group, options.root)
+        model = prepare(run, saved, splits, group)
         pictures = Pictures(run, options) if group.is_first else None
         examples, test = (Examples.of(split, group.device) for split in splits)
         run_epochs(run, model, examples, test, pictures, group)
@@ -83,7 +57,7 @@ def fit(options: Namespace) -> None:
     except RuntimeError as error:
         if group.world_size == 1:
             raise
-        raise LostProcessError(run, options, error) from error
+        raise lost_process(run, options, error) from error
     finally:
         group.destroy()
     if pictures is not None:
@@ -95,7 +69,7 @@ def open_run(options: Namespace, group: ProcessGroup) -> tuple[Run, Model | None
     """Return the run to train: a new one, or the rest of an interrupted one. Rank 0 decides for all processes."""
     given = given_settings(options)
     folder = options.out or default_folder(given.get("dataset"))
-    run, model = Run(folder, Settings(**given)), None
+    run, model = Run(folder, Settings(**given), options.root), None
     if group.is_first:
         run, model = (resume if options.resume else continue_or_start)(run, given, options)
     shared = group.broadcast_json({"settings": asdict(run.settings), "history": [asdict(e) for e in run.history]})
@@ -111,13 +85,8 @@ def given_settings(options: Namespace) -> dict[str, Any]:
 
 
 def resume(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Model | None]:
-    """Open the run in the folder for --resume. Settings that are not on the command line are those of the run.
-
-    Raises:
-        UsageError: The command line has other settings than the run.
-        FormatError: The checkpoint is damaged.
-    """
-    found = open_checkpoint(new.folder, options.root, given)
+    """Open the run in the folder for --resume. Settings that are not on the command line are those of the run."""
+    found = open_checkpoint(new, given)
     if found is None:
         write_line(f"there is no checkpoint in {new.folder} yet: beginning with epoch 1")
         return new, None
@@ -125,13 +94,9 @@ def resume(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Mo
 
 
 def continue_or_start(new: Run, given: dict[str, Any], options: Namespace) -> tuple[Run, Model | None]:
-    """Continue an interrupted run of the same settings, or start a new one.
-
-    Raises:
-        UsageError: The folder has an interrupted run of other settings.
-    """
+    """Continue an interrupted run of the same settings, or start a new one."""
     try:
-        found = open_checkpoint(new.folder)
+        found = open_checkpoint(new, given)
     except FormatError:  # it cannot be continued; `prepare` moves it aside
         return new, None
     if found is None or not found[0].history or found[0].is_finished:
@@ -143,37 +108,30 @@ def continue_or_start(new: Run, given: dict[str, Any], options: Namespace) -> tu
 def accept(run: Run, model: Model, wanted: dict[str, Any], options: Namespace) -> tuple[Run, Model]:
     """Continue a run with the wanted number of epochs. Raises a UsageError if its other settings differ."""
     begun_with = run.settings.epochs
-    unlike = differences(run, wanted)
-    if unlike:
+    if unlike := differences(run, wanted):
+        words, settings = switches(options), {**asdict(Settings()), **given_settings(options)}
+        beside = train_command(settings, free_folder(run.folder), run.root, more=words)
         raise UsageError(
             f"{run.folder} has a run (epoch {len(run.history)} of {begun_with}) with {'; '.join(unlike)}",
-            hint=_choices(run, options),
+            hint=f"Start another run beside it: {beside} - or continue it: {run.resume_command(*words)}",
         )
     epochs = wanted.get("epochs", begun_with)
-    run.settings = Settings(**{**asdict(run.settings), "epochs": epochs})
+    run.settings = replace(run.settings, epochs=epochs)
     changed = f" (it was started for {begun_with})" if epochs != begun_with else ""
     write_line(f"continuing the run in {run.folder} after epoch {len(run.history)} of {epochs}{changed}")
     return run, model
 
 
-def _choices(run: Run, options: Namespace) -> str:
-    """Return the hint with two commands: one trains with these options in another folder, one continues the run."""
-    words = switches(options)
-    wanted = {**asdict(Settings()), **given_settings(options)}
-    beside = train_command(wanted, free_folder(run.folder), options.root, more=words)
-    onward = train_command({}, run.folder, options.root, more=["--resume", *words])
-    return f"Start another run beside it: {beside} - or continue it: {onward}"
-
-
-def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGroup, root: Path | None) -> Model:
+def prepare(run: Run, saved: Model | None, splits: list[Split], group: ProcessGroup) -> Model:
     """Prepare the folder, and return the model to start from in every process."""
     digests = {f"{s.name}_{role}": digest for s in splits for role, digest in s.digests.items()}
+    pixels, classes = splits[0].images[0].size, splits[0].classes
     if saved is not None:
         run.check_data(digests)
-    run.digests, run.classes = digests, splits[0].classes
+    run.digests, run.classes = digests, classes
     if saved is not None:
-        run.check_model(saved, splits[0].images[0].size, root)
-    model = saved or Model.fresh(run.settings.seed, len(run.classes), splits[0].images[0].size)
+        run.check_model(saved, pixels)
+    model = saved or Model.fresh(run.settings.seed, len(classes), pixels)
     if group.is_first:
         if saved is None and (aside := set_aside(run.folder)):
             write_line(f"the earlier run in {run.folder} is kept in {aside}")
@@ -213,12 +171,24 @@ def interrupted(run: Run | None, options: Namespace) -> InterruptedRunError:
         return InterruptedRunError("interrupted before the first epoch", hint="Run the same command again.")
     words = switches(options)
     if run.is_finished and len(run.history) == run.settings.epochs:
-        again = train_command({}, run.folder, options.root, more=["--resume", *words])
         message = f"interrupted while drawing pictures; the trained model is in {run.folder}"
-        return InterruptedRunError(message, hint=f"Draw the pictures again: {again}")
+        return InterruptedRunError(message, hint=f"Draw the pictures again: {run.resume_command(*words)}")
     return InterruptedRunError(
         f"interrupted after epoch {len(run.history)} of {run.settings.epochs}; the checkpoint is kept",
-        hint=f"Continue with: {train_command(asdict(run.settings), run.folder, options.root, more=words)}",
+        hint=f"Continue with: {run.command(*words)}",
+    )
+
+
+def lost_process(run: Run | None, options: Namespace, error: RuntimeError) -> FetchError:
+    """Return the error for another process of the group that ended or stopped answering."""
+    # The first sentence of the message of torch.distributed, without the position in its source.
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = re.sub(r"\[/\S+\] ", "", line).partition(". ")[0]
+    return FetchError(
+        f"another process of this training ended or does not answer, after epoch {len(run.history if run else ())}:"
+        f" {reason}",
+        hint="Look at its messages, then run the same torchrun command again, or in one process: "
+        f"{run.command(*switches(options)) if run else 'it'}",
     )
 
 

@@ -14,7 +14,6 @@ from fmnist_fetch.errors import escaped
 from fmnist_fetch.tensors.split import Split
 from trainer import plots
 from trainer.data import Examples
-from trainer.invocation import train_command
 from trainer.plots import Curves
 from trainer.run_dir import CONFUSION, CURVES, PREDICTIONS, Run
 from trainer.softmax import Model
@@ -125,8 +124,7 @@ class Pictures:
             self._enabled = False
             reason = f"{type(error).__name__}: {getattr(error, 'message', error)}"
             note = f"{name} could not be drawn ({reason}); the training is not affected"
-            again = train_command({}, self._run.folder, self._options.root, more=["--resume"])
-            hint = f"Draw the pictures when that is fixed: {again}"
+            hint = f"Draw the pictures when that is fixed: {self._run.resume_command()}"
             if isinstance(error, ModuleNotFoundError):
                 note = f"{error.name} is not installed, so this run draws no pictures"
                 hint = f"Run: {sys.executable} -m pip install {error.name}"

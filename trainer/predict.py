@@ -47,7 +47,7 @@ def requested_images(run: Run, model: Model, options: Namespace) -> Iterator[tup
             continue
         if test is None:
             test = Examples.of(load(run.settings.dataset, "test", options.root))
-            run.check_model(model, test.images[0].numel(), options.root)
+            run.check_model(model, test.images[0].numel())
         index = int(item)
         if index >= len(test):
             raise UsageError(

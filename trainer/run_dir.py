@@ -31,13 +31,22 @@ RESULTS = (MODEL, SUMMARY, CURVES, PREDICTIONS, CONFUSION)
 
 @dataclass
 class Run:
-    """A run in its folder: settings, digests of the data, and the epochs that are saved."""
+    """A run in its folder: settings, where the data is (for hints), its digests, and the epochs that are saved."""
 
     folder: Path
     settings: Settings
+    root: Path | None = None
     digests: dict[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     history: list[Epoch] = field(default_factory=list)
+
+    def command(self, *more: str) -> str:
+        """Return the command that trains this run again, or goes on with it; MORE are other arguments."""
+        return train_command(asdict(self.settings), self.folder, self.root, more=more)
+
+    def resume_command(self, *more: str) -> str:
+        """Return the command that resumes this run, which has its settings in its checkpoint."""
+        return train_command({}, self.folder, self.root, more=["--resume", *more])
 
     def begin(self, model: Model) -> None:
         """Prepare the folder: save the initial model as its checkpoint, and remove the results of an earlier run.
@@ -101,27 +110,22 @@ class Run:
                 hint="Name the --root of that time, or another folder for a new run.",
             )
 
-    def check_model(self, model: Model, pixels: int, root: Path | None) -> None:
-        """Raise a FormatError unless a model is for images of this many pixels and for the classes of this run.
-
-        Args:
-            model: The model.
-            pixels: The number of pixels of an image.
-            root: Where the data is, for the hint.
-        """
+    def check_model(self, model: Model, pixels: int) -> None:
+        """Raise a FormatError unless a model is for images of this many pixels and for the classes of this run."""
         if model.weight.shape != (len(self.classes), pixels):
+            beside = train_command(asdict(self.settings), free_folder(self.folder), self.root)
             raise FormatError(
                 f"the model in {self.folder} has weights {tuple(model.weight.shape)}, the images {pixels} pixels"
                 f" and {len(self.classes)} classes",
-                hint=f"Train beside it: {train_command(asdict(self.settings), free_folder(self.folder), root)}",
+                hint=f"Train beside it: {beside}",
             )
 
-    def check_summary(self, test_accuracy: float, digests: dict[str, str], root: Path | None = None) -> None:
+    def check_summary(self, test_accuracy: float, digests: dict[str, str]) -> None:
         """Compare the result of another test with summary.json. Raises an IntegrityError if they differ."""
         self.check_data(digests)
-        summary = self._summary(root)
+        summary = self._summary()
         found, claimed, pinned = self.model_digest(), summary.test_accuracy, summary.model_digest
-        again = f"Train again: {train_command(asdict(self.settings), self.folder, root)}"
+        again = f"Train again: {self.command()}"
         # Another processor may round differently, which changes the class of an image at the boundary.
         # Every comparison with NaN is false, so the condition states what must be true.
         if not (found == pinned and abs(claimed - test_accuracy) <= 0.001):
@@ -136,7 +140,7 @@ class Run:
                 f"{self.folder / SUMMARY} records other settings, data or classes than the model", hint=again
             )
 
-    def _summary(self, root: Path | None) -> Summary:
+    def _summary(self) -> Summary:
         path = self.folder / SUMMARY
         try:
             with open_regular(path) as file:
@@ -145,7 +149,7 @@ class Run:
             reason = type(error).__name__ if isinstance(error, OSError) else str(error)
             raise FormatError(
                 f"{path} cannot be read: {reason}",
-                hint=f"Write it again: {train_command({}, self.folder, root, more=['--resume'])}",
+                hint=f"Write it again: {self.resume_command()}",
             ) from error
 
     def model_digest(self) -> str:
@@ -154,38 +158,33 @@ class Run:
             return hashlib.sha256((self.folder / MODEL).read_bytes()).hexdigest()
 
 
-def open_checkpoint(
-    folder: Path, root: Path | None = None, given: Mapping[str, Any] | None = None
-) -> tuple[Run, Model] | None:
-    """Open the run in a folder to continue it; return None if there is no checkpoint.
+def open_checkpoint(new: Run, given: Mapping[str, Any]) -> tuple[Run, Model] | None:
+    """Open the run that is in the folder of a new one; return None if there is no checkpoint.
 
     Args:
-        folder: The run folder.
-        root: Where the data is, for the hint.
+        new: The new run.
         given: The settings on the command line, for the hint.
 
     Raises:
         FormatError: The checkpoint cannot be read.
     """
-    path = folder / CHECKPOINT
-    if not path.exists():
-        return None
-    return _open(path, root, given or {})
+    path = new.folder / CHECKPOINT
+    return _open(path, new.root, given) if path.exists() else None
 
 
 def open_finished(folder: Path, root: Path | None = None) -> tuple[Run, Model]:
     """Open a finished run, to evaluate it or predict with it.
 
-    Args:
-        folder: The run folder.
-        root: Where the data is, for the hint.
-
     Raises:
         FetchError: There is no finished run.
+        FormatError: Its model cannot be read.
     """
     if not folder.is_dir():
         hint = f"Train first: {train_command({}, folder, root)}"
         raise FetchError(f"there is no run folder {folder}", hint=hint)
+    if not (folder / MODEL).exists():
+        command = train_command({}, folder, root, more=["--resume"])
+        raise FetchError(f"there is no {MODEL} in {folder}", hint=f"Train first, or finish the run: {command}")
     return _open(folder / MODEL, root, {})
 
 
@@ -234,16 +233,14 @@ def differences(run: Run, wanted: Mapping[str, Any]) -> list[str]:
 
 
 def _open(path: Path, root: Path | None, given: Mapping[str, Any]) -> tuple[Run, Model]:
-    """Read a model or a checkpoint, and validate its metadata. Raises a FormatError."""
-    model, table = load_model(path, root, given)
+    """Read a model or a checkpoint. Raises a FormatError."""
     try:
+        model, table = load_model(path)
         metadata = parse_metadata(table)
         if len(metadata.classes) != len(model.bias):
             raise ValueError(f"it names {len(metadata.classes)} classes and has weights for {len(model.bias)}")
     except ValueError as error:
-        raise FormatError(
-            f"{path} is not a model of this trainer: {error}",
-            hint=f"Train again: {train_command(given, path.parent, root)}",
-        ) from error
-    run = Run(path.parent, metadata.settings, metadata.digests, metadata.classes, list(metadata.history))
-    return run, model
+        hint = f"Train again: {train_command(given, path.parent, root)}"
+        raise FormatError(f"{path} is not a model of this trainer: {error}", hint=hint) from error
+    settings, digests, classes, history = metadata
+    return Run(path.parent, settings, root, digests, classes, list(history)), model

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,24 +93,14 @@ def train(
     orders = islice(shuffles(len(examples), settings.seed), after, settings.epochs)
     for number, order in enumerate(orders, start=after + 1):
         epoch = EpochRecord(number, order.split(settings.batch_size), examples.labels, group, len(model.bias))
-        for batch in epoch.batches():
-            pixels = flatten(examples.images.index_select(0, batch.rows))  # (n, 28, 28) uint8 -> (n, 784) float32
+        for rows, labels, recorded, batch_size in epoch.batches():
+            pixels = flatten(examples.images.index_select(0, rows))  # (n, 28, 28) uint8 -> (n, 784) float32
             log_probabilities = log_softmax(logits(model.weight, model.bias, pixels))  # (n, 10)
-            gradients = gradient(log_probabilities, batch.labels, pixels)  # (10, 784), (10,)
-            group.average_gradients(gradients, len(batch.rows), batch.size)
+            gradients = gradient(log_probabilities, labels, pixels)  # (10, 784), (10,)
+            group.average_gradients(gradients, len(rows), batch_size)
             model.step(gradients, settings.learning_rate)
-            batch.recorded.copy_(log_probabilities)
+            recorded.copy_(log_probabilities)
         yield epoch.finish(measure_accuracy(model, test))
-
-
-class Batch(NamedTuple):
-    """The shard of one batch for this process, and the memory for its log-probabilities."""
-
-    rows: Tensor  # (n,) int64
-    labels: Tensor  # (n,) int64
-    recorded: Tensor  # (n, 10) float32
-    size: int
-    """The number of rows of the whole batch, in all processes."""
 
 
 class EpochRecord:
@@ -131,11 +120,15 @@ class EpochRecord:
         self._labels = labels[torch.cat(self._shards)]  # (N,)
         self._recorded = torch.empty(len(self._labels), classes, device=group.device)  # (N, 10)
 
-    def batches(self) -> Iterator[Batch]:
-        """Iterate over the batches in their order."""
+    def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
+        """Iterate over the batches, of each the shard for this process.
+
+        Yields:
+            The rows (n,) and labels (n,) of the shard, the memory for its log-probabilities (n, 10), and the number of
+            rows of the whole batch.
+        """
         lengths = [len(rows) for rows in self._shards]
-        columns = self._shards, self._labels.split(lengths), self._recorded.split(lengths), self._sizes
-        return map(Batch, *columns)
+        return zip(self._shards, self._labels.split(lengths), self._recorded.split(lengths), self._sizes, strict=True)
 
     def finish(self, test_accuracy: float) -> Epoch:
         """Return the results of the epoch. Raises a FetchError if the loss is inf or nan."""

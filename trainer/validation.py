@@ -5,8 +5,8 @@ The functions raise a ValueError with the first fault; the callers add the file,
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,8 +21,7 @@ _MAX_NAME_CHARACTERS = 4096
 _INFINITY = float("inf")
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(NamedTuple):
     """The metadata of a model or a checkpoint; the digests are those of the data, by split and role."""
 
     settings: Settings
@@ -31,8 +30,7 @@ class Metadata:
     history: tuple[Epoch, ...]
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """The part of summary.json that another test can confirm."""
 
     metadata: Metadata

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+import pages
 from fmnist_fetch.cli import run
-from samples import PROJECT_FOLDER, Sample
+from samples import PROJECT_FOLDER, Sample, fill
 
-SCRIPT = PROJECT_FOLDER / "docs" / "scripts" / "api_reference.py"
-
-
-@pytest.fixture(scope="module")
-def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("api_reference", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+reference = pages.script("api_reference")
 
 
-def test_the_page_is_generated_from_the_docstrings_as_they_are_now(
-    reference: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_is_generated_from_the_docstrings_as_they_are_now(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     monkeypatch.delenv("FMNIST_ROOT", raising=False)
     written = (PROJECT_FOLDER / "docs" / "api.md").read_text(encoding="utf-8")
@@ -36,13 +23,10 @@ def test_the_page_is_generated_from_the_docstrings_as_they_are_now(
 
 @pytest.mark.parametrize("command", ["fetch", "verify", "list", "script"])
 def test_json_has_the_keys_that_the_page_lists(
-    command: str, reference: ModuleType, sample: Sample, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, sample: Sample, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = str(sample.write(tmp_path))
-    mirror = tmp_path / "mirror"
-    mirror.mkdir()
-    for name, data in sample.files.items():
-        (mirror / name).write_bytes(data)
+    mirror = fill(tmp_path / "mirror", sample.files)
     words = ["--root", str(root), "--json", "--progress", "none"]
     run(["fetch", manifest, *words, "--mirror", str(mirror), "--offline"])
     if command != "fetch":

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from types import ModuleType
 
-import pytest
-
+import pages
 from samples import PROJECT_FOLDER
 
 DOCS = PROJECT_FOLDER / "docs"
+messages = pages.script("error_messages")
 
 
-@pytest.fixture(scope="module")
-def messages() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("error_messages", DOCS / "scripts" / "error_messages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_page_lists_every_error_of_the_source_as_it_is_now(messages: ModuleType) -> None:
+def test_the_page_lists_every_error_of_the_source_as_it_is_now() -> None:
     assert (DOCS / "errors.md").read_text(encoding="utf-8") == messages.page(), f"run: {messages.COMMAND}"
 
 
-def test_every_message_of_the_source_is_found(messages: ModuleType) -> None:
+def test_every_message_of_the_source_is_found() -> None:
     found = {entry.message for entry in messages.entries()}
     assert len(found) > 60
     assert "there is no dataset called …" in found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 from samples import PROJECT_FOLDER
 
@@ -68,6 +70,16 @@ class Step:
 
 def read(page: str) -> str:
     return (PROJECT_FOLDER / page).read_text(encoding="utf-8")
+
+
+def script(name: str) -> ModuleType:
+    """Return a script of docs/scripts as a module."""
+    spec = importlib.util.spec_from_file_location(name, PROJECT_FOLDER / "docs" / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def blocks(page: str) -> Iterator[Block]:

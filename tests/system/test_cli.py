@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import FlipByte, Mirror, On, Status, refusing
+from faults import FlipByte, Mirror, On
 from fmnist_fetch import __version__
 from fmnist_fetch.cli import parser, run
 from fmnist_fetch.manifest.catalog import names
@@ -51,6 +51,12 @@ class Command:
 @pytest.fixture
 def command(sample: Sample, tmp_path: Path, root: Path, capsys: Capture) -> Command:
     return Command(sample, tmp_path, root, capsys)
+
+
+def shell(script: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run SCRIPT in bash, where "$@" is the program with the arguments WORDS."""
+    line = ["bash", "-c", f"set -o pipefail; {script}", "bash", sys.executable, "-m", "fmnist_fetch", *words]
+    return subprocess.run(line, capture_output=True, text=True, env=environment(**more), check=False)
 
 
 def test_a_fetch_reports_what_it_did_and_exits_with_0(command: Command) -> None:
@@ -95,12 +101,6 @@ def test_the_root_of_the_environment_is_used(
     assert command.sample.layout(command.root).tensors.exists()
     assert run(["verify", command.manifest]) == 0
     assert str(command.root) in capsys.readouterr().out
-
-
-def test_the_log_has_a_line_for_each_attempt(command: Command, tmp_path: Path) -> None:
-    command("fetch", "--mirror", command.stick, "--log", str(tmp_path / "log"))
-    entries = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert sum(entry["bytes"] for entry in entries) == command.sample.size
 
 
 def test_the_version_is_printed(capsys: Capture) -> None:
@@ -179,23 +179,15 @@ def test_a_usage_error_is_in_the_json_too(capsys: Capture) -> None:
     }
 
 
-@pytest.mark.parametrize("value", ["1", "true", "YES", " on "])
-def test_the_environment_may_say_offline_in_several_ways(
+@pytest.mark.parametrize("value", ["1", "true", "YES", " on ", "", "0", "false", "No", "off"])
+def test_the_environment_may_say_offline_or_online_in_several_ways(
     value: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FMNIST_OFFLINE", value)
+    offline = value in ("1", "true", "YES", " on ")
     with Mirror(command.sample.files) as mirror:
-        assert command.error("--mirror", mirror.url)[0] == 4
-        assert mirror.served == 0
-
-
-@pytest.mark.parametrize("value", ["", "0", "false", "No", "off"])
-def test_the_environment_may_say_online_in_several_ways(
-    value: str, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FMNIST_OFFLINE", value)
-    with Mirror(command.sample.files) as mirror:
-        assert command("fetch", "--mirror", mirror.url)[0] == 0
+        assert command("fetch", "--mirror", mirror.url)[0] == (4 if offline else 0)
+        assert mirror.served == (0 if offline else command.sample.size)
 
 
 def test_the_environment_can_not_say_offline_in_every_way(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,19 +290,6 @@ def test_a_mirror_without_the_files_is_4(command: Command) -> None:
     assert lines[-1].startswith("hint: Check the address of the mirror. What arrived is kept. Another source: ")
 
 
-def test_a_mirror_that_cannot_be_reached_is_4_when_patience_ends(command: Command) -> None:
-    with refusing() as url:
-        code, lines = command.error("--mirror", url, "--patience", "0.3")
-    assert code == 4
-    assert lines[1] == f"  {url} refuses connections"
-
-
-def test_a_mirror_that_forbids_is_4(command: Command) -> None:
-    with Mirror(command.sample.files, faults=[Status(403)]) as mirror:
-        assert command.error("--mirror", mirror.url)[0] == 4
-    assert not list(command.root.rglob("*.gz*"))
-
-
 # Exit code 5: the disk.
 
 
@@ -371,29 +350,15 @@ def test_a_manifest_with_ten_faults_is_6_and_lists_all_ten(tmp_path: Path, root:
 # In a process of its own.
 
 
-def test_the_reader_may_go_away(command: Command) -> None:
+@pytest.mark.parametrize("reader", ["head -n 1", "true"])
+def test_the_reader_may_go_away(reader: str, command: Command) -> None:
     command("fetch", "--mirror", command.stick)
-    words = f"'{sys.executable}' -m fmnist_fetch verify '{command.manifest}' --root '{command.root}' | head -n 1"
-    for script in (words, words.replace("head -n 1", "true")):
-        done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {script}"],
-            capture_output=True,
-            text=True,
-            env=environment(PYTHONUNBUFFERED="1"),
-            check=False,
-        )
+    for words, buffered in (
+        (("verify", command.manifest, "--root", str(command.root)), {"PYTHONUNBUFFERED": "1"}),
+        (("fetch", "--help"), {}),
+    ):
+        done = shell(f'"$@" | {reader}', *words, **buffered)
         assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_help_survives_a_closed_pipe() -> None:
-    done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; '{sys.executable}' -m fmnist_fetch fetch --help | true"],
-        capture_output=True,
-        text=True,
-        env=environment(PYTHONUNBUFFERED=""),
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 WRITES = [
@@ -429,18 +394,15 @@ def test_a_result_that_can_not_be_written_is_5(words: list[str], command: Comman
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-"])
 def test_streams_may_be_closed(closed: str, command: Command) -> None:
-    words = f"'{sys.executable}' -m fmnist_fetch fetch '{command.manifest}' --root '{command.root}'"
-    script = f"{words} --mirror '{command.stick}' {closed}"
-    assert subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, check=False).returncode == 0
+    words = ("fetch", command.manifest, "--root", str(command.root), "--mirror", command.stick)
+    assert shell(f'"$@" {closed}', *words).returncode == 0
 
 
 @pytest.mark.parametrize("words", [*WRITES[1:2], *WRITES[4:], ["script", "{manifest}"]], ids=" ".join)
 def test_a_result_that_was_asked_for_and_has_nowhere_to_go_is_5(words: list[str], command: Command) -> None:
     command("fetch", "--mirror", command.stick)
     places = {"manifest": command.manifest, "root": command.root, "stick": command.stick}
-    line = [sys.executable, "-m", "fmnist_fetch", *(word.format(**places) for word in words)]
-    closing = ["sh", "-c", 'exec "$@" >&-', "sh", *line]
-    done = subprocess.run(closing, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+    done = shell('exec "$@" >&-', *(word.format(**places) for word in words))
     assert done.returncode == 5
     assert done.stderr.splitlines()[-2] == "error: the output can't be written: it is closed"
 
@@ -553,21 +515,17 @@ main()
 """
 
 
-def test_a_dependency_that_is_not_installed_is_named_with_the_way_to_get_it(command: Command) -> None:
+def test_a_dependency_that_is_not_installed_is_named_with_the_way_to_get_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("fetch", command.manifest, "--root", str(command.root))
     done = python(WITHOUT, *words)
     assert done.returncode == 1
     assert done.stderr == (
         "error: the package filelock is not installed\nhint: Run: python3 -m pip install --upgrade fmnist-fetch\n"
     )
-    clone = subprocess.run(
-        [sys.executable, "-c", WITHOUT, *words],
-        cwd=PROJECT_FOLDER,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        check=False,
-    )
+    monkeypatch.chdir(PROJECT_FOLDER)
+    clone = python(WITHOUT, *words)
     assert clone.stderr.splitlines()[1] == "hint: Run: make data"
 
 
@@ -575,12 +533,9 @@ def test_a_current_folder_that_is_gone_costs_neither_result_nor_json(command: Co
     gone = tmp_path / "gone"
     gone.mkdir()
     relative = replace(command.sample, manifest=command.sample.manifest._replace(local=("../data/Sample/raw",)))
-    words = f"'{sys.executable}' -m fmnist_fetch fetch '{relative.write(tmp_path)}' --root '{command.root}'"
-    script = f"cd '{gone}' && rmdir '{gone}' && {words} --mirror '{command.stick}'"
-    for more in ("", " --json"):
-        done = subprocess.run(
-            ["bash", "-c", script + more], capture_output=True, text=True, env=environment(), check=False
-        )
+    words = ("fetch", str(relative.write(tmp_path)), "--root", str(command.root), "--mirror", command.stick)
+    for more in ([], ["--json"]):
+        done = shell(f"cd '{gone}' && rmdir '{gone}' && \"$@\"", *words, *more)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
         gone.mkdir()
     assert json.loads(done.stdout)["exit_code"] == 0
@@ -623,18 +578,3 @@ def test_an_interrupt_after_the_end_is_too_late(command: Command) -> None:
     done = python(code, "verify", command.manifest, "--root", str(command.root))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 2
-
-
-def test_as_a_module_it_has_the_same_exit_codes(sample: Sample, root: Path, tmp_path: Path) -> None:
-    manifest = sample.write(tmp_path)
-    assert command_line("verify", manifest, "--root", str(root)).returncode == 1
-    assert command_line("fetch", "nothing").returncode == 2
-    assert command_line("--help").returncode == 0
-
-
-def test_every_command_has_help(capsys: Capture) -> None:
-    for command in ("fetch", "verify", "list"):
-        with pytest.raises(SystemExit) as caught:
-            run([command, "--help"])
-        assert caught.value.code == 0
-        assert "--root" in capsys.readouterr().out

@@ -99,47 +99,32 @@ def seen_by(code: str, root: Path, *words: str) -> list[str]:
     return done.stdout.splitlines()[-4:]
 
 
-def need(tool: str) -> None:
-    if find_spec(tool) is None:
-        pytest.skip(f"{tool} is not installed: pip install {tool}")
-
-
 @pytest.fixture(scope="module")
 def right() -> list[str]:
     """Return the right digests of the arrays: images and labels, train and test."""
     return [sha256(SAMPLE.payloads[name][16 if role == "images" else 8 :]) for (_, role), name in NAMES.items()]
 
 
-def test_numpy_reads_the_unpacked_files(data: Path, right: list[str]) -> None:
-    assert seen_by(NUMPY, data) == right
+MD5S = [md5(SAMPLE.files[f"{name}.gz"], usedforsecurity=False).hexdigest() for name in NAMES.values()]
+# The program, its arguments after the root, and the module that it needs.
+TOOLS = {
+    "numpy reads the unpacked files": (NUMPY, [], "numpy"),
+    "safetensors reads the tensor file for numpy": (SAFETENSORS, ["numpy"], "numpy"),
+    "safetensors reads the tensor file for torch": (SAFETENSORS, ["torch"], "torch"),
+    "safetensors reads the tensor file for flax": (SAFETENSORS, ["flax"], "flax"),
+    "torchvision reads the root": (TORCHVISION, [], "torchvision"),
+    "the book's package reads the folder data beside its own": (BOOK, [], "d2l.torch"),
+    "keras reads its cache": (KERAS, [], "keras"),
+    "paddle reads its cache": (PADDLE, MD5S, "paddle"),
+}
 
 
-@pytest.mark.parametrize(("library", "needs"), [("numpy", "numpy"), ("torch", "torch"), ("flax", "flax")])
-def test_safetensors_reads_the_tensor_file(library: str, needs: str, data: Path, right: list[str]) -> None:
-    need(needs)
-    assert seen_by(SAFETENSORS, data, library) == right
-
-
-def test_torchvision_reads_the_root_without_a_download(data: Path, right: list[str]) -> None:
-    need("torchvision")
-    if python("import torchvision").returncode:
-        pytest.skip("this torchvision does not fit this torch")
-    assert seen_by(TORCHVISION, data) == right
-
-
-def test_the_books_package_reads_the_folder_data_beside_its_own(data: Path, right: list[str]) -> None:
-    need("d2l")
-    if python("import d2l.torch").returncode:
-        pytest.skip("this d2l does not fit the libraries beside it")
-    assert seen_by(BOOK, data) == right
-
-
-def test_keras_reads_its_cache_without_a_download(data: Path, right: list[str]) -> None:
-    need("keras")
-    assert seen_by(KERAS, data) == right
-
-
-def test_paddle_reads_its_cache_without_a_download(data: Path, right: list[str]) -> None:
-    need("paddle")
-    sums = [md5(SAMPLE.files[f"{name}.gz"], usedforsecurity=False).hexdigest() for name in NAMES.values()]
-    assert seen_by(PADDLE, data, *sums) == right
+@pytest.mark.parametrize("what", TOOLS)
+def test_without_a_download(what: str, data: Path, right: list[str]) -> None:
+    code, words, module = TOOLS[what]
+    if find_spec(module.partition(".")[0]) is None:
+        pytest.skip(f"{module} is not installed")
+    # Not each of its versions fits the libraries beside it, and those say so in many ways.
+    if module in ("torchvision", "d2l.torch") and python(f"import {module}").returncode:
+        pytest.skip(f"this {module} does not fit the libraries beside it")
+    assert seen_by(code, data, *words) == right

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from faults import After, AfterServed, FlipByte, Mirror, On, SayNothing, StallAfter, Status, Truncated, blackhole
-from fmnist_fetch.errors import FetchError, IntegrityError, SourceError
+from faults import AfterServed, Mirror, SayNothing, StallAfter, Status, blackhole
+from fmnist_fetch.errors import SourceError
 from fmnist_fetch.events import Attempted, Event
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.prepare import prepare
@@ -66,36 +66,6 @@ def test_a_first_run_fetches_every_byte_once_and_ends_with_tensors(sample: Sampl
     split = load(sample.write(tmp_path), "train", root)
     assert split.images.tobytes() == sample.payloads["train-images-idx"][16:]
     assert bytes(split.labels.astype("uint8")) == sample.payloads["train-labels-idx"][8:]
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, "")],
-)
-def test_an_interrupted_run_is_resumed_and_asks_only_for_what_is_missing(
-    number: signal.Signals, code: int, word: str, sample: Sample, root: Path, tmp_path: Path
-) -> None:
-    with Mirror(sample.files, faults=[SILENT]) as mirror:
-        process = started("fetch", sample.write(tmp_path), "--root", str(root), "--mirror", mirror.url)
-        end = time.monotonic() + 20
-        # All that was served before the silence is on the disk, and the run waits for more.
-        while missing_bytes(sample, root) > sample.size - 8000 and time.monotonic() < end:
-            time.sleep(0.02)
-        assert process.poll() is None
-        returned, complaints = ended(process, number)
-        assert returned == code
-        left = missing_bytes(sample, root)
-        pieces = sum(len(file.pieces) for file in sample.manifest.files)
-        if word:
-            assert complaints.splitlines()[-2] == f"error: {word}"
-            assert f"of {pieces} pieces are good and kept. Run the same command again" in complaints.splitlines()[-1]
-        assert 0 < left <= sample.size - 8000
-        # The signal may arrive in the middle of a piece.
-        kept = held_bytes(sample, root)
-        mirror.faults, before = [], mirror.served
-        sample.fetch(root, mirror.url)
-        assert mirror.served - before == left - kept
-    assert inspect(sample.layout(root)).complete
 
 
 def spoil_the_held(sample: Sample, root: Path) -> int:
@@ -291,53 +261,6 @@ def test_only_mirrors_asks_no_other_source(sample: Sample, root: Path) -> None:
         prepare(changed.layout(root), FetchOptions((ours.url,), only_mirrors=True))
         assert other.connections == 0
         assert ours.served == sample.size
-
-
-def test_wrong_bytes_from_every_source_are_an_integrity_error_and_are_never_written(sample: Sample, root: Path) -> None:
-    file = sample.file()
-    with (
-        Mirror(sample.files, faults=[On(file.name, FlipByte(2500))]) as mirror,
-        pytest.raises(IntegrityError, match="wrong bytes from 2,000 to 3,000"),
-    ):
-        sample.fetch(root, mirror.url)
-    assert missing_bytes(sample, root) == PIECE
-    assert not sample.layout(root).published(file).exists()
-    assert not sample.layout(root).tensors.exists()
-
-
-def test_a_piece_that_one_mirror_has_wrong_comes_from_another(sample: Sample, root: Path) -> None:
-    wrong = [On(sample.file().name, FlipByte(2500))]
-    with Mirror(sample.files, faults=wrong) as first, Mirror(sample.files) as second:
-        changed = sample.changed(mirrors=(second.url,))
-        # The mirror of the user comes first, so that it is asked for the piece that it has wrong.
-        report = prepare(changed.layout(root), FetchOptions((first.url,)))
-        assert report.wrong_pieces == 1
-        assert (2000, 3000) in second.asked
-    assert inspect(sample.layout(root)).complete
-
-
-def test_a_file_that_is_cut_off_on_its_mirror_yields_its_good_pieces(sample: Sample, root: Path) -> None:
-    file = sample.file()
-    with (
-        Mirror(sample.files, faults=[On(file.name, Truncated(10_500))]) as mirror,
-        pytest.raises(FetchError, match=r"10,500 bytes there|416|hung up"),
-    ):
-        sample.fetch(root, mirror.url, patience=2.0)
-    assert find_good_pieces(PartFile(sample.layout(root).published(file), file).part, file).indices == set(range(10))
-    left = missing_bytes(sample, root)
-    with Mirror(sample.files) as better:
-        sample.fetch(root, better.url)
-        assert better.served <= left
-    assert inspect(sample.layout(root)).complete
-
-
-def test_a_mirror_that_switches_in_the_middle_costs_nothing_that_was_good(sample: Sample, root: Path) -> None:
-    with Mirror(sample.files, faults=[After(3, Status(503))]) as first, pytest.raises(FetchError):
-        sample.fetch(root, first.url, patience=0.3)
-    left = missing_bytes(sample, root)
-    with Mirror(sample.files) as second:
-        sample.fetch(root, second.url)
-        assert second.served == left < sample.size
 
 
 @pytest.mark.parametrize("packed", [True, False])

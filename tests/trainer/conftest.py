@@ -19,6 +19,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture(scope="session")
+def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished run of the small dataset, to be read only."""
+    pytest.importorskip("torch", reason="torch is not installed: run make train first")
+    from trainer.__main__ import main
+
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert main([*tiny.options, "--out", str(out), "--epochs", "5", "--no-pictures"]) == 0
+    return out
+
+
 @pytest.fixture
 def own_tiny(tmp_path: Path) -> Tiny:
     """Return a small dataset that a test may damage."""

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: run make tr
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: run make train first")
 
 import numpy as np  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+from torch import nn  # noqa: E402
 
 from fmnist_fetch.tensors.arrays import load  # noqa: E402
 from tinydata import Tiny  # noqa: E402
@@ -36,29 +36,6 @@ def _without_a_screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def iterators(tiny: Tiny) -> tuple[Batches, Batches]:
     train, test = (Examples.of(load(str(tiny.manifest), name, tiny.root)) for name in ("train", "test"))
     return Batches(train, 32, shuffle=True), Batches(test, 32, shuffle=False)
-
-
-def test_the_chapter_from_scratch_runs_as_it_is_printed(iterators: tuple[Batches, Batches]) -> None:
-    train_iter, test_iter = iterators
-    weight = torch.normal(0, 0.01, size=(784, 10), requires_grad=True)
-    bias = torch.zeros(10, requires_grad=True)
-
-    def net(images: Tensor) -> Tensor:
-        powers: Tensor = torch.exp(torch.matmul(images.reshape((-1, weight.shape[0])), weight) + bias)
-        return powers / powers.sum(1, keepdim=True)
-
-    def cross_entropy(y_hat: Tensor, y: Tensor) -> Tensor:
-        picked: Tensor = torch.log(y_hat[range(len(y_hat)), y])
-        return -picked
-
-    def updater(batch_size: int) -> None:
-        d2l.sgd([weight, bias], 0.1, batch_size)
-
-    before = d2l.evaluate_accuracy(net, test_iter)
-    d2l.train_ch3(net, train_iter, test_iter, cross_entropy, 3, updater)
-    d2l.predict_ch3(net, test_iter)
-    assert d2l.evaluate_accuracy(net, test_iter) > max(before, 0.9)
-    assert sorted(path.name.split("-")[0] for path in Path().glob("*.png")) == ["animator", "images"]
 
 
 def test_the_concise_chapter_runs_as_it_is_printed(iterators: tuple[Batches, Batches]) -> None:
@@ -185,19 +162,6 @@ def test_the_data_is_found_here_or_beside_as_the_book_keeps_it(place: str, real_
     assert (len(train_iter), len(test_iter)) == (235, 40)
     assert Path(d2l.DataModule().root).samefile(real_root)
     assert len(d2l.FashionMNIST().val) == 10_000
-
-
-def test_a_method_added_to_a_class_is_one_of_its_objects_too() -> None:
-    class Thing:
-        pass
-
-    thing = Thing()
-
-    @d2l.add_to_class(Thing)
-    def pair(self: Thing, number: int) -> tuple[Thing, int]:
-        return self, number
-
-    assert thing.pair(4) == (thing, 4)  # type: ignore[attr-defined]
 
 
 def test_a_board_draws_the_mean_of_every_n_points_as_one() -> None:

@@ -83,25 +83,6 @@ def test_a_foreseeable_error_is_reported_once(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "stray",
-    [
-        {"WORLD_SIZE": "2"},
-        {"RANK": "1"},
-        {"MASTER_ADDR": "node7", "MASTER_PORT": "29500"},
-        {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "3"},
-        {"WORLD_SIZE": "", "RANK": ""},
-    ],
-)
-def test_variables_of_slurm_or_an_ide_do_not_make_a_group(
-    tiny: Tiny, tmp_path: Path, command: Command, stray: dict[str, str]
-) -> None:
-    done = command(*tiny.options, "--epochs", 1, "--no-pictures", "--out", tmp_path / "run", **stray)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "epoch  1" in done.stdout
-    assert (tmp_path / "run" / "summary.json").exists()
-
-
 def is_listening(port: int) -> bool:
     """Return whether a process of this machine waits for connections on PORT."""
     with socket.socket() as probe:

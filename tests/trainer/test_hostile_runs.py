@@ -27,14 +27,6 @@ Table = dict[str, Any]
 Refusal = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a finished run, to be copied."""
-    out = tmp_path_factory.mktemp("finished") / "run"
-    assert main([*tiny.options, "--out", str(out), "--epochs", "2", "--no-pictures"]) == 0
-    return out
-
-
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     """Return a finished run that a test may damage."""
@@ -212,9 +204,17 @@ def test_a_summary_that_is_no_summary_is_refused(run: Path, refusal: Refusal, te
 def test_a_summary_of_other_settings_or_data_than_the_models_is_no_success(run: Path, refusal: Refusal) -> None:
     whole = json.loads((run / SUMMARY).read_text())
     settings, data = {**whole["settings"], "seed": 77}, {**whole["data"], "train_images": "0" * 64}
-    for changed in ({"settings": settings}, {"data": data}, {"classes": ["?"] * 10}, {"model_sha256": "0" * 64}):
+    final = {**whole["final"], "test_accuracy": 0.1234}
+    for changed in (
+        {"settings": settings}, {"data": data}, {"classes": ["?"] * 10}, {"model_sha256": "0" * 64}, {"final": final}
+    ):  # fmt: skip
         (run / SUMMARY).write_text(json.dumps({**whole, **changed}))
         assert SUMMARY in refusal("evaluate", 3)
+
+
+def test_a_model_that_was_exchanged_is_no_success(run: Path, refusal: Refusal) -> None:
+    rewrite(run / MODEL, lambda content: content["bias"].add_(1e-7), keep)
+    assert SUMMARY in refusal("evaluate", 3)
 
 
 def test_the_hint_for_a_damaged_summary_writes_it_again(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from fmnist_fetch.manifest.catalog import find
@@ -82,6 +83,14 @@ def environment(**settings: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key not in ("FMNIST_ROOT", "DISPLAY")}
     path = os.pathsep.join([str(REPOSITORY), kept.pop("PYTHONPATH", "")])
     return {**kept, "PYTHONPATH": path, **settings}
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """Return the two lines of an error; assert that there are no others."""
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+    return error, hint
 
 
 def listing(folder: Path) -> dict[str, bytes]:

@@ -103,6 +103,17 @@ def set_figsize(figsize: tuple[float, float] = (3.5, 2.5)) -> None:
     pyplot().rcParams["figure.figsize"] = figsize
 
 
+def scale_axes(
+    axes: "Axes", xlabel: str | None, ylabel: str | None, xlim: Limits, ylim: Limits, xscale: str, yscale: str
+) -> None:
+    """Label and scale axes; for a limit of None, matplotlib chooses it."""
+    axes.set(xlabel=xlabel or "", ylabel=ylabel or "", xscale=xscale, yscale=yscale)
+    if xlim is not None:
+        axes.set_xlim(*xlim)
+    if ylim is not None:
+        axes.set_ylim(*ylim)
+
+
 def set_axes(
     axes: "Axes",
     xlabel: str | None,
@@ -113,12 +124,8 @@ def set_axes(
     yscale: str,
     legend: Sequence[str] | None,
 ) -> None:
-    """Label and scale axes; for a limit of None, matplotlib chooses it."""
-    axes.set(xlabel=xlabel or "", ylabel=ylabel or "", xscale=xscale, yscale=yscale)
-    if xlim is not None:
-        axes.set_xlim(*xlim)
-    if ylim is not None:
-        axes.set_ylim(*ylim)
+    """Label and scale axes, with a legend and a grid."""
+    scale_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale)
     if legend:
         axes.legend(legend)
     axes.grid()

@@ -21,11 +21,6 @@ from trainer.data import Batches, Examples, ImageDataset
 class SyntheticRegressionData(DataModule):
     """Random data for linear regression: y = Xw + b + noise."""
 
-    w: Tensor
-    b: float
-    num_train: int
-    num_val: int
-
     def __init__(
         self,
         w: Tensor,
@@ -49,9 +44,6 @@ class SyntheticRegressionData(DataModule):
 
 class SGD(HyperParameters):
     """Minibatch stochastic gradient descent, from scratch."""
-
-    params: Sequence[Tensor]
-    lr: float
 
     def __init__(self, params: Sequence[Tensor], lr: float) -> None:
         self.save_hyperparameters()

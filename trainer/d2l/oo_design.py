@@ -7,14 +7,14 @@ replaced by add_to_class, as the book and its readers do.
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils import data as torch_data
 
 from fmnist_fetch.storage.layout import lookup_folders
-from trainer.d2l.drawing import Limits, Picture
+from trainer.d2l.drawing import Limits, Picture, scale_axes
 from trainer.d2l.ops import gpu
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -35,6 +35,10 @@ class HyperParameters:
     """The base class of classes that save their arguments as attributes."""
 
     hparams: dict[str, Any]
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # what save_hyperparameters saved
 
     def save_hyperparameters(self, ignore: Sequence[str] = ()) -> None:
         """Save the local variables of the caller as attributes, and in `hparams`.
@@ -62,17 +66,9 @@ class ProgressBoard(HyperParameters):
     """A plot whose lines grow while a program runs."""
 
     xlabel: str | None
-    ylabel: str | None
     xlim: Limits
-    ylim: Limits
-    xscale: str
-    yscale: str
-    ls: Sequence[str]
-    colors: Sequence[str]
     fig: Any
     axes: Any
-    figsize: tuple[float, float]
-    display: bool
 
     def __init__(
         self,
@@ -119,11 +115,7 @@ class ProgressBoard(HyperParameters):
             axes.plot(
                 *zip(*line, strict=True) if line else ([], []), linestyle=style, color=color, marker=mark, label=label
             )
-        axes.set(xlabel=self.xlabel or "", ylabel=self.ylabel or "", xscale=self.xscale, yscale=self.yscale)
-        if self.xlim is not None:
-            axes.set_xlim(*self.xlim)
-        if self.ylim is not None:
-            axes.set_ylim(*self.ylim)
+        scale_axes(axes, self.xlabel, self.ylabel, self.xlim, self.ylim, self.xscale, self.yscale)
         axes.legend()
         self._picture.show()
 
@@ -194,10 +186,6 @@ class DataModule(HyperParameters):
         num_workers: The number of processes that load the data; 0, because the images are in memory.
     """
 
-    root: str
-    num_workers: int
-    batch_size: int
-
     def __init__(self, root: str | None = None, num_workers: int = 0) -> None:
         folders = [str(folder) for folder in lookup_folders(None)]
         root = root or next((folder for folder in folders if Path(folder, "FashionMNIST").is_dir()), folders[-1])
@@ -231,9 +219,6 @@ class Trainer(HyperParameters):
         num_gpus: How many GPUs to look for; only the first one is used.
         gradient_clip_val: The largest norm of the gradient; 0 for any.
     """
-
-    max_epochs: int
-    gradient_clip_val: float
 
     def __init__(self, max_epochs: int, num_gpus: int = 0, gradient_clip_val: float = 0) -> None:
         self.save_hyperparameters()

@@ -3,6 +3,7 @@
 They take what torch's own functions and methods take; `axis` and `keepdims` are other words for `dim` and `keepdim`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,76 +13,31 @@ nn_Module = nn.Module  # noqa: N816 (the book's own name)
 
 float32, int32, int64 = torch.float32, torch.int32, torch.int64
 
-arange, eye, linspace, meshgrid, ones, ones_like, tensor, zeros, zeros_like = (
-    *(torch.arange, torch.eye, torch.linspace, torch.meshgrid, torch.ones),
-    *(torch.ones_like, torch.tensor, torch.zeros, torch.zeros_like),
-)
+arange, eye, linspace, meshgrid, tensor = torch.arange, torch.eye, torch.linspace, torch.meshgrid, torch.tensor
+ones, ones_like, zeros, zeros_like = torch.ones, torch.ones_like, torch.zeros, torch.zeros_like
 normal, rand, randn = torch.normal, torch.rand, torch.randn
-abs, cos, cosh, exp, log, sigmoid, sin, sinh, tanh = (
-    *(torch.abs, torch.cos, torch.cosh, torch.exp, torch.log),
-    *(torch.sigmoid, torch.sin, torch.sinh, torch.tanh),
-)
+abs, cos, cosh, exp, log = torch.abs, torch.cos, torch.cosh, torch.exp, torch.log
+sigmoid, sin, sinh, tanh = torch.sigmoid, torch.sin, torch.sinh, torch.tanh
 batch_matmul, concat, matmul, stack = torch.bmm, torch.cat, torch.matmul, torch.stack
 
 
-def argmax(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Call x.argmax."""
-    return x.argmax(*args, **kwargs)
+def _method(name: str) -> Callable[..., Any]:
+    """Return a function that calls this method of its first argument."""
+
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(x, name)(*args, **kwargs)
+
+    return call
 
 
-def astype(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Call x.type."""
-    return x.type(*args, **kwargs)
-
-
-def expand_dims(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Call x.unsqueeze."""
-    return x.unsqueeze(*args, **kwargs)
+argmax, astype, expand_dims, size = _method("argmax"), _method("type"), _method("unsqueeze"), _method("numel")
+reduce_mean, reduce_sum, repeat, reshape = _method("mean"), _method("sum"), _method("repeat"), _method("reshape")
+swapaxes, to, transpose = _method("swapaxes"), _method("to"), _method("t")
 
 
 def numpy(x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Call x.numpy, without the gradient."""
     return x.detach().numpy(*args, **kwargs)
-
-
-def reduce_mean(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Call x.mean."""
-    return x.mean(*args, **kwargs)
-
-
-def reduce_sum(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Call x.sum."""
-    return x.sum(*args, **kwargs)
-
-
-def repeat(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Call x.repeat."""
-    return x.repeat(*args, **kwargs)
-
-
-def reshape(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Call x.reshape."""
-    return x.reshape(*args, **kwargs)
-
-
-def size(x: Tensor, *args: Any, **kwargs: Any) -> int:
-    """Call x.numel."""
-    return int(x.numel(*args, **kwargs))
-
-
-def swapaxes(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Call x.swapaxes."""
-    return x.swapaxes(*args, **kwargs)
-
-
-def to(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Call x.to."""
-    return x.to(*args, **kwargs)
-
-
-def transpose(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Call x.t."""
-    return x.t(*args, **kwargs)
 
 
 def cpu() -> torch.device:
