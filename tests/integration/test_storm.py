@@ -47,7 +47,7 @@ def crowd(world: World, url: str, count: int) -> Iterator[list[Run]]:
 def kill(run: Run) -> None:
     """Send SIGKILL, and wait for the end."""
     with contextlib.suppress(ProcessLookupError):
-        run.signal(signal.SIGKILL)
+        run.process.send_signal(signal.SIGKILL)
     run.process.wait()
 
 

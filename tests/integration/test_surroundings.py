@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from faults import Mirror, Redirect, not_yet_valid, self_signed
+from dead_ends import not_yet_valid, self_signed
+from faults import Mirror, Redirect
 from processes import PYTHONPATH, Outcome, Run, command, environment_of, fetch
 from worlds import World, small
 
