@@ -56,9 +56,7 @@ NO_FAILURES = [
 @pytest.mark.parametrize("faults", NO_FAILURES)
 def test_a_refusal_that_is_no_failure_costs_no_download(faults: str, world: World, built: Path) -> None:
     stick = str(world.folder / "stick")
-    outcome = fetch(world, stick, env=variables(built, world.root, faults))
-    assert outcome.code == 0, outcome.err
-    world.assert_complete()
+    outcome = fetch(world, stick, env=variables(built, world.root, faults), code=0)
     assert outcome.result["received"] == {stick: world.data.size}
 
 
@@ -100,7 +98,7 @@ def test_a_failure_has_its_own_words_and_the_next_run_resumes(
     "faults", ["read=short", "mmap=ENODEV", "inode=changing", "inode=0,mtime=coarse", "read=interrupted"]
 )
 def test_a_complete_dataset_verifies_and_loads(faults: str, world: World, built: Path) -> None:
-    assert fetch(world, str(world.folder / "stick")).code == 0
+    fetch(world, str(world.folder / "stick"), code=0)
     more = environment_of(world, **variables(built, world.root, faults))
     done = run(
         command(world, [], name="verify"), env=more, cwd=world.folder, capture_output=True, text=True, timeout=60

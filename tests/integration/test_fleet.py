@@ -5,37 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
-from processes import environment
+from nginx import PATH, free_port, nginx
+from processes import run
 from samples import PROJECT_FOLDER, Sample, disk_of, fill, flipped
 
 ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
-NGINX = """
-pid {folder}/pid;
-error_log {folder}/errors;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-{server}
-}}
-"""
 
 
 def need(*programs: str) -> None:
     """Skip the test if one of PROGRAMS is not installed."""
     for program in programs:
-        if not shutil.which(program, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/sbin"):
+        if not shutil.which(program, path=PATH):
             pytest.skip(f"{program} is not installed")
 
 
@@ -45,48 +32,14 @@ def complete(sample: Sample, root: Path) -> Path:
     return root
 
 
-@contextmanager
-def nginx(raw: Path, folder: Path) -> Iterator[str]:
-    """Run nginx with the configuration of docs/lab-admins.md on the folder RAW."""
-    page = (PROJECT_FOLDER / "docs" / "lab-admins.md").read_text(encoding="utf-8")
-    (snippet,) = re.findall(r"^```nginx\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = snippet.replace("listen 8000;", f"listen 127.0.0.1:{port};")
-    server = server.replace("root /srv/datasets/FashionMNIST/raw;", f"root {raw};")
-    assert server.count(str(raw)) == server.count(f":{port};") == 1
-    folder.mkdir()
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, server=server))
-    user = "user root;" if ROOT else ""
-    command = ["nginx", "-e", str(folder / "errors"), "-c", str(folder / "nginx.conf"), "-g", f"daemon off; {user}"]
-    process = subprocess.Popen(command)
-    try:
-        for _ in range(400):
-            if process.poll() is not None or reachable(port):
-                break
-            time.sleep(0.05)
-        assert process.poll() is None, (folder / "errors").read_text()
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def reachable(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
-
-
 def test_the_nginx_of_the_page_for_lab_admins_is_a_mirror(sample: Sample, complete: Path, tmp_path: Path) -> None:
-    need("nginx")
-    import requests
-
-    raw = sample.layout(complete).raw
-    with nginx(raw, tmp_path / "nginx") as url:
+    page = (PROJECT_FOLDER / "docs" / "lab-admins.md").read_text(encoding="utf-8")
+    (server,) = re.findall(r"^```nginx\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    port, raw = free_port(), sample.layout(complete).raw
+    for old, new in (("listen 8000;", f"listen 127.0.0.1:{port};"), ("/srv/datasets/FashionMNIST/raw;", f"{raw};")):
+        assert server.count(old) == 1
+        server = server.replace(old, new)
+    with nginx(tmp_path / "nginx", server, port) as url:
         report = sample.fetch(tmp_path / "student", url)
         assert report.received == {url: sample.size}
         assert (report.retries, report.wrong_pieces) == (0, 0)
@@ -100,10 +53,6 @@ def test_the_nginx_of_the_page_for_lab_admins_is_a_mirror(sample: Sample, comple
 
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "fmnist_fetch", *words]
-
-
-def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120, check=False)
 
 
 @pytest.mark.parametrize("verb", ["fetch", "verify"])
@@ -141,13 +90,13 @@ def stick(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     with image.open("wb") as file:
         file.truncate(64 * 1024 * 1024)
-    subprocess.run(["mkfs.vfat", str(image)], check=True, capture_output=True)
-    if run(["mount", "-o", "loop", str(image), str(folder)]).returncode:
+    assert run(["mkfs.vfat", image]).returncode == 0
+    if run(["mount", "-o", "loop", image, folder]).returncode:
         pytest.skip("a loop device with vfat can not be mounted here")
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        assert run(["umount", folder]).returncode == 0
 
 
 def test_a_root_on_a_stick_is_filled_repaired_and_verified(sample: Sample, stick: Path, tmp_path: Path) -> None:

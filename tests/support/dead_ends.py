@@ -38,56 +38,53 @@ def blackhole() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
-def expired(folder: Path, host: str = "127.0.0.1") -> Certificate:
-    """Return a certificate for HOST that expired yesterday; skip the test without openssl."""
-    certificate = self_signed(folder, host)
-    request = folder / "expired.csr"
-    make = ["req", "-new", "-key", str(certificate.key), "-subj", f"/CN={host}", "-out", str(request)]
-    extension = folder / "expired.ext"
-    extension.write_text(f"subjectAltName={'IP' if host.replace('.', '').isdigit() else 'DNS'}:{host}\n")
-    sign = [
-        "x509",
-        "-req",
-        "-extfile",
-        str(extension),
-        "-in",
-        str(request),
-        "-signkey",
-        str(certificate.key),
-        "-days",
-        "-1",
-    ]
-    for command in (make, [*sign, "-out", str(certificate.cert)]):
-        subprocess.run(["openssl", *command], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
-    return certificate
-
-
 def self_signed(folder: Path, host: str = "127.0.0.1") -> Certificate:
     """Return a self-signed certificate for HOST; skip the test without openssl."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
+    if shutil.which("openssl") is None:
         pytest.skip("no openssl command to make a certificate with")
     certificate = Certificate(folder / "self-signed.crt", folder / "self-signed.key")
-    kind = "IP" if host.replace(".", "").isdigit() else "DNS"
-    command = [openssl, "req", "-x509", "-nodes", "-newkey", "ec", "-days", "2"]
-    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={host}"]
-    command += ["-addext", f"subjectAltName={kind}:{host}"]
-    command += ["-keyout", str(certificate.key), "-out", str(certificate.cert)]
-    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    name = f"subjectAltName={'IP' if host.replace('.', '').isdigit() else 'DNS'}:{host}"
+    key: list[str | Path] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", certificate.key]
+    _openssl(
+        "req", "-x509", "-nodes", "-days", "2", *key, "-subj", f"/CN={host}", "-addext", name, "-out", certificate.cert
+    )
     return certificate
 
 
-def not_yet_valid(folder: Path, host: str = "127.0.0.1") -> Certificate:
-    """Return a certificate for HOST that is valid from 2099 on; skip the test without openssl."""
-    certificate = self_signed(folder, host)
+def expired(folder: Path) -> Certificate:
+    """Return a certificate for 127.0.0.1 that expired in 2020."""
+    return _valid(folder, "20200101000000Z", "20200201000000Z")
+
+
+def not_yet_valid(folder: Path) -> Certificate:
+    """Return a certificate for 127.0.0.1 that is valid from 2099 on."""
+    return _valid(folder, "20990101000000Z", "20990201000000Z")
+
+
+def _valid(folder: Path, start: str, end: str) -> Certificate:
+    """Return a self-signed certificate that is valid between two times; `openssl req` knows days from now only."""
+    certificate, request, settings = self_signed(folder), folder / "request.csr", folder / "ca.settings"
     (folder / "ca.index").touch()
-    settings = ["[ca]", "default_ca = own", "[own]", f"new_certs_dir = {folder}", f"database = {folder}/ca.index"]
-    settings += ["rand_serial = yes", "default_md = sha256", "policy = any", "[any]", "commonName = supplied"]
-    (folder / "ca.settings").write_text("\n".join([*settings, "[names]", f"subjectAltName = IP:{host}", ""]))
-    request = folder / "not-yet-valid.csr"
-    make = ["req", "-new", "-key", str(certificate.key), "-subj", f"/CN={host}", "-out", str(request)]
-    sign = ["ca", "-batch", "-notext", "-selfsign", "-config", str(folder / "ca.settings"), "-extensions", "names"]
-    sign += ["-startdate", "20990101000000Z", "-enddate", "20990201000000Z", "-keyfile", str(certificate.key)]
-    for command in (make, [*sign, "-in", str(request), "-out", str(certificate.cert)]):
-        subprocess.run(["openssl", *command], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    settings.write_text(
+        f"[ca]\ndefault_ca = own\n[own]\nnew_certs_dir = {folder}\ndatabase = {folder}/ca.index\nrand_serial = yes\n"
+        "default_md = sha256\npolicy = any\n[any]\ncommonName = supplied\n[names]\nsubjectAltName = IP:127.0.0.1\n"
+    )
+    _openssl("req", "-new", "-key", certificate.key, "-subj", "/CN=127.0.0.1", "-out", request)
+    sign: list[str | Path] = [
+        "ca",
+        "-batch",
+        "-notext",
+        "-selfsign",
+        "-config",
+        settings,
+        "-extensions",
+        "names",
+        "-in",
+        request,
+    ]
+    _openssl(*sign, "-startdate", start, "-enddate", end, "-keyfile", certificate.key, "-out", certificate.cert)
     return certificate
+
+
+def _openssl(*words: str | Path) -> None:
+    subprocess.run(["openssl", *words], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)

@@ -14,63 +14,18 @@ from __future__ import annotations
 import functools
 import gzip
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import field, replace
 from email.utils import formatdate
 from math import ceil
 from random import Random
 
-from dead_ends import UNRESOLVABLE, blackhole, expired, not_yet_valid, refusing, self_signed
-from mirror import Certificate, Exchange, Mirror
-from nonsense import CONTENT_RANGES, HEADER_LINES, STATUS_LINES
-from occasions import After, AfterServed, AtMost, During, Every, First, On, Randomly, When
-from wire import (
-    KIB,
-    LOGIN,
-    LOGIN_HTML,
-    MIB,
-    Both,
-    Bucket,
-    Ending,
-    Fault,
-    Reply,
-    Request,
-    Span,
-    payload,
-)
+from dead_ends import blackhole, refusing
+from mirror import Mirror
+from wire import KIB, LOGIN, LOGIN_HTML, MIB, Bucket, Ending, Fault, Reply, Request, Span, flipped, payload
 
 # What tests import from here and is defined elsewhere.
-__all__ = [
-    "CONTENT_RANGES",
-    "HEADER_LINES",
-    "KIB",
-    "LOGIN_HTML",
-    "MIB",
-    "STATUS_LINES",
-    "UNRESOLVABLE",
-    "After",
-    "AfterServed",
-    "AtMost",
-    "Both",
-    "Certificate",
-    "During",
-    "Every",
-    "Exchange",
-    "Fault",
-    "First",
-    "Mirror",
-    "On",
-    "Randomly",
-    "Reply",
-    "Request",
-    "Span",
-    "When",
-    "blackhole",
-    "expired",
-    "not_yet_valid",
-    "payload",
-    "refusing",
-    "self_signed",
-]
+__all__ = ["KIB", "LOGIN_HTML", "MIB", "Fault", "Mirror", "Request", "Span", "blackhole", "payload", "refusing"]
 
 ACCESS_DENIED = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -79,10 +34,84 @@ ACCESS_DENIED = (
 )
 
 
+# When a fault applies.
+
+
+class When(Fault):
+    """A fault for the requests for which TEST is true."""
+
+    test: Callable[[Request], bool] = field(repr=False)
+    fault: Fault
+
+    def picked(self, request: Request) -> Iterator[Fault]:
+        if self.test(request):
+            yield from self.fault.picked(request)
+
+
+class First(When):
+    """A fault for the first COUNT requests."""
+
+    def __init__(self, count: int, fault: Fault) -> None:
+        super().__init__(lambda request: request.number < count, fault)
+
+
+class After(When):
+    """A fault for all requests but the first COUNT."""
+
+    def __init__(self, count: int, fault: Fault) -> None:
+        super().__init__(lambda request: request.number >= count, fault)
+
+
+class AfterServed(When):
+    """A fault for the requests that come after SIZE bytes of bodies were served."""
+
+    def __init__(self, size: int, fault: Fault) -> None:
+        super().__init__(lambda request: request.served >= size, fault)
+
+
+class Every(When):
+    """A fault for each NTH request, beginning with request number N."""
+
+    def __init__(self, nth: int, fault: Fault) -> None:
+        super().__init__(lambda request: request.number % nth == nth - 1, fault)
+
+
+class Randomly(When):
+    """A fault for a share of the requests, chosen by SEED, the kind of the fault and the number of the request."""
+
+    def __init__(self, share: float, fault: Fault, seed: int = 0) -> None:
+        place = f"{seed}/{type(fault).__name__}"
+        super().__init__(lambda request: Random(f"{place}/{request.number}").random() < share, fault)
+
+
+class AtMost(When):
+    """A fault for the connections beyond a number of simultaneous ones."""
+
+    def __init__(self, connections: int, fault: Fault) -> None:
+        super().__init__(lambda request: request.crowd >= connections, fault)
+
+
+class ToRanges(When):
+    """A fault that applies only to requests with a range."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(lambda request: "range" in request.headers, fault)
+
+
+class On(Fault):
+    """A fault for one file; selectors inside it count the requests for this file only."""
+
+    name: str
+    fault: Fault
+
+    def picked(self, request: Request) -> Iterator[Fault]:
+        if request.name == self.name:
+            yield from self.fault.picked(replace(request, number=request.turn))
+
+
 # Faults of the connection.
 
 
-@dataclass(frozen=True)
 class CutAfter(Fault):
     """Each connection is closed or reset after SIZE bytes of bodies."""
 
@@ -94,7 +123,6 @@ class CutAfter(Fault):
         return reply.ends(self.size - reply.request.passed, ending)
 
 
-@dataclass(frozen=True)
 class CutSomewhere(Fault):
     """Each connection is closed or reset after a random number of bytes between LOW and HIGH."""
 
@@ -108,7 +136,6 @@ class CutSomewhere(Fault):
         return CutAfter(random.randint(self.low, self.high), self.reset).reply(reply)
 
 
-@dataclass(frozen=True)
 class StallAfter(Fault):
     """Each answer stops after SIZE bytes of its body, and the connection stays open."""
 
@@ -118,7 +145,6 @@ class StallAfter(Fault):
         return reply.ends(self.size, Ending.STALL)
 
 
-@dataclass(frozen=True)
 class SayNothing(Fault):
     """The request is read and never answered."""
 
@@ -126,7 +152,6 @@ class SayNothing(Fault):
         return replace(reply, mute=True, then=Ending.STALL)
 
 
-@dataclass(frozen=True)
 class HangUp(Fault):
     """The request is read, then the connection is closed or reset without an answer."""
 
@@ -136,7 +161,6 @@ class HangUp(Fault):
         return replace(reply, mute=True, then=Ending.RESET if self.reset else Ending.CLOSE)
 
 
-@dataclass(frozen=True)
 class CloseEach(Fault):
     """The connection is closed after each answer, without a `Connection: close`."""
 
@@ -144,7 +168,6 @@ class CloseEach(Fault):
         return replace(reply, then=Ending.CLOSE)
 
 
-@dataclass(frozen=True)
 class Latency(Fault):
     """Every answer comes SECONDS late."""
 
@@ -154,7 +177,6 @@ class Latency(Fault):
         return replace(reply, delay=reply.delay + self.seconds)
 
 
-@dataclass(frozen=True)
 class Drip(Fault):
     """Each connection carries RATE bytes of bodies per second."""
 
@@ -164,7 +186,6 @@ class Drip(Fault):
         return replace(reply, buckets=(*reply.buckets, Bucket(self.rate)))
 
 
-@dataclass(frozen=True)
 class DripHead(Fault):
     """The head comes at RATE bytes per second, so that no read ever times out."""
 
@@ -177,14 +198,15 @@ class DripHead(Fault):
 class Line(Fault):
     """All connections of all mirrors that share this line carry RATE bytes of bodies per second together."""
 
-    def __init__(self, rate: float) -> None:
-        self.bucket = Bucket(rate)
+    rate: float
+
+    def __post_init__(self) -> None:
+        self.bucket = Bucket(self.rate)
 
     def reply(self, reply: Reply) -> Reply:
         return replace(reply, buckets=(*reply.buckets, self.bucket))
 
 
-@dataclass(frozen=True)
 class Lockstep(Fault):
     """No block is sent before the client has read the previous one, so that `served` is what it received.
 
@@ -198,7 +220,6 @@ class Lockstep(Fault):
 # Other answers.
 
 
-@dataclass(frozen=True)
 class Status(Fault):
     """Another status, with another body."""
 
@@ -210,7 +231,6 @@ class Status(Fault):
         return reply.instead(self.code, self.body, self.kind)
 
 
-@dataclass(frozen=True)
 class Busy(Fault):
     """503 (or 429) with this Retry-After, valid or not: "2", "-1", "1e9", "soon"."""
 
@@ -222,7 +242,6 @@ class Busy(Fault):
         return busy.header("Retry-After", self.retry_after)
 
 
-@dataclass(frozen=True)
 class BusyUntil(Fault):
     """503 (or 429) with a date as Retry-After, SECONDS after the answer, rounded up."""
 
@@ -234,17 +253,13 @@ class BusyUntil(Fault):
         return Busy(date, self.code).reply(reply)
 
 
-@dataclass(frozen=True)
 class AccessDenied(Fault):
-    """The answer of an object store that refuses: 403 (or another status) with an XML body."""
-
-    code: int = 403
+    """The answer of an object store that refuses: 403 with an XML body."""
 
     def reply(self, reply: Reply) -> Reply:
-        return reply.instead(self.code, ACCESS_DENIED, "application/xml")
+        return reply.instead(403, ACCESS_DENIED, "application/xml")
 
 
-@dataclass(frozen=True)
 class LoginPage(Fault):
     """A captive portal: 200 and HTML."""
 
@@ -252,7 +267,6 @@ class LoginPage(Fault):
         return reply.instead(200, LOGIN_HTML, "text/html; charset=utf-8")
 
 
-@dataclass(frozen=True)
 class LoginRedirect(Fault):
     """A captive portal: 302 to a page of HTML, which the selectors do not count as a request."""
 
@@ -260,19 +274,15 @@ class LoginRedirect(Fault):
         return reply.instead(302, b"", "text/html").header("Location", f"/{LOGIN}")
 
 
-@dataclass(frozen=True)
 class Redirect(Fault):
     """A redirect to the same name under another base URL."""
 
     base: str
-    code: int = 302
 
     def reply(self, reply: Reply) -> Reply:
-        location = self.base + reply.request.name
-        return reply.instead(self.code, b"", "text/html").header("Location", location)
+        return reply.instead(302, b"", "text/html").header("Location", self.base + reply.request.name)
 
 
-@dataclass(frozen=True)
 class RedirectLoop(Fault):
     """A redirect to the same file, with a new query each time."""
 
@@ -281,7 +291,6 @@ class RedirectLoop(Fault):
         return reply.instead(302, b"", "text/html").header("Location", again)
 
 
-@dataclass(frozen=True)
 class Raw(Fault):
     """These bytes instead of an answer, none of them counted as body; then the connection is closed."""
 
@@ -294,7 +303,6 @@ class Raw(Fault):
 # Faults of ranges.
 
 
-@dataclass(frozen=True)
 class IgnoreRange(Fault):
     """200 and the whole file, whatever the range."""
 
@@ -302,7 +310,6 @@ class IgnoreRange(Fault):
         return None
 
 
-@dataclass(frozen=True)
 class OtherSpan(Fault):
     """206 with another span than the requested one; Content-Range names the requested one unless ADMITTED."""
 
@@ -324,7 +331,6 @@ class OtherSpan(Fault):
         return reply.header("Content-Range", claim)
 
 
-@dataclass(frozen=True)
 class ContentRange(Fault):
     """206 with this Content-Range (a template as in CONTENT_RANGES), or None."""
 
@@ -339,7 +345,6 @@ class ContentRange(Fault):
         return reply.header("Content-Range", self.template.format(**facts))
 
 
-@dataclass(frozen=True)
 class Unsatisfiable(Fault):
     """416 to every range."""
 
@@ -350,14 +355,6 @@ class Unsatisfiable(Fault):
         return reply.instead(416, b"", "text/plain").header("Content-Range", whole)
 
 
-class ToRanges(When):
-    """A fault that applies only to requests with a range."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(lambda request: "range" in request.headers, fault)
-
-
-@dataclass(frozen=True)
 class Multipart(Fault):
     """One range as multipart/byteranges."""
 
@@ -370,7 +367,6 @@ class Multipart(Fault):
         return parts.header("Content-Range", None).header("Content-Type", "Multipart/ByteRanges; boundary=x")
 
 
-@dataclass(frozen=True)
 class Aligned(Fault):
     """206 that starts at the beginning of a block, as from a cache of blocks; Content-Range says so if ADMITTED."""
 
@@ -386,7 +382,6 @@ class Aligned(Fault):
         return reply if self.admitted else OtherSpan(admitted=False).reply(reply)
 
 
-@dataclass(frozen=True)
 class WholeAsPartial(Fault):
     """206 with the whole file; Content-Range says so if ADMITTED, is absent for None, and else names the range."""
 
@@ -401,7 +396,6 @@ class WholeAsPartial(Fault):
         return ContentRange(None).reply(reply) if self.admitted is None else OtherSpan(admitted=False).reply(reply)
 
 
-@dataclass(frozen=True)
 class PartialAs(Fault):
     """The range under another status than 206."""
 
@@ -411,7 +405,6 @@ class PartialAs(Fault):
         return replace(reply, status=self.code) if reply.status == 206 else reply
 
 
-@dataclass(frozen=True)
 class EmptyPartial(Fault):
     """206 with an empty body."""
 
@@ -422,7 +415,6 @@ class EmptyPartial(Fault):
 # Faults of the file.
 
 
-@dataclass(frozen=True)
 class Replaced(Fault):
     """The file contains DATA from offset AT on."""
 
@@ -430,20 +422,18 @@ class Replaced(Fault):
     at: int = 0
 
     def content(self, data: bytes) -> bytes:
-        return _replaced(data, self.data, self.at)
+        return data[: self.at] + self.data
 
 
-@dataclass(frozen=True)
 class FlipByte(Fault):
     """One byte of the file is wrong in every answer."""
 
     at: int
 
     def content(self, data: bytes) -> bytes:
-        return _flipped(data, self.at) if self.at < len(data) else data
+        return flipped(data, self.at) if self.at < len(data) else data
 
 
-@dataclass(frozen=True)
 class FlipSomewhere(Fault):
     """One byte of each body is wrong, at a random offset; `Randomly` makes it rarer."""
 
@@ -451,43 +441,27 @@ class FlipSomewhere(Fault):
 
     def reply(self, reply: Reply) -> Reply:
         random = Random(f"{self.seed}/{reply.request.number}")
-        if not reply.body:
-            return reply
-        return replace(reply, body=_flipped(reply.body, random.randrange(len(reply.body))))
+        return replace(reply, body=flipped(reply.body, random.randrange(len(reply.body)))) if reply.body else reply
 
 
-@dataclass(frozen=True)
 class Truncated(Fault):
     """The file on the server has only SIZE bytes, and the headers say so."""
 
     size: int
 
     def content(self, data: bytes) -> bytes:
-        return _replaced(data, b"", self.size)
+        return data[: self.size]
 
 
-@dataclass(frozen=True)
-class Broken(Fault):
-    """The headers announce the whole file, and every answer ends at offset SIZE."""
-
-    size: int
-
-    def reply(self, reply: Reply) -> Reply:
-        short = reply.status in (200, 206) and self.size < reply.span.stop
-        return reply.ends(self.size - reply.span.start, Ending.CLOSE) if short else reply
-
-
-@dataclass(frozen=True)
 class Longer(Fault):
     """The file on the server has MORE at its end, and the headers say so."""
 
     more: bytes = field(repr=False)
 
     def content(self, data: bytes) -> bytes:
-        return _replaced(data, self.more, len(data))
+        return data + self.more
 
 
-@dataclass(frozen=True)
 class Unpacked(Fault):
     """A proxy has decompressed the file."""
 
@@ -498,7 +472,6 @@ class Unpacked(Fault):
 # Faults of framing and coding.
 
 
-@dataclass(frozen=True)
 class Chunked(Fault):
     """Chunks instead of a length; SIZE_LINE is a template for their size ("zz" is invalid)."""
 
@@ -508,7 +481,6 @@ class Chunked(Fault):
         return replace(reply, framing="chunked", chunk_size=self.size_line)
 
 
-@dataclass(frozen=True)
 class NoLength(Fault):
     """No length: the end of the connection is the end of the body."""
 
@@ -516,7 +488,6 @@ class NoLength(Fault):
         return replace(reply, framing="none", then=Ending.CLOSE)
 
 
-@dataclass(frozen=True)
 class Endless(Fault):
     """The body continues for ever after its right bytes, in lockstep with the client."""
 
@@ -527,7 +498,6 @@ class Endless(Fault):
         return replace(framed, endless=True, lockstep=True)
 
 
-@dataclass(frozen=True)
 class ContentLength(Fault):
     """This Content-Length, whatever the body is: "abc", "-1", ""."""
 
@@ -537,7 +507,6 @@ class ContentLength(Fault):
         return replace(reply.header("Content-Length", self.value), then=Ending.CLOSE)
 
 
-@dataclass(frozen=True)
 class LengthOff(Fault):
     """A Content-Length that is wrong by BY bytes; the body is right, then the connection is closed."""
 
@@ -547,7 +516,6 @@ class LengthOff(Fault):
         return ContentLength(str(len(reply.body) + self.by)).reply(reply)
 
 
-@dataclass(frozen=True)
 class GzipEncoding(Fault):
     """The body is compressed once more, with a gzip Content-Encoding."""
 
@@ -556,7 +524,6 @@ class GzipEncoding(Fault):
         return replace(reply, body=packed).header("Content-Encoding", "gzip")
 
 
-@dataclass(frozen=True)
 class Header(Fault):
     """One header with another value, or without the header for None."""
 
@@ -567,7 +534,6 @@ class Header(Fault):
         return reply.header(self.name, self.value)
 
 
-@dataclass(frozen=True)
 class StatusLine(Fault):
     """These bytes as the status line, before the right headers and body."""
 
@@ -577,7 +543,6 @@ class StatusLine(Fault):
         return replace(reply, status_line=self.line)
 
 
-@dataclass(frozen=True)
 class RawHeaders(Fault):
     """These raw lines among the headers."""
 
@@ -587,7 +552,6 @@ class RawHeaders(Fault):
         return replace(reply, raw_headers=reply.raw_headers + self.lines)
 
 
-@dataclass(frozen=True)
 class Preface(Fault):
     """These bytes before the status line: an interim answer, an empty line, garbage."""
 
@@ -595,16 +559,6 @@ class Preface(Fault):
 
     def reply(self, reply: Reply) -> Reply:
         return replace(reply, preface=self.data)
-
-
-@functools.lru_cache(maxsize=16)
-def _replaced(data: bytes, other: bytes, at: int) -> bytes:
-    return data[:at] + other
-
-
-@functools.lru_cache(maxsize=16)
-def _flipped(data: bytes, at: int) -> bytes:
-    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
 
 
 @functools.lru_cache(maxsize=16)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +21,11 @@ from pathlib import Path
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.commands.serve.server import serve
 from fmnist_fetch.commands.serve.files import ServedFiles
-files = ServedFiles(Path(sys.argv[1]), [find(name) for name in sys.argv[2:]])
-serve(files, None, "127.0.0.1", 0, lambda line: print(line, flush=True))
+from fmnist_fetch.commands.serve.wheels import ServedWheels
+root, project, *names = sys.argv[1:]
+wheels = ServedWheels.of_project(Path(project)) if project else None
+files = ServedFiles(Path(root), [find(name) for name in names])
+serve(files, wheels, "127.0.0.1", 0, lambda line: print(line, flush=True))
 """
 
 
@@ -35,17 +38,18 @@ class Answer(NamedTuple):
 
 
 class Server:
-    """A server in a process of its own, on ROOT.
+    """A server of DATASETS in a process of its own, on ROOT, and of the wheels of PROJECT.
 
     `code` is run first there; `descriptors` limits its open files, soft and hard.
     """
 
-    def __init__(self, root: Path, *datasets: str, code: str = "", descriptors: int | None = None) -> None:
-        self.root = root
+    def __init__(
+        self, root: Path, *datasets: str, project: Path | None = None, code: str = "", descriptors: int | None = None
+    ) -> None:
         self.rest = ""
         limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
         self.process = subprocess.Popen(
-            [*limited, sys.executable, "-c", f"{code}\n{SERVER}", str(root), *datasets],
+            [*limited, sys.executable, "-c", f"{code}\n{SERVER}", root, project or "", *datasets],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -56,17 +60,10 @@ class Server:
         self.url = self.first_line.rpartition(" ")[2].strip()
         assert self.url.startswith("http://127.0.0.1:"), self.process.communicate(timeout=20)
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """The address on which it listens."""
-        parts = urlsplit(self.url)
-        assert parts.hostname
-        assert parts.port
-        return parts.hostname, parts.port
-
     def connect(self) -> socket.socket:
         """Return a connection on which nothing was sent yet."""
-        return socket.create_connection(self.address, timeout=20)
+        parts = urlsplit(self.url)
+        return socket.create_connection((parts.hostname, parts.port), timeout=20)
 
     def line_with(self, text: str) -> str:
         """Wait for a line on stdout that contains TEXT."""
@@ -96,8 +93,7 @@ class Server:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait until CONDITION is true; fail after 30 seconds."""
-    for _ in range(600):
-        if condition():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("the condition never held")
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "the condition never became true"
+        time.sleep(0.05)

@@ -15,19 +15,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from wire import BLOCK, KIB, LOGIN, Ending, Fault, Reply, Request, Span, healthy
 
 SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes in the socket that were not sent yet
 GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
-ENDED = {
-    Ending.KEEP: "complete",
-    Ending.CLOSE: "closed",
-    Ending.RESET: "reset",
-    Ending.STALL: "stalled",
-}
+ENDED = {Ending.KEEP: "complete", Ending.CLOSE: "closed", Ending.RESET: "reset", Ending.STALL: "stalled"}
 
 
 class Certificate(NamedTuple):
@@ -297,12 +291,7 @@ class Mirror:
         self._acceptor.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
         self.closing = True
         os.write(self._bell, b"!")
         self._acceptor.join()
@@ -343,7 +332,7 @@ class Mirror:
     def asked(self) -> list[Span]:
         """The requested spans in order; the whole file is one span."""
         return [
-            line.span or Span(0, self._size(line.name))
+            line.span or Span(0, self.size(line.name))
             for line in self.journal
             if line.method == "GET" and line.name != LOGIN
         ]
@@ -394,7 +383,7 @@ class Mirror:
                 number=known.number,
                 method=known.method,
                 name=known.name,
-                span=known.wanted(self._size(known.name)),
+                span=known.wanted(self.size(known.name)),
                 headers=known.headers,
                 when=known.when,
                 connection=known.connection,
@@ -430,7 +419,8 @@ class Mirror:
         with self._lock:
             del self._live[connection.number]
 
-    def _size(self, name: str) -> int:
+    def size(self, name: str) -> int:
+        """Return the size of the file NAME."""
         return len(self.files[name]) if name in self.files else sys.maxsize
 
     def _connections(self) -> list[Connection]:

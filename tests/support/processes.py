@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +27,7 @@ SETTINGS = re.compile(
 # Copied once, for worlds: threads run them while other tests change the environment.
 SURROUNDINGS = dict(os.environ)
 HANG_S = 90.0
+Done = subprocess.CompletedProcess[str]
 
 
 def environment(base: Mapping[str, str] = os.environ, /, **more: str) -> dict[str, str]:
@@ -40,16 +41,19 @@ def environment_of(world: World, **more: str) -> dict[str, str]:
     return environment(SURROUNDINGS, HOME=str(world.home), **more)
 
 
-def python(code: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str | Path], **more: str) -> Done:
+    """Run COMMAND to its end, with the variables MORE, and return what it printed."""
+    return subprocess.run(command, capture_output=True, text=True, env=environment(**more), timeout=120, check=False)
+
+
+def python(code: str, *words: str, **more: str) -> Done:
     """Run CODE in a Python of its own, with the arguments WORDS and the variables MORE."""
-    command = [sys.executable, "-c", code, *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(**more), timeout=60, check=False)
+    return run([sys.executable, "-c", code, *words], **more)
 
 
-def command_line(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+def command_line(*words: str, **more: str) -> Done:
     """Run the command line with the arguments WORDS and the variables MORE."""
-    command = [sys.executable, "-m", "fmnist_fetch", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(**more), timeout=60, check=False)
+    return run([sys.executable, "-m", "fmnist_fetch", *words], **more)
 
 
 def started(*words: str) -> subprocess.Popen[str]:
@@ -104,7 +108,6 @@ class Outcome:
     code: int
     out: str
     err: str
-    peak: int  # bytes of memory
     log: list[dict[str, Any]] = field(repr=False)
 
     @property
@@ -142,14 +145,14 @@ class Outcome:
 class Run:
     """A running process; the end of its `with` block kills it."""
 
-    def __init__(self, command: Sequence[str], world: World, env: Mapping[str, str], stdin: int | None = None) -> None:
+    def __init__(self, command: Sequence[str], world: World, env: Mapping[str, str]) -> None:
         self.world = world
         number = len(list(world.folder.glob("*.out")))
         self._out, self._err = (world.folder / f"{number}.{kind}" for kind in ("out", "err"))
         self._lines_before = len(_lines(world.log))
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=err, stdin=stdin or subprocess.DEVNULL, env=env, cwd=world.folder
+                command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=env, cwd=world.folder
             )
 
     def __enter__(self) -> Self:
@@ -170,10 +173,6 @@ class Run:
         """Whether the process still runs."""
         return self.process.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal; Popen.send_signal would reap a process that has ended before `wait` does."""
-        os.kill(self.process.pid, number)
-
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait until CONDITION is true; fail if the process ends first."""
         end = time.monotonic() + HANG_S
@@ -182,26 +181,25 @@ class Run:
             assert time.monotonic() < end, f"the condition never became true:\n{self.err}"
             time.sleep(0.005)
 
-    def wait(self, timeout: float = HANG_S) -> Outcome:
-        """Wait for the end; fail after TIMEOUT seconds."""
-        end = time.monotonic() + timeout
-        while True:
-            number, status, usage = os.wait4(self.process.pid, os.WNOHANG)
-            if number:
-                break
-            if time.monotonic() > end:
-                self.process.kill()
-                self.process.wait()
-                raise AssertionError(f"the process hangs:\n{self.err}")
-            time.sleep(0.01)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
+    def wait(self, timeout: float = HANG_S, code: int | Collection[int] = ()) -> Outcome:
+        """Wait for the end; fail after TIMEOUT seconds, with another exit code than CODE, and with a wrong file."""
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the process hangs:\n{self.err}") from None
         out = self._out.read_text(encoding="utf-8")
         log = [json.loads(line) for line in _lines(self.world.log)[self._lines_before :]]
-        outcome = Outcome(self.process.returncode, out, self.err, usage.ru_maxrss * 1024, log)
+        outcome = Outcome(self.process.returncode, out, self.err, log)
         assert "Traceback" not in outcome.err, outcome.err
         if outcome.code > 0:
             assert outcome.message
             assert outcome.hint
+        codes = {code} if isinstance(code, int) else code
+        assert not codes or outcome.code in codes, outcome.err
+        if codes and not outcome.code:
+            self.world.assert_complete()
+        elif codes:
+            self.world.assert_nothing_wrong()
         return outcome
 
 
@@ -226,22 +224,16 @@ def start(world: World, *mirrors: str, options: Sequence[str] = (), env: Mapping
     return Run(command(world, mirrors, options), world, environment_of(world, **(env or {})))
 
 
-def fetch(world: World, *mirrors: str, options: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Outcome:
-    """Fetch the dataset of WORLD from MIRRORS; return how that ended."""
+def fetch(
+    world: World,
+    *mirrors: str,
+    options: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    code: int | Collection[int] = (),
+) -> Outcome:
+    """Fetch the dataset of WORLD from MIRRORS; return how that ended.
+
+    With one CODE or several, assert that it ended so, and what is on the disk then: everything, or nothing wrong.
+    """
     with start(world, *mirrors, options=options, env=env) as run:
-        return run.wait()
-
-
-def verify(world: World) -> Outcome:
-    """Run `verify` on WORLD."""
-    with Run(command(world, [], name="verify"), world, environment_of(world)) as run:
-        return run.wait()
-
-
-@contextlib.contextmanager
-def several(runs: Sequence[Run]) -> Iterator[None]:
-    """Kill all RUNS at the end of the block."""
-    with contextlib.ExitStack() as stack:
-        for run in runs:
-            stack.enter_context(run)
-        yield
+        return run.wait(code=code)

@@ -10,14 +10,14 @@ import gzip
 import hashlib
 import struct
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import fmnist_fetch
-from faults import payload as noise
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Event, silent
 from fmnist_fetch.manifest.idx import IdxHeader
@@ -26,9 +26,13 @@ from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
 from fmnist_fetch.manifest.toml import dumps
 from fmnist_fetch.pipeline.prepare import prepare
 from fmnist_fetch.pipeline.report import Report
-from fmnist_fetch.sources.base import Connection, FetchOptions
+from fmnist_fetch.sources.base import Connection, FetchOptions, Tier
+from fmnist_fetch.sources.http.connection import HttpConnection
+from fmnist_fetch.sources.http.source import HttpSource
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.tensors.writer import Assembly
+from wire import flipped as flipped
+from wire import payload as noise
 
 PIECE = 1000
 CLASSES = tuple(f"class {number}" for number in range(10))
@@ -51,6 +55,14 @@ EMPTY = Manifest(
 PROJECT_FOLDER = Path(fmnist_fetch.__file__).parents[1]
 
 
+@contextmanager
+def connected(url: str, timeout_s: float = 20.0, tier: Tier = Tier.USER) -> Iterator[HttpConnection]:
+    """Yield a connection to the mirror at URL, which is closed at the end."""
+    with closing(HttpSource(url, tier).open()) as connection:
+        connection.timeout_s = timeout_s
+        yield connection
+
+
 def all_of(source: Connection, file: DataFile, span: Span) -> bytes:
     """Return all of SPAN, read in as many steps as a worker needs."""
     data = b""
@@ -61,12 +73,6 @@ def all_of(source: Connection, file: DataFile, span: Span) -> bytes:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def flipped(data: bytes, at: int) -> bytes:
-    """Return DATA with one bit of the byte AT inverted."""
-    at %= len(data)
-    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
 
 
 def gz(data: bytes, name: str = "", mtime: int = 1_504_176_606, level: int = 6) -> bytes:

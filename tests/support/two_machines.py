@@ -44,7 +44,13 @@ class Machine:
     def start(self, *command: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         """Start COMMAND, whose output can be read."""
         return subprocess.Popen(
-            self.words(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment()
+            self.words(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+            env=environment(),
         )
 
     def plug_in(self, address: str) -> None:
@@ -54,6 +60,15 @@ class Machine:
         ip("-n", self._switch, "link", "set", self._port, "master", "bridge", "up")
         ip("-n", self.name, "addr", "add", f"{address}/24", "dev", "lan0")
         ip("-n", self.name, "link", "set", "lan0", "up")
+
+    def plug(self, state: str) -> None:
+        """Unplug the cable ("down"), or plug it in ("up")."""
+        ip("-n", self.name, "link", "set", "lan0", state)
+
+    def limit(self, rate: str) -> None:
+        """Let this machine send at RATE at most."""
+        shape = ("root", "tbf", "rate", rate, "burst", "32kb", "latency", "50ms")
+        ip("netns", "exec", self.name, "tc", "qdisc", "add", "dev", "lan0", *shape)
 
     def add_address(self, address: str) -> None:
         """Give this machine one more address, in another network."""
@@ -72,8 +87,8 @@ def ip(*words: str) -> None:
 
 
 @contextmanager
-def two_machines() -> Iterator[tuple[Machine, Machine]]:
-    """Yield a server at SERVER and a client at CLIENT; skip the test where namespaces cannot be made."""
+def two_machines(rate: str = "") -> Iterator[tuple[Machine, Machine]]:
+    """Yield a server at SERVER, which sends at RATE, and a client at CLIENT; skip the test without namespaces."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("ip", path=PATH):
         pytest.skip("network namespaces need root and the program ip")
     switch, *names = (f"fmnist-{role}-{os.getpid()}" for role in ("switch", "server", "client"))
@@ -88,6 +103,8 @@ def two_machines() -> Iterator[tuple[Machine, Machine]]:
             ip("-n", switch, "link", "set", "bridge", "up")
             server.plug_in(SERVER)
             client.plug_in(CLIENT)
+            if rate:
+                server.limit(rate)
         except subprocess.CalledProcessError as exc:
             pytest.skip(f"network namespaces can't be made here: {exc.stderr.strip()}")
         yield server, client

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from http import HTTPStatus
 from itertools import chain, repeat
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, dataclass_transform
 from urllib.parse import unquote, urlsplit
 
 KIB = 1024
@@ -182,8 +182,12 @@ class Reply:
         return self.chunk_size.format(len(block)).encode() + b"\r\n", b"\r\n"
 
 
+@dataclass_transform(field_specifiers=(field,))
 class Fault:
-    """The base class: it changes nothing, and each fault overrides the step that it changes."""
+    """The base class: it changes nothing. A subclass is a dataclass, and overrides the step that it changes."""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(cls)
 
     def picked(self, request: Request) -> Iterator[Fault]:
         """Yield the faults that apply to this request."""
@@ -206,7 +210,6 @@ class Fault:
         return Both(self, other)
 
 
-@dataclass(frozen=True)
 class Both(Fault):
     """Two faults that apply together."""
 
@@ -242,6 +245,13 @@ def payload(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
+@functools.lru_cache(maxsize=16)
+def flipped(data: bytes, at: int) -> bytes:
+    """Return DATA with one bit of the byte AT inverted."""
+    at %= len(data)
+    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
 @functools.lru_cache(maxsize=64)
 def etag(data: bytes) -> str:
     """Return a strong validator of DATA."""
@@ -258,9 +268,8 @@ def healthy(request: Request, data: bytes | None, faults: Iterable[Fault] = ()) 
     if data is None:
         return draft.instead(404, b"no such file\n", "text/plain")
     size = len(data)
-    # RFC 9110, 14.2: Range has a meaning for GET only; If-Range disables it for another version.
-    current = request.headers.get("if-range", etag(data)) == etag(data)
-    wanted = request.wanted(size) if request.method == "GET" and current else None
+    # RFC 9110, 14.2: Range has a meaning for GET only.
+    wanted = request.wanted(size) if request.method == "GET" else None
     for fault in faults:
         wanted = fault.span(wanted, size)
     if wanted is not None and wanted.start >= size:

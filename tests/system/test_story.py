@@ -286,7 +286,7 @@ print(code, peak_memory())
 def test_the_memory_of_the_whole_process_stays_under_80_mb_however_large_the_file(root: Path, tmp_path: Path) -> None:
     large = make(counts=(60_000, 100), shape=(28, 28), length=256 * 1024)
     with Mirror(large.files) as mirror:
-        words = ("fetch", large.write(tmp_path), "--root", str(root), "--mirror", mirror.url, "--quiet")
+        words = ("fetch", large.write(tmp_path), "--root", str(root), "--mirror", mirror.url, "--quiet", "--jobs=8")
         code, peak = map(int, python(MEASURED, *words).stdout.split())
     assert code == 0
     assert peak < 80_000_000 < large.file().size * 2
