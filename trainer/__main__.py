@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser().parse_args(words)
         Path.cwd()  # Where that has been deleted, torch's libraries would end the process.
         import_torch()
-        load_command(options.command)(options)
+        name = COMMANDS[options.command]  # the modules of other commands are not loaded
+        getattr(importlib.import_module(f"trainer.{name}"), name)(options)
     except Exception as exc:
         error = from_exception(exc, BUG_HINT)
         # Only the first process reports: the errors of the others are its consequences.
@@ -48,13 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error("interrupted before the first epoch", "Run the same command again.")
         return INTERRUPTED
     return 0
-
-
-def load_command(name: str) -> Callable[[argparse.Namespace], None]:
-    """Import the module of a command and return its function; the modules of other commands are not loaded."""
-    module = importlib.import_module(f"trainer.{COMMANDS[name]}")
-    run: Callable[[argparse.Namespace], None] = getattr(module, COMMANDS[name])
-    return run
 
 
 def import_torch() -> None:

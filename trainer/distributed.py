@@ -100,9 +100,6 @@ SINGLE_PROCESS = ProcessGroup()
 def init_process_group(device: str = "auto") -> ProcessGroup:
     """Join the processes that torchrun started, or return a group of this process alone.
 
-    Args:
-        device: auto, cpu, cuda or mps.
-
     Raises:
         UsageError: This machine or build of torch lacks the device, or RANK and WORLD_SIZE contradict each other.
         MissingProcessError: Another process did not connect within RENDEZVOUS_TIMEOUT_S.

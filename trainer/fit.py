@@ -150,19 +150,14 @@ def run_epochs(
         history.append(epoch)
         if pictures is not None:
             run.record(model, history)
-            write_line(format_epoch(epoch))
+            write_line(
+                f"epoch {epoch.number:2}   train loss {epoch.train_loss:.4f}"
+                f"   train acc {epoch.train_accuracy:.4f}   test acc {epoch.test_accuracy:.4f}"
+            )
             pictures.add(epoch)
     if pictures is not None:
         run.finish(model, device=str(group.device), processes=group.world_size)
         pictures.finish(model, test)
-
-
-def format_epoch(epoch: Epoch) -> str:
-    """Return one line about an epoch."""
-    return (
-        f"epoch {epoch.number:2}   train loss {epoch.train_loss:.4f}"
-        f"   train acc {epoch.train_accuracy:.4f}   test acc {epoch.test_accuracy:.4f}"
-    )
 
 
 def interrupted(run: Run | None, options: Namespace) -> InterruptedRunError:

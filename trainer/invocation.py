@@ -35,14 +35,7 @@ def default_folder(dataset: str | None) -> Path:
 def train_command(
     settings: Mapping[str, Any], folder: Path, root: Path | None = None, *, more: Sequence[str] = ()
 ) -> str:
-    """Return the command that trains a run.
-
-    Args:
-        settings: The settings by name; a default is not repeated in the command.
-        folder: The run folder.
-        root: Where the data is, if the user named it.
-        more: Other arguments, such as --resume.
-    """
+    """Return the command that trains a run, with its settings that are not defaults, and MORE arguments."""
     chosen = {name: value for name, value in settings.items() if value != DEFAULTS[name]}
     dataset = chosen.pop("dataset", DEFAULT_DATASET)
     out = str(folder) if folder != default_folder(dataset) else ""

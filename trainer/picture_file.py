@@ -37,16 +37,10 @@ Grey = NDArray[np.uint8]
 def read_picture(path: Path, side: int, *, resize: bool, invert: bool, hint: str) -> Grey:
     """Read a picture file: -> (side, side) uint8.
 
-    Args:
-        path: The file.
-        side: Height and width in pixels.
-        resize: Scale a picture of any size, and make colours grey; without it the picture must fit as it is. A coloured
-            file fits if all its pixels are grey and opaque.
-        invert: Turn black into white.
-        hint: What to do with a picture that does not fit.
+    Without `resize`, the picture must fit as it is; a coloured file fits if all its pixels are grey and opaque.
 
     Raises:
-        FormatError: It is not a picture in one of FORMATS, does not fit, or is larger than MAX_MEGAPIXELS.
+        FormatError: It is not a picture in one of FORMATS, is larger than MAX_MEGAPIXELS, or does not fit (HINT).
     """
     try:
         from PIL import Image

@@ -53,7 +53,8 @@ class Pictures:
     """The pictures of a run. Whatever goes wrong with one is a note: a picture must not cost a training.
 
     The curves are drawn at the end, and between two epochs only where enough time has passed since the last drawing. A
-    training of less than a second draws once: to import matplotlib and to draw takes as long as its epochs.
+    training of less than a second draws once: to import matplotlib and to draw takes as long as its epochs. Imported
+    in a thread beside them, it saves nothing: both need the interpreter's lock.
     """
 
     def __init__(self, run: Run, options: Namespace) -> None:
@@ -87,8 +88,11 @@ class Pictures:
         self.flush()
         if self._enabled:
             predicted = score_images(model, test.images).argmax(dim=1)  # (N,)
-            self._draw(PREDICTIONS, lambda: self._predictions(predicted, test))
-            self._draw(CONFUSION, lambda: self._confusion(predicted, test))
+            classes = self._run.classes
+            counts = torch.bincount(test.labels * len(classes) + predicted, minlength=len(classes) ** 2)  # (100,)
+            table = counts.view(len(classes), len(classes)).cpu().numpy()  # (10, 10), a row for each true class
+            self._save(PREDICTIONS, lambda: prediction_figure(test, predicted, classes))
+            self._save(CONFUSION, lambda: plots.confusion(table, classes))
 
     def wait_for_window(self) -> None:
         """Keep the window of --live open until it is closed, if somebody is at the terminal."""
@@ -106,14 +110,8 @@ class Pictures:
         epochs, self._pending = self._pending, []
         (self._curves or self._open()).add(*epochs)
 
-    def _predictions(self, predicted: Tensor, test: Examples) -> None:
-        plots.save(self._run.folder / PREDICTIONS, prediction_figure(test, predicted, self._run.classes))
-
-    def _confusion(self, predicted: Tensor, test: Examples) -> None:
-        classes = self._run.classes
-        counts = torch.bincount(test.labels * len(classes) + predicted, minlength=len(classes) ** 2)  # (100,)
-        table = counts.view(len(classes), len(classes)).cpu().numpy()  # (10, 10), a row for each true class
-        plots.save(self._run.folder / CONFUSION, plots.confusion(table, classes))
+    def _save(self, name: str, make: "Callable[[], Figure]") -> None:
+        self._draw(name, lambda: plots.save(self._run.folder / name, make()))
 
     def _draw(self, name: str, draw: Callable[[], object]) -> None:
         if not self._enabled:

@@ -49,13 +49,7 @@ class Run:
         return train_command({}, self.folder, self.root, more=["--resume", *more])
 
     def begin(self, model: Model) -> None:
-        """Prepare the folder: save the initial model as its checkpoint, and remove the results of an earlier run.
-
-        Other files are kept.
-
-        Raises:
-            DiskError: A file cannot be written or removed.
-        """
+        """Save the initial model as the checkpoint, and remove the results of an earlier run, but no other files."""
         self.record(model, self.history)
         with run_disk(self.folder):
             for name in RESULTS:
@@ -161,12 +155,8 @@ class Run:
 def open_checkpoint(new: Run, given: Mapping[str, Any]) -> tuple[Run, Model] | None:
     """Open the run that is in the folder of a new one; return None if there is no checkpoint.
 
-    Args:
-        new: The new run.
-        given: The settings on the command line, for the hint.
-
     Raises:
-        FormatError: The checkpoint cannot be read.
+        FormatError: The checkpoint cannot be read; the hint repeats the settings that were GIVEN on the command line.
     """
     path = new.folder / CHECKPOINT
     return _open(path, new.root, given) if path.exists() else None

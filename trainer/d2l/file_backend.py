@@ -28,18 +28,14 @@ def write(figure: Figure, name: str = "figure") -> Path:
     """Write a figure to its file. Create one after a name if it has none yet, and print its path."""
     path = _paths.get(figure)
     if path is None:
-        path = _paths[figure] = _unused(name)
+        # All files share one sequence of numbers, so that they sort in the order of the program.
+        path = _paths[figure] = Path(f"{name}-{next(_numbers)}.png")
         print(f"note: there is no screen, so this picture is in {path.absolute()}", file=sys.stderr, flush=True)
     content = io.BytesIO()
     figure.savefig(content, format="png", bbox_inches="tight")  # as notebooks show it, with all labels
     replace_file(path, content.getvalue())
     figure.stale = False
     return path
-
-
-def _unused(name: str) -> Path:
-    # All files share one sequence of numbers, so that they sort in the order of the program.
-    return Path(f"{name}-{next(_numbers)}.png")
 
 
 class FigureManager(FigureManagerBase):

@@ -41,11 +41,7 @@ class HyperParameters:
         def __getattr__(self, name: str) -> Any: ...  # what save_hyperparameters saved
 
     def save_hyperparameters(self, ignore: Sequence[str] = ()) -> None:
-        """Save the local variables of the caller as attributes, and in `hparams`.
-
-        Args:
-            ignore: Names to leave out, besides self and names that begin with an underscore.
-        """
+        """Save the local variables of the caller, but self and private ones, as attributes and in `hparams`."""
         frame = inspect.currentframe()
         caller = frame.f_back if frame else None
         variables = caller.f_locals if caller else {}

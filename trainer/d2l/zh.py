@@ -196,11 +196,7 @@ class Animator:
 def train_epoch_ch3(net: Net, train_iter: Pairs, loss: Loss, updater: Updater) -> tuple[float, float]:
     """Train a model for one epoch; return the mean loss and the accuracy, measured while training.
 
-    Args:
-        net: The model.
-        train_iter: The batches.
-        loss: Returns a value for each example.
-        updater: An optimizer of torch, or a function of the batch size.
+    The loss returns a value for each example; the updater is an optimizer of torch or a function of the batch size.
     """
     if isinstance(net, nn.Module):
         net.train()
