@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.events import Attempted, Verified
 from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
-from fmnist_fetch.storage.part_file import PartFile
 from simulation import PIECE, TICK, Kind, Mood, SimSource, World
 
 FOREVER = float("inf")
@@ -56,25 +56,32 @@ FALSE = Mood("noise")
 calm = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-def run(
-    sizes: list[int],
-    found: list[SimSource],
-    *,
-    jobs: int = 4,
-    patience: float = 60.0,
-    seed: int = 0,
-    good: list[set[int]] | None = None,
-    partials: list[dict[int, bytes]] | None = None,
-    unverified: bool = False,
-) -> tuple[World, FetchError | None]:
+def run(sizes: list[int], found: list[SimSource], **options: Any) -> tuple[World, FetchError | None]:
     """Run the world to its end; every invariant is checked at every step."""
     for source in found:
         source.asked = 0
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), sizes, found, jobs, patience, seed, good, partials, unverified=unverified)
+        world = World(Path(folder), sizes, found, **options)
         error = world.run()
         world.assert_right()
     return world, error
+
+
+def complete(sizes: list[int], *found: SimSource, **options: Any) -> World:
+    """Run the world to its end, where all must be there."""
+    world, error = run(sizes, list(found), **options)
+    assert error is None
+    assert world.queue.complete
+    return world
+
+
+def attempts(world: World) -> list[Attempted]:
+    return [event for event in world.events if isinstance(event, Attempted)]
+
+
+def received(world: World, source: str = "") -> int:
+    """Return how many bytes came from SOURCE, or from all."""
+    return sum(event.received for event in attempts(world) if source in ("", event.source))
 
 
 @calm
@@ -103,9 +110,7 @@ def test_every_run_ends_within_its_patience_and_keeps_nothing_wrong(
 def test_a_run_completes_if_a_source_is_right_in_the_end(
     sizes: list[int], right: SimSource, others: list[SimSource], jobs: int, seed: int
 ) -> None:
-    world, error = run(sizes, [*others, right], jobs=jobs, patience=FOREVER, seed=seed)
-    assert error is None
-    assert world.queue.complete
+    complete(sizes, *others, right, jobs=jobs, patience=FOREVER, seed=seed)
 
 
 @calm
@@ -116,8 +121,7 @@ def test_a_run_completes_if_each_piece_is_right_somewhere(sizes: list[int], data
     lost = data.draw(st.sets(st.integers(0, len(sizes) - 1)))
     for number, source in enumerate(found):
         source.lacks = {n for n in range(len(sizes)) if (n in lost) == bool(number)}
-    _, error = run(sizes, found, patience=FOREVER, seed=seed)
-    assert error is None
+    complete(sizes, *found, patience=FOREVER, seed=seed)
 
 
 @calm
@@ -127,23 +131,19 @@ def test_a_right_source_gives_what_is_missing_once_and_nothing_else(
 ) -> None:
     counts = [-(-size // PIECE) for size in sizes]
     good = [data.draw(st.sets(st.integers(0, count - 1))) for count in counts]
-    world, error = run(sizes, [SimSource("right", [Mood()])], jobs=jobs, seed=seed, good=good)
-    assert error is None
-    received = sum(event.received for event in world.events if isinstance(event, Attempted))
+    world = complete(sizes, SimSource("right", [Mood()]), jobs=jobs, seed=seed, good=good)
     there = sum(
         world.files[number].pieces[index].span.length for number, indices in enumerate(good) for index in indices
     )
-    assert received == sum(sizes) - there
+    assert received(world) == sum(sizes) - there
 
 
 @calm
 @given(some_sizes, st.integers(1, 8), st.sampled_from([1, 1000, 5000, 20_000]), st.integers(0, 2**32))
 def test_cuts_cost_no_byte_twice(sizes: list[int], jobs: int, cut: int, seed: int) -> None:
     sizes = [min(size, 40 * cut) for size in sizes]
-    world, error = run(sizes, [SimSource("cut", [Mood(cut=cut)])], jobs=jobs, patience=FOREVER, seed=seed)
-    assert error is None
-    received = sum(event.received for event in world.events if isinstance(event, Attempted))
-    assert received == sum(sizes)
+    world = complete(sizes, SimSource("cut", [Mood(cut=cut)]), jobs=jobs, patience=FOREVER, seed=seed)
+    assert received(world) == sum(sizes)
 
 
 @calm
@@ -159,49 +159,67 @@ def test_a_file_without_piece_digests_completes_if_a_source_is_right(
     named = [*others, right]
     for number, source in enumerate(named):
         source.name = f"source {number}"
-    world, error = run(sizes, named, jobs=jobs, patience=FOREVER, seed=seed, unverified=True)
-    assert error is None
+    world = complete(sizes, *named, jobs=jobs, patience=FOREVER, seed=seed, unverified=True)
     assert len(world.settled) == len(sizes)
 
 
 def test_a_source_that_sent_all_of_a_wrong_file_is_not_asked_for_it_again() -> None:
     wrong, right = SimSource("wrong", [Mood("same noise")]), SimSource("right", [Mood()], Tier.MIRROR)
-    world, error = run([4 * PIECE], [wrong, right], unverified=True)
-    assert error is None
-    received = {source: sum(e.received for e in attempts(world) if e.source == source) for source in ("wrong", "right")}
-    assert received == {"wrong": 4 * PIECE, "right": 4 * PIECE}
+    world = complete([4 * PIECE], wrong, right, unverified=True)
+    assert received(world, "wrong") == received(world, "right") == 4 * PIECE
 
 
 def test_a_file_that_came_wrong_once_from_its_only_source_is_requested_again() -> None:
-    world, error = run([4 * PIECE], [SimSource("once", [Mood("noise"), Mood()])], jobs=1, unverified=True)
-    assert error is None
-    assert sum(event.received for event in attempts(world)) == 2 * 4 * PIECE
-
-
-def test_a_file_that_is_wrong_everywhere_ends_a_run() -> None:
-    found = [SimSource(name, [Mood("same noise")]) for name in ("one", "two")]
-    world, error = run([40 * PIECE], found, patience=FOREVER, unverified=True)
-    assert error is not None
-    assert error.exit_code == 3
-    assert sum(event.received for event in attempts(world)) <= (1 + 2 * 3) * 40 * PIECE
-
-
-def attempts(world: World) -> list[Attempted]:
-    return [event for event in world.events if isinstance(event, Attempted)]
+    world = complete([4 * PIECE], SimSource("once", [Mood("noise"), Mood()]), jobs=1, unverified=True)
+    assert received(world) == 2 * 4 * PIECE
 
 
 def test_a_stuck_worker_is_replaced_and_its_work_done_by_others() -> None:
-    found = [SimSource("stuck at first", [Mood("stuck")] * 3 + [Mood()])]
-    world, error = run([20 * PIECE], found, jobs=2)
-    assert error is None
+    world = complete([20 * PIECE], SimSource("stuck at first", [Mood("stuck")] * 3 + [Mood()]), jobs=2)
     assert sum("sent nothing" in (event.error or "") for event in attempts(world)) >= 2
     assert world.workers > 2
 
 
+def source(*moods: Mood) -> SimSource:
+    return SimSource("a source", list(moods))
+
+
+CRAWL, RUN, WRONG, GONE = Mood(rate=10.0), Mood(), Mood("same noise"), Mood("gone")
+BUSY, BUSY_FOR_YEARS = Mood("error", retry_after=50.0), Mood("error", retry_after=1e9)
+LONG = {"patience": FOREVER}
+# The files, the sources, what else is set, and the least and the most seconds of a run.
+TIMES: dict[str, tuple[list[int], list[SimSource], dict[str, float], float, float]] = {
+    "a source that crawls is left when another one can serve": (
+        [30 * PIECE],
+        [source(CRAWL), source(RUN)],
+        LONG,
+        0,
+        30,
+    ),
+    "the last piece of a slow connection is raced for": ([30 * PIECE], [source(CRAWL, *[RUN] * 50)], LONG, 0, 30),
+    "no source is asked while its Retry-After lasts": ([PIECE], [source(BUSY, RUN)], {}, 50, FOREVER),
+    "a Retry-After of years is capped": ([PIECE], [source(BUSY_FOR_YEARS, RUN)], LONG, 60, 600),
+    "a busy source keeps no other one from serving": ([30 * PIECE], [source(BUSY_FOR_YEARS), source(RUN)], {}, 0, 10),
+    # A piece takes longer than a second, and all of them thirty times the patience.
+    "patience is reset by each good piece": (
+        [30 * PIECE],
+        [source(Mood(rate=PIECE / 1.5))],
+        {"jobs": 1, "patience": 3.0},
+        30,
+        FOREVER,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_a_run_takes_its_time_and_no_more(name: str) -> None:
+    sizes, found, options, least, most = TIMES[name]
+    assert least <= complete(sizes, *found, **options).now - 1000 <= most
+
+
 @pytest.mark.parametrize("latency", [6.5, 8.0, 30.0])
 def test_a_late_first_byte_is_waited_for_if_no_other_source_can_serve(latency: float) -> None:
-    world, error = run([3 * PIECE], [SimSource("cold storage", [Mood(latency=latency)])], jobs=1, patience=120.0)
-    assert error is None
+    world = complete([3 * PIECE], SimSource("cold storage", [Mood(latency=latency)]), jobs=1, patience=120.0)
     # The next attempt gets at once as much time as this one needed.
     failed = [event for event in attempts(world) if event.error]
     assert [event.received for event in failed] == [0] * len(failed)
@@ -209,115 +227,47 @@ def test_a_late_first_byte_is_waited_for_if_no_other_source_can_serve(latency: f
 
 
 def test_a_source_that_was_slow_once_gets_that_time_at_once_for_every_other_file() -> None:
-    world, error = run([PIECE] * 6, [SimSource("cold storage", [Mood(latency=8.0)])], jobs=1, patience=120.0)
-    assert error is None
+    world = complete([PIECE] * 6, SimSource("cold storage", [Mood(latency=8.0)]), jobs=1, patience=120.0)
     assert sum(event.error is not None for event in attempts(world)) == 1
 
 
 def test_a_source_that_is_slow_to_answer_is_not_asked_for_the_same_twice() -> None:
-    source = SimSource("cold storage", [Mood(latency=4.0)])
-    world, error = run([40 * PIECE], [source], patience=120.0)
-    assert error is None
-    assert sum(event.received for event in attempts(world)) == 40 * PIECE
+    world = complete([40 * PIECE], SimSource("cold storage", [Mood(latency=4.0)]), patience=120.0)
+    assert received(world) == 40 * PIECE
 
 
 def test_a_source_that_falls_silent_now_and_then_is_given_up_as_soon_every_time() -> None:
-    moods = [Mood(cut=100), Mood("silence"), Mood()] * 4
-    world, error = run([PIECE] * 12, [SimSource("falls silent", moods)], jobs=1, patience=120.0)
-    assert error is None
+    silent = SimSource("falls silent", [Mood(cut=100), Mood("silence"), Mood()] * 4)
+    world = complete([PIECE] * 12, silent, jobs=1, patience=120.0)
     assert {event.seconds for event in attempts(world) if event.error and not event.received} == {STAGE_TIMEOUT_S}
 
 
 def test_a_slow_source_is_left_as_soon_as_ever_where_another_one_can_serve() -> None:
     slow = SimSource("slow", [Mood(latency=30.0)], connections=1)
-    world, error = run([30 * PIECE], [slow, SimSource("right", [Mood(rate=2 * PIECE)], connections=1)], patience=120.0)
-    assert error is None
+    world = complete([30 * PIECE], slow, SimSource("right", [Mood(rate=2 * PIECE)], connections=1), patience=120.0)
     assert all(event.seconds <= STAGE_TIMEOUT_S + 0.1 for event in attempts(world) if event.source == "slow")
 
 
 def test_the_time_in_which_the_process_was_stopped_times_no_source_out() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), [30 * PIECE], [SimSource("right", [Mood(rate=2 * PIECE)])], patience=20.0)
-        world.stops = [(1003.0, 3600.0), (1004.0, 15.0)]
-        assert world.run() is None
+    stops = [(1003.0, 3600.0), (1004.0, 15.0)]
+    world = complete([30 * PIECE], SimSource("right", [Mood(rate=2 * PIECE)]), patience=20.0, stops=stops)
     assert world.now > 1000 + 3615
     assert [event.error for event in attempts(world) if event.error] == []
 
 
 def test_the_time_that_the_disk_took_times_no_source_out() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), [8 * PIECE], [SimSource("right", [Mood()])], jobs=1, patience=20.0)
-        world.disk_s = 45.0
-        assert world.run() is None
+    world = complete([8 * PIECE], SimSource("right", [Mood()]), jobs=1, patience=20.0, disk_s=45.0)
     assert world.now > 1000 + 2 * 45
     assert [event.error for event in attempts(world) if event.error] == []
 
 
-def test_a_source_that_crawls_is_left_when_another_one_can_serve() -> None:
-    found = [SimSource("crawls", [Mood(rate=10.0)]), SimSource("runs", [Mood()])]
-    world, error = run([30 * PIECE], found, patience=FOREVER)
-    assert error is None
-    assert world.now - 1000 < 30
-
-
-def test_the_last_piece_of_a_slow_connection_is_raced_for() -> None:
-    found = [SimSource("slow once", [Mood(rate=10.0), *[Mood()] * 50])]
-    world, error = run([30 * PIECE], found, patience=FOREVER)
-    assert error is None
-    assert world.now - 1000 < 30
-
-
-def test_no_source_is_asked_while_its_retry_after_lasts() -> None:
-    found = [SimSource("busy", [Mood("error", retry_after=50.0), Mood()])]
-    world, error = run([PIECE], found)
-    assert error is None
-    assert world.now - 1000 >= 50
-
-
-def test_a_retry_after_of_years_is_capped() -> None:
-    found = [SimSource("busy", [Mood("error", retry_after=1e9), Mood()])]
-    world, error = run([PIECE], found, patience=FOREVER)
-    assert error is None
-    assert 60 <= world.now - 1000 <= 600
-
-
-def test_a_busy_source_does_not_keep_another_one_from_serving() -> None:
-    found = [SimSource("busy", [Mood("error", retry_after=1e9)]), SimSource("right", [Mood()])]
-    world, error = run([30 * PIECE], found)
-    assert error is None
-    assert world.now - 1000 < 10
-
-
-def test_patience_is_reset_by_each_good_piece() -> None:
-    # A piece takes longer than a second, and all of them thirty times the patience.
-    found = [SimSource("slow", [Mood(rate=PIECE / 1.5)])]
-    world, error = run([30 * PIECE], found, jobs=1, patience=3.0)
-    assert error is None
-    assert world.now - 1000 > 30
-
-
-def test_bytes_that_never_make_a_good_piece_do_not_reset_patience() -> None:
-    world, error = run([5 * PIECE], [SimSource("noise", [Mood("noise")])], patience=20.0)
-    assert error is not None
-    assert world.now - 1000 <= 20 + SLACK
-
-
-def test_the_same_wrong_bytes_end_a_run_even_with_patience_for_ever() -> None:
-    world, error = run([5 * PIECE], [SimSource("wrong", [Mood("same noise")])], patience=FOREVER)
-    assert error is not None
-    assert error.exit_code == 3
-    assert found_asked(world) <= 5 * 5 + 10
-
-
-def found_asked(world: World) -> int:
-    return sum(source.asked for source in world.sources)
+# Wrong bytes.
 
 
 def test_wrong_bytes_from_one_are_asked_for_from_the_other() -> None:
     # The right source is slow, so that the wrong one is asked again and again.
     right = SimSource("right", [Mood(rate=4000.0)], connections=1)
-    world, error = run([30 * PIECE], [SimSource("wrong", [Mood("same noise")]), right], patience=FOREVER)
-    assert error is None
+    world = complete([30 * PIECE], SimSource("wrong", [Mood("same noise")]), right, patience=FOREVER)
     # These bytes are wrong in the first piece of an attempt: no other attempt may ask this source for that piece again.
     starts = [event.span.start for event in attempts(world) if event.wrong]
     assert len(starts) == len(set(starts)) >= 2
@@ -325,44 +275,39 @@ def test_wrong_bytes_from_one_are_asked_for_from_the_other() -> None:
 
 def test_what_comes_after_wrong_bytes_in_the_same_answer_is_not_held_on_to() -> None:
     # One receive contains a piece and a half.
-    world, error = run([10 * PIECE], [SimSource("wrong once", [Mood("same noise"), Mood()])], jobs=1)
-    assert error is None
+    world = complete([10 * PIECE], SimSource("wrong once", [Mood("same noise"), Mood()]), jobs=1)
     assert sum(event.wrong for event in attempts(world)) == 1
 
 
 def test_what_follows_a_wrong_beginning_of_an_earlier_run_is_kept() -> None:
     # The source continues where the earlier run stopped, and is not blamed.
-    world, error = run([10 * PIECE], [SimSource("right", [Mood()])], jobs=1, partials=[{0: b"wrong"}])
-    assert error is None
+    world = complete([10 * PIECE], SimSource("right", [Mood()]), jobs=1, partials=[{0: b"wrong"}])
     first, then = attempts(world)
     assert (first.received, first.wrong, first.kept, first.error) == (10 * PIECE - 5, 1, 9, None)
     assert (then.received, then.wrong, then.kept, then.error) == (PIECE, 0, 1, None)
 
 
-def test_a_final_refusal_everywhere_ends_a_run_at_once() -> None:
-    found = [SimSource("gone", [Mood("gone")]), SimSource("gone too", [Mood("gone")])]
-    world, error = run([5 * PIECE, 5 * PIECE], found, patience=FOREVER)
+# The files, the sources, what else is set, the exit code, and the most seconds, requests and bytes.
+FAILURES: dict[str, tuple[list[int], list[SimSource], dict[str, float], int, float, float, float]] = {
+    "the same wrong bytes each time": ([5 * PIECE], [source(WRONG)], LONG, 3, FOREVER, 5 * 5 + 10, FOREVER),
+    "a file without piece digests that is wrong everywhere": (
+        [40 * PIECE],
+        [source(WRONG), source(WRONG)],
+        LONG | {"unverified": True},
+        *(3, FOREVER, FOREVER, (1 + 2 * 3) * 40 * PIECE),
+    ),
+    "bytes that never make a good piece": ([5 * PIECE], [source(FALSE)], {"patience": 20.0}, 3, 20 + SLACK, 999, 9e9),
+    "a final refusal everywhere": ([5 * PIECE] * 2, [source(GONE), source(GONE)], LONG, 4, 2, 2 * 2 * 4, 0),
+    "no source": ([PIECE], [], LONG, 4, SLACK, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_run_ends_with(name: str) -> None:
+    sizes, found, options, code, seconds, requests, most = FAILURES[name]
+    world, error = run(sizes, found, **options)
     assert error is not None
-    assert world.now - 1000 <= 2
-    assert found_asked(world) <= 2 * 2 * 4
-
-
-def test_a_run_without_any_source_ends_at_once() -> None:
-    world, error = run([PIECE], [], patience=FOREVER)
-    assert error is not None
-    assert world.now - 1000 <= SLACK
-
-
-def test_wrong_bytes_never_reach_the_disk_not_even_over_what_is_there(tmp_path: Path) -> None:
-    world = World(tmp_path, [2 * PIECE], [])
-    right, path = world.contents[0], world.files[0].part.part
-    assert world.files[0].part.put(0, right[:PIECE])
-    before = path.read_bytes()
-    # For example, another process fills the same part file from a bad mirror.
-    other = PartFile(world.files[0].part.path, world.files[0].data_file)
-    assert not other.put(0, right[1 : PIECE + 1])
-    assert not other.put(1, right[:PIECE])
-    assert not other.put(1, right[PIECE : PIECE + 5])
-    assert path.read_bytes() == before
-    for part in (other, world.files[0].part):
-        part.close()
+    assert error.exit_code == code
+    assert world.now - 1000 <= seconds
+    assert sum(source.asked for source in found) <= requests
+    assert received(world) <= most

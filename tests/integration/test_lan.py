@@ -92,7 +92,7 @@ def test_a_server_that_ends_withdraws_what_it_announced(
     machines: tuple[Machine, Machine], serve: Served, number: signal.Signals
 ) -> None:
     process = serve("--announce")
-    with listening(machines[1]) as heard:
+    with program(machines[1], LISTEN, CLIENT) as heard:
         process.send_signal(number)
         process.communicate(timeout=20)
         assert process.returncode == 0
@@ -119,16 +119,15 @@ while True:
 
 
 @contextmanager
-def listening(machine: Machine) -> Iterator[Iterator[str]]:
-    """Start a process that prints a line when a service is withdrawn."""
-    process = machine.start(sys.executable, "-c", LISTEN, CLIENT)
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline() == "ready\n"
-        yield (line.strip() for line in process.stdout)
-    finally:
-        process.kill()
-        process.communicate()
+def program(machine: Machine, code: str, *words: str) -> Iterator[Iterator[str]]:
+    """Run CODE on MACHINE, and yield the lines that it prints once it is ready."""
+    with machine.start(sys.executable, "-c", code, *words) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield (line.strip() for line in process.stdout)
+        finally:
+            process.kill()
 
 
 RESPOND = """
@@ -165,14 +164,8 @@ def test_answers_of_other_ports_and_other_networks_do_not_count_and_the_number_o
 ) -> None:
     stranger = "198.51.100.7"
     machines[0].add_address(stranger)
-    responder = machines[0].start(sys.executable, "-c", RESPOND, SERVER, stranger, "12")
-    try:
-        assert responder.stdout is not None
-        assert responder.stdout.readline() == "ready\n", responder.communicate()
+    with program(machines[0], RESPOND, SERVER, stranger, "12"):
         assert found(machines[1]) == [f"http://{SERVER}:{port}/" for port in range(9001, 9001 + MAX_SERVERS)]
-    finally:
-        responder.kill()
-        responder.communicate()
 
 
 def test_a_server_that_is_not_announced_sends_nothing_and_is_not_found(

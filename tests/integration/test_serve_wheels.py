@@ -32,9 +32,8 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(project: Path, tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path / "root", "fashion-mnist", "mnist", project=project)
-    yield running
-    running.end()
+    with Server(tmp_path / "root", "fashion-mnist", "mnist", project=project) as running:
+        yield running
 
 
 def test_another_machine_gets_all_wheels_from_it_and_needs_no_index(server: Server, tmp_path: Path) -> None:

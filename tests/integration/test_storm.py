@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import signal
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,8 +22,8 @@ from faults import (
     Randomly,
     Status,
 )
-from processes import Run, fetch, start
-from worlds import PIECE, World, dataset
+from processes import fetch, start
+from worlds import World, dataset
 
 SEED = 20171126
 KILLS = 200
@@ -37,20 +35,6 @@ FLAKY: list[Fault] = [
 ]
 
 
-@contextlib.contextmanager
-def crowd(world: World, url: str, count: int) -> Iterator[list[Run]]:
-    """Start COUNT processes on the same root."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(start(world, url)) for _ in range(count)]
-
-
-def kill(run: Run) -> None:
-    """Send SIGKILL, and wait for the end."""
-    with contextlib.suppress(ProcessLookupError):
-        run.process.send_signal(signal.SIGKILL)
-    run.process.wait()
-
-
 @pytest.mark.parametrize("number", range(4))
 def test_no_kill_ever_leaves_a_wrong_byte_under_a_final_name(tmp_path: Path, number: int) -> None:
     rng = random.Random(SEED + number)
@@ -58,13 +42,15 @@ def test_no_kill_ever_leaves_a_wrong_byte_under_a_final_name(tmp_path: Path, num
     kills = 0
     with Mirror(world.data.files, [Line(2.5 * MIB), *FLAKY]) as mirror:
         while kills < KILLS // 4:
-            with crowd(world, mirror.url, 1 + kills % 4) as runs:
+            with ExitStack() as stack:
+                runs = [stack.enter_context(start(world, mirror.url)) for _ in range(1 + kills % 4)]
                 # Few kills at the start of the interpreter, but some.
                 time.sleep(0.15 if rng.random() < 0.85 else 0.0)
                 for run in rng.sample(runs, len(runs)):
                     time.sleep(0.35 * rng.random())
                     kills += run.running
-                    kill(run)
+                    run.process.kill()
+                    run.process.wait()
                     world.assert_nothing_wrong()
             if world.tensors.exists() and rng.random() < 0.8:
                 damage(world, rng)
@@ -92,20 +78,9 @@ def test_twenty_kills_at_random_moments_cost_at_most_five_percent(tmp_path: Path
             mark = int(world.data.size * (number + rng.random()) / 21)
             with start(world, mirror.url) as run:
                 run.until(lambda mark=mark: mirror.served >= mark)  # type: ignore[misc]
-                kill(run)
+                run.process.kill()
+                run.process.wait()
             world.assert_nothing_wrong()
         fetch(world, mirror.url, code=0)
         ratio = mirror.served / world.data.size
     assert ratio <= 1.05
-
-
-def test_a_kill_costs_no_piece_that_was_whole(tmp_path: Path) -> None:
-    world = World(tmp_path, dataset())
-    with Mirror(world.data.files, [Lockstep(), Line(2 * MIB)]) as mirror:
-        with start(world, mirror.url) as run:
-            run.until(lambda: mirror.served >= MIB)
-            kill(run)
-        kept, before = world.kept(), mirror.served
-        assert kept >= 8
-        fetch(world, mirror.url, code=0)
-        assert mirror.served - before <= (world.data.pieces - kept) * PIECE

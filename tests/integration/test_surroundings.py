@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 from pathlib import Path
-from typing import Any
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 
@@ -68,57 +68,59 @@ def test_the_log_says_once_that_a_redirect_leaves_https(world: World, tmp_path: 
 # SOCKS.
 
 
-class SocksProxy:
+class SocksProxy(ThreadingTCPServer):
     """A SOCKS5 proxy (RFC 1928, 1929) on loopback, to which mirror.invalid is 127.0.0.1."""
 
-    def __init__(self, login: tuple[bytes, bytes] | None = None, refusal: int = 0) -> None:
-        self.connections = 0
-        self._login, self._refusal = login, refusal
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+    daemon_threads = True
 
-    def __enter__(self) -> SocksProxy:
-        return self
+    def __init__(self, login: tuple[bytes, bytes] | None = None, refusal: int = 0) -> None:
+        super().__init__(("127.0.0.1", 0), SocksHandler)
+        self.connections, self.login, self.refusal = 0, login, refusal
+        self.address = f"127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, args=(0.05,)).start()
 
     def __exit__(self, *unused: object) -> None:
-        self._listener.close()
+        self.shutdown()
+        self.server_close()
 
-    def _accept(self) -> None:
+
+class SocksHandler(StreamRequestHandler):
+    """One connection of a client to the proxy."""
+
+    server: SocksProxy
+
+    def handle(self) -> None:
         with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, client.makefile("rb") as asked, contextlib.suppress(OSError):
-            if not self._greet(client, asked):
+            if not self._greet():
                 return
-            kind = asked.read(4)[3]
-            host = socket.inet_ntoa(asked.read(4)) if kind == 1 else asked.read(asked.read(1)[0]).decode()
-            (port,) = struct.unpack(">H", asked.read(2))
-            client.sendall(bytes([5, self._refusal, 0, 1, 0, 0, 0, 0, 0, 0]))
-            if self._refusal:
+            kind = self.rfile.read(4)[3]
+            host = socket.inet_ntoa(self.rfile.read(4)) if kind == 1 else self._text().decode()
+            (port,) = struct.unpack(">H", self.rfile.read(2))
+            self.wfile.write(bytes([5, self.server.refusal, 0, 1, 0, 0, 0, 0, 0, 0]))
+            if self.server.refusal:
                 return
-            self.connections += 1
-            with socket.create_connection(("127.0.0.1" if host == NAME else host, port)) as server:
-                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+            self.server.connections += 1
+            with socket.create_connection(("127.0.0.1" if host == NAME else host, port)) as target:
+                back = threading.Thread(target=_pump, args=(target, self.connection), daemon=True)
                 back.start()
-                _pump(client, server)
+                _pump(self.connection, target)
                 back.join()
 
-    def _greet(self, client: socket.socket, asked: Any) -> bool:
-        methods = asked.read(asked.read(2)[1])
-        if self._login is None:
-            client.sendall(b"\5\0")
+    def _text(self) -> bytes:
+        return self.rfile.read(self.rfile.read(1)[0])
+
+    def _greet(self) -> bool:
+        methods = self.rfile.read(self.rfile.read(2)[1])
+        if self.server.login is None:
+            self.wfile.write(b"\5\0")
             return True
         if 2 not in methods:
-            client.sendall(b"\5\xff")
+            self.wfile.write(b"\5\xff")
             return False
-        client.sendall(b"\5\2")
-        user = asked.read(asked.read(2)[1])
-        accepted = (user, asked.read(asked.read(1)[0])) == self._login
-        client.sendall(b"\1\0" if accepted else b"\1\1")
+        self.wfile.write(b"\5\2")
+        self.rfile.read(1)
+        accepted = (self._text(), self._text()) == self.server.login
+        self.wfile.write(b"\1\0" if accepted else b"\1\1")
         return accepted
 
 

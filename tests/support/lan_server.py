@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 from processes import environment
@@ -59,6 +59,13 @@ class Server:
         self.first_line = self.process.stdout.readline()
         self.url = self.first_line.rpartition(" ")[2].strip()
         assert self.url.startswith("http://127.0.0.1:"), self.process.communicate(timeout=20)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self.process.poll() is None:
+            assert self.end() == (0, "")
 
     def connect(self) -> socket.socket:
         """Return a connection on which nothing was sent yet."""

@@ -178,19 +178,9 @@ def make(
     first_seed: int = 1,
     level: int = 6,
 ) -> Sample:
-    """Return a dataset with COUNTS images of SHAPE in train and test.
+    """Return a dataset with COUNTS images of SHAPE in train and test, in pieces of LENGTH bytes.
 
-    Args:
-        pinned: Whether the payloads have digests in the manifest.
-        packed: Whether the published files are compressed.
-        length: The length of a piece in bytes.
-        shape: The shape of one image.
-        code: The type code of the images in the IDX header.
-        width: The number of bytes of one value of that type.
-        counts: The number of images in train and test.
-        plain_names: Makes the name of a payload from its split and role.
-        first_seed: The seed of train; that of test is one more.
-        level: How much the files are compressed.
+    CODE is the type of the values in the IDX header, and WIDTH its bytes; without PINNED the payloads have no digest.
     """
     entries: list[DataFile] = []
     sample = Sample(EMPTY, {}, {}, {})

