@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from fmnist_fetch.commands.arguments import add_command, size
 from fmnist_fetch.commands.manifest.naming import FileRole
@@ -17,12 +18,11 @@ from fmnist_fetch.errors import DiskError, UsageError
 from fmnist_fetch.errors import size as sized
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.model import MAX_PIECE_BYTES, PIECE_BYTES, ROLES
-from fmnist_fetch.manifest.validation import is_word
+from fmnist_fetch.manifest.validation import is_url, is_word
 from fmnist_fetch.storage.atomic import write_all, write_atomically
 from fmnist_fetch.storage.layout import user_path
 
 if TYPE_CHECKING:
-    from fmnist_fetch.commands.manifest.author import ManifestOptions
     from fmnist_fetch.commands.manifest.idxfile import IdxFile
 
 STDOUT = "-"
@@ -31,61 +31,33 @@ MIN_PIECE_BYTES = 1024
 
 def add_parser(subparsers: Any) -> None:
     """Add the command manifest."""
-    summary = "write a manifest for your own IDX files, which others can then fetch"
     command = add_command(
         subparsers,
         "manifest",
         _manifest,
-        summary,
+        "write a manifest for your own IDX files, which others can then fetch",
         "my-data --url https://example.org/my-data/",
         "gzip --only 'emnist-letters-*' --url http://lab:8000/",
         "my-data --file train:images=a.idx --out -",
     )
-    _add_files(command)
-    _add_words(command)
-    command.add_argument(
-        "--url",
-        action="append",
-        default=[],
-        metavar="BASE",
-        help="where others get them: BASE with a file's name added; may be repeated",
-    )
-    command.add_argument(
-        "-o", "--out", metavar="FILE", help="the manifest to write (default: NAME.toml here; - is stdout)"
-    )
-    command.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
-    command.add_argument(
-        "--piece-length",
-        type=size(MIN_PIECE_BYTES, MAX_PIECE_BYTES),
-        default=PIECE_BYTES,
-        metavar="256K",
-        help="the length of the pieces that are verified one by one (default 256K)",
-    )
-
-
-def _add_files(command: argparse.ArgumentParser) -> None:
-    """Add the options for the files of the dataset."""
-    command.add_argument("folder", metavar="FOLDER", help="the folder of the IDX files, plain or packed with gzip")
-    command.add_argument(
-        "--only", action="append", default=[], metavar="PATTERN", help="only files with such names; may be repeated"
-    )
-    command.add_argument(
-        "--file",
-        action="append",
-        default=[],
-        metavar="SPLIT:ROLE=NAME",
-        help="what the file NAME is, such as val:images=v.idx; may be repeated",
-    )
-
-
-def _add_words(command: argparse.ArgumentParser) -> None:
-    """Add the options for the names of the dataset and its classes."""
-    command.add_argument("--name", help="the dataset's name (default: that of its folder)")
-    command.add_argument("--title", default="", metavar="TEXT", help="its name for people")
-    command.add_argument("--licence", default="", metavar="TEXT", help="what others may do with it, such as CC-BY-4.0")
-    command.add_argument(
-        "--classes", default="", metavar="A,B,C", help="names for the labels 0, 1, 2 (default: the numbers)"
-    )
+    add = command.add_argument
+    repeatable: dict[str, Any] = {"action": "append", "default": []}
+    add("folder", metavar="FOLDER", help="the folder of the IDX files, plain or packed with gzip")
+    add("--only", **repeatable, metavar="PATTERN", help="only files with such names; may be repeated")
+    text = "what the file NAME is, such as val:images=v.idx; may be repeated"
+    add("--file", **repeatable, type=_file_role, metavar="SPLIT:ROLE=NAME", help=text)
+    add("--name", help="the dataset's name (default: that of its folder)")
+    add("--title", type=_text, default="", metavar="TEXT", help="its name for people")
+    add("--licence", type=_text, default="", metavar="TEXT", help="what others may do with it, such as CC-BY-4.0")
+    text = "names for the labels 0, 1, 2 (default: the numbers)"
+    add("--classes", type=_text, default="", metavar="A,B,C", help=text)
+    text = "where others get them: BASE with a file's name added; may be repeated"
+    add("--url", **repeatable, type=_folder_url, metavar="BASE", help=text)
+    add("-o", "--out", metavar="FILE", help="the manifest to write (default: NAME.toml here; - is stdout)")
+    add("--force", action="store_true", help="overwrite FILE if it exists")
+    text = "the length of the pieces that are verified one by one (default 256K)"
+    length = size(MIN_PIECE_BYTES, MAX_PIECE_BYTES)
+    add("--piece-length", type=length, default=PIECE_BYTES, metavar="256K", help=text)
 
 
 def _manifest(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
@@ -98,7 +70,7 @@ def _manifest(options: argparse.Namespace, state: ProgressState) -> dict[str, An
     folder = folder_of_files(user_path(options.folder))
     name = options.name or suggest_name(folder, options.only)
     out = _out(options, name)
-    drafted = draft(folder, _manifest_options(options, name))
+    drafted = draft(folder, name, options)
     for note in drafted.notes:
         notify(Message(f"note: {note}"))
     text = dumps(drafted.manifest)
@@ -118,21 +90,6 @@ def _manifest(options: argparse.Namespace, state: ProgressState) -> dict[str, An
     }
 
 
-def _manifest_options(options: argparse.Namespace, name: str) -> "ManifestOptions":
-    from fmnist_fetch.commands.manifest.author import ManifestOptions
-
-    return ManifestOptions(
-        name=name,
-        title=_text(options.title),
-        licence=_text(options.licence),
-        classes=tuple(_text(word).strip() for word in options.classes.split(",")) if options.classes else (),
-        mirrors=tuple(options.url),
-        only=tuple(options.only),
-        roles=dict(map(_file_role, options.file)),
-        piece_length=options.piece_length,
-    )
-
-
 def _facts(entry: "IdxFile") -> dict[str, Any]:
     return {
         "split": entry.file.split,
@@ -145,50 +102,41 @@ def _facts(entry: "IdxFile") -> dict[str, Any]:
 
 
 def _out(options: argparse.Namespace, name: str) -> Path | None:
-    """Return the manifest to write, None for stdout.
-
-    Raises:
-        UsageError: It exists already, or `fetch` does not take a file with such a name.
-    """
+    """Return the manifest to write, None for stdout; raise UsageError unless it is new and `fetch` takes its name."""
     if options.out == STDOUT:
         if options.json:
-            raise UsageError(
-                "--json and --out - both write to stdout", hint="Write the manifest to a file: --out FILE.toml"
-            )
+            hint = "Write the manifest to a file: --out FILE.toml"
+            raise UsageError("--json and --out - both write to stdout", hint=hint)
         return None
     out = user_path(options.out or f"{name}.toml")
     if out.suffix != ".toml":
-        raise UsageError(
-            f"{out} is not a name for a manifest: fetch takes FILE.toml",
-            hint=f"Use: --out {shlex.quote(f'{out}.toml')}",
-        )
+        hint = f"Use: --out {shlex.quote(f'{out}.toml')}"
+        raise UsageError(f"{out} is not a name for a manifest: fetch takes FILE.toml", hint=hint)
     if os.path.lexists(out) and not options.force:
         raise UsageError(f"{out} exists already", hint="Overwrite it with --force, or write another: --out FILE.toml")
     return out
 
 
 def _write(out: Path, text: str) -> None:
+    from fmnist_fetch.commands.manifest.idxfile import hint_for
+
     data = text.encode()
-    try:
-        with write_atomically(out, len(data)) as file:
-            write_all(file, data)
-    except DiskError as exc:
-        raise DiskError(exc.message, hint="Write the manifest elsewhere: --out FILE.toml") from exc
+    hint = hint_for(DiskError, "Write the manifest elsewhere: --out FILE.toml")
+    with hint, write_atomically(out, len(data)) as file:
+        write_all(file, data)
 
 
 def _report(options: argparse.Namespace, files: "Sequence[IdxFile]", folder: Path, out: Path) -> None:
-    rows = [(f"{entry.file.split} {entry.file.role}", entry.header.words, entry.path.name) for entry in files]
-    for line in table(rows):
-        print_line(options, line)
     total, pieces = sum(entry.file.size for entry in files), sum(len(entry.file.pieces) for entry in files)
-    print_line(options, f"{out} is written: {counted(len(files), 'file')}, {sized(total)}, {counted(pieces, 'piece')}.")
     dataset = str(out) if out.is_absolute() else f"./{out}"
+    lines = table([(f"{entry.file.split} {entry.file.role}", entry.header.words, entry.path.name) for entry in files])
+    lines.append(f"{out} is written: {counted(len(files), 'file')}, {sized(total)}, {counted(pieces, 'piece')}.")
     if options.url:
-        print_line(
-            options,
-            f"Next: put the files where --url says; then anybody can run: {fetch_command(dataset, options.root)}",
-        )
-    print_line(options, f"To try it now: {fetch_command(dataset, options.root, str(folder))}")
+        command = fetch_command(dataset, options.root)
+        lines.append(f"Next: put the files where --url says; then anybody can run: {command}")
+    lines.append(f"To try it now: {fetch_command(dataset, options.root, str(folder))}")
+    for line in lines:
+        print_line(options, line)
 
 
 def _text(value: str) -> str:
@@ -200,13 +148,19 @@ def _text(value: str) -> str:
     return value
 
 
+def _folder_url(url: str) -> str:
+    """Return a URL to which file names can be added; raise UsageError for anything else."""
+    if not is_url(url) or urlsplit(url).fragment:
+        hint = "Give the URL to which a file's name is added, such as https://example.org/my-data/"
+        raise UsageError(f"--url {url!r} is not an http:// or https:// URL of a folder", hint=hint)
+    return url if urlsplit(url).query or url.endswith("/") else f"{url}/"
+
+
 def _file_role(text: str) -> tuple[str, FileRole]:
     """Return the file name and the role in SPLIT:ROLE=NAME; raise UsageError for anything else."""
     place, _, name = text.partition("=")
     split, _, role = place.partition(":")
     if not is_word(split) or role not in ROLES or not name:
-        raise UsageError(
-            f"--file {text} is not SPLIT:ROLE=NAME",
-            hint="SPLIT is a lower-case word such as train, ROLE is images or labels: --file train:images=NAME",
-        )
+        hint = "SPLIT is a lower-case word such as train, ROLE is images or labels: --file train:images=NAME"
+        raise UsageError(f"--file {text} is not SPLIT:ROLE=NAME", hint=hint)
     return name, FileRole(split, role)

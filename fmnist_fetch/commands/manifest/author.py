@@ -1,10 +1,10 @@
 """The draft of a manifest for a folder of IDX files, once all of them fit together."""
 
+import argparse
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,36 +13,12 @@ from fmnist_fetch.commands.manifest.idxfile import IdxFile
 from fmnist_fetch.commands.manifest.naming import FileRole
 from fmnist_fetch.errors import FormatError, UsageError
 from fmnist_fetch.manifest.catalog import find, names
-from fmnist_fetch.manifest.model import PIECE_BYTES, Manifest
+from fmnist_fetch.manifest.model import Manifest
 from fmnist_fetch.manifest.toml import dumps, loads
-from fmnist_fetch.manifest.validation import is_name, is_url
+from fmnist_fetch.manifest.validation import is_name
 from fmnist_fetch.tensors.statistics import statistics
 
 MAX_CLASSES_GUESSED = 1000
-
-
-class ManifestOptions(NamedTuple):
-    """The options of the author for the manifest.
-
-    Attributes:
-        name: Its name, which is also that of its folder.
-        title: Its name for people.
-        licence: What others may do with it.
-        classes: The names of its classes; empty for the numbers from 0 to the greatest label.
-        mirrors: The URLs to which the name of a file is added.
-        only: Patterns of the names of its files; empty for all files.
-        roles: The roles of files by name, where the name does not show the role.
-        piece_length: The length of its pieces in bytes.
-    """
-
-    name: str
-    title: str = ""
-    licence: str = ""
-    classes: tuple[str, ...] = ()
-    mirrors: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    roles: Mapping[str, FileRole] = MappingProxyType({})
-    piece_length: int = PIECE_BYTES
 
 
 class Draft(NamedTuple):
@@ -64,8 +40,8 @@ def suggest_name(folder: Path, only: Sequence[str]) -> str:
     return "dataset"
 
 
-def draft(folder: Path, options: ManifestOptions) -> Draft:
-    """Read the IDX files of a folder, and create their manifest.
+def draft(folder: Path, name: str, options: argparse.Namespace) -> Draft:
+    """Read the IDX files of a folder, and create the manifest NAME of them with the OPTIONS of the command.
 
     Raises:
         UsageError: An option is wrong, or one that is needed is absent.
@@ -73,70 +49,55 @@ def draft(folder: Path, options: ManifestOptions) -> Draft:
         IntegrityError: A packed file does not match the unpacked one beside it.
         DiskError: A file can't be read.
     """
-    mirrors = tuple(_checked_url(url) for url in options.mirrors)
-    _check_name(options.name)
-    roles, notes = collect(folder, options.only, options.roles)
-    _check_bases(mirrors, roles)
-    order = sorted(roles, key=lambda name: (_rank(roles[name]), name))
-    files = tuple(IdxFile.examine(folder / name, roles[name], options.piece_length) for name in order)
+    _check_name(name)
+    roles, notes = collect(folder, options.only, dict(options.file))
+    _check_urls(options.url, roles)
+    order = sorted(roles, key=lambda file: (_rank(roles[file]), file))
+    files = tuple(IdxFile.examine(folder / file, roles[file], options.piece_length) for file in order)
     notes += _check_rows(files)
-    if not mirrors:
+    if not options.url:
         notes.append("without --url, others have to fetch it with --mirror URL or --mirror FOLDER")
-    classes, remarks = _classes(files, options.classes)
-    mean, std = next((_statistics(file) for file in files if file.file.tensor == "train_images"), (None, None))
+    words = tuple(word.strip() for word in options.classes.split(",")) if options.classes else ()
+    classes, remarks = _classes(files, words)
+    training = (file for file in files if file.file.tensor == "train_images" and file.header.dtype == "u1")
+    mean, std = next((statistics(file.values()) for file in training), (None, None))
     manifest = Manifest(
-        name=options.name,
+        name=name,
         title=options.title,
         licence=options.licence,
         homepage="",
-        folder=options.name,
+        folder=name,
         classes=classes,
         mean=mean,
         std=std,
-        mirrors=mirrors,
+        mirrors=tuple(options.url),
         local=(),
         debian=None,
         files=tuple(file.file for file in files),
     )
     # The manifest is read again, so that a fault in it is an error here and not at its users.
-    loads(dumps(manifest).encode(), f"{options.name}.toml")
+    loads(dumps(manifest).encode(), f"{name}.toml")
     return Draft(manifest, files, (*notes, *remarks))
 
 
 def _check_name(name: str) -> None:
     if not is_name(name):
-        raise UsageError(
-            f"{name!r} can't be the name of a dataset, which becomes a folder and a file",
-            hint="Give another one with --name: letters, digits, _ . + -",
-        )
+        hint = "Give another one with --name: letters, digits, _ . + -"
+        raise UsageError(f"{name!r} can't be the name of a dataset, which becomes a folder and a file", hint=hint)
     for known in map(find, names()):
         if name.lower() in (known.name.lower(), known.folder.lower()):
-            raise UsageError(
-                f"{name} is the name of {known.title} in the catalogue",
-                hint=f"Give yours another name: --name my-{known.name}",
-            )
+            hint = f"Give yours another name: --name my-{known.name}"
+            raise UsageError(f"{name} is the name of {known.title} in the catalogue", hint=hint)
 
 
-def _checked_url(url: str) -> str:
-    """Return a URL to which file names can be added; raise UsageError for anything else."""
-    if not is_url(url) or urlsplit(url).fragment:
-        raise UsageError(
-            f"--url {url!r} is not an http:// or https:// URL of a folder",
-            hint="Give the URL to which a file's name is added, such as https://example.org/my-data/",
-        )
-    return url if urlsplit(url).query or url.endswith("/") else f"{url}/"
-
-
-def _check_bases(mirrors: Iterable[str], published: Iterable[str]) -> None:
-    for url in mirrors:
+def _check_urls(urls: Iterable[str], published: Container[str]) -> None:
+    for url in urls:
         parts = urlsplit(url)
         base, _, last = parts.path.rstrip("/").rpartition("/")
         if last in published:
             folder = parts._replace(path=f"{base}/").geturl()
-            raise UsageError(
-                f"--url {url.rstrip('/')} names a file, not its folder",
-                hint=f"Give its folder: --url {shlex.quote(folder)}",
-            )
+            hint = f"Give its folder: --url {shlex.quote(folder)}"
+            raise UsageError(f"--url {url.rstrip('/')} names a file, not its folder", hint=hint)
 
 
 def _rank(role: FileRole) -> tuple[int, str, str]:
@@ -186,7 +147,3 @@ def _classes(files: Sequence[IdxFile], given: tuple[str, ...]) -> tuple[tuple[st
             return (), [f"{file.path.name} has labels {words}, so no classes are named"]
         most = max(most, extent[1])
     return given or tuple(map(str, range(most + 1))), []
-
-
-def _statistics(images: IdxFile) -> tuple[float | None, float | None]:
-    return statistics(images.values()) if images.header.dtype == "u1" else (None, None)

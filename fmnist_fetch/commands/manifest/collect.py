@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from fmnist_fetch.commands.manifest.idxfile import LEAVE_OUT, begins_as_idx
+from fmnist_fetch.commands.manifest.idxfile import LEAVE_OUT, begins_as_idx, hint_for
 from fmnist_fetch.commands.manifest.naming import FileRole, family, guess, is_idx_name, payload_name
 from fmnist_fetch.errors import DiskError, UsageError, disk
 from fmnist_fetch.manifest.validation import is_name
@@ -37,7 +37,7 @@ def collect(folder: Path, only: Sequence[str], named: Mapping[str, FileRole]) ->
     Args:
         folder: The folder.
         only: Patterns that the names must match; empty for all.
-        named: The roles on the command line, by file name.
+        named: The roles on the command line, by the names of files or of their payloads.
 
     Returns:
         The role of each file by its name, and notes on files that are left out.
@@ -48,18 +48,19 @@ def collect(folder: Path, only: Sequence[str], named: Mapping[str, FileRole]) ->
     """
     names = [path.name for path in _files(folder)]
     _check_there(folder, names, named)
-    ours = [name for name in names if _given(name, named) or (_matches(name, only) and _is_ours(folder / name))]
+    given = {name: role for name in names if (role := named.get(name) or named.get(payload_name(name)))}
+    ours = [name for name in names if name in given or (_matches(name, only) and _is_ours(folder / name))]
     if not ours:
         raise _nothing(folder, only)
     inside = {payload_name(name) for name in ours if payload_name(name) != name}
     published = [name for name in ours if name not in inside]
     _check_names(folder, published)
-    given = {name: role for name in published if (role := _given(name, named))}
+    roles = {name: given[name] for name in published if name in given}
     rest = [name for name in published if name not in given]
-    _check_roles(rest)
-    taken = {role: name for name, role in given.items()}
+    _check_guesses(rest)
+    taken = {role: name for name, role in roles.items()}
     notes = [f"{name} is left out: {taken[guess(name)]} has its role" for name in rest if guess(name) in taken]
-    roles = given | {name: guess(name) for name in rest if guess(name) not in taken}
+    roles |= {name: guess(name) for name in rest if guess(name) not in taken}
     _check_unique(roles)
     return roles, notes
 
@@ -71,22 +72,13 @@ def _files(folder: Path) -> list[Path]:
 
 @contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    try:
-        with disk(folder):
-            yield
-    except DiskError as exc:
-        raise DiskError(
-            exc.message, hint="Make that folder readable to you, or copy the files to one that is."
-        ) from exc
+    hint = "Make that folder readable to you, or copy the files to one that is."
+    with hint_for(DiskError, hint), disk(folder):
+        yield
 
 
 def _is_ours(path: Path) -> bool:
     return is_idx_name(path.name) or begins_as_idx(path)
-
-
-def _given(name: str, named: Mapping[str, FileRole]) -> FileRole | None:
-    """Return the role of a file on the command line, by its name or by that of its payload."""
-    return named.get(name) or named.get(payload_name(name))
 
 
 def _matches(name: str, only: Sequence[str]) -> bool:
@@ -95,23 +87,18 @@ def _matches(name: str, only: Sequence[str]) -> bool:
 
 def _nothing(folder: Path, only: Sequence[str]) -> UsageError:
     if only:
-        asked = ", ".join(map(repr, only))
-        return UsageError(
-            f"no IDX file in {folder} matches {asked}", hint="Quote the pattern, so that the shell leaves it alone."
-        )
-    return UsageError(
-        f"there is no IDX file in {folder}",
-        hint="Unpack archives (zip, tar) first. An IDX file begins with two zero bytes; it may be packed with gzip.",
-    )
+        hint = "Quote the pattern, so that the shell leaves it alone."
+        return UsageError(f"no IDX file in {folder} matches {', '.join(map(repr, only))}", hint=hint)
+    hint = "Unpack archives (zip, tar) first. An IDX file begins with two zero bytes; it may be packed with gzip."
+    return UsageError(f"there is no IDX file in {folder}", hint=hint)
 
 
 def _check_there(folder: Path, names: Sequence[str], named: Iterable[str]) -> None:
     known = {*names, *map(payload_name, names)}
-    for name in named:
-        if name not in known:
-            near = get_close_matches(name, names, n=1)
-            hint = f"Did you mean {near[0]}?" if near else "Give the name of a file in that folder."
-            raise UsageError(f"there is no file {name} in {folder}", hint=hint)
+    if absent := [name for name in named if name not in known]:
+        near = get_close_matches(absent[0], names, n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Give the name of a file in that folder."
+        raise UsageError(f"there is no file {absent[0]} in {folder}", hint=hint)
 
 
 def _check_names(folder: Path, names: Iterable[str]) -> None:
@@ -120,33 +107,25 @@ def _check_names(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         other = seen.setdefault(payload_name(name).lower(), name)
         if other != name:
-            raise UsageError(
-                f"{other} and {name} differ in upper and lower case only, which some systems ignore",
-                hint="Rename or delete one of them.",
-            )
+            message = f"{other} and {name} differ in upper and lower case only, which some systems ignore"
+            raise UsageError(message, hint="Rename or delete one of them.")
         if not is_name(name) or not is_name(payload_name(name)):
-            raise UsageError(
-                f"{folder / name} has a name that some systems and servers refuse",
-                hint="Rename it: a letter or digit first, then letters, digits, _ . + - (and no system's device).",
-            )
+            hint = "Rename it: a letter or digit first, then letters, digits, _ . + - (and no system's device)."
+            raise UsageError(f"{folder / name} has a name that some systems and servers refuse", hint=hint)
 
 
-def _check_roles(names: Sequence[str]) -> None:
+def _check_guesses(names: Sequence[str]) -> None:
     """Raise UsageError, with the options to add, unless every name shows its role."""
     unclear = [name for name in names if not all(guess(name))]
+    words = []
+    for name in unclear:
+        split, role = guess(name)
+        likely = role or ("labels" if "idx1" in name.lower() else "images")
+        words.append(f"--file {split or 'train'}:{likely}={shlex.quote(name)}")
     if unclear:
-        words = " ".join(
-            f"--file {guess(name).split or 'train'}:{_likely_role(name)}={shlex.quote(name)}" for name in unclear
-        )
         listed = f"{' and '.join(unclear[:3])}{' ...' if len(unclear) > 3 else ''}"
-        raise UsageError(
-            f"{listed}: the name does not say both split and role",
-            hint=f"Say them (train, test, val ...; images or labels), such as {words}, {LEAVE_OUT}",
-        )
-
-
-def _likely_role(name: str) -> str:
-    return guess(name).role or ("labels" if "idx1" in name.lower() else "images")
+        hint = f"Say them (train, test, val ...; images or labels), such as {' '.join(words)}, {LEAVE_OUT}"
+        raise UsageError(f"{listed}: the name does not say both split and role", hint=hint)
 
 
 def _check_unique(roles: Mapping[str, FileRole]) -> None:

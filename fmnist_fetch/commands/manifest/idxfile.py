@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import NamedTuple, Self
 
 from fmnist_fetch.commands.manifest.naming import FileRole, payload_name
-from fmnist_fetch.errors import DiskError, FormatError, IntegrityError, disk
+from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError, disk
 from fmnist_fetch.manifest.idx import LONGEST_HEADER, TYPES, IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span
@@ -36,17 +36,15 @@ class IdxFile(NamedTuple):
     def examine(cls, path: Path, role: FileRole, piece_length: int) -> Self:
         """Read a file and make its entry.
 
-        Args:
-            path: The file.
-            role: Its role in the dataset.
-            piece_length: The length of its pieces in bytes.
-
         Raises:
             FormatError: It is not an IDX file, or a damaged one.
             IntegrityError: Another IDX file is beside it unpacked.
             DiskError: It can't be read.
         """
-        with _for_authors(path):
+        with (
+            hint_for(FormatError, f"Write {path.name} again, {LEAVE_OUT}"),
+            hint_for(DiskError, f"Make {path.name} readable to you, {LEAVE_OUT}"),
+        ):
             pieces, sha256 = _pieces(path, piece_length)
             size = pieces[-1].span.stop if pieces else 0
             payload, start = _payload(path)
@@ -122,24 +120,20 @@ def _check_beside(path: Path, payload: Payload) -> None:
     if payload.name == path.name:
         with disk(path), open(path, "rb") as file:
             if file.read(2) == MAGIC:
-                raise FormatError(
-                    f"{path} is packed with gzip", hint=f"Rename it: {shlex.join(['mv', str(path), f'{path}.gz'])}"
-                )
+                hint = f"Rename it: {shlex.join(['mv', str(path), f'{path}.gz'])}"
+                raise FormatError(f"{path} is packed with gzip", hint=hint)
         return
     beside = path.with_name(payload.name)
     if beside.exists() and not verifies(beside, payload.size, payload.sha256 or ""):
-        raise IntegrityError(
-            f"{path} does not unpack to {payload.name}, which is beside it",
-            hint="Delete the outdated one. The manifest would pin the packed one.",
-        )
+        hint = "Delete the outdated one. The manifest would pin the packed one."
+        raise IntegrityError(f"{path} does not unpack to {payload.name}, which is beside it", hint=hint)
 
 
 @contextmanager
-def _for_authors(path: Path) -> Iterator[None]:
-    """Replace the hints for users by hints for the author, whose file is the original."""
+def hint_for(error: type[FetchError], hint: str) -> Iterator[None]:
+    """Replace the hints of an error, which are for users, by one for the author, whose file is the original."""
     try:
         yield
-    except FormatError as exc:
-        raise FormatError(exc.message, hint=f"Write {path.name} again, {LEAVE_OUT}") from exc
-    except DiskError as exc:
-        raise DiskError(exc.message, hint=f"Make {path.name} readable to you, {LEAVE_OUT}") from exc
+    except error as exc:
+        exc.hint = hint
+        raise
