@@ -79,12 +79,27 @@ def wheels(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def packed(
-    out: Path, project: Project, sample: Sample, root: Path, wheels: list[Path], machine: str = HERE.description
-) -> Kit:
-    data = data_entries(sample.layout(root))
-    listed = wheel_entries(wheels, HERE) if wheels else []
-    return pack(out, project, data, listed, machine, silent)
+class Packing:
+    """A kit of the small project, the complete dataset and the wheels, unless a test gives something else."""
+
+    def __init__(self, project: Project, sample: Sample, root: Path, wheels: list[Path], folder: Path) -> None:
+        self.project, self.sample, self.root, self.wheels = project, sample, root, wheels
+        self.out, self._folder = folder / "kit.tar", folder
+
+    def __call__(self, project: Project | None = None, machine: str = HERE.description, out: Path | None = None) -> Kit:
+        listed = wheel_entries(self.wheels, HERE) if self.wheels else []
+        return pack(out or self.out, project or self.project, self.data(), listed, machine, silent)
+
+    def data(self) -> list[Entry]:
+        return data_entries(self.sample.layout(self.root))
+
+    def unpacked(self) -> Path:
+        return unpacked(self.out, self._folder / "lab")
+
+
+@pytest.fixture
+def packing(project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path) -> Packing:
+    return Packing(project, sample, complete, wheels, tmp_path)
 
 
 def unpacked(out: Path, folder: Path) -> Path:
@@ -95,38 +110,34 @@ def unpacked(out: Path, folder: Path) -> Path:
     return folder / TOP
 
 
-def test_the_same_input_gives_the_same_bytes(
-    checkout: Path, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
-) -> None:
+def test_the_same_input_gives_the_same_bytes(checkout: Path, packing: Packing, tmp_path: Path) -> None:
     first, second = tmp_path / "first.tar", tmp_path / "deeper" / "second.tar"
-    packed(first, Project.at(checkout), sample, complete, wheels)
+    packing(Project.at(checkout), out=first)
     # Times, permissions and the order in which a folder lists its files are not part of the input.
-    for path in (*sample.layout(complete).raw.iterdir(), *wheels, checkout / "Makefile"):
+    for path in (*packing.sample.layout(packing.root).raw.iterdir(), *packing.wheels, checkout / "Makefile"):
         os.utime(path, (1, 1))
         path.chmod(0o600)
     again = tmp_path / "again"
     git(tmp_path, "clone", "--quiet", str(checkout), str(again))
+    packing.wheels.reverse()
     before = os.umask(0o077)
     try:
-        packed(second, Project.at(again), sample, complete, wheels[::-1])
+        packing(Project.at(again), out=second)
     finally:
         os.umask(before)
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_it_unpacks_to_one_folder_with_the_project_the_data_the_wheels_and_digests_of_all(
-    project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
-) -> None:
-    out = tmp_path / "kit.tar"
-    kit = packed(out, project, sample, complete, wheels)
-    with tarfile.open(out) as tar:
+def test_it_unpacks_to_one_folder_with_the_project_the_data_the_wheels_and_digests_of_all(packing: Packing) -> None:
+    kit = packing()
+    with tarfile.open(packing.out) as tar:
         members = tar.getmembers()
     assert [member.name for member in members] == sorted(member.name for member in members)
     assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 1_700_000_000)}
-    folder = unpacked(out, tmp_path / "lab")
+    folder, files = packing.unpacked(), packing.sample.files
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert {name: found[f"mirror/{name}"] for name in sample.files} == sample.files
-    assert {path.name: found[f"wheels/{path.name}"] for path in wheels} == {p.name: p.read_bytes() for p in wheels}
+    assert {name: found[f"mirror/{name}"] for name in files} == files
+    assert all(found[f"wheels/{path.name}"] == path.read_bytes() for path in packing.wheels)
     assert found["inner/code.py"] == b"x = 1\n"
     assert os.access(folder / "run", os.X_OK)
     assert not os.access(folder / "Makefile", os.X_OK)
@@ -134,60 +145,56 @@ def test_it_unpacks_to_one_folder_with_the_project_the_data_the_wheels_and_diges
     listed = dict(line.split("  ", 1)[::-1] for line in lines)
     assert listed == {name: sha256(data) for name, data in found.items()}
     assert count == f"# {len(listed)} files"
-    assert (kit.files, kit.wheels, kit.size) == (len(members), 2, out.stat().st_size)
+    assert (kit.files, kit.wheels, kit.size) == (len(members), 2, packing.out.stat().st_size)
     assert list(check.faults(folder)) == []
 
 
-def test_only_what_is_committed_is_packed_and_what_differs_is_named(
-    checkout: Path, sample: Sample, complete: Path, tmp_path: Path
-) -> None:
+def test_only_what_is_committed_is_packed_and_what_differs_is_named(checkout: Path, packing: Packing) -> None:
     (checkout / "Makefile").write_bytes(b"changed:\n")
     (checkout / "notes").write_bytes(b"untracked")
     assert uncommitted(checkout) == ["Makefile"]
-    out = tmp_path / "kit.tar"
-    packed(out, Project.at(checkout), sample, complete, [])
-    folder = unpacked(out, tmp_path / "lab")
+    packing.wheels.clear()
+    packing(Project.at(checkout))
+    folder = packing.unpacked()
     assert (folder / "Makefile").read_bytes() == b"all:\n"
     assert not (folder / "notes").exists()
     assert not (folder / "wheels").exists()
 
 
 @pytest.mark.parametrize("machine", [HERE.description, "Python 3.13 on win_amd64"])
+@pytest.mark.parametrize("with_wheels", [True, False])
 def test_the_note_is_one_screen_and_has_the_commands_of_the_machine(
-    machine: str, project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path
+    machine: str, with_wheels: bool, packing: Packing
 ) -> None:
-    for packed_wheels in (wheels, []):
-        packed(tmp_path / "kit.tar", project, sample, complete, packed_wheels, machine)
-        lines = (unpacked(tmp_path / "kit.tar", tmp_path / "lab") / "LAB.txt").read_text().splitlines()
-        assert len(lines) <= 24
-        assert max(map(len, lines)) <= 80
-        for command in ("py -m fmnist_fetch.environment train",) if "win" in machine else ("make data ", "make train "):
-            assert any(command in line for line in lines)
+    if not with_wheels:
+        packing.wheels.clear()
+    packing(machine=machine)
+    lines = (packing.unpacked() / "LAB.txt").read_text().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    for command in ("py -m fmnist_fetch.environment train",) if "win" in machine else ("make data ", "make train "):
+        assert any(command in line for line in lines)
 
 
 @pytest.mark.parametrize("how", ["absent", "damaged"])
-def test_no_kit_is_made_of_data_that_does_not_verify(
-    how: str, project: Project, sample: Sample, complete: Path, tmp_path: Path
-) -> None:
-    path = sample.layout(complete).published(sample.file())
+def test_no_kit_is_made_of_data_that_does_not_verify(how: str, packing: Packing) -> None:
+    path = packing.sample.layout(packing.root).published(packing.sample.file())
     if how == "absent":
         path.unlink()
     else:
         path.write_bytes(flipped(path.read_bytes(), 77))
     with pytest.raises(IntegrityError if how == "damaged" else FetchError, match=path.name) as caught:
-        packed(tmp_path / "kit.tar", project, sample, complete, [])
+        packing()
     assert "fmnist-fetch fetch" in caught.value.hint
-    assert not (tmp_path / "kit.tar").exists()
+    assert not packing.out.exists()
 
 
-def test_a_project_that_has_files_of_the_kits_own_names_is_refused(
-    project: Project, sample: Sample, complete: Path, tmp_path: Path
-) -> None:
-    for name in (f"mirror/{sample.file().name}", "LAB.txt", "SHA256SUMS"):
-        greedy = project._replace(entries=(*project.entries, Entry(name, b"mine")))
+def test_a_project_that_has_files_of_the_kits_own_names_is_refused(packing: Packing) -> None:
+    for name in (f"mirror/{packing.sample.file().name}", "LAB.txt", "SHA256SUMS"):
+        greedy = packing.project._replace(entries=(*packing.project.entries, Entry(name, b"mine")))
         with pytest.raises(UsageError, match=name):
-            packed(tmp_path / "kit.tar", greedy, sample, complete, [])
-    assert not (tmp_path / "kit.tar").exists()
+            packing(greedy)
+    assert not packing.out.exists()
 
 
 def test_a_folder_without_commits_can_not_be_packed(tmp_path: Path) -> None:
@@ -217,12 +224,11 @@ def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_long_steps_are_reported(project: Project, sample: Sample, complete: Path, tmp_path: Path) -> None:
+def test_long_steps_are_reported(packing: Packing, tmp_path: Path) -> None:
     large = fill(tmp_path / "large", {"large-1-py3-none-any.whl": bytes(220_000_000)})
     events: list[Event] = []
-    data = data_entries(sample.layout(complete))
     listed = wheel_entries(list(large.iterdir()), HERE)
-    pack(tmp_path / "kit.tar", project, data, listed, HERE.description, events.append)
+    pack(packing.out, packing.project, packing.data(), listed, HERE.description, events.append)
     reported = [event.sentence for event in events if isinstance(event, Message)]
     assert [sentence.partition(" ")[0] for sentence in reported] == ["hashing", "packing:", "packing:"]
 
@@ -241,10 +247,10 @@ def test_the_lock_is_the_committed_one(checkout: Path) -> None:
 
 
 @pytest.fixture
-def lab(project: Project, sample: Sample, complete: Path, wheels: list[Path], tmp_path: Path) -> Path:
+def lab(packing: Packing) -> Path:
     """Return an unpacked kit."""
-    packed(tmp_path / "kit.tar", project, sample, complete, wheels)
-    return unpacked(tmp_path / "kit.tar", tmp_path / "lab")
+    packing()
+    return packing.unpacked()
 
 
 def listed(sums: Path) -> list[str]:

@@ -50,13 +50,8 @@ def committed() -> list[str]:
 
 def build(kind: str, source: Path, out: Path) -> Path:
     """Let setuptools build the sdist or the wheel of SOURCE."""
-    done = subprocess.run(
-        [sys.executable, "-c", BUILD, f"build_{kind}", str(out)],
-        cwd=source,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-c", BUILD, f"build_{kind}", str(out)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out / done.stdout.splitlines()[-1]
 
@@ -119,16 +114,8 @@ def test_the_source_distribution_contains_all_that_is_committed(built: Built) ->
 
 
 def test_the_tests_run_in_the_source_distribution(built: Built) -> None:
-    words = (
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "tests/unit/storage/test_layout.py",
-        "tests/unit/test_structure.py",
-    )
-    done = run_in(built.source, *words)
+    parts = ("tests/unit/storage/test_layout.py", "tests/unit/test_structure.py")
+    done = run_in(built.source, "-m", "pytest", "-q", "-p", "no:cacheprovider", *parts)
     assert done.returncode == 0, done.stdout
 
 

@@ -38,15 +38,6 @@ def iterators(tiny: Tiny) -> tuple[Batches, Batches]:
     return Batches(train, 32, shuffle=True), Batches(test, 32, shuffle=False)
 
 
-def test_the_concise_chapter_runs_as_it_is_printed(iterators: tuple[Batches, Batches]) -> None:
-    train_iter, test_iter = iterators
-    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    loss = nn.CrossEntropyLoss(reduction="none")
-    trainer = torch.optim.SGD(net.parameters(), lr=0.1)
-    d2l.train_ch3(net, train_iter, test_iter, loss, 3, trainer)
-    assert d2l.evaluate_accuracy(net, test_iter) > 0.9
-
-
 def test_an_epoch_gives_mean_loss_and_accuracy(iterators: tuple[Batches, Batches]) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     nn.init.zeros_(net[1].weight)  # type: ignore[arg-type]
@@ -86,12 +77,6 @@ def test_an_accumulator_keeps_running_sums() -> None:
     assert (metric[0], metric[1]) == (4.0, 6.0)
     metric.reset()
     assert metric.data == [0.0, 0.0]
-
-
-def test_labels_are_translated_to_the_ten_text_labels() -> None:
-    assert d2l.get_fashion_mnist_labels(torch.tensor([9, 2, 1, 1, 6, 1])) == [
-        *("ankle boot", "pullover", "trouser", "trouser", "shirt", "trouser"),
-    ]
 
 
 def test_images_are_shown_with_their_titles_and_the_axes_given_back(capsys: pytest.CaptureFixture[str]) -> None:

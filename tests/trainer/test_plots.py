@@ -200,46 +200,52 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+@pytest.fixture
+def pictures(tmp_path: Path) -> Pictures:
+    """Return the pictures of a new run."""
+    return Pictures(Run(tmp_path, Settings()), Namespace(pictures=True, live=False, root=None))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Return the numbers of the epochs that each drawing adds to the curves."""
+    found: list[tuple[int, ...]] = []
+    monkeypatch.setattr(Curves, "add", lambda _, *epochs: found.append(tuple(epoch.number for epoch in epochs)))
+    return found
+
+
 def test_curves_are_drawn_at_the_end_and_between_epochs_once_a_second_has_passed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]
+    clock: list[float], pictures: Pictures, drawn: list[tuple[int, ...]]
 ) -> None:
-    drawn: list[int] = []
-    monkeypatch.setattr(Curves, "add", lambda _, *epochs: drawn.append(len(epochs)))
-    pictures = Pictures(Run(tmp_path, Settings()), Namespace(pictures=True, live=False, root=None))
     for clock[0], epoch in zip((0.5, 1.5, 2.0, 2.4), HISTORY, strict=False):
         pictures.add(epoch)
-    assert drawn == [2]
+    assert drawn == [(1, 2)]
     pictures.flush()
-    assert drawn == [2, 2]
     pictures.flush()
-    assert drawn == [2, 2]
+    assert drawn == [(1, 2), (3, 4)]
 
 
 def test_a_slow_drawing_takes_no_more_than_a_tenth_of_the_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]
+    clock: list[float], pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[float] = []
 
-    def add(_curves: Curves, *_epochs: Epoch) -> None:
+    def add(_: Curves, *_epochs: Epoch) -> None:
         drawn.append(clock[0])
         clock[0] += 3
 
     monkeypatch.setattr(Curves, "add", add)
-    pictures = Pictures(Run(tmp_path, Settings()), Namespace(pictures=True, live=False, root=None))
     for clock[0], epoch in zip((2, 30, 36, 60), HISTORY, strict=False):
         pictures.add(epoch)
     assert drawn == [2, 36]
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_continued_run_draws_the_epochs_from_before_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[tuple[Epoch, ...]] = []
-    monkeypatch.setattr(Curves, "add", lambda _, *epochs: drawn.append(epochs))
+def test_a_continued_run_draws_the_epochs_from_before_too(tmp_path: Path, drawn: list[tuple[int, ...]]) -> None:
     pictures = Pictures(Run(tmp_path, Settings(), history=HISTORY[:2]), Namespace(pictures=True, live=False, root=None))
     pictures.add(HISTORY[2])
-    assert drawn == []
     pictures.flush()
-    assert drawn == [tuple(HISTORY[:3])]
+    assert drawn == [(1, 2, 3)]
 
 
 def test_a_second_interrupt_ends_the_drawing_and_the_message_names_the_command_that_continues(

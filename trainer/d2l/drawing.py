@@ -57,14 +57,12 @@ class Picture:
         # A figure that belongs to pyplot would be shown a second time at the end of the cell.
         owned = plots.new_figure(*size) if plots.in_notebook() else plt.figure(figsize=size)
         self.figure: Figure = owned if figure is None else figure
-        self._display = plots.Display(self.figure) if plots.in_notebook() else None
+        self._display = plots.Display(self.figure)
 
     def show(self) -> None:
         """Show the present state of the figure, and return at once."""
-        if self._display is not None:
-            self._display.show()
-        else:
-            show_figure(self.figure, self._name)
+        self._display.show()  # in the cell of a notebook
+        show_figure(self.figure, self._name)
 
 
 def show_figure(figure: "Figure", name: str) -> None:
