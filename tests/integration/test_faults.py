@@ -5,12 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import http.client
-import os
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -87,10 +82,10 @@ def get(mirror: Mirror, *wrong: Fault, range_: str = "", timeout: float = 5.0) -
 
 
 def raw(mirror: Mirror, request: bytes = b"GET /data HTTP/1.1\r\nConnection: close\r\n\r\n") -> bytes:
-    """Return all that the mirror sends for REQUEST before it closes the connection or pauses."""
+    """Return all that the mirror sends for REQUEST before it closes the connection."""
     arrived = b""
     with socket.create_connection(("127.0.0.1", urlsplit(mirror.url).port or 0)) as sock:
-        sock.settimeout(0.3)
+        sock.settimeout(5)
         sock.sendall(request)
         with contextlib.suppress(OSError):
             while block := sock.recv(65536):
@@ -169,46 +164,6 @@ def test_an_endless_body_goes_on_and_is_counted(mirror: Mirror, chunked: bool) -
     assert SIZE + MIB <= mirror.served <= SIZE + MIB + 32 * KIB
 
 
-def test_a_killed_client_is_noticed(mirror: Mirror) -> None:
-    mirror.faults = [faults.StallAfter(1000)]
-    code = f"import urllib.request as u; u.urlopen({mirror.url + 'data'!r}).read()"
-    with subprocess.Popen([sys.executable, "-c", code]) as process:
-        while not mirror.served:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert (mirror.served, mirror.journal[0].ending) == (1000, "stalled")
-
-
-def test_the_end_is_prompt_and_leaves_nothing_behind() -> None:
-    before, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
-    slow = {"stall": faults.StallAfter(10), "drip": faults.Drip(1), "silent": faults.SayNothing()}
-    names = [*slow, "unread", "idle"]
-    wrong = [faults.On(name, fault) for name, fault in slow.items()]
-    with Mirror(dict.fromkeys(names, payload(8 * MIB)), wrong) as mirror:
-        clients = [Client(mirror) for _ in names]
-        for client, name in zip(clients, names, strict=True):
-            client.wire.connect()
-            if name != "idle":
-                client.wire.request("GET", f"/{name}")
-        while len(mirror.journal) < len(names) - 1:
-            time.sleep(0.01)
-        began = time.monotonic()
-    assert time.monotonic() - began < 2
-    for client in clients:
-        client.wire.close()
-    assert threading.active_count() == before
-    assert len(os.listdir("/proc/self/fd")) <= files
-
-
-def test_a_mirror_can_go_down_and_come_back_under_the_same_address(mirror: Mirror) -> None:
-    with client_of(mirror) as client:
-        assert client.get("bytes=0-9").status == 206
-        with mirror.down():
-            assert type(get(mirror).error) is ConnectionRefusedError
-        assert get(mirror, range_="bytes=0-9").body == DATA[:10]
-
-
 # Selectors.
 
 SELECTED: dict[str, tuple[list[Fault], list[int]]] = {
@@ -279,52 +234,18 @@ def test_a_random_cut_is_drawn_for_each_connection(mirror: Mirror) -> None:
     assert all(100 <= length <= 5000 for length in lengths)
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "error", "ending"),
-    [
-        (faults.StallAfter(1000), 200, TimeoutError, "stalled"),
-        (faults.SayNothing(), 0, TimeoutError, "stalled"),
-        (faults.HangUp(), 0, http.client.RemoteDisconnected, "closed"),
-        (faults.HangUp(reset=True), 0, ConnectionResetError, "reset"),
-        (faults.CloseEach(), 200, type(None), "closed"),
-    ],
-    ids=repr,
-)
-def test_an_answer_ends_early(mirror: Mirror, fault: Fault, status: int, error: type, ending: str) -> None:
-    got = get(mirror, fault, timeout=0.2)
-    assert (got.status, type(got.error), mirror.journal[0].ending) == (status, error, ending)
-    assert mirror.served == len(got.body) == {"stalled": 1000, "closed": SIZE}.get(ending, 0) * (status == 200)
+def test_close_each_ends_a_connection_that_was_to_be_kept(mirror: Mirror) -> None:
+    mirror.faults = [faults.CloseEach()]
+    answer = raw(mirror, b"GET /data HTTP/1.1\r\n\r\n")
+    assert len(answer) > SIZE
+    assert b"connection:" not in answer[:500].lower()
+    assert mirror.journal[0].ending == "closed"
 
 
-@pytest.mark.parametrize(
-    ("fault", "count", "least_s"),
-    [
-        (faults.Latency(0.2), 10, 0.2),
-        (faults.Drip(50), 12, 0.2),
-        (faults.Drip(400_000), 100_000, 0.2),
-        (faults.DripHead(1000), 1, 0.1),
-    ],
-    ids=repr,
-)
-def test_a_slow_answer_is_complete_and_takes_its_time(mirror: Mirror, fault: Fault, count: int, least_s: float) -> None:
+def test_a_drip_is_complete_and_takes_its_time(mirror: Mirror) -> None:
     began = time.monotonic()
-    assert get(mirror, fault, range_=f"bytes=0-{count - 1}").body == DATA[:count]
-    assert time.monotonic() - began >= least_s
-
-
-def test_a_line_is_shared_by_connections_and_mirrors(mirror: Mirror) -> None:
-    line, began = faults.Line(400_000), time.monotonic()
-    with Mirror({"data": DATA}) as other:
-        threads = [
-            threading.Thread(target=get, args=(one, line), kwargs={"range_": "bytes=0-49999"})
-            for one in (mirror, other)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert mirror.served + other.served == 100_000
-    assert time.monotonic() - began > 0.2
+    assert get(mirror, faults.Drip(400_000), range_="bytes=0-99999").body == DATA[:100_000]
+    assert time.monotonic() - began >= 0.2
 
 
 # Answers to a request for bytes 1000-1999: status, body, and headers (None: absent).

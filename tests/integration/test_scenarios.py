@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 import faults
 from faults import KIB, MIB, CutAfter, Fault, First, Randomly, Status, payload
 from nonsense import CONTENT_RANGES, HEADER_LINES, STATUS_LINES
-from stage import Play, Scene, rehearse
+from stage import Played, Scene, play, rehearse
 from worlds import IMAGES
 
 WIRE = 4 * MIB
@@ -145,38 +145,32 @@ NONSENSE = {
 }
 
 
+SCENES = HARMLESS | FLAKY | AT_FIRST | NONSENSE
+Plays = Callable[[str], Played]
+
+
 @pytest.fixture(scope="module")
-def play(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    yield from rehearse(request, HARMLESS | FLAKY | AT_FIRST | NONSENSE, tmp_path_factory.mktemp("scenes"))
+def plays(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plays]:
+    folder = tmp_path_factory.mktemp("scenes")
+    yield from rehearse(request, lambda name, folder: play(SCENES[name], folder), folder)
 
 
 @pytest.mark.parametrize("scene", HARMLESS)
-def test_every_byte_comes_exactly_once_from(play: Play, scene: str) -> None:
-    played = play(scene)
-    assert played.ratio == 1.0
-    assert set(played.verdicts) == {"good"}
+def test_every_byte_comes_exactly_once_from(plays: Plays, scene: str) -> None:
+    outcome, ratio = plays(scene)
+    assert ratio == 1.0
+    assert set(outcome.verdicts) == {"good"}
 
 
-@pytest.mark.parametrize("scene", FLAKY)
-def test_it_gets_there_for_little_more_over_a_line_that_is(play: Play, scene: str) -> None:
-    played = play(scene)
-    assert 1.0 <= played.ratio <= played.scene.ratio
-    assert any(played.scene.said in verdict for verdict in played.verdicts)
+@pytest.mark.parametrize("scene", FLAKY | AT_FIRST | NONSENSE)
+def test_it_gets_there_for_little_more_over_a_line_or_at_first_with(plays: Plays, scene: str) -> None:
+    outcome, ratio = plays(scene)
+    assert ratio <= SCENES[scene].ratio
+    assert ratio >= 1.0 or scene not in FLAKY
+    assert any(SCENES[scene].said in verdict for verdict in outcome.verdicts)
 
 
-@pytest.mark.parametrize("scene", AT_FIRST)
-def test_it_gets_there_after_first_getting(play: Play, scene: str) -> None:
-    played = play(scene)
-    assert played.ratio <= played.scene.ratio
-    assert any(played.scene.said in verdict for verdict in played.verdicts)
-
-
-@pytest.mark.parametrize("scene", NONSENSE)
-def test_nonsense_does_no_harm_in(play: Play, scene: str) -> None:
-    assert play(scene).ratio <= 1.05
-
-
-@pytest.mark.parametrize("scenes", [FLAKY | AT_FIRST], ids=["wrong"])
-def test_over_all_faults_but_whole_files_few_bytes_are_served_twice(play: Play, scenes: Mapping[str, Scene]) -> None:
-    ratios = [play(scene).ratio for scene in scenes]
+@pytest.mark.parametrize("scenes", [FLAKY | AT_FIRST], ids=["faults"])
+def test_over_all_faults_but_whole_files_few_bytes_are_served_twice(plays: Plays, scenes: Mapping[str, Scene]) -> None:
+    ratios = [plays(scene).ratio for scene in scenes]
     assert sum(ratios) / len(ratios) <= MEAN_RATIO

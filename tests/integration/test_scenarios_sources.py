@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -15,6 +15,7 @@ from dead_ends import UNRESOLVABLE, self_signed
 from faults import KIB, MIB, Fault, First, Line, Mirror, On, Status, blackhole, payload, refusing
 from processes import Outcome, fetch, start
 from samples import fill
+from stage import rehearse
 from worlds import IMAGES, LABELS, PIECE, World, dataset
 
 WIRE = 4 * MIB
@@ -28,73 +29,72 @@ def world(tmp_path: Path) -> World:
 
 # Permanent wrong of the first mirror; the second one is right, with a limited rate.
 REFUSALS = ("404 for everything", "410", "401", "403 from a bucket, in XML")
-BAD: dict[str, tuple[Fault, ...]] = {
-    "404 for everything": (Status(404),),
-    "410": (Status(410),),
-    "401": (Status(401),),
-    "403 from a bucket, in XML": (faults.AccessDenied(),),
-    "500": (Status(500),),
-    "503 with a Retry-After of three thousand years": (faults.Busy("99999999999"),),
-    "429 with a Retry-After of an hour": (faults.Busy("3600", 429),),
-    "a login page": (faults.LoginPage(),),
-    "a redirect to a login page": (faults.LoginRedirect(),),
-    "a login page without an end": (faults.LoginPage(), faults.Endless()),
-    "redirects in a circle": (faults.RedirectLoop(),),
-    "416": (faults.Unsatisfiable(),),
-    "hung up": (faults.HangUp(),),
-    "reset": (faults.HangUp(reset=True),),
-    "garbage": (faults.Raw(payload(5000, 3)),),
-    "silence": (faults.SayNothing(),),
-    "silence after a few bytes": (faults.StallAfter(1000),),
-    "silence after 100 kB": (faults.StallAfter(100_000),),
-    "ten bytes per second": (faults.Drip(10),),
-    "ten bytes per second of the head": (faults.DripHead(10),),
-    "five kilobytes per second": (faults.Drip(5_000),),
-    "no ranges, and cuts": (faults.IgnoreRange(), faults.CutAfter(64 * KIB)),
-    "another span, admitted": (faults.OtherSpan(start=1000),),
-    "another span, denied": (faults.OtherSpan(start=1000, admitted=False),),
-    "a range without its place": (faults.ContentRange(None),),
-    "one flipped byte in a piece": (faults.FlipByte(5 * PIECE),),
-    "a flipped byte in each answer": (faults.FlipSomewhere(),),
-    "another file of the same size": (On(IMAGES, faults.Replaced(OTHER)),),
-    "another file of another size": (faults.Replaced(OTHER[:1_000_000]),),
-    "a truncated file": (faults.Truncated(300_000),),
-    "a longer file": (faults.Longer(payload(10_000, 4)),),
-    "an unpacked file": (faults.Unpacked(),),
-    "chunks of nonsensical size": (faults.Chunked("zz"),),
+BAD: dict[str, Fault] = {
+    "404 for everything": Status(404),
+    "410": Status(410),
+    "401": Status(401),
+    "403 from a bucket, in XML": faults.AccessDenied(),
+    "500": Status(500),
+    "503 with a Retry-After of three thousand years": faults.Busy("99999999999"),
+    "429 with a Retry-After of an hour": faults.Busy("3600", 429),
+    "a login page": faults.LoginPage(),
+    "a redirect to a login page": faults.LoginRedirect(),
+    "a login page without an end": faults.LoginPage() & faults.Endless(),
+    "redirects in a circle": faults.RedirectLoop(),
+    "416": faults.Unsatisfiable(),
+    "hung up": faults.HangUp(),
+    "reset": faults.HangUp(reset=True),
+    "garbage": faults.Raw(payload(5000, 3)),
+    "silence": faults.SayNothing(),
+    "silence after a few bytes": faults.StallAfter(1000),
+    "silence after 100 kB": faults.StallAfter(100_000),
+    "ten bytes per second": faults.Drip(10),
+    "ten bytes per second of the head": faults.DripHead(10),
+    "five kilobytes per second": faults.Drip(5_000),
+    "no ranges, and cuts": faults.IgnoreRange() & faults.CutAfter(64 * KIB),
+    "another span, admitted": faults.OtherSpan(start=1000),
+    "another span, denied": faults.OtherSpan(start=1000, admitted=False),
+    "a range without its place": faults.ContentRange(None),
+    "one flipped byte in a piece": faults.FlipByte(5 * PIECE),
+    "a flipped byte in each answer": faults.FlipSomewhere(),
+    "another file of the same size": On(IMAGES, faults.Replaced(OTHER)),
+    "another file of another size": faults.Replaced(OTHER[:1_000_000]),
+    "a truncated file": faults.Truncated(300_000),
+    "a longer file": faults.Longer(payload(10_000, 4)),
+    "an unpacked file": faults.Unpacked(),
+    "chunks of nonsensical size": faults.Chunked("zz"),
 }
 
 
-def beside(wrong: tuple[Fault, ...], folder: Path) -> tuple[Outcome, int, int]:
-    """Fetch from a bad mirror and a right one.
+class Beside(NamedTuple):
+    """A run beside a bad mirror: its end, the requests to the bad one, and the bytes that the right one served."""
 
-    Return the outcome, the number of requests to the bad one, and what the right one served.
-    """
+    outcome: Outcome
+    asked: int
+    served: int
+
+
+def beside(name: str, folder: Path) -> Beside:
+    """Fetch from a bad mirror and a right one."""
     world = World(folder, dataset())
-    with Mirror(world.data.files, wrong) as bad, Mirror(world.data.files, [Line(WIRE)]) as right:
+    with Mirror(world.data.files, [BAD[name]]) as bad, Mirror(world.data.files, [Line(WIRE)]) as right:
         outcome = fetch(world, bad.url, right.url, code=0)
-        return outcome, len(bad.journal), right.served
+        return Beside(outcome, len(bad.journal), right.served)
 
 
 @pytest.fixture(scope="module")
-def runs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[tuple[Outcome, int, int]]]]:
-    """Run the scenes of BAD that the tests name, several at a time, since most of their time is waiting."""
-    folder = tmp_path_factory.mktemp("beside")
-    names = [item.callspec.params.get("bad") for item in request.session.items if hasattr(item, "callspec")]
-    with ThreadPoolExecutor(6) as pool:
-        yield {name: pool.submit(beside, BAD[name], folder / str(number)) for number, name in enumerate(names) if name}
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Beside]]:
+    yield from rehearse(request, beside, tmp_path_factory.mktemp("beside"))
 
 
-@pytest.mark.parametrize("bad", BAD)
-def test_a_right_mirror_makes_up_for_one_with(runs: dict[str, Future[tuple[Outcome, int, int]]], bad: str) -> None:
-    outcome, asked, right = runs[bad].result()
+@pytest.mark.parametrize("scene", BAD)
+def test_a_right_mirror_makes_up_for_one_with(runs: Callable[[str], Beside], scene: str) -> None:
+    outcome, asked, served = runs(scene)
     # Whatever the bad one does: the right one serves each byte once, except for those of a race.
-    assert right <= 1.05 * dataset().size
+    assert served <= 1.05 * dataset().size
     assert outcome.result["retries"] <= 60
     # A mirror that refuses a file is not asked for it again.
-    assert asked <= 7 or bad not in REFUSALS
+    assert asked <= 7 or scene not in REFUSALS
 
 
 @pytest.mark.parametrize("order", ["first", "last"])

@@ -57,17 +57,9 @@ def command_line(*words: str, **more: str) -> Done:
 
 
 def started(*words: str) -> subprocess.Popen[str]:
-    """Start the command line, which handles Ctrl-C even if the parent processes ignore it."""
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "from fmnist_fetch.__main__ import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        restore_signals=True,
-    )
+    """Start the command line."""
+    command = [sys.executable, "-m", "fmnist_fetch", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
 
 
 def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
