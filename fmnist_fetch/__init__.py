@@ -51,38 +51,13 @@ if TYPE_CHECKING:
     from fmnist_fetch.tensors.split import Split
 
 _MODULES = {
-    "fetch": "api",
-    "verify": "api",
-    "DatasetStatus": "pipeline.status",
-    "load": "tensors.arrays",
-    "Split": "tensors.split",
-    "Report": "pipeline.report",
-    **dict.fromkeys(
-        (
-            "DiskError",
-            "FetchError",
-            "FormatError",
-            "IntegrityError",
-            "ManifestError",
-            "SourceError",
-            "UsageError",
-        ),
-        "errors",
-    ),
-    **dict.fromkeys(
-        (
-            "Attempted",
-            "BytesInFlight",
-            "DownloadEnded",
-            "DownloadStarted",
-            "Message",
-            "NoSourceReady",
-            "Note",
-            "Unpacked",
-            "Verified",
-        ),
-        "events",
-    ),
+    "api": "fetch verify",
+    "errors": "DiskError FetchError FormatError IntegrityError ManifestError SourceError UsageError",
+    "events": "Attempted BytesInFlight DownloadEnded DownloadStarted Message NoSourceReady Note Unpacked Verified",
+    "pipeline.report": "Report",
+    "pipeline.status": "DatasetStatus",
+    "tensors.arrays": "load",
+    "tensors.split": "Split",
 }
 
 __all__ = [
@@ -113,13 +88,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> "Any":
-    if name not in _MODULES:
-        raise AttributeError(f"module 'fmnist_fetch' has no attribute {name!r}")
-    from importlib import import_module
+    for module, names in _MODULES.items():
+        if name in names.split():
+            from importlib import import_module
 
-    value = getattr(import_module(f"fmnist_fetch.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+            globals()[name] = getattr(import_module(f"fmnist_fetch.{module}"), name)
+            return globals()[name]
+    raise AttributeError(f"module 'fmnist_fetch' has no attribute {name!r}")
 
 
 def __dir__() -> "list[str]":  # in quotes: an old Python reads this to say that it is too old

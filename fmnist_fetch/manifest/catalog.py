@@ -26,31 +26,22 @@ def find(dataset: str | os.PathLike[str]) -> Manifest:
 
     Raises UsageError for an unknown name or a file that can't be read, ManifestError for the faults in it.
     """
+    from fmnist_fetch.manifest.toml import loads  # here, since the help of all commands needs the names only
+
+    known = names()
+    choices = f"Known: {', '.join(known)}; or give the path of a manifest (FILE.toml)."
     if not isinstance(dataset, str | os.PathLike):
-        raise UsageError(
-            f"a dataset is a name or a path, not {dataset!r}",
-            hint=f"Known: {', '.join(names())}; or give the path of a manifest (FILE.toml).",
-        )
+        raise UsageError(f"a dataset is a name or a path, not {dataset!r}", hint=choices)
     dataset = os.fspath(dataset)
     if dataset.endswith(_SUFFIX):
-        manifest = _loads(_read(dataset), dataset)
+        manifest = loads(_read(dataset), dataset)
         _check_place(manifest, dataset)
         return manifest
-    known = names()
     if dataset not in known:
         near = _nearest(dataset.lower(), known)
         guess = f"Did you mean {near}? " if near else ""
-        raise UsageError(
-            f"there is no dataset called {dataset!r}",
-            hint=f"{guess}Known: {', '.join(known)}; or give the path of a manifest (FILE.toml).",
-        )
-    return _loads((_FOLDER / f"{dataset}{_SUFFIX}").read_bytes(), f"{dataset}{_SUFFIX}")
-
-
-def _loads(data: bytes, origin: str) -> Manifest:
-    from fmnist_fetch.manifest.toml import loads  # here, since the help of all commands needs the names only
-
-    return loads(data, origin)
+        raise UsageError(f"there is no dataset called {dataset!r}", hint=f"{guess}{choices}")
+    return loads((_FOLDER / f"{dataset}{_SUFFIX}").read_bytes(), f"{dataset}{_SUFFIX}")
 
 
 def _read(path: str) -> bytes:

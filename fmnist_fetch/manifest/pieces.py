@@ -5,6 +5,7 @@ A span is half-open, ours; HTTP's inclusive ranges exist only in sources/.
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -51,7 +52,8 @@ class Splice(NamedTuple):
 
 def cut(size: int, length: int) -> list[Span]:
     """Cut SIZE bytes into spans of LENGTH bytes, the last one as long as what is left."""
-    return [Span(start, min(start + length, size)) for start in range(0, size, length)]
+    # A stop is the next start, as an object too: files of gigabytes have many pieces.
+    return list(map(Span._make, pairwise([*range(0, size, length), size])))
 
 
 def missing(pieces: Sequence[Piece], good: Collection[int], limit: int) -> Iterator[Span]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fmnist_fetch.errors import ManifestError
+from fmnist_fetch.manifest import validation as check
 from fmnist_fetch.manifest.caches import HOMES
 from fmnist_fetch.manifest.idx import MOST_DIMENSIONS, NAMES, IdxHeader
 from fmnist_fetch.manifest.model import (
@@ -20,7 +21,7 @@ from fmnist_fetch.manifest.model import (
     Payload,
 )
 from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
-from fmnist_fetch.manifest.validation import Faults, Table
+from fmnist_fetch.manifest.validation import Table, one_of, whole
 
 _MOST_STEPS = 5_000_000
 # A key, or text, of more than 4 parts; where a word begins, so that each is looked at once.
@@ -30,17 +31,16 @@ _TYPES = {name: dtype for dtype, name in NAMES.items()}
 
 def loads(data: bytes, origin: str) -> Manifest:
     """Read a manifest from the bytes of the TOML file ORIGIN; raises ManifestError with every fault in it."""
-    faults = Faults()
     try:
-        table = Table(_parsed(data.decode()), "", faults)
+        table = Table(_parsed(data.decode()), "", [])
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ManifestError(origin, [f"not TOML: {exc}"]) from exc
     except (ValueError, RecursionError) as exc:
         what = "nested too deeply" if isinstance(exc, RecursionError) else "a number has too many digits"
         raise ManifestError(origin, [f"not TOML: {what}"]) from exc
     manifest = _manifest(table)
-    if faults:
-        raise ManifestError(origin, faults)
+    if table.faults:
+        raise ManifestError(origin, table.faults)
     return manifest
 
 
@@ -52,65 +52,65 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _manifest(table: Table) -> Manifest:
-    if (version := table.integer("format")) != FORMAT and not table.faults:
+    if (version := table.get("format", whole())) != FORMAT and not table.faults:
         table.fault("format", f"is {version}, this version of fmnist-fetch reads {FORMAT}")
-    length = table.integer("piece_length", default=PIECE_BYTES, least=1, most=MAX_PIECE_BYTES)
-    debian = table.table("debian")
-    manifest = Manifest(
-        name=table.name("name"),
-        title=table.text("title", default=""),
-        licence=table.text("licence", default=""),
-        homepage=table.text("homepage", default=""),
-        folder=table.name("folder"),
-        classes=table.texts("classes"),
-        mean=table.number("mean"),
-        std=table.number("std"),
-        mirrors=table.urls("mirrors"),
-        local=table.places("local"),
-        debian=DebianPackage(debian.package("package"), debian.folder("folder")) if debian else None,
-        files=tuple(_file(entry, length) for entry in table.tables("files")),
-        caches=table.folders("caches", HOMES),
-    )
-    if (manifest.mean is None) != (manifest.std is None):
+    length = table.get("piece_length", whole(1, MAX_PIECE_BYTES), PIECE_BYTES)
+    mean, std = (table.get(key, check.NUMBER, None) for key in ("mean", "std"))
+    if (mean is None) != (std is None):
         table.fault("mean", "and std go together: give both or neither")
+    debian, caches = table.table("debian"), table.table("caches")
+    manifest = Manifest(
+        name=table.get("name", check.NAME),
+        title=table.get("title", check.TEXT, ""),
+        licence=table.get("licence", check.TEXT, ""),
+        homepage=table.get("homepage", check.TEXT, ""),
+        folder=table.get("folder", check.NAME),
+        classes=table.array("classes", check.TEXT),
+        mean=None if mean is None else float(mean),
+        std=None if std is None else float(std),
+        mirrors=table.array("mirrors", check.URL),
+        local=table.array("local", check.PLACE),
+        debian=DebianPackage(debian.get("package", check.PACKAGE), debian.get("folder", check.FOLDER))
+        if debian
+        else None,
+        files=tuple(_file(entry, length) for entry in table.tables("files")),
+        caches={tool: place for tool in HOMES if (place := caches.get(tool, check.RELATIVE_FOLDER, None)) is not None},
+    )
     table.unknown()
     _no_two_alike(table, manifest)
     return manifest
 
 
 def _file(table: Table, length: int) -> DataFile:
-    name = table.name("name")
-    size = table.integer("size", least=1)
-    digest = table.digest("sha256")
+    name, size, digest = table.get("name", check.NAME), table.get("size", whole(1)), table.get("sha256", check.DIGEST)
     payload = Payload(name, size, digest)
     if unpacked := table.table("unpacked"):
-        payload = Payload(
-            unpacked.name("name"), unpacked.integer("size", least=4), unpacked.digest("sha256", optional=True)
-        )
+        pin = unpacked.get("sha256", check.DIGEST, None)
+        payload = Payload(unpacked.get("name", check.NAME), unpacked.get("size", whole(4)), pin)
         if payload.name == name:
             unpacked.fault("name", "is the name of the packed file too")
-    payload = payload._replace(header=_header(table, payload.size))
-    splice = None
-    if debian := table.table("debian"):
-        splice = Splice(debian.hexadecimal("head"), debian.integer("skip", least=0))
+    debian = table.table("debian")
     return DataFile(
         name=name,
         size=size,
         sha256=digest,
         pieces=_pieces(table, size, digest, length),
-        split=table.word("split"),
-        role=table.choice("role", ROLES),
-        payload=payload,
-        splice=splice,
+        split=table.get("split", check.WORD),
+        role=table.get("role", one_of(*ROLES)),
+        payload=payload._replace(header=_header(table, payload.size)),
+        splice=Splice(bytes.fromhex(debian.get("head", check.BYTES)), debian.get("skip", whole())) if debian else None,
     )
 
 
 def _header(table: Table, size: int) -> IdxHeader | None:
     """Return the header of a payload of SIZE bytes, where its shape is given; `type` is "uint8" where it is not."""
-    if (shape := table.integers("shape", least=0, most=2**32 - 1, count=MOST_DIMENSIONS)) is None:
+    if (shape := table.array("shape", whole(most=2**32 - 1), None)) is None:
         return None
-    kind = table.choice("type", tuple(_TYPES), default="uint8")
-    header = IdxHeader(_TYPES.get(kind, "u1"), shape)
+    dtype = _TYPES[table.get("type", one_of(*_TYPES), "uint8")]
+    if len(shape) > MOST_DIMENSIONS:
+        table.fault("shape", f"should have at most {MOST_DIMENSIONS} entries, not {len(shape):,}")
+        return None
+    header = IdxHeader(dtype, shape)
     if header.file_size != size and not table.faults:
         table.fault("shape", f"and type make an IDX file of {header.file_size:,} bytes, not {size:,}")
     return header
@@ -118,8 +118,7 @@ def _header(table: Table, size: int) -> IdxHeader | None:
 
 def _pieces(table: Table, size: int, digest: str, length: int) -> tuple[Piece, ...]:
     """Return the pieces as listed; a file without a list is one piece, which is kept in memory until it verifies."""
-    digests = table.digests("pieces")
-    if not digests:
+    if not (digests := table.array("pieces", check.DIGEST)):
         if size > MAX_PIECE_BYTES:
             table.fault("pieces", f"are needed for a file over {MAX_PIECE_BYTES:,} bytes: write the manifest with them")
         return (Piece(Span(0, size), digest),)
@@ -128,7 +127,7 @@ def _pieces(table: Table, size: int, digest: str, length: int) -> tuple[Piece, .
         table.fault("pieces", f"are {len(digests)}, but {size:,} bytes make {-(-size // length)} of {length:,}")
     elif len(digests) == 1 and digests[0] != digest:
         table.fault("pieces", "has one entry, the whole file, but another SHA-256 than sha256 has")
-    return tuple(Piece(span, piece) for span, piece in zip(spans, digests, strict=False))
+    return tuple(map(Piece, spans, digests))
 
 
 def _no_two_alike(table: Table, manifest: Manifest) -> None:

@@ -41,26 +41,17 @@ def prepare(
 ) -> Report:
     """Download the dataset, unpack it and write its tensor file; verify a complete one and leave it alone.
 
-    Args:
-        layout: Where the dataset belongs.
-        options: What the user chose.
-        listener: Gets each event.
-        also: Tools whose caches get the files as published, too.
-
-    Returns:
-        What was done.
-
-    Raises:
-        FetchError: The dataset is not complete; everything that was verified is kept.
+    ALSO are tools whose caches get the files as published, too. Raises FetchError where the dataset is not complete;
+    everything that was verified is kept.
     """
     began = time.monotonic()
-    manifest = layout.manifest
-    report = Report(manifest.name, layout.root, layout.tensors, also=caches_of(manifest, also))
+    options = options or FetchOptions()
+    report = Report(layout.manifest.name, layout.root, layout.tensors, also=caches_of(layout.manifest, also))
     notify = Dispatcher(report.note, listener)
     try:
-        _complete(layout, options or FetchOptions(), notify)
+        _complete(layout, options, notify)
         for tool, folder in report.also.items():
-            share(layout, tool, folder, options or FetchOptions(), notify)
+            share(layout, tool, folder, options, notify)
     finally:
         for sentence in take_refusals():
             notify(Note(sentence))
@@ -144,8 +135,8 @@ class _Run:
             incoming.finish()
             self._digests[file.tensor] = file.sha256
 
-        files, known = [entry.file for entry in wanting], {entry.file.name: entry.good for entry in wanting}
-        download(files, self._layout.raw, self._sources, self._options, self._notify, consume, known)
+        files, good = [entry.file for entry in wanting], {entry.file.name: entry.good for entry in wanting}
+        download(files, self._layout.raw, self._sources, self._options, self._notify, consume, good)
         packed = [file for file in self._layout.manifest.files if file.tensor not in self._digests]
         run_parallel([partial(self._unpack, file, assembly) for file in packed])
 
@@ -181,14 +172,13 @@ class _Run:
 
 def _reader(incoming: "IncomingFile", path: Path) -> Callable[[], Iterator[bytes]]:
     """Return what yields the bytes of INCOMING: as they come, and out of the complete file at PATH from then on."""
-    reads: Iterator[Callable[[], Iterator[bytes]]]
-    reads = chain([incoming.read], repeat(partial(_read_complete, incoming, path)))
+
+    def read_complete() -> Iterator[bytes]:
+        incoming.finish()
+        yield from read_file(path)
+
+    reads = chain([incoming.read], repeat(read_complete))
     return lambda: next(reads)()
-
-
-def _read_complete(incoming: "IncomingFile", path: Path) -> Iterator[bytes]:
-    incoming.finish()
-    yield from read_file(path)
 
 
 def _sync(layout: Layout) -> None:

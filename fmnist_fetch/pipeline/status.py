@@ -93,50 +93,40 @@ def inspect(layout: Layout) -> DatasetStatus:
     digests = {file.tensor: file.payload.sha256 for file in manifest.files if file.payload.sha256}
     proven: set[str] = set()
     # A file that is published unpacked is its own payload: looked at once, as such.
-    good = _hash(_published(layout) | _payloads(manifest.files, layout, digests, proven))
+    published = {
+        layout.published(file): partial(verifies, layout.published(file), file.size, file.sha256)
+        for file in manifest.files
+    }
+    good = _hash(published | _payloads(manifest.files, layout, digests, proven))
     unpinned = [file for file in manifest.files if file.tensor not in digests and good[layout.published(file)]]
     for file in unpinned:
-        if digest := _unpinned(layout.published(file), file):
-            digests[file.tensor] = digest
+        with suppress(FetchError):
+            digests[file.tensor] = digest_of(layout.published(file), file.payload)
     good |= _hash(_payloads(unpinned, layout, digests, proven))
     good[layout.tensors] = len(digests) == len(manifest.files) and is_intact(layout, digests, proven)
-    files = [
-        FileStatus(
-            file,
-            _condition(layout.published(file), good),
-            _condition(layout.payload(file), good),
-            digests.get(file.tensor),
-        )
-        for file in manifest.files
-    ]
-    return DatasetStatus(_with_good_pieces(files, layout), _condition(layout.tensors, good))
+
+    def status(file: DataFile) -> FileStatus:
+        published, payload = (_condition(path, good) for path in (layout.published(file), layout.payload(file)))
+        # The good pieces of a damaged file: who repairs or shows it need not hash it again.
+        scanned = published is Condition.DAMAGED
+        pieces = find_good_pieces(layout.published(file), file) if scanned else GoodPieces()
+        return FileStatus(file, published, payload, digests.get(file.tensor), pieces)
+
+    files = run_parallel([partial(status, file) for file in manifest.files])
+    return DatasetStatus(tuple(files), _condition(layout.tensors, good))
 
 
 def inspect_with_parts(layout: Layout) -> DatasetStatus:
     """Hash everything of the dataset that is there, and the part files, which a download looks at by itself."""
-    status = inspect(layout)
-    return status._replace(files=tuple(_with_part(entry, layout) for entry in status.files))
 
-
-def _with_part(entry: FileStatus, layout: Layout) -> FileStatus:
-    if entry.published is Condition.ABSENT and entry.wants_source:
+    def with_part(entry: FileStatus) -> FileStatus:
+        if entry.published is not Condition.ABSENT or not entry.wants_source:
+            return entry
         part = find_good_pieces(part_path(layout.published(entry.file)), entry.file)
-        if part.indices:
-            return entry._replace(published=Condition.PARTIAL, good=part)
-    return entry
+        return entry._replace(published=Condition.PARTIAL, good=part) if part.indices else entry
 
-
-def _with_good_pieces(files: Iterable[FileStatus], layout: Layout) -> tuple[FileStatus, ...]:
-    """FILES, the damaged ones with their good pieces: who repairs or shows them need not hash them again."""
-    damaged = [entry.file for entry in files if entry.published is Condition.DAMAGED]
-    scans = [partial(find_good_pieces, layout.published(file), file) for file in damaged]
-    good = {file.name: pieces for file, pieces in zip(damaged, run_parallel(scans), strict=True)}
-    return tuple(entry._replace(good=good.get(entry.file.name, entry.good)) for entry in files)
-
-
-def _published(layout: Layout) -> Checks:
-    files = ((layout.published(file), file) for file in layout.manifest.files)
-    return {path: partial(verifies, path, file.size, file.sha256) for path, file in files}
+    status = inspect(layout)
+    return status._replace(files=tuple(map(with_part, status.files)))
 
 
 def _payloads(files: Iterable[DataFile], layout: Layout, digests: Mapping[str, str], proven: set[str]) -> Checks:
@@ -161,14 +151,6 @@ def _size(path: Path) -> int:
     with suppress(OSError):
         return path.stat().st_size
     return 0
-
-
-def _unpinned(published: Path, file: DataFile) -> str | None:
-    """Return the digest of a payload for which the manifest has none, from the verified file that it is packed in."""
-    try:
-        return digest_of(published, file.payload)
-    except FetchError:
-        return None
 
 
 def _condition(path: Path, good: Mapping[Path, bool]) -> Condition:

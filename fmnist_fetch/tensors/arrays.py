@@ -3,9 +3,8 @@
 import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from fmnist_fetch.errors import (
     FetchError,
@@ -17,15 +16,12 @@ from fmnist_fetch.errors import (
     in_clone,
 )
 from fmnist_fetch.manifest.catalog import DATASET, find
-from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.storage.files import Stamp, UnsafeFileError, is_settled, open_regular
 from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, absolute, is_file, lookup_folders
 from fmnist_fetch.tensors.tensor_file import TensorFile, metadata, preamble
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fmnist_fetch.tensors.split import Split
 
 
@@ -56,17 +52,14 @@ def is_intact(layout: Layout, digests: Mapping[str, str], proven: Collection[str
     manifest = layout.manifest
     try:
         with TensorFile(layout.tensors) as stored:
-            mean, std = stored.statistics
-            if manifest.mean is not None:
-                mean, std = manifest.mean, manifest.std
-            headers = {name: tensor.header for name, tensor in stored.tensors.items()}
+            mean, std = stored.statistics if manifest.mean is None else (manifest.mean, manifest.std)
+            headers = {file.tensor: stored.tensors[file.tensor].header for file in manifest.files}
             return (
-                headers.keys() == digests.keys()
-                and stored.preamble == preamble(_as_listed(manifest, headers), metadata(manifest, digests, mean, std))
+                stored.preamble == preamble(headers, metadata(manifest, digests, mean, std))
                 and stored.size == max(tensor.stop for tensor in stored.tensors.values())
                 and all(name in proven or stored.digest(name) == digest for name, digest in digests.items())
             )
-    except (OSError, ValueError, FormatError):
+    except (OSError, ValueError, KeyError, FormatError):
         return False
 
 
@@ -101,9 +94,14 @@ def load(
     >>> test.images.shape, test.images.dtype, test.classes[test.labels[0]]
     ((10000, 28, 28), dtype('uint8'), 'ankle boot')
     """
+    try:
+        import numpy as np
+    except ModuleNotFoundError as exc:
+        # Nothing but loading needs it, and it is nine tenths of an installation: so it is an extra.
+        hint = "Run: pip install numpy, or pip install 'fmnist-fetch[load]'"
+        raise FetchError("load needs numpy, which is not installed", hint=hint) from exc
     from fmnist_fetch.tensors.split import Split  # here, since who fetches has no use for what shows arrays to people
 
-    _demand_numpy()
     manifest = find(dataset)
     names = _files_of(manifest, split)
     layouts = [Layout(folder, manifest) for folder in lookup_folders(root)]
@@ -111,7 +109,9 @@ def load(
     command = _command(dataset, layout)
     try:
         with TensorFile(layout.tensors) as stored:
-            digests = {role: _pinned(stored, file) for role, file in names.items()}
+            digests = {
+                role: file.payload.sha256 or stored.metadata[f"sha256.{file.tensor}"] for role, file in names.items()
+            }
             for role, file in names.items():
                 if verify and not _verifies(stored, file.tensor, digests[role], again=verify == "always"):
                     raise IntegrityError(f"{layout.tensors}: {file.tensor} is damaged", hint=command)
@@ -121,7 +121,10 @@ def load(
         raise _unreadable([layout, *layouts], exc, command) from exc
     except (FormatError, KeyError, ValueError) as exc:
         raise IntegrityError(f"{layout.tensors} is damaged: {getattr(exc, 'message', exc)}", hint=command) from exc
-    return Split(_images(arrays), _labels(arrays), manifest.classes, mean, std, manifest.name, split, digests)
+    images, labels = arrays.get("images", np.empty(0, np.uint8)), arrays.get("labels", np.empty(0, np.int64))
+    if labels.dtype.kind != "f":
+        labels = labels.astype(np.int64)
+    return Split(images, labels, manifest.classes, mean, std, manifest.name, split, digests)
 
 
 def _files_of(manifest: Manifest, split: str) -> dict[str, DataFile]:
@@ -155,27 +158,6 @@ def _verifies(stored: TensorFile, tensor: str, digest: str, *, again: bool) -> b
     return True
 
 
-def _demand_numpy() -> None:
-    # Nothing but loading needs it, and it is nine tenths of an installation: so it is an extra.
-    if find_spec("numpy") is None:
-        hint = "Run: pip install numpy, or pip install 'fmnist-fetch[load]'"
-        raise FetchError("load needs numpy, which is not installed", hint=hint)
-
-
-def _images(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
-    import numpy as np
-
-    return arrays.get("images", np.empty(0, np.uint8))
-
-
-def _labels(arrays: Mapping[str, "NDArray[Any]"]) -> "NDArray[Any]":
-    """Labels as what indexes and loss functions take; those that a whole number can't hold are left as they are."""
-    import numpy as np
-
-    labels = arrays.get("labels", np.empty(0, np.int64))
-    return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
-
-
 def _command(dataset: str | os.PathLike[str], layout: Layout) -> str:
     """Return the command that downloads the dataset to where LOAD looks for it: make's in a clone, else ours."""
     name, root = os.fspath(dataset), str(absolute(layout.root))
@@ -185,12 +167,3 @@ def _command(dataset: str | os.PathLike[str], layout: Layout) -> str:
     else:
         words = ["fmnist-fetch", "fetch", *([] if name == DATASET else [name]), "--root", root]
     return f"Run: {shlex.join(words)}"
-
-
-def _pinned(stored: TensorFile, file: DataFile) -> str:
-    """Return the digest of FILE's payload: the manifest's, or what was recorded when the verified file was unpacked."""
-    return file.payload.sha256 or stored.metadata[f"sha256.{file.tensor}"]
-
-
-def _as_listed(manifest: Manifest, headers: Mapping[str, IdxHeader]) -> dict[str, IdxHeader]:
-    return {file.tensor: headers[file.tensor] for file in manifest.files}

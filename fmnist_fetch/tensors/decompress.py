@@ -6,7 +6,7 @@ isal's igzip decompresses about three times as fast as zlib; where it is not ins
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -42,10 +42,9 @@ DECODERS = _decoders()
 """The modules that inflate, the fastest first."""
 
 
-@contextmanager
-def no_sink() -> Iterator[Sink]:
-    """Open a sink that takes bytes which nobody else wants to see."""
-    yield lambda _data: None
+def no_sink() -> AbstractContextManager[Sink]:
+    """Return a sink, to open, that takes bytes which nobody else wants to see."""
+    return nullcontext(lambda _data: None)
 
 
 def with_each_decoder(attempt: Callable[[ModuleType], T]) -> T:
@@ -63,17 +62,14 @@ def unpack(
     read: Callable[[], Iterator[bytes]] | None = None,
     open_sink: Callable[[], AbstractContextManager[Sink]] = no_sink,
 ) -> str:
-    """Unpack the gzip file PACKED (or copy it, if it is no gzip) to TARGET, which only a right payload replaces.
+    """Unpack the gzip file PACKED (or copy it, if it is no gzip) to TARGET; return the SHA-256 of the payload.
 
     Args:
         packed: The file as published.
-        target: The final name of the payload.
+        target: The final name, which only a right payload replaces.
         payload: What it should be.
         read: Yields the bytes of PACKED, in order, where the file is not complete yet.
         open_sink: Opens what gets the payload's bytes too, in order; anew for each decoder that is tried.
-
-    Returns:
-        The SHA-256 of the payload.
 
     Raises:
         FormatError: The stream ends early, or gives other than payload.size bytes.
@@ -115,17 +111,9 @@ def stream(
     read: Callable[[], Iterator[bytes]] | None = None,
     decoder: ModuleType = DECODERS[0],
 ) -> Iterator[bytes]:
-    """Yield the payload of PACKED in parts of at most 512 KiB.
+    """Yield the payload of PACKED, of SIZE bytes where that is known, in parts of at most 512 KiB.
 
-    Args:
-        packed: The file as published.
-        size: The size of the payload in bytes, where it is known.
-        read: Yields the bytes of PACKED, in order, where the file is not complete yet.
-        decoder: One of DECODERS.
-
-    Raises:
-        FormatError: The stream is damaged, or gives other than SIZE bytes.
-        DiskError: PACKED can't be read.
+    Raises FormatError where the stream is damaged or gives other than SIZE bytes, and DiskError. READ as in `unpack`.
     """
     content = read() if read else read_file(packed)
     head = b""

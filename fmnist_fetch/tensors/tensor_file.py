@@ -13,9 +13,9 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeGuard
 
 from fmnist_fetch.errors import FormatError
 from fmnist_fetch.manifest.idx import MOST_DIMENSIONS, IdxHeader
@@ -91,27 +91,22 @@ def native(data: bytes, itemsize: int) -> bytes:
     return bytes(swapped)
 
 
-class TensorFile:
+class TensorFile(ExitStack):
     """A tensor file opened for reading; raises OSError, and FormatError where it is none."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open_regular(path)
+        super().__init__()
+        self._file = self.enter_context(open_regular(path))
         try:
             self.stamp = stamp(self._file)
             self.size = self.stamp.size
             self.preamble = self._read_preamble()
             self.tensors, self.metadata = self._parse()
         except BaseException as exc:
-            self._file.close()
+            self.close()
             if isinstance(exc, (ValueError, RecursionError)):
                 raise FormatError(f"{path} is not a tensor file: {exc}", hint="Fetch the dataset again.") from exc
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
 
     def _read_preamble(self) -> bytes:
         """Return all that stands before the tensors' bytes; raises ValueError where that is too long."""

@@ -7,12 +7,11 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
-from fmnist_fetch.errors import IntegrityError, ManifestError, disk
+from fmnist_fetch.errors import AGAIN, IntegrityError, ManifestError, disk
 from fmnist_fetch.manifest.idx import LONGEST_HEADER, IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.storage.atomic import write_atomically
@@ -28,42 +27,34 @@ _STEP_BYTES = 1024 * 1024
 _ANY_DIGEST = "0" * 64
 
 
-class Assembly:
+class Assembly(ExitStack):
     """The tensor file of a dataset, made in a `with` block: complete at its end, or nothing of it is there."""
 
     def __init__(self, layout: Layout) -> None:
+        super().__init__()
         self._layout = layout
-        self._manifest = manifest = layout.manifest
-        self._places = _places(manifest)
+        self._manifest = layout.manifest
+        self._places = _places(layout.manifest)
         self._placed: set[str] = set()
         self._lock = threading.Lock()
-        self._open = ExitStack()
-        self._needed = sum(file.payload.size for file in manifest.files)
+        self._needed = sum(file.payload.size for file in layout.manifest.files)
         self._out: BinaryIO | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
-        self._open.__exit__(kind, exc, at)
 
     def places(self, file: DataFile) -> bool:
         """Return whether FILE's values are written to their place on the way: only large ones of one byte each."""
         header = self._places and file.payload.header
         return bool(header and header.itemsize == 1 and header.file_size >= WORTH_PLACING_BYTES)
 
-    @contextmanager
-    def sink(self, file: DataFile) -> Iterator[Sink]:
-        """Open a sink for FILE's payload, which writes its values to their place if this `places` them.
+    def sink(self, file: DataFile) -> AbstractContextManager[Sink]:
+        """Return a sink, to open, for FILE's payload, which writes its values to their place if this `places` them.
 
         The values count as written when the block ends without an error. Raises DiskError.
         """
-        if not self.places(file) or file.payload.header is None:
-            with no_sink() as sink:
-                yield sink
-            return
-        skip = file.payload.header.offset
+        header = file.payload.header
+        return self._place(file.tensor, header.offset) if header and self.places(file) else no_sink()
 
+    @contextmanager
+    def _place(self, tensor: str, skip: int) -> Iterator[Sink]:
         def write(data: bytes) -> None:
             nonlocal skip
             values = memoryview(data)[skip:]
@@ -72,16 +63,13 @@ class Assembly:
                 writeback.write(values)
 
         with disk(self._layout.tensors, self._needed), open_to_write(Path(self._opened().name)) as out:
-            out.seek(self._places[file.tensor])
+            out.seek(self._places[tensor])
             with Writeback(out) as writeback:
                 yield write
-        self._placed.add(file.tensor)
+        self._placed.add(tensor)
 
     def complete(self, digests: Mapping[str, str]) -> None:
-        """Copy what has not been placed out of the payloads, and hash it once more.
-
-        Args:
-            digests: The SHA-256 of each payload, by the name of its tensor.
+        """Copy what has not been placed out of the payloads, and compare it with their DIGESTS, by tensor, once more.
 
         Raises:
             FormatError: A payload is no IDX file.
@@ -106,15 +94,13 @@ class Assembly:
                     continue
                 with disk(payloads[name]), open_regular(payloads[name]) as payload:
                     if _copy(payload, headers[name], write) != digests[name]:
-                        raise IntegrityError(
-                            f"{payloads[name]} changed while it was read", hint="Run the command again."
-                        )
+                        raise IntegrityError(f"{payloads[name]} changed while it was read", hint=AGAIN)
 
     def _opened(self) -> BinaryIO:
         """Return the temporary file, which is opened on first use, so that none is left where nothing is written."""
         with self._lock:
             if self._out is None:
-                self._out = self._open.enter_context(write_atomically(self._layout.tensors, self._needed))
+                self._out = self.enter_context(write_atomically(self._layout.tensors, self._needed))
             return self._out
 
     def _header(self, file: DataFile) -> IdxHeader:

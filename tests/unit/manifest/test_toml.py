@@ -16,6 +16,7 @@ from fmnist_fetch.manifest.idx import IdxHeader
 from fmnist_fetch.manifest.model import MAX_PIECE_BYTES, DataFile, DebianPackage, Manifest, Payload
 from fmnist_fetch.manifest.pieces import Piece, Span, Splice, cut
 from fmnist_fetch.manifest.toml import dumps, loads
+from fmnist_fetch.manifest.validation import is_url
 from samples import Sample
 
 A, B = "a" * 64, "b" * 64
@@ -89,8 +90,8 @@ ABSURD = {
     "a number of 5,000 digits": ("format = " + "9" * 5000, "not TOML: a number has too many digits"),
     "hexadecimal digits without end": ("format = 0x" + "f" * 20_000, "a number with too many digits"),
     "such a number in a list": ("format = [0x" + "f" * 20_000 + "]", "a number with too many digits"),
-    "a mean that is infinite": ("format = 1\nmean = 1e999\nstd = 1", "mean should be finite, not inf"),
-    "a mean of 400 digits": (f"format = 1\nmean = {'9' * 400}\nstd = 1", "mean should be finite, not 999"),
+    "a mean that is infinite": ("format = 1\nmean = 1e999\nstd = 1", "mean should be a finite number, not inf"),
+    "a mean of 400 digits": (f"format = 1\nmean = {'9' * 400}\nstd = 1", "mean should be a finite number, not 999"),
     "a key of 50,000 parts": ("a" + ".a" * 50_000 + " = 1", "not TOML: nested too deeply"),
     "a quoted key of 50,000 parts": ('"a"' + " . 'a'" * 50_000 + " = 1", "not TOML: nested too deeply"),
     "a table of 50,000 parts": ("[a" + ".a" * 50_000 + "]", "not TOML: nested too deeply"),
@@ -143,32 +144,18 @@ unpacked = {{ name = "two", size = 12 }}
 """
 
 
+TWO = 'unpacked = { name = "two", size = 12 }\n'
+WHOLE = "a whole number from "
+
+
 def test_a_shape_is_of_bytes_unless_another_type_is_given() -> None:
-    line = 'unpacked = { name = "two", size = 12 }\n'
-    assert read_header(bent(line, line + "shape = [4]\n")) == IdxHeader("u1", (4,))
-    assert read_header(bent(line, line + 'shape = [2]\ntype = "int16"\n')) == IdxHeader(">i2", (2,))
+    assert read_header(bent(TWO, TWO + "shape = [4]\n")) == IdxHeader("u1", (4,))
+    assert read_header(bent(TWO, TWO + 'shape = [2]\ntype = "int16"\n')) == IdxHeader(">i2", (2,))
     assert read_header(GOOD) is None
 
 
 def read_header(text: str) -> IdxHeader | None:
     return loads(text.encode(), "mine.toml").files[1].payload.header
-
-
-@pytest.mark.parametrize(
-    ("lines", "fault"),
-    [
-        ("shape = [5]", "file 2, shape and type make an IDX file of 13 bytes, not 12"),
-        ("shape = [4]\ntype = 'int16'", "file 2, shape and type make an IDX file of 16 bytes, not 12"),
-        ("shape = [4]\ntype = 'complex'", "file 2, type should be one of uint8, int8, int16"),
-        ("shape = [-4]", "file 2, shape should have whole numbers from 0 to 4,294,967,295, its entry 1 is -4"),
-        ("shape = [true]", "file 2, shape should have whole numbers from 0 to 4,294,967,295, its entry 1 is True"),
-        ("shape = 4", "file 2, shape should be an array of whole numbers, not 4"),
-        ("type = 'int16'", "file 2, type is not a known key"),
-    ],
-)
-def test_an_impossible_shape_is_reported_with_its_place(lines: str, fault: str) -> None:
-    line = 'unpacked = { name = "two", size = 12 }\n'
-    assert [text[: len(fault)] for text in faults_of(bent(line, f"{line}{lines}\n"))] == [fault]
 
 
 def faults_of(text: str) -> tuple[str, ...]:
@@ -222,15 +209,15 @@ def test_all_of_ten_faults_are_reported_with_their_places() -> None:
     expected = [
         "format is 2, this version of fmnist-fetch reads 1",
         "name should be a plain name",
-        "folder can't be 'con'",
-        "piece_length should be from 1 to",
+        "folder should be a plain name (letters, digits, _ . + -) with no other meaning to a system or this program,",
+        "piece_length should be a whole number from 1 to 67,108,864, not 0",
         "classes entry 2 should be a string, not 2",
         "mirrors entry 2 should be an http:// or https:// URL, not 'ftp://mirror.example/'",
         "mean and std go together",
         "colour is not a known key",
         "file 1, split should be a lower-case word, not 'Train'",
         "file 1, role should be one of images, labels, not 'pictures'",
-        "file 1, size should be from 1 to",
+        "file 1, size should be a whole number from 1 to",
         "file 1, sha256 should be a SHA-256",
         "file 2, name should be a plain name",
         "file 2, size is missing: it should be a whole number",
@@ -285,20 +272,27 @@ def test_a_name_that_could_leave_its_folder_or_mean_something_else_is_refused(na
         ('role = "labels"', 'role = "images"', "file 2 has split 'train' and role 'images', as file 1 has"),
         (f'"{A}", "{B}", "{A}"]', f'"{A}", "{B}"]', "file 1, pieces are 2, but 25 bytes make 3 of 10"),
         ("size = 25", "size = 2500000000", "file 1, pieces are 3, but 2,500,000,000 bytes make 250000000 of 10"),
-        (f'"{A}", "{B}", "{A}"]', f'"{A}", 5, "{A}"]', "file 1, pieces entry 2 should be a string, not 5"),
-        (f'"{B}", "{A}"]', f'"{B}", "x"]', "file 1, pieces entry 3 should be a SHA-256 in lower-case hex, not 'x'"),
-        ("size = 40", "size = true", "file 1, unpacked.size should be a whole number, not True"),
-        ("size = 40", "size = 40.5", "file 1, unpacked.size should be a whole number, not 40.5"),
+        (
+            f'"{A}", "{B}", "{A}"]',
+            f'"{A}", 5, "{A}"]',
+            "file 1, pieces entry 2 should be a SHA-256: 64 lower-case hex digits, not 5",
+        ),
+        (
+            f'"{B}", "{A}"]',
+            f'"{B}", "x"]',
+            "file 1, pieces entry 3 should be a SHA-256: 64 lower-case hex digits, not 'x'",
+        ),
+        ("size = 40", "size = true", f"file 1, unpacked.size should be {WHOLE}4 to {2**50:,}, not True"),
+        ("size = 40", "size = 40.5", f"file 1, unpacked.size should be {WHOLE}4 to {2**50:,}, not 40.5"),
         ("size = 40", "size = 40, colour = 1", "file 1, unpacked.colour is not a known key"),
-        ("[[files]]", "[files]", None),
         ("format = 1\n", "", "format is missing: it should be a whole number"),
-        ("format = 1", 'format = "1"', "format should be a whole number, not '1'"),
+        ("format = 1", 'format = "1"', f"format should be {WHOLE}0 to {2**50:,}, not '1'"),
         ("format = 1", "format = 1\nmean = 0.1", "mean and std go together: give both or neither"),
-        ("format = 1", "format = 1\nmean = inf\nstd = 0.1", "mean should be finite, not inf"),
-        ("format = 1", 'format = 1\nmean = "a"\nstd = 0.1', "mean should be a number, not 'a'"),
-        ('classes = ["a", "b"]', "classes = 3", "classes should be an array of strings, not 3"),
-        ("https://mirror.example", "https:///mirror.example", None),
-        ("https://mirror.example", "https://mirror.example:99999", None),
+        ("format = 1", "format = 1\nmean = inf\nstd = 0.1", "mean should be a finite number, not inf"),
+        ("format = 1", 'format = 1\nmean = "a"\nstd = 0.1', "mean should be a finite number, not 'a'"),
+        ('classes = ["a", "b"]', "classes = 3", "classes should be an array, not 3"),
+        ("https://mirror.example", "https:///mirror.example", "mirrors entry 1 should be an http:// or https:// URL"),
+        ("https://mirror.example", "https://mirror.example:99999", "mirrors entry 1 should be an http:// or"),
         ("format = 1", "format = 1\ndebian = 5", "debian should be a table, not 5"),
         ("format = 1", 'format = 1\ndebian = { package = "a b" }', "debian.package should be the name of"),
         # What apt takes for a regular expression, and for a package to remove.
@@ -315,17 +309,30 @@ def test_a_name_that_could_leave_its_folder_or_mean_something_else_is_refused(na
         ("format = 1", 'format = 1\nlocal = ["a\\u0000b"]', "local entry 1 should be a folder on this machine"),
         ("format = 1", 'format = 1\nlocal = ["a", "//host/b"]', "local entry 2 should be a folder on this machine"),
         ("format = 1", 'format = 1\nlocal = ["\\\\\\\\host\\\\b"]', "local entry 1 should be a folder on this machine"),
-        ("size = 9", f"size = {2**50 + 1}", "file 2, size should be from 1 to"),
-        ("size = 9", f'size = 9\ndebian = {{ head = "", skip = {2**62} }}', "file 2, debian.skip should be from 0 to"),
+        ("size = 9", f"size = {2**50 + 1}", f"file 2, size should be {WHOLE}1 to"),
+        (
+            "size = 9",
+            f'size = 9\ndebian = {{ head = "", skip = {2**62} }}',
+            f"file 2, debian.skip should be {WHOLE}0 to",
+        ),
         ("format = 1", 'format = 1\ncaches = { kerra = "a" }', "caches.kerra is not a known key"),
         ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', "file 2, debian.head should be bytes in hex"),
-        ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', "file 2, debian.skip should be from 0 to"),
+        ("size = 9", 'size = 9\ndebian = { head = "zz", skip = -1 }', f"file 2, debian.skip should be {WHOLE}0 to"),
+        (TWO, f"{TWO}shape = [5]\n", "file 2, shape and type make an IDX file of 13 bytes, not 12"),
+        (TWO, f"{TWO}shape = [4]\ntype = 'int16'\n", "file 2, shape and type make an IDX file of 16 bytes, not 12"),
+        (TWO, f"{TWO}shape = [4]\ntype = 'complex'\n", "file 2, type should be one of uint8, int8, int16"),
+        (TWO, f"{TWO}shape = [-4]\n", f"file 2, shape entry 1 should be {WHOLE}0 to 4,294,967,295, not -4"),
+        (TWO, f"{TWO}shape = [true]\n", f"file 2, shape entry 1 should be {WHOLE}0 to 4,294,967,295, not True"),
+        (TWO, f"{TWO}shape = 4\n", "file 2, shape should be an array, not 4"),
+        (TWO, f"{TWO}type = 'int16'\n", "file 2, type is not a known key"),
+        ("[[files]]", "[files]", "not TOML: "),
+        ("format = 1", f"format = 1\n{'k' * 10_000} = 1", f"{'k' * 80} is not a known key"),
+        ("format = 1", f'format = "{"x" * 10_000}"', f"format should be {WHOLE}0 to {2**50:,}, not '{'x' * 79}"),
     ],
 )
-def test_a_fault_is_reported_with_its_place(old: str, new: str, fault: str | None) -> None:
+def test_a_fault_is_reported_with_its_place(old: str, new: str, fault: str) -> None:
     faults = faults_of(bent(old, new))
-    assert faults
-    assert fault is None or any(found.startswith(fault) for found in faults), faults
+    assert any(found.startswith(fault) and len(found) < len(fault) + 90 for found in faults), faults
 
 
 def test_a_manifest_without_files_is_refused() -> None:
@@ -346,17 +353,25 @@ def test_a_piece_over_64_mib_is_refused() -> None:
     assert faults_of(bent("piece_length = 10", f"piece_length = {MAX_PIECE_BYTES + 1}"))[0].startswith("piece_length ")
 
 
-@pytest.mark.parametrize("text", ["name = ", "\xff", "a" * 10, "x = 1\nx = 2"])
-def test_invalid_toml_is_reported_as_one_fault(text: str) -> None:
-    (fault,) = faults_of(text)
+@pytest.mark.parametrize("data", [b"name = ", "\xff".encode(), b"a" * 10, b"x = 1\nx = 2", b"name = '\xff'"])
+def test_invalid_toml_and_invalid_utf_8_are_reported_as_one_fault(data: bytes) -> None:
+    with pytest.raises(ManifestError) as caught:
+        loads(data, "mine.toml")
+    (fault,) = caught.value.faults
     assert fault.startswith("not TOML: ")
 
 
-def test_invalid_utf_8_is_reported_as_one_fault() -> None:
-    with pytest.raises(ManifestError, match="not TOML"):
-        loads(b"name = '\xff'", "x")
+@pytest.mark.parametrize(
+    "url",
+    ["http://a/", "https://a.example/x/y?z=1", "http://127.0.0.1:8000", "http://[::1]:80/", "https://user:word@a/"],
+)
+def test_an_http_address_is_a_url(url: str) -> None:
+    assert is_url(url)
 
 
-def test_toml_that_is_nested_too_deeply_is_reported() -> None:
-    with pytest.raises(ManifestError):
-        loads(b"x = " + b"[" * 100_000, "x")
+@pytest.mark.parametrize(
+    "url",
+    ["", "a.example", "ftp://a/", "file:///etc/passwd", "http://", "http:///x", "https://:80/", "http://a:x/", "C:\\a"],
+)
+def test_anything_else_is_none(url: str) -> None:
+    assert not is_url(url)
