@@ -7,11 +7,11 @@ any moment, and must not leave half a line.
 import os
 from typing import TextIO
 
-from fmnist_fetch.console.formatting import beginning, encodable, span_of_time, waiting
+from fmnist_fetch.console.formatting import encodable
 from fmnist_fetch.console.output import write
-from fmnist_fetch.console.progress import MAX_FILES_NAMED, ProgressState, named
+from fmnist_fetch.console.progress import MAX_FILES_NAMED, ProgressState, sentence_for
 from fmnist_fetch.errors import escaped, size
-from fmnist_fetch.events import DownloadEnded, DownloadStarted, Event, Message, Unpacked, Verified
+from fmnist_fetch.events import DownloadEnded, Event, Unpacked, Verified
 
 PAINT_PERIOD_S = 0.1
 MAX_COLUMNS = 100
@@ -33,21 +33,12 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Repaint the bars if an event is worth it."""
-        match event:
-            case DownloadStarted():
-                self._paint(beginning(event))
-            case Message():
-                self._paint(event.sentence)
-            case Unpacked():
-                if self._state.unpacked <= MAX_FILES_NAMED:
-                    self._paint(f"{event.file} unpacked")
-            case DownloadEnded():
-                self._paint()
-            case Verified() if self._state.done == self._state.total:
-                self._paint()
-            case _:
-                if self._state.clock() - self._painted_at >= PAINT_PERIOD_S:
-                    self._paint()
+        state, sentence = self._state, sentence_for(event)
+        if isinstance(event, Unpacked) and state.unpacked > MAX_FILES_NAMED:
+            sentence = ""
+        ended = isinstance(event, DownloadEnded) or (isinstance(event, Verified) and state.done == state.total)
+        if sentence or ended or state.clock() - self._painted_at >= PAINT_PERIOD_S:
+            self._paint(sentence)
 
     def _paint(self, sentence: str = "") -> None:
         self._painted_at = self._state.clock()
@@ -71,10 +62,10 @@ class Bars:
             lines.append(_bar(label, count, whole, tail, width, self._block.plain))
         if len(in_transfer) > len(shown):
             lines.append(_shortened(f"and {len(in_transfer) - len(shown)} more files", width))
-        if wait := state.waiting:
+        if state.waiting:
             import textwrap
 
-            lines += textwrap.wrap(escaped(waiting(wait)), width)[:MAX_WAIT_LINES]
+            lines += textwrap.wrap(escaped(state.waiting), width)[:MAX_WAIT_LINES]
         return lines
 
     def _numbers(self) -> str:
@@ -82,9 +73,8 @@ class Bars:
         state, total = self._state, size(self._state.total)
         numbers = f"{size(state.done).rjust(max(8, len(total)))} of {total}"
         if state.rate is not None:
-            left = f"{span_of_time(state.seconds_left)} left" if state.seconds_left is not None else ""
-            numbers += f" {size(state.rate):>8}/s {left:>10}"
-        return numbers + (f"  from {named(state.sources)}" if state.sources else "")
+            numbers += f" {size(state.rate):>8}/s {state.time_left:>10}"
+        return numbers + (f"  {state.origin}" if state.origin else "")
 
 
 class Block:

@@ -5,8 +5,7 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-from fmnist_fetch.console.formatting import beginning, span_of_time, waiting
-from fmnist_fetch.console.progress import ProgressState, named
+from fmnist_fetch.console.progress import ProgressState, sentence_for
 from fmnist_fetch.errors import escaped, size
 from fmnist_fetch.events import (
     BytesInFlight,
@@ -39,28 +38,16 @@ class Cell:
 
     def __call__(self, event: Event) -> None:
         """Redraw the output if an event is worth it."""
-        match event:
-            case DownloadStarted():
-                self._draw(beginning(event))
-            case Unpacked():
-                self._draw(f"{event.file} unpacked")
-            case Message():
-                self._draw(event.sentence)
-            case DownloadEnded():
-                self._draw("")
-            case Verified() | BytesInFlight() if self._due():
-                self._draw(self._pace())
-            case NoSourceReady() if self._due() and (wait := self._state.waiting):
-                self._draw(waiting(wait))
-
-    def _due(self) -> bool:
-        return self._state.clock() - self._drawn_at >= DRAW_PERIOD_S
-
-    def _pace(self) -> str:
         state = self._state
-        rate = [f"{size(state.rate)}/s"] if state.rate else []
-        left = [f"{span_of_time(state.seconds_left)} left"] if state.seconds_left is not None else []
-        return ", ".join(rate + left + ([f"from {named(state.sources)}"] if state.sources else []))
+        if isinstance(event, DownloadStarted | Unpacked | Message | DownloadEnded):
+            self._draw(sentence_for(event))
+        elif state.clock() - self._drawn_at < DRAW_PERIOD_S:
+            return
+        elif isinstance(event, Verified | BytesInFlight):
+            rate = f"{size(state.rate)}/s" if state.rate else ""
+            self._draw(", ".join(filter(None, (rate, state.time_left, state.origin))))
+        elif isinstance(event, NoSourceReady) and state.waiting:
+            self._draw(state.waiting)
 
     def _draw(self, note: str) -> None:
         state, note = self._state, escaped(note)

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from fmnist_fetch.console.formatting import beginning, counted, waiting
+from fmnist_fetch.console.formatting import beginning, counted, span_of_time, waiting
 from fmnist_fetch.console.output import write
-from fmnist_fetch.errors import DiskError, escaped, reason, size
+from fmnist_fetch.errors import AGAIN, DiskError, escaped, reason, size
 from fmnist_fetch.events import (
     Attempted,
     BytesInFlight,
@@ -36,7 +36,7 @@ SHORT_WAIT_S = 2.0
 RATE_WINDOW_S = 15.0
 """The time over which a rate is taken: long enough not to jump with every piece, short enough to follow changes."""
 LINE_PERIOD_S = 10.0
-LINE_SHARE = 0.10
+LINE_PERCENT = 10
 MAX_FILES_NAMED = 8
 KINDS = ("auto", "bar", "log", "none")
 
@@ -70,9 +70,16 @@ class ProgressState:
         """Derive the new state from an event."""
         match event:
             case DownloadStarted():
-                self._start(event)
+                self.sizes = {name: size for name, size, _ in event.files}
+                self.verified = {name: good for name, _, good in event.files}
+                self.total, self.done = sum(self.sizes.values()), sum(self.verified.values())
+                self.pieces, self.good = event.pieces, event.good
+                self.in_flight, self._pace, self._waiting = {}, Pace(), None
             case Verified():
-                self._count(event)
+                # Whatever the events say, never less than nothing and never more than there is.
+                self.verified[event.file] = max(0, self.verified[event.file] + event.length)
+                self.done = max(0, min(self.done + event.length, self.total))
+                self.good = max(0, min(self.good + event.pieces, self.pieces))
                 # The next BytesInFlight counts what is left in flight; until then no byte counts twice.
                 self.in_flight[event.file] = max(0, self.in_flight.get(event.file, 0) - event.length)
                 self._waiting = None
@@ -92,19 +99,6 @@ class ProgressState:
             case DownloadEnded():
                 self.sizes = {}
 
-    def _start(self, event: DownloadStarted) -> None:
-        self.sizes = {name: size for name, size, _ in event.files}
-        self.verified = {name: good for name, _, good in event.files}
-        self.total, self.done = sum(self.sizes.values()), sum(self.verified.values())
-        self.pieces, self.good = event.pieces, event.good
-        self.in_flight, self._pace, self._waiting = {}, Pace(), None
-
-    def _count(self, event: Verified) -> None:
-        """Count verified bytes; whatever the events say, never less than nothing and never more than there is."""
-        self.verified[event.file] = max(0, self.verified[event.file] + event.length)
-        self.done = max(0, min(self.done + event.length, self.total))
-        self.good = max(0, min(self.good + event.pieces, self.pieces))
-
     @property
     def arrived(self) -> int:
         """The bytes that have arrived and are not verified yet."""
@@ -121,24 +115,31 @@ class ProgressState:
         return self._pace.rate()
 
     @property
-    def seconds_left(self) -> float | None:
-        """The time that the rest takes at the present rate; None while it is unknown."""
+    def time_left(self) -> str:
+        """The time that the rest takes at the present rate, such as "12 s left"; empty while it is unknown."""
         rate, left = self.rate, self.total - self.done - self.arrived
-        return left / rate if rate is not None and rate >= 1 and left > 0 else None
+        return f"{span_of_time(left / rate)} left" if rate is not None and rate >= 1 and left > 0 else ""
 
     @property
-    def waiting(self) -> NoSourceReady | None:
-        """What the run waits for, if it has waited for longer than a retry takes."""
+    def origin(self) -> str:
+        """The first of the sources by its name, and the number of others; empty where none delivers."""
+        others = len(self.sources) - 1
+        more = f" and {counted(others, 'other')}" if others > 0 else ""
+        return f"from {self.sources[0]}{more}" if self.sources else ""
+
+    @property
+    def waiting(self) -> str:
+        """What the run waits for, if it has waited for longer than a retry takes; else empty."""
         if self._waiting is None or self.clock() - self._waiting[0] <= SHORT_WAIT_S:
-            return None
-        return self._waiting[1]
+            return ""
+        return waiting(self._waiting[1])
 
     def kept(self) -> str:
         """Return a hint for an interrupted run: what is kept, and how to continue."""
         if not self.pieces:
-            return "Nothing is lost. Run the same command again to continue."
-        others = f", and {size(self.arrived)} of others" if self.arrived else ""
-        return f"{self.good} of {self.pieces} pieces are good and kept{others}. Run the same command again to continue."
+            return f"Nothing is lost. {AGAIN}"
+        others = f" and {size(self.arrived)} more" if self.arrived else ""
+        return f"Kept: {self.good} of {self.pieces} pieces{others}. {AGAIN}"
 
 
 class Pace:
@@ -159,6 +160,18 @@ class Pace:
             return None
         (began, first), (now, last) = self._marks[0], self._marks[-1]
         return max(0, last - first) / (now - began) if now - began >= 1 else None
+
+
+def sentence_for(event: Event) -> str:
+    """Return what every display says about an event at once; empty for one that only changes numbers."""
+    match event:
+        case DownloadStarted():
+            return beginning(event)
+        case Unpacked():
+            return f"{event.file} unpacked"
+        case Message():
+            return event.sentence
+    return ""
 
 
 def listener(kind: str, stream: TextIO | None, state: ProgressState | None = None) -> Dispatcher:
@@ -209,41 +222,40 @@ class Lines:
     def __init__(self, state: ProgressState, stream: TextIO) -> None:
         self._state = state
         self._stream = stream
-        self._printed_at, self._printed_share = state.clock(), 0.0
+        self._printed_at, self._printed_percent = state.clock(), 0
         self._printed_arrived = 0
-        self._printed_sources: tuple[str, ...] = ()
-        self._printed_wait: float | None = None
+        self._printed_origin = ""
+        self._printed_wait_at: float | None = None
 
     def __call__(self, event: Event) -> None:
         """Print a line if an event is worth one."""
         match event:
             case DownloadStarted():
-                self._printed_share, self._printed_at = self._share(), self._state.clock()
-                self._print(beginning(event))
+                self._printed_percent = self._state.percent
+                self._print(sentence_for(event))
             case Verified():
                 self._advance()
             case BytesInFlight():
                 self._arrive()
             case NoSourceReady():
                 self._wait()
-            case Unpacked():
-                self._unpack(event.file)
-            case Message():
-                self._print(event.sentence)
-
-    def _share(self) -> float:
-        return self._state.done / self._state.total if self._state.total else 1.0
+            case Unpacked() if self._state.unpacked > MAX_FILES_NAMED:
+                # Of many files, a count now and then is enough.
+                if self._due(self._printed_at):
+                    self._print(f"{counted(self._state.unpacked, 'file')} unpacked")
+            case Unpacked() | Message():
+                self._print(sentence_for(event))
 
     def _due(self, since: float) -> bool:
         return self._state.clock() - since >= LINE_PERIOD_S
 
     def _advance(self) -> None:
-        share = self._share()
-        self._printed_share = min(self._printed_share, share)
-        if share - self._printed_share >= LINE_SHARE or self._due(self._printed_at) or share == 1:
-            self._printed_share = share
+        percent = self._state.percent
+        self._printed_percent = min(self._printed_percent, percent)
+        if percent - self._printed_percent >= LINE_PERCENT or self._due(self._printed_at) or percent == 100:
+            self._printed_percent = percent
             self._print_progress()
-        self._printed_wait = None
+        self._printed_wait_at = None
 
     def _arrive(self) -> None:
         """Report bytes that are not verified yet: on a slow line a piece may take minutes."""
@@ -255,34 +267,20 @@ class Lines:
 
     def _print_progress(self, more: str = "") -> None:
         state = self._state
-        self._printed_at = state.clock()
-        if state.sources and state.sources != self._printed_sources:
-            self._printed_sources = state.sources
-            more += f", from {named(state.sources)}"
+        if state.origin and state.origin != self._printed_origin:
+            self._printed_origin = state.origin
+            more += f", {state.origin}"
         self._print(f"{state.percent:3d}%  {size(state.done)} of {size(state.total)} verified{more}")
 
     def _wait(self) -> None:
-        wait = self._state.waiting
-        if wait and (self._printed_wait is None or self._due(self._printed_wait)):
-            self._printed_wait = self._state.clock()
-            self._print(waiting(wait))
-
-    def _unpack(self, name: str) -> None:
-        """Name the first files; of many others, a count now and then is enough."""
-        if self._state.unpacked <= MAX_FILES_NAMED:
-            self._print(f"{name} unpacked")
-        elif self._due(self._printed_at):
-            self._printed_at = self._state.clock()
-            self._print(f"{counted(self._state.unpacked, 'file')} unpacked")
+        text = self._state.waiting
+        if text and (self._printed_wait_at is None or self._due(self._printed_wait_at)):
+            self._printed_wait_at = self._state.clock()
+            self._print(text)
 
     def _print(self, sentence: str) -> None:
+        self._printed_at = self._state.clock()
         write(self._stream, escaped(sentence) + "\n")
-
-
-def named(sources: tuple[str, ...]) -> str:
-    """Return the first of some sources by its name, and the number of others."""
-    others = len(sources) - 1
-    return sources[0] + (f" and {counted(others, 'other')}" if others else "")
 
 
 class Log:

@@ -57,7 +57,7 @@ def test_an_interrupted_run_says_what_is_kept_and_keeps_it(
         kept, before = world.kept(), mirror.served
         assert kept >= 8
         assert outcome.message == outcome.result["error"] == word
-        assert outcome.hint.startswith(f"{kept} of {world.data.pieces} pieces are good and kept")
+        assert outcome.hint.startswith(f"Kept: {kept} of {world.data.pieces} pieces")
         fetch(world, mirror.url, code=0)
         assert mirror.served <= 1.05 * world.data.size
         assert mirror.served - before <= (world.data.pieces - kept) * PIECE

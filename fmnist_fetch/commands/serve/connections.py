@@ -55,9 +55,9 @@ class Connection(web.RequestHandler):
         self._idle_since = loop.time()
 
     @property
-    def idle_s(self) -> float | None:
-        """For how many seconds it has served no request; None while it serves one."""
-        return None if self._serving else asyncio.get_running_loop().time() - self._idle_since
+    def idle_s(self) -> float:
+        """For how many seconds it has served no request; 0 while it serves one."""
+        return 0.0 if self._serving else asyncio.get_running_loop().time() - self._idle_since
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -96,11 +96,8 @@ class Connections:
         self._closed = asyncio.Event()
         self._last_notice = float("-inf")
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     def add(self, connection: Connection) -> None:
-        """Count CONNECTION."""
+        """Count CONNECTION from now on."""
         self._open.add(connection)
 
     def discard(self, connection: Connection) -> None:
@@ -122,7 +119,7 @@ class Connections:
                 continue
             try:
                 await loop.connect_accepted_socket(server, accepted)
-            except OSError:  # it is gone already
+            except OSError:  # the client has left already
                 accepted.close()
 
     async def close_idle(self) -> None:
@@ -130,15 +127,14 @@ class Connections:
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
             for connection in list(self._open):
-                if (connection.idle_s or 0) >= IDLE_TIMEOUT_S:
+                if connection.idle_s >= IDLE_TIMEOUT_S:
                     connection.abort()
 
     async def _wait_for_slot(self) -> None:
         """Return once one more connection may be opened; the one that is idle for longest makes place."""
         while len(self._open) >= self.limit:
-            idle = [(connection.idle_s or 0, connection) for connection in self._open]
-            longest_s, longest = max(idle, key=lambda pair: pair[0])
-            if longest_s >= MIN_IDLE_BEFORE_EVICTION_S:
+            longest = max(self._open, key=lambda connection: connection.idle_s)
+            if longest.idle_s >= MIN_IDLE_BEFORE_EVICTION_S:
                 longest.abort()
             else:
                 self._notice()

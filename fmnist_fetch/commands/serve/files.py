@@ -4,18 +4,19 @@ No path of the file system is ever made from a path in a request: those are look
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from fmnist_fetch.errors import ManifestError, UsageError
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import DataFile, Manifest
-from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.storage.files import open_regular
+from fmnist_fetch.manifest.pieces import Piece, Span
+from fmnist_fetch.storage.files import Stamp, open_regular, stamp, stamp_at
 from fmnist_fetch.storage.layout import Layout
+from fmnist_fetch.storage.part_file import part_path
 
 INSPECTION_INTERVAL_S = 0.5
 """How long the inspection of a part file stays valid while pieces are added to it."""
@@ -25,22 +26,10 @@ READ_BYTES = 1024 * 1024
 MAX_MANIFESTS = 100
 
 
-class _FileState(NamedTuple):
-    """What identifies a file and its content: device and inode, size in bytes, time of the last change in ns."""
-
-    inode: tuple[int, int]
-    size: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> "_FileState":
-        return cls((status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
-
-
 class _Inspection(NamedTuple):
-    """The verified pieces of a file in the STATE that was seen at MOMENT (monotonic seconds)."""
+    """The verified pieces of a file with the STAMP that was seen at MOMENT (monotonic seconds)."""
 
-    state: _FileState
+    stamp: Stamp
     moment: float
     good: frozenset[int]
 
@@ -60,7 +49,7 @@ class ServedFile:
         self.file = file
         self._folder = folder
         self._path = path
-        self._part = path.with_name(f"{path.name}.part")
+        self._part = part_path(path)
         self._served: tuple[Path, ...] = (self._path, self._part)
         self._inspections: dict[Path, _Inspection] = {}
 
@@ -76,46 +65,41 @@ class ServedFile:
             entries = [self._path.parent, *self._path.parent.iterdir()]
         except OSError:
             return False
-        states = filter(None, map(_state, entries))
-        return any(abs(time.time() - state.changed_ns / 1e9) < ACTIVE_S for state in states)
+        stamps = filter(None, map(_stamp_at, entries))
+        return any(abs(time.time() - stamp.modified_ns / 1e9) < ACTIVE_S for stamp in stamps)
 
     @property
     def exists(self) -> bool:
         """Whether a file has the final name; only its verified pieces are sent."""
-        return _state(self._path) is not None
+        return _stamp_at(self._path) is not None
 
     @property
     def arriving(self) -> bool:
         """Whether the file is being downloaded."""
-        return _state(self._part) is not None
-
-    @property
-    def good_pieces(self) -> frozenset[int]:
-        """The indices of the pieces that the last inspection verified, in either file."""
-        return frozenset().union(*(inspection.good for inspection in self._inspections.values()))
+        return _stamp_at(self._part) is not None
 
     @property
     def good_bytes(self) -> int:
-        """The number of bytes in the verified pieces."""
-        return sum(self.file.pieces[index].span.length for index in self.good_pieces)
+        """The number of bytes in the pieces that the last inspection verified, in either file."""
+        good = frozenset[int]().union(*(inspection.good for inspection in list(self._inspections.values())))
+        return sum(self.file.pieces[index].span.length for index in good)
 
     @property
     def complete(self) -> bool:
         """Whether every piece is verified."""
-        return len(self.good_pieces) == len(self.file.pieces)
+        return self.good_bytes == self.file.size
 
     def needs_inspection(self) -> bool:
         """Return whether a file has changed since the last inspection; a part file changes often, and gets a moment."""
         for path in self._served:
-            state, last = _state(path), self._inspections.get(path)
-            if (state is None) != (last is None):
-                return True
-            if state is None or last is None:
-                continue
-            if state != last.state:
-                growing = path is self._part and state.inode == last.state.inode
-                if not growing or time.monotonic() - last.moment >= INSPECTION_INTERVAL_S:
+            now, last = _stamp_at(path), self._inspections.get(path)
+            if now is None or last is None:
+                if now or last:
                     return True
+                continue
+            growing = path is self._part and now[:2] == last.stamp[:2]  # the same device and inode
+            if now != last.stamp and not (growing and time.monotonic() - last.moment < INSPECTION_INTERVAL_S):
+                return True
             if len(last.good) == len(self.file.pieces):
                 return False
         return False
@@ -144,9 +128,9 @@ class ServedFile:
                 opened = self._open(path)
             except OSError:
                 continue
-            now = _FileState.of(os.fstat(opened.fileno()))
+            now = stamp(opened)
             # A part file changes all the time, and its verified pieces stay as they are.
-            if now == last.state or (path is self._part and now.inode == last.state.inode and now.size >= stop):
+            if now == last.stamp or (path is self._part and now[:2] == last.stamp[:2] and now.size >= stop):
                 return opened, Span(span.start, stop)
             opened.close()
         return None
@@ -168,24 +152,16 @@ class ServedFile:
         return open_regular(real)
 
     def _inspect(self, opened: BinaryIO, path: Path) -> _Inspection:
-        state, moment = _FileState.of(os.fstat(opened.fileno())), time.monotonic()
-        last = self._inspections.get(path)
-        good: frozenset[int] = frozenset()
-        if last and last.state == state:
-            return last._replace(moment=moment)
-        if last and last.state.inode == state.inode and path is self._part:
-            good = last.good
-        present = {index for index, piece in enumerate(self.file.pieces) if piece.span.stop <= state.size}
-        found = [index for index in sorted(present - good) if self._verifies(opened, index)]
-        return _Inspection(state, moment, good & present | set(found))
-
-    def _verifies(self, opened: BinaryIO, index: int) -> bool:
-        span, sha256 = self.file.pieces[index]
-        found = hashlib.sha256()
-        opened.seek(span.start)
-        for start in range(span.start, span.stop, READ_BYTES):
-            found.update(opened.read(min(READ_BYTES, span.stop - start)))
-        return found.hexdigest() == sha256
+        now, moment, good = stamp(opened), time.monotonic(), set[int]()
+        if last := self._inspections.get(path):
+            if last.stamp == now:
+                return last._replace(moment=moment)
+            if last.stamp[:2] == now[:2] and path is self._part:
+                good = {index for index in last.good if self.file.pieces[index].span.stop <= now.size}
+        for index, piece in enumerate(self.file.pieces):
+            if index not in good and piece.span.stop <= now.size and _verifies(opened, piece):
+                good.add(index)
+        return _Inspection(now, moment, frozenset(good))
 
 
 class ServedFiles:
@@ -226,8 +202,7 @@ def datasets(root: Path, standard: Iterable[Manifest], given: Iterable[Manifest]
     chosen: list[Manifest] = []
     notes: list[str] = []
     found: list[Manifest] = []
-    paths = sorted([*root.glob("*.toml"), *root.glob("*/*.toml")])
-    for path in paths[:MAX_MANIFESTS]:
+    for path in sorted([*root.glob("*.toml"), *root.glob("*/*.toml")])[:MAX_MANIFESTS]:
         try:
             found.append(find(str(path)))
         except UsageError:
@@ -243,8 +218,16 @@ def datasets(root: Path, standard: Iterable[Manifest], given: Iterable[Manifest]
     return chosen, notes
 
 
-def _state(path: Path) -> _FileState | None:
-    try:
-        return _FileState.of(path.stat())
-    except OSError:
-        return None
+def _stamp_at(path: Path) -> Stamp | None:
+    with suppress(OSError, RuntimeError):  # Python 3.11 and 3.12 raise RuntimeError for links in a loop
+        return stamp_at(path.resolve())
+    return None
+
+
+def _verifies(opened: BinaryIO, piece: Piece) -> bool:
+    """Return whether a piece is right; a wheel is one of up to hundreds of megabytes, which are not read at once."""
+    found = hashlib.sha256()
+    opened.seek(piece.span.start)
+    for start in range(piece.span.start, piece.span.stop, READ_BYTES):
+        found.update(opened.read(min(READ_BYTES, piece.span.stop - start)))
+    return found.hexdigest() == piece.sha256

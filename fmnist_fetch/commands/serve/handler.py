@@ -33,28 +33,17 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
-class UnsatisfiableError(ValueError):
-    """A range that begins behind the end of the file."""
-
-
 def requested_span(request: web.BaseRequest, size: int) -> Span | None:
-    """Return the span of a file of SIZE bytes that REQUEST asks for; None for all of it.
+    """Return the span of a file of SIZE bytes that REQUEST asks for, empty if it begins behind the end; None for all.
 
     Several ranges at once, other units and nonsense are ignored, as a server may do (RFC 9110, section 14.2).
-
-    Raises:
-        UnsatisfiableError: The range has no byte in common with the file.
     """
-    try:
+    with suppress(ValueError):
         requested = request.http_range
-    except ValueError:
-        return None
-    if requested.start is None:
-        return None
-    start, stop, _ = requested.indices(size)
-    if start >= size:
-        raise UnsatisfiableError
-    return Span(start, stop)
+        if requested.start is not None:
+            start, stop, _ = requested.indices(size)
+            return Span(start, stop)
+    return None
 
 
 class RequestHandler:
@@ -140,10 +129,9 @@ async def _send_file(request: web.BaseRequest, file: ServedFile) -> web.StreamRe
         return web.Response(status=304, headers=headers)
     requested, whole = None, Span(0, file.file.size)
     if request.method == "GET" and request.headers.get("If-Range", etag) == etag:
-        try:
-            requested = requested_span(request, file.file.size)
-        except UnsatisfiableError:
-            return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{file.file.size}"})
+        requested = requested_span(request, file.file.size)
+    if requested and not requested.length:
+        return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{file.file.size}"})
     found = file.open(requested or whole)
     if found is None:
         return _not_here(file)

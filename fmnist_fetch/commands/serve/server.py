@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -60,95 +60,82 @@ def serve(
         UsageError: The server cannot listen there, or cannot be announced.
     """
     with suppress(KeyboardInterrupt):  # where signals have no handlers in the loop: Windows
-        asyncio.run(_serve(files, wheels, host, port, print_line, announce))
+        asyncio.run(_Server(files, wheels, host, print_line).run(port, announce))
     print_line("stopped")
 
 
-async def _serve(
-    files: ServedFiles,
-    wheels: ServedWheels | None,
-    host: str,
-    port: int,
-    print_line: PrintLine,
-    announce: Announce | None,
-) -> None:
-    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):
-            loop.add_signal_handler(number, stopped.set)
-    errors = _UnexpectedErrors()
-    loop.set_exception_handler(errors.of_loop)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    handler = RequestHandler(files, wheels)
-    server = web.Server(handler.handle)
-    connections = Connections(connection_limit(), print_line)
-    connection = partial(Connection, connections, server, access_log=None, logger=errors.logger)
-    with _listening(host, port) as listeners:
-        urls = [url(address, listeners[0].getsockname()[1]) for address in addresses(host)]
-        handler.base_url = urls[0]
-        jobs = [connections.accept(listener, connection) for listener in listeners]
-        jobs += [connections.close_idle(), _describe(files, wheels, handler, host, urls, print_line)]
-        jobs += [announce(listeners, print_line)] if announce else []
-        tasks = [loop.create_task(job) for job in jobs]
-        for task in tasks:
-            task.add_done_callback(partial(_stop_after_failure, stopped))
-        try:
-            await stopped.wait()
-        finally:
+class _Server:
+    """A server of FILES and WHEELS on HOST, which prints what the person at it should know."""
+
+    def __init__(self, files: ServedFiles, wheels: ServedWheels | None, host: str, print_line: PrintLine) -> None:
+        self._files = files
+        self._wheels = wheels
+        self._host = host
+        self._print_line = print_line
+        self._handler = RequestHandler(files, wheels)
+        self._stopped = asyncio.Event()
+
+    async def run(self, port: int, announce: Announce | None) -> None:
+        """Serve until a signal or the failure of a task."""
+        loop, errors = asyncio.get_running_loop(), _UnexpectedErrors()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):
+                loop.add_signal_handler(number, self._stopped.set)
+        loop.set_exception_handler(errors.of_loop)
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        server = web.Server(self._handler.handle)
+        connections = Connections(connection_limit(), self._print_line)
+        connection = partial(Connection, connections, server, access_log=None, logger=errors.logger)
+        with _listening(self._host, port) as listeners:
+            jobs = [connections.accept(listener, connection) for listener in listeners]
+            jobs += [connections.close_idle(), self._describe(listeners[0].getsockname()[1])]
+            jobs += [announce(listeners, self._print_line)] if announce else []
+            tasks = [loop.create_task(job) for job in jobs]
             for task in tasks:
-                task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-            await server.shutdown(SHUTDOWN_TIMEOUT_S)
-            handler.close()
-    _raise_failure(ended)
-
-
-def _raise_failure(ended: Iterable[BaseException | None]) -> None:
-    """Raise FetchError for the first failure in what the tasks ENDED with."""
-    for failure in ended:
-        if isinstance(failure, FetchError):
-            raise failure
-        if isinstance(failure, Exception):
+                task.add_done_callback(self._stop_after_failure)
+            try:
+                await self._stopped.wait()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
+                await server.shutdown(SHUTDOWN_TIMEOUT_S)
+                self._handler.close()
+        if failure := next((end for end in ended if isinstance(end, Exception)), None):
+            if isinstance(failure, FetchError):
+                raise failure
             raise FetchError(f"the server stopped: {type(failure).__name__}: {failure}", hint=AGAIN) from failure
 
+    def _stop_after_failure(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception():
+            self._stopped.set()
 
-def _stop_after_failure(stopped: asyncio.Event, task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception():
-        stopped.set()
-
-
-async def _describe(
-    files: ServedFiles,
-    wheels: ServedWheels | None,
-    handler: RequestHandler,
-    host: str,
-    urls: list[str],
-    print_line: PrintLine,
-) -> None:
-    """Print what is served and where, and the command that others run; then hash the wheels, before a client waits."""
-    print_line(f"serving {files.root.absolute()}, read-only, until Ctrl-C; a page for browsers is at {urls[0]}")
-    for other in urls[1:]:
-        print_line(f"  this machine is also {other}")
-    if listens_everywhere(host):
-        print_line("  everybody in the network can read this; --host 127.0.0.1 keeps it to this machine")
-    empty = True
-    for manifest in files.manifests:
-        served = files.of(manifest)
-        await handler.refresh(served)
-        if any(file.good_bytes for file in served):
-            empty = False
-            print_line(f"  {manifest.name}: {state_of(served)}")
-            print_line(f"    {command_line(files, manifest, urls[0])}")
-    if empty:
-        print_line(
-            f"  no data is in {files.root} yet; what arrives there is served at once. To download it, run in another"
-        )
-        print_line(f'  terminal: make data ROOT="{files.root}", or fmnist-fetch fetch --root "{files.root}"')
-    here = wheels.files() if wheels else []
-    if here:
-        total = sum(file.file.size for file in here)
-        print_line(f"  {counted(len(here), 'wheel')} for make train and make data, {size(total)}")
-        await handler.refresh(here)
+    async def _describe(self, port: int) -> None:
+        """Print what is served where, and the commands that others run; then hash the wheels, before a client waits."""
+        files, notify = self._files, self._print_line
+        base, *others = [url(address, port) for address in addresses(self._host)]
+        self._handler.base_url = base
+        notify(f"serving {files.root.absolute()}, read-only, until Ctrl-C; a page for browsers is at {base}")
+        for other in others:
+            notify(f"  this machine is also {other}")
+        if listens_everywhere(self._host):
+            notify("  everybody in the network can read this; --host 127.0.0.1 keeps it to this machine")
+        empty = True
+        for manifest in files.manifests:
+            served = files.of(manifest)
+            await self._handler.refresh(served)
+            if any(file.good_bytes for file in served):
+                empty = False
+                notify(f"  {manifest.name}: {state_of(served)}")
+                notify(f"    {command_line(files, manifest, base)}")
+        if empty:
+            notify(f"  no data is in {files.root} yet; what arrives there is served at once. To download it, run in")
+            command = f'make data ROOT="{files.root}", or fmnist-fetch fetch --root "{files.root}"'
+            notify(f"  another terminal: {command}")
+        if here := self._wheels.files() if self._wheels else []:
+            total = sum(file.file.size for file in here)
+            notify(f"  {counted(len(here), 'wheel')} for make train and make data, {size(total)}")
+            await self._handler.refresh(here)
 
 
 class _UnexpectedErrors(logging.Handler):
@@ -182,7 +169,7 @@ def _listening(host: str, port: int) -> Iterator[list[socket.socket]]:
     """Listen on all addresses that HOST has; raise UsageError where that is impossible."""
     with ExitStack() as stack:
         listeners: list[socket.socket] = []
-        failure: OSError = OSError(errno.EADDRNOTAVAIL, "")
+        failure = OSError(errno.EADDRNOTAVAIL, "")
         try:
             found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):

@@ -57,7 +57,7 @@ class ServedWheels:
         if (wheel := self._wheels.get(path)) is None:
             return None
         place = self._store / wheel.name
-        size = wheel.size or _size(place) or 1
+        size = wheel.size or (place.stat().st_size if place.exists() else 0) or 1
         key = (wheel.name, size)
         if key not in self._files:
             self._files[key] = ServedWheel(self._store, place, _as_data_file(wheel, size))
@@ -85,13 +85,6 @@ def _as_data_file(wheel: Wheel, size: int) -> DataFile:
     """Return WHEEL as a file of one piece."""
     piece = Piece(Span(0, size), wheel.sha256)
     return DataFile(wheel.name, size, wheel.sha256, (piece,), "", "", Payload(wheel.name, size, wheel.sha256))
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
 
 
 def _page(title: str, links: list[tuple[str, str]]) -> str:

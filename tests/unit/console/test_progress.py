@@ -244,12 +244,10 @@ def test_text_of_strangers_is_one_line_without_control_characters(shown: Shown) 
 
 def test_a_run_that_is_interrupted_says_what_is_kept() -> None:
     state = ProgressState()
-    assert state.kept() == "Nothing is lost. Run the same command again to continue."
+    assert state.kept() == "Nothing is lost. Run the same command again."
     for event in (BEGAN, Verified("a.gz", 100_000), BytesInFlight((("a.gz", 5000),))):
         state(event)
-    assert state.kept() == (
-        "1 of 10 pieces are good and kept, and 5.0 kB of others. Run the same command again to continue."
-    )
+    assert state.kept() == ("Kept: 1 of 10 pieces and 5.0 kB more. Run the same command again.")
 
 
 def test_a_file_that_is_wrong_as_a_whole_counts_no_more(shown: Shown) -> None:
