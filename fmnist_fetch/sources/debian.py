@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile, DebianPackage
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
+from fmnist_fetch.sources.base import Connection, Tier
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import is_file
 
@@ -50,14 +50,8 @@ class DebianSource:
         return DebianConnection(self)
 
 
-class DebianConnection:
+class DebianConnection(Connection):
     """The unpacked package, downloaded on the first read."""
-
-    status: int | None = None
-    oddity: str | None = None
-    note: str | None = None
-    timeout_s = STAGE_TIMEOUT_S
-    stages = 0
 
     def __init__(self, source: DebianSource) -> None:
         self._source = source
