@@ -79,33 +79,54 @@ class Client(Wire):
 
     def request(self, url: str, span: Span | None) -> BaseHTTPResponse:
         """Ask for SPAN of URL, or for all of it; follow redirects, and read no body; raise SourceError."""
-        self.status = None
-        for hop in range(MAX_REDIRECTS + 1):
+        self.status, hops = None, 0
+        while hops <= MAX_REDIRECTS:
             if self.stopped:
                 raise SourceError(f"{self._source.name}: stopped")
-            self.redirected = hop > 0
-            self.place = f"{self._source.name} (redirected to {origin(url)})" if hop else self._source.name
+            self.redirected = hops > 0
+            self.place = f"{self._source.name} (redirected to {origin(url)})" if hops else self._source.name
+            if self._kept_alive and not self._source.keeps_alive:
+                self.hang_up()
+            kept_alive, self._kept_alive, self.requested = self._kept_alive, False, False
             try:
-                response = self._send(url, span)
-                target = self.redirect_target(url, response)
-                if target is None and response.status != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-                    self.status = response.status
-                    return response
-                # Not read: it may be as long as it likes.
-                response.close()
-                if target is None:
-                    raise refused_by_proxy(self._source.name, self.surroundings(url)[0])
-                self._note_downgrade(url, target)
-                url = target
+                adapter, request, settings = self._prepare(url, span)
+                response = adapter.send(request, stream=True, timeout=(self.timeout_s, self.timeout_s), **settings)
+                if (target := self._follow(url, response.raw)) is None:
+                    self.status = response.raw.status
+                    return response.raw
+                url, hops = target, hops + 1
             except SourceError:
                 raise
             except Exception as exc:
+                if kept_alive and isinstance(exc, requests.ConnectionError) and not self.stopped:
+                    # Once more at once: servers close idle connections when they like (RFC 9112, section 9.3.1), and
+                    # that says nothing against them.
+                    self.hang_up()
+                    continue
+                if kept_alive and isinstance(exc, requests.ReadTimeout):
+                    self._source.keeps_alive = False
                 error = self.translate(exc, url)
                 # Where a redirect leads to may be another place in a moment; a login page does such things.
-                error.permanent = error.permanent and hop == 0
+                error.permanent = error.permanent and not hops
                 raise error from exc
         facts = f"{self._source.name} redirects in a circle, or more than {MAX_REDIRECTS} times"
         raise SourceError(facts, hint=_CHECK_ADDRESS)
+
+    def _follow(self, url: str, response: BaseHTTPResponse) -> str | None:
+        """Return the URL to which RESPONSE for URL redirects, if it does; raise SourceError if a proxy refuses."""
+        target = self.redirect_target(url, response)
+        refused = target is None and response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+        if target or refused:
+            # Not read: it may be as long as it likes.
+            response.close()
+        if refused:
+            raise refused_by_proxy(self._source.name, self.surroundings(url)[0])
+        if target and url.lower().startswith("https:") and target.lower().startswith("http:"):
+            if not self._source.told_downgrade:
+                place = origin(target)
+                self.note = f"{self._source.name} redirects from https to {place}; the digests verify what comes"
+            self._source.told_downgrade = True
+        return target
 
     def redirect_target(self, url: str, response: BaseHTTPResponse) -> str | None:
         """Return the URL to which RESPONSE for URL redirects, or None; a login stays within its host."""
@@ -147,39 +168,16 @@ class Client(Wire):
                     if connection := route.adapter.pool.pool.get_nowait():
                         connection.close()
 
-    def _send(self, url: str, span: Span | None) -> BaseHTTPResponse:
-        """Send one request; once more at once if a connection that was kept alive turns out to be dead.
-
-        Servers close idle connections when they like (RFC 9112, section 9.3.1), and that says nothing against them.
-        """
-        if self._kept_alive and not self._source.keeps_alive:
-            self.hang_up()
-        while True:
-            kept_alive, self._kept_alive, self.requested = self._kept_alive, False, False
-            adapter, headers, settings = self._route(url)
-            request: Any = requests.PreparedRequest()
-            request.prepare_url(url, None)
-            # The dictionary of requests would fold the case of every name each time.
-            request.method, request.headers = "GET", dict(headers)
-            if span is not None:
-                request.headers["Range"] = f"bytes={span.start}-{span.stop - 1}"
-            try:
-                response = adapter.send(request, stream=True, timeout=(self.timeout_s, self.timeout_s), **settings)
-                return response.raw
-            except requests.ReadTimeout:
-                self._source.keeps_alive = self._source.keeps_alive and not kept_alive
-                raise
-            except requests.ConnectionError:
-                if not kept_alive or self.stopped:
-                    raise
-                self.hang_up()
-
-    def _note_downgrade(self, url: str, target: str) -> None:
-        """Note for the log, once for the mirror, that the redirect from URL to TARGET leaves https."""
-        downgrade = url.lower().startswith("https:") and target.lower().startswith("http:")
-        if downgrade and not self._source.told_downgrade:
-            self._source.told_downgrade = True
-            self.note = f"{self._source.name} redirects from https to {origin(target)}; the digests verify what comes"
+    def _prepare(self, url: str, span: Span | None) -> tuple["_Adapter", Any, dict[str, Any]]:
+        """Return the adapter for URL, the request for SPAN of it, and what the adapter is given besides."""
+        adapter, headers, settings = self._route(url)
+        request: Any = requests.PreparedRequest()
+        request.prepare_url(url, None)
+        # The dictionary of requests would fold the case of every name each time.
+        request.method, request.headers = "GET", dict(headers)
+        if span is not None:
+            request.headers["Range"] = f"bytes={span.start}-{span.stop - 1}"
+        return adapter, request, settings
 
     def _route(self, url: str) -> _Route:
         """Return how the server of URL is asked.

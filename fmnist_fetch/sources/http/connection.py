@@ -48,7 +48,14 @@ class HttpConnection(Client):
         try:
             if not self._continues(file, span):
                 self._drop()
-                self._ask(file, span)
+                ranged, self._ask_whole = self._source.serves_ranges is not False and not self._ask_whole, False
+                if ranged and self._source.doubts_ranges:
+                    self._try_whole(file, span)
+                else:
+                    try:
+                        self._start(file, span, ranged=ranged)
+                    except SourceError as exc:
+                        self._try_otherwise(file, span, exc, ranged=ranged)
             while self._span.start < span.start:
                 # What comes before is read and discarded; for those who wait, it is a sign of life.
                 self.pending += len(self._receive(span.start - self._span.start))
@@ -75,32 +82,22 @@ class HttpConnection(Client):
             return False
         return here.start == span.start or (self._answer.whole and not self._source.serves_ranges)
 
-    def _ask(self, file: DataFile, span: Span) -> None:
-        """Ask for SPAN; where that gets no answer that can be used, for the whole file."""
-        source, ranged = self._source, self._source.serves_ranges is not False and not self._ask_whole
-        self._ask_whole = False
-        if ranged and source.doubts_ranges:
-            return self._try_whole(file, span)
-        status = None
-        if ranged:
-            try:
-                return self._start(file, span, ranged=True)
-            except RangeError as exc:
-                if not source.missed_range(exc.status):
-                    raise
-                status = exc.status
-            except SourceError as exc:
-                if self.requested and not (self.stopped or exc.arriving):
-                    source.range_failures += 1
-                raise
+    def _try_otherwise(self, file: DataFile, span: Span, error: SourceError, *, ranged: bool) -> None:
+        """Ask for the whole file where an answer to a request with a range can't be used; else raise ERROR."""
+        source = self._source
+        if not isinstance(error, RangeError):
+            if ranged and self.requested and not (self.stopped or error.arriving):
+                source.range_failures += 1
+            raise error
+        if not source.missed_range(error.status):
+            raise error
         try:
             self._start(file, span, ranged=False)
         except SourceError as exc:
-            if ranged and exc.status == status:
+            if exc.status == error.status:
                 # Refused with and without a range: ranges are not the reason.
-                source.refuses_whole.add(status)
+                source.refuses_whole.add(exc.status)
             raise
-        return self._end_ranges()
 
     def _try_whole(self, file: DataFile, span: Span) -> None:
         """Ask for the whole file since requests with a range fail; that may have another reason."""
@@ -118,15 +115,13 @@ class HttpConnection(Client):
             self._start(file, span, ranged=True)
         except SourceError:
             self._start(file, span, ranged=False)
-            self._end_ranges()
 
     def _start(self, file: DataFile, span: Span, *, ranged: bool) -> None:
         """Send one request, and make its answer the one that is being read."""
         self._response = response = self.request(self._source.file_url(file.name), span if ranged else None)
         try:
             answer = parse_response(response, Request(self.place, file, span, ranged, self.redirected))
-            if ranged:
-                self._note_ranges(answer, file, span)
+            self._note_ranges(answer, file, span, ranged=ranged)
         except BaseException:
             # Not only `_drop`: a body that the status forbids, as of 304, would be taken for the next answer.
             self.close()
@@ -142,11 +137,11 @@ class HttpConnection(Client):
         if not self.redirected:
             self._source.serves_ranges = False
 
-    def _note_ranges(self, answer: RangeResponse, file: DataFile, span: Span) -> None:
+    def _note_ranges(self, answer: RangeResponse, file: DataFile, span: Span, *, ranged: bool) -> None:
         """Remember whether the server serves ranges; raise SourceError at the first surprise that it does not."""
         source = self._source
-        if answer.whole:
-            if source.serves_ranges and span.start and not source.missed_range(None):
+        if answer.whole or not ranged:
+            if ranged and source.serves_ranges and span.start and not source.missed_range(None):
                 raise SourceError(f"{source.name} ignored a range: {file.name} came from its start")
             self._end_ranges()
         elif answer.certain and source.serves_ranges is None:
