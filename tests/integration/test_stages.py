@@ -14,10 +14,12 @@ from dead_ends import expired, not_yet_valid, self_signed
 from faults import (
     Chunked,
     DripHead,
+    Fault,
     Header,
     Latency,
     Lockstep,
     Mirror,
+    Redirect,
     SayNothing,
     StallAfter,
     Status,
@@ -30,6 +32,7 @@ from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.http.connection import HttpConnection
 from mirror import Certificate
 from samples import Sample, all_of, connected
+from wire import Reply
 
 SPAN = Span(2000, 5000)
 
@@ -57,6 +60,30 @@ def test_a_span_is_requested_as_it_is_however_large_the_file(sample: Sample) -> 
     with Mirror(sample.files, [Lockstep()]) as mirror, connected(mirror.url) as source:
         assert_read(source, sample, Span(0, 100))
         assert mirror.asked == [(0, 100)]
+
+
+class ManyLogins(Fault):
+    """A redirect of each request to the server BASE under another login, as if each were another server."""
+
+    base: str
+
+    def reply(self, reply: Reply) -> Reply:
+        return Redirect(self.base.replace("//", f"//user{reply.request.number}@")).reply(reply)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list the files of a process")
+def test_redirects_to_ever_other_servers_keep_few_connections_open(sample: Sample) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with (
+        Mirror(sample.files) as target,
+        Mirror(sample.files, [ManyLogins(target.url)]) as mirror,
+        connected(mirror.url) as source,
+    ):
+        for start in range(0, 10_000, 250):
+            assert_read(source, sample, Span(start, start + 250))
+        assert target.connections == 40
+        # The servers run in this process, and have a file open for each connection too.
+        assert len(list(Path("/proc/self/fd").iterdir())) - before < 40
 
 
 # Time limits.

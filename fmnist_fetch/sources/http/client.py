@@ -7,6 +7,7 @@ adapter of requests alone, without a session, which would look at cookies, hooks
 import os
 import re
 import string
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from queue import Empty
 from socket import gaierror, socket
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
@@ -37,17 +38,10 @@ if TYPE_CHECKING:
     from fmnist_fetch.sources.http.source import HttpSource
 
 MAX_REDIRECTS = 10
+MAX_SERVERS = 8
 _REDIRECTS = (300, 301, 302, 303, 307, 308)
 _HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
 _CHECK_ADDRESS = "Check the address of the mirror."
-
-
-class _Route(NamedTuple):
-    """How a server is asked: the adapter with the connections to it, the header fields, and what `send` is given."""
-
-    adapter: "_Adapter"
-    headers: dict[str, str]
-    settings: dict[str, Any]
 
 
 class Client(Wire):
@@ -74,7 +68,7 @@ class Client(Wire):
         self._session = requests.Session()
         self._session.trust_env = source.tier is not Tier.LAN
         self._session.headers.update(_HEADERS)
-        self._routes: dict[tuple[str, ...], _Route] = {}
+        self._adapters: dict[tuple[str, ...], _Adapter] = {}
         self._kept_alive = False
 
     def request(self, url: str, span: Span | None) -> BaseHTTPResponse:
@@ -89,11 +83,12 @@ class Client(Wire):
                 self.hang_up()
             kept_alive, self._kept_alive, self.requested = self._kept_alive, False, False
             try:
-                adapter, request, settings = self._prepare(url, span)
-                response = adapter.send(request, stream=True, timeout=(self.timeout_s, self.timeout_s), **settings)
-                if (target := self._follow(url, response.raw)) is None:
-                    self.status = response.raw.status
-                    return response.raw
+                adapter, limits = self._adapter(url), (self.timeout_s, self.timeout_s)
+                request = adapter.prepare(url, span)
+                response = adapter.send(request, stream=True, timeout=limits, **adapter.settings).raw
+                if (target := self._follow(url, response)) is None:
+                    self.status = response.status
+                    return response
                 url, hops = target, hops + 1
             except SourceError:
                 raise
@@ -143,6 +138,7 @@ class Client(Wire):
             location = target
             if new.scheme in ("http", "https"):
                 return target
+        response.close()
         facts = f"{self.place} redirects to what is no usable URL: {redact(location)[:80]}"
         raise SourceError(facts, hint=_CHECK_ADDRESS)
 
@@ -162,35 +158,26 @@ class Client(Wire):
     def hang_up(self) -> None:
         """Close the connections that are kept alive, now: a pool's own close would be its end."""
         self._kept_alive = False
-        for route in self._routes.values():
+        for adapter in self._adapters.values():
             with suppress(AttributeError, Empty):
                 while True:
-                    if connection := route.adapter.pool.pool.get_nowait():
+                    if connection := adapter.pool.pool.get_nowait():
                         connection.close()
 
-    def _prepare(self, url: str, span: Span | None) -> tuple["_Adapter", Any, dict[str, Any]]:
-        """Return the adapter for URL, the request for SPAN of it, and what the adapter is given besides."""
-        adapter, headers, settings = self._route(url)
-        request: Any = requests.PreparedRequest()
-        request.prepare_url(url, None)
-        # The dictionary of requests would fold the case of every name each time.
-        request.method, request.headers = "GET", dict(headers)
-        if span is not None:
-            request.headers["Range"] = f"bytes={span.start}-{span.stop - 1}"
-        return adapter, request, settings
-
-    def _route(self, url: str) -> _Route:
-        """Return how the server of URL is asked.
+    def _adapter(self, url: str) -> "_Adapter":
+        """Return what sends requests to the server of URL.
 
         The environment is looked at once for each server: that takes longer than a small file does.
         """
         server = urlsplit(url)[:2]
-        if server not in self._routes:
+        if server not in self._adapters:
+            if len(self._adapters) == MAX_SERVERS:
+                # Each redirect may lead to another server, and each keeps a connection open.
+                self.hang_up()
+                self._adapters.clear()
             prepared = self._prepared(url)
-            settings = self._settings(prepared.url or url)
-            chosen = {name: settings[name] for name in ("proxies", "verify", "cert")}
-            self._routes[server] = _Route(_Adapter(self), dict(prepared.headers), chosen)
-        return self._routes[server]
+            self._adapters[server] = _Adapter(self, prepared.headers, self._settings(prepared.url or url))
+        return self._adapters[server]
 
     def _prepared(self, url: str) -> requests.PreparedRequest:
         """Return the request for URL, with the login of the URL or of .netrc."""
@@ -204,16 +191,16 @@ class Client(Wire):
             self._session.trust_env = True
             return prepared
 
-    def _settings(self, url: str) -> Any:
+    def _settings(self, url: str) -> dict[str, Any]:
         """Return what the environment says of the server of URL, in the spellings that requests understands."""
-        settings = self._session.merge_environment_settings(url, {}, True, None, None)
-        proxies = {scheme: _proxy(text) for scheme, text in settings["proxies"].items()}
-        settings["proxies"] = {scheme: proxy for scheme, proxy in proxies.items() if proxy}
-        if settings["verify"] is True:
+        found = self._session.merge_environment_settings(url, {}, True, None, None)
+        proxies = {scheme: proxy for scheme, text in found["proxies"].items() if (proxy := _proxy(text))}
+        verify = found["verify"]
+        if verify is True:
             # As OpenSSL, curl and Python's ssl do.
             named = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-            settings["verify"] = next((path for path in named if path and Path(path).exists()), True)
-        return settings
+            verify = next((path for path in named if path and Path(path).exists()), True)
+        return {"proxies": proxies, "verify": verify, "cert": found["cert"]}
 
 
 def _proxy(text: str) -> str:
@@ -230,12 +217,26 @@ def _text(location: str) -> str:
 
 
 class _Adapter(HTTPAdapter):
-    """Sends requests to one server, on connections whose sockets a client knows."""
+    """Sends requests with HEADERS to one server, with SETTINGS for `send`, on connections whose sockets WIRE knows."""
 
-    def __init__(self, wire: Client) -> None:
+    def __init__(self, wire: Client, headers: Mapping[str, str], settings: dict[str, Any]) -> None:
         super().__init__()
+        self.settings = settings
         self.pool: Any = None
+        self._headers = dict(headers)
         self._wire = wire
+
+    def prepare(self, url: str, span: Span | None) -> requests.PreparedRequest:
+        """Return the request for SPAN of URL, or for all of it."""
+        request = requests.PreparedRequest()
+        request.prepare_url(url, None)
+        request.method = "GET"
+        # The dictionary of requests would fold the case of every name each time.
+        fields: Any = dict(self._headers)
+        if span is not None:
+            fields["Range"] = f"bytes={span.start}-{span.stop - 1}"
+        request.headers = fields
+        return request
 
     def get_connection_with_tls_context(self, *args: Any, **settings: Any) -> Any:
         """Return the pool of connections to the server, which is always the same one."""

@@ -48,13 +48,12 @@ class Wire:
         self.timeout_s = 5.0
         self.stages = 0
         self.stopped = False
-        self._lock = threading.Lock()
         self._sock: socket.socket | None = None
 
     def opened(self, sock: socket.socket) -> None:
         """Take note of SOCK, which is now in use; raise OSError if nothing is wanted any more."""
-        with self._lock:
-            self._sock = sock
+        # In this order, and the other way round in `stop`: one of the two sees what the other one did.
+        self._sock = sock
         self.stages += 1
         try:
             self.check()
@@ -69,10 +68,8 @@ class Wire:
 
     def stop(self) -> None:
         """End whatever waits for the socket, now and later."""
-        with self._lock:
-            self.stopped = True
-            sock = self._sock
-        if sock is not None:
+        self.stopped = True
+        if (sock := self._sock) is not None:
             with suppress(OSError):
                 # Not the method of an SSL socket, which takes the TLS state from under the thread that uses it.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
