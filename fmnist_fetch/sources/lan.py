@@ -77,17 +77,10 @@ def is_local(address: str) -> bool:
 
 
 def find_servers(notify: Listener, *, offline: bool = False) -> list[str]:
-    """Ask the local network for servers, which takes half a second.
-
-    Args:
-        notify: Gets a sentence about what was found.
-        offline: Whether no socket may be opened.
+    """Ask the local network for servers, which takes half a second; raise UsageError where no socket may be opened.
 
     Returns:
         The base URLs of the servers that answered, at most MAX_SERVERS; none where multicast is blocked.
-
-    Raises:
-        UsageError: No socket may be opened.
     """
     if offline:
         hint = "Leave out one of them; FMNIST_OFFLINE=1 counts as --offline."
@@ -106,15 +99,10 @@ def advice(hint: str) -> str:
 
 
 def parse_answer(packet: bytes, number: int, sender: str) -> list[str]:
-    """Return the base URLs that PACKET announces: at the address of its SENDER only.
-
-    Args:
-        packet: The answer to a query, from anybody.
-        number: The identifier of the query.
-        sender: The address that the packet came from.
+    """Return the base URLs that PACKET, from anybody, announces: at the address of its SENDER only.
 
     Raises:
-        ValueError: The packet is not such an answer.
+        ValueError: The packet is not an answer to the query with NUMBER.
     """
     try:
         records = list(_records(packet, number))

@@ -15,6 +15,7 @@ from faults import (
     Chunked,
     DripHead,
     Fault,
+    First,
     Header,
     Latency,
     Lockstep,
@@ -60,6 +61,13 @@ def test_a_span_is_requested_as_it_is_however_large_the_file(sample: Sample) -> 
     with Mirror(sample.files, [Lockstep()]) as mirror, connected(mirror.url) as source:
         assert_read(source, sample, Span(0, 100))
         assert mirror.asked == [(0, 100)]
+
+
+@pytest.mark.parametrize("tier", [Tier.LAN, Tier.MIRROR])
+def test_what_a_server_of_the_local_network_lacks_may_be_there_in_a_moment(tier: Tier, sample: Sample) -> None:
+    with Mirror(sample.files, [First(2, Status(404))]) as mirror, connected(mirror.url, tier=tier) as source:
+        assert failure(source, sample).permanent is (tier is not Tier.LAN)
+        assert_read(source, sample)
 
 
 class ManyLogins(Fault):

@@ -5,6 +5,7 @@ that a server can offer.
 """
 
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from urllib3 import BaseHTTPResponse
@@ -13,6 +14,7 @@ from urllib3.exceptions import DecodeError
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.diagnosis import LOGIN_HINT, LOGIN_PAGE, looks_like_page
 from fmnist_fetch.sources.http.client import Client
 from fmnist_fetch.sources.http.response import PieceCheck, RangeError, RangeResponse, Request, parse_response
@@ -66,6 +68,9 @@ class HttpConnection(Client):
         except BaseException as exc:
             self._learn_from_failure(span)
             self._drop()
+            if isinstance(exc, SourceError) and exc.status == HTTPStatus.NOT_FOUND and self._source.tier is Tier.LAN:
+                # Nobody named this server for this dataset, and it may be about to get it.
+                exc.permanent = False
             if isinstance(exc, SourceError) or not isinstance(exc, Exception):
                 raise
             # Whatever an answer makes a library raise is this mirror's failure, and ends nothing else.

@@ -93,13 +93,9 @@ _NO_TLS = {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_L
 
 
 def translate(exc: BaseException, name: str, *, proxy: str | None = None, bundle: str | None = None) -> SourceError:
-    """Turn the failure EXC of the mirror NAME into a SourceError.
+    """Turn the failure EXC of the mirror NAME, without secrets, into a SourceError.
 
-    Args:
-        exc: What was raised.
-        name: The mirror, without secrets.
-        proxy: The URL of the proxy through which it was asked, if any.
-        bundle: The path of the CA bundle that the environment names, if any.
+    PROXY is the URL of the proxy through which it was asked, BUNDLE the path of the CA bundle that is set.
     """
     causes = list(_chain(exc))
     cause = _find(_THIS_MACHINE, causes) or _of_bundle(causes, bundle) or _of_proxy(causes, proxy)

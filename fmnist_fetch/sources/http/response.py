@@ -246,14 +246,9 @@ def _seen(response: BaseHTTPResponse, request: Request) -> str | None:
 
 
 def retry_after(value: str | None, date: str | None = None) -> float | None:
-    """Parse Retry-After: a number of seconds, or an HTTP date (RFC 9110, section 10.2.3).
+    """Return the seconds of a Retry-After: a number of them, or an HTTP date (RFC 9110, section 10.2.3).
 
-    Args:
-        value: The field's value, if there is one.
-        date: The Date field of the same answer. A date is counted from it, since the two clocks may differ.
-
-    Returns:
-        Seconds from now, or None.
+    A date is counted from DATE, the Date field of the same answer, since the two clocks may differ.
     """
     stated = _single(value or "")
     if stated.isascii() and stated.isdecimal():

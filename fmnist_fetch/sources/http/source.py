@@ -106,10 +106,7 @@ class HttpSource:
 class LinkedFiles(HttpSource):
     """A server at URL whose files have URLs of their own, such as a package index, whose pages link them.
 
-    Args:
-        url: The URL for messages.
-        tier: When it is asked.
-        find: Returns the URL of a file by its name, None if there is none; may raise OSError.
+    FIND returns the URL of a file by its name, None if there is none; it may raise OSError.
     """
 
     def __init__(self, url: str, tier: Tier, find: Callable[[str], str | None]) -> None:
