@@ -134,12 +134,8 @@ class SourceError(FetchError):
         is_local: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
-        self.arriving = arriving
-        self.telling = telling
-        self.is_local = is_local
-        self.permanent = permanent
-        self.retry_after = retry_after
-        self.status = status
+        self.permanent, self.retry_after, self.status = permanent, retry_after, status
+        self.arriving, self.telling, self.is_local = arriving, telling, is_local
 
 
 class WrongBytesError(SourceError):
@@ -267,14 +263,12 @@ def from_exception(exc: BaseException, bug_hint: str | None = None) -> FetchErro
     """
     if isinstance(exc, FetchError):
         return exc
-    error = _from_known(exc) or _unexpected(exc, bug_hint)
+    error = _from_system(exc) or _from_import(exc) or _unexpected(exc, bug_hint)
     error.__cause__ = exc
     return error
 
 
-def _from_known(exc: BaseException) -> FetchError | None:
-    if isinstance(exc, ImportError) and (error := _from_import(exc)):
-        return error
+def _from_system(exc: BaseException) -> FetchError | None:
     if isinstance(exc, MemoryError):
         return FetchError("the memory is used up", hint=_HINTS[errno.ENOMEM])
     if isinstance(exc, RuntimeError) and "interpreter shutdown" in str(exc):
@@ -284,15 +278,18 @@ def _from_known(exc: BaseException) -> FetchError | None:
             "this system allows no more threads",
             hint="Close other programs or raise the limits (ulimit -u, ulimit -v), then run the same command again.",
         )
-    if isinstance(exc, FileNotFoundError) and exc.filename is None and not _has_current_folder():
-        return DiskError("the current folder has been deleted", hint="Change to another folder: cd ~")
     if isinstance(exc, OSError) and exc.errno is not None and exc.filename is not None:
         return _disk_error(exc, os.fsdecode(exc.filename) if isinstance(exc.filename, bytes) else str(exc.filename))
+    if isinstance(exc, FileNotFoundError):
+        try:
+            Path.cwd()
+        except OSError:
+            return DiskError("the current folder has been deleted", hint="Change to another folder: cd ~")
     return None
 
 
-def _from_import(exc: ImportError) -> FetchError | None:
-    package = (exc.name or "").partition(".")[0]
+def _from_import(exc: BaseException) -> FetchError | None:
+    package = ((exc.name if isinstance(exc, ImportError) else None) or "").partition(".")[0]
     if package in ("", __package__) or _shadow():
         return None
     state = "is not installed" if isinstance(exc, ModuleNotFoundError) else f"can't be loaded ({exc})"
@@ -311,13 +308,6 @@ def _shadow() -> Path | None:
     return None
 
 
-def _has_current_folder() -> bool:
-    try:
-        return bool(Path.cwd())
-    except OSError:
-        return False
-
-
 def _unexpected(exc: BaseException, hint: str | None) -> FetchError:
     if shadow := _shadow():
         return FetchError(f"{shadow} takes the place of a module of Python itself", hint="Rename it, then try again.")
@@ -327,12 +317,8 @@ def _unexpected(exc: BaseException, hint: str | None) -> FetchError:
         place = f" ({Path(code.co_filename).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     detail = str(exc).partition("\n")[0][:200]
-    error = FetchError(
-        f"unexpected {type(exc).__name__}{place}" + (f": {detail}" if detail else ""),
-        hint="This is a bug. Run the same command with --log FILE, which then has the traceback, and report it.",
-    )
-    error.hint = hint or error.hint
-    return error
+    hint = hint or "This is a bug. Run the same command with --log FILE, which then has the traceback, and report it."
+    return FetchError(f"unexpected {type(exc).__name__}{place}" + (f": {detail}" if detail else ""), hint=hint)
 
 
 def in_clone() -> bool:

@@ -13,7 +13,6 @@ from fmnist_fetch.errors import DiskError, SourceError
 from fmnist_fetch.events import Message, Note
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Connection, Source, Tier
-from fmnist_fetch.sources.diagnosis import translate
 
 GRACE_S = 0.3
 IDLE_S = 0.5
@@ -168,6 +167,9 @@ def _failures_of(source: Source) -> Iterator[None]:
     except (SourceError, DiskError, MemoryError):
         raise
     except Exception as exc:
+        # It loads requests, which a source of another kind does not need.
+        from fmnist_fetch.sources.http.failures import translate
+
         raise translate(exc, source.name) from exc
 
 

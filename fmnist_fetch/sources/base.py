@@ -52,33 +52,27 @@ class Tier(IntEnum):
 
 
 class Connection(Protocol):
-    """One worker's connection to a source."""
+    """One worker's connection to a source.
 
-    status: int | None
-    """What the last answer was (HTTP status code), where there are such answers."""
-
-    oddity: str | None
-    """What the answer that is being read seems to be in place of the file; None where it seems to be the file."""
-
-    note: str | None
-    """A fact for the log that a read found out; the worker passes it on, and clears it."""
-
-    timeout_s: float
-    """Seconds that each stage of a read may take; the worker sets it before it reads.
-
-    A stage is the look-up of a name, the connection to one address, TLS, the first byte, the wait between two receives.
-    `read` raises SourceError when a stage takes longer.
+    Attributes:
+        status: What the last answer was (HTTP status code), where there are such answers.
+        oddity: What the answer that is being read seems to be in place of the file; None where it seems to be the file.
+        note: A fact for the log that a read found out; the worker passes it on, and clears it.
+        timeout_s: Seconds that each stage of a read may take; the worker sets it before it reads. Stages are the
+            look-up of a name, the connection to one address, TLS, the first byte, the wait between two receives.
+        stages: How many stages have ended so far. It grows while `read` waits: silence is counted from the last change.
     """
 
-    @property
-    def stages(self) -> int:
-        """How many stages have ended so far. It grows while `read` waits: silence is counted from the last change."""
-        ...
+    status: int | None = None
+    oddity: str | None = None
+    note: str | None = None
+    timeout_s: float = STAGE_TIMEOUT_S
+    stages: int = 0
 
     @property
     def pending(self) -> int:
         """Bytes that are on their way but can't be read yet: a package under download, say."""
-        ...
+        return 0
 
     def read(self, file: DataFile, span: Span) -> bytes:
         """Bytes of FILE from span.start on: at least one, and none past span.stop; raises SourceError."""
@@ -86,11 +80,9 @@ class Connection(Protocol):
 
     def stop(self) -> None:
         """End a read that is under way in another thread, as soon as possible; later reads fail."""
-        ...
 
     def close(self) -> None:
         """Give back what it holds."""
-        ...
 
 
 class Source(Protocol):

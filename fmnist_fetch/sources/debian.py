@@ -6,8 +6,11 @@ meanwhile is not used: the program may run as root, and would write where they c
 """
 
 import os
+import shutil
 import stat
+import tempfile
 import threading
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -16,11 +19,11 @@ from typing import IO, TYPE_CHECKING
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile, DebianPackage
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
+from fmnist_fetch.sources.base import Connection, Tier
 from fmnist_fetch.sources.folder import Folder
 from fmnist_fetch.storage.layout import is_file
 
-# What only this source needs is imported where it is needed: its turn seldom comes, and every run would pay for it.
+# What requests does not load either is imported where it is needed: this source's turn seldom comes.
 if TYPE_CHECKING:
     import subprocess
 
@@ -50,14 +53,8 @@ class DebianSource:
         return DebianConnection(self)
 
 
-class DebianConnection:
+class DebianConnection(Connection):
     """The unpacked package, downloaded on the first read."""
-
-    status: int | None = None
-    oddity: str | None = None
-    note: str | None = None
-    timeout_s = STAGE_TIMEOUT_S
-    stages = 0
 
     def __init__(self, source: DebianSource) -> None:
         self._source = source
@@ -97,9 +94,6 @@ class DebianConnection:
 
     def _download(self) -> Path:
         """Download the package and unpack its files of the dataset; return the folder with them."""
-        import shutil
-        import tempfile
-
         for tool in ("apt-get", "dpkg-deb"):
             if shutil.which(tool) is None:
                 raise SourceError(f"{self._source.name}: there is no {tool} here", permanent=True)
@@ -130,10 +124,6 @@ class DebianConnection:
 
         It is a temporary one where others can rename the usual one, and put another one in its place.
         """
-        import shutil
-        import tempfile
-        import weakref
-
         work = self._source.work.absolute()
         work.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = work.lstat()
@@ -150,7 +140,6 @@ class DebianConnection:
 
     def _unpack(self, archive: Path, fresh: Path) -> Path:
         """Copy the files of the dataset, in the size that a splice needs; nothing else of ARCHIVE reaches the disk."""
-        import shutil
         import tarfile
 
         target, wanted = fresh / "files", PurePosixPath(self._source.package.folder)

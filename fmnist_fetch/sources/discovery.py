@@ -31,13 +31,21 @@ def find_sources(layout: Layout, options: FetchOptions, notify: Listener = silen
     if not options.only_mirrors:
         found += _copies(layout)
     if options.lan:
-        found += _servers(manifest, options, notify)
+        from fmnist_fetch.sources.lan import find_servers
+
+        # Each has the files where a root has them.
+        servers = find_servers(notify, offline=options.offline)
+        found += [_http(f"{url}{quote(manifest.folder)}/raw/", Tier.LAN) for url in servers]
     if not (options.only_mirrors or options.offline):
         found += [_http(url, Tier.MIRROR) for url in manifest.mirrors]
         if manifest.debian:
             found.append(DebianSource(manifest.debian, manifest.files, layout.work))
     # A folder that the user named is asked even where it has none of the files, and says so.
-    return [one for one in found if one.tier is Tier.USER or _has_any(one, manifest)]
+    return [
+        one
+        for one in found
+        if one.tier is Tier.USER or not isinstance(one, Folder) or any(map(one.candidates, manifest.files))
+    ]
 
 
 def explain(error: SourceError, found: Sequence[Source], options: FetchOptions) -> SourceError:
@@ -52,10 +60,6 @@ def explain(error: SourceError, found: Sequence[Source], options: FetchOptions) 
     return error
 
 
-def _has_any(source: Source, manifest: Manifest) -> bool:
-    return not isinstance(source, Folder) or any(map(source.candidates, manifest.files))
-
-
 def _copies(layout: Layout) -> Iterator[Folder]:
     """Return the folders in which other tools leave copies of this dataset."""
     manifest, own = layout.manifest, resolved(layout.raw)
@@ -65,14 +69,6 @@ def _copies(layout: Layout) -> Iterator[Folder]:
             yield Folder(folder, Tier.LOCAL)
     if manifest.debian:
         yield Folder(Path(manifest.debian.folder), Tier.LOCAL, spliced=True)
-
-
-def _servers(manifest: Manifest, options: FetchOptions, notify: Listener) -> Iterator[Source]:
-    """Yield the servers of the local network; each has the files where a root has them."""
-    from fmnist_fetch.sources.lan import find_servers
-
-    for url in find_servers(notify, offline=options.offline):
-        yield _http(f"{url}{quote(manifest.folder)}/raw/", Tier.LAN)
 
 
 def _chosen(manifest: Manifest, options: FetchOptions) -> Iterator[Source]:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from fmnist_fetch.errors import AGAIN, SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span, Splice
-from fmnist_fetch.sources.base import STAGE_TIMEOUT_S, Tier
+from fmnist_fetch.sources.base import Connection, Tier
 from fmnist_fetch.storage.files import open_regular
 from fmnist_fetch.storage.layout import is_file
 
@@ -20,16 +20,10 @@ _SHOWN = 3
 _NO_SPLICE = Splice(b"", 0)
 
 
-class Folder:
+class Folder(Connection):
     """The files in FOLDER; SPLICED says that they are the Debian package's, which become upstream's by a splice."""
 
     connections = 1
-    status: int | None = None
-    oddity: str | None = None
-    note: str | None = None
-    pending = 0
-    timeout_s = STAGE_TIMEOUT_S
-    stages = 0
 
     def __init__(self, folder: Path, tier: Tier, *, spliced: bool = False, subfolders: tuple[str, ...] = ()) -> None:
         self.name = str(folder)
@@ -97,12 +91,12 @@ class Folder:
             path = self._find(file)
             if path is None:
                 raise self._absent(file)
-            if is_lfs_pointer(path):
-                facts = f"{path} is a pointer of git-lfs, not the file"
-                raise SourceError(
-                    facts, hint=f"Run: git -C {quote(str(path.parent))} lfs pull", permanent=True, telling=2
-                )
-            self._open = (file.name, open_regular(path))
+            stored = open_regular(path)
+            if stored.read(len(LFS_POINTER)) == LFS_POINTER:
+                stored.close()
+                hint = f"Run: git -C {quote(str(path.parent))} lfs pull"
+                raise SourceError(f"{path} is a pointer of git-lfs, not the file", hint=hint, permanent=True, telling=2)
+            self._open = (file.name, stored)
         return self._open[1]
 
     def _absent(self, file: DataFile) -> SourceError:
@@ -113,10 +107,3 @@ class Folder:
             shown = ", ".join(name if name.isprintable() else repr(name) for name in others[:_SHOWN])
             facts += f" (it has {shown}{', ...' if len(others) > _SHOWN else ''})" if others else " (it is empty)"
         return SourceError(facts, hint=hint if self.tier is Tier.USER else AGAIN, permanent=True)
-
-
-def is_lfs_pointer(path: Path) -> bool:
-    """Whether the file at PATH is what git-lfs leaves in place of a file that it has not downloaded."""
-    with suppress(OSError), open_regular(path) as stored:
-        return stored.read(len(LFS_POINTER)) == LFS_POINTER
-    return False

@@ -43,13 +43,27 @@ _LOCAL_NETWORKS = tuple(
 )
 _SIOCGIFADDR = 0x8915
 _INTERFACE_NAME_BYTES = 15
-_REQUEST_BYTES = 256
 _Name = tuple[bytes, ...]
 
 
 def own_addresses() -> list[str]:
     """Return the IPv4 addresses of this machine but loopback, the most likely one first. No packet is sent."""
-    found = [*_of_default_route(), *_of_interfaces(), *_of_hostname()]
+    found = []
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Connecting a datagram socket only looks up the route. The address is one for documentation (RFC 5737).
+        probe.connect(("192.0.2.1", 9))
+        found.append(str(probe.getsockname()[0]))
+    with suppress(OSError, ImportError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # A lab's network may have no route to others, and needs all interfaces. Linux only.
+        from fcntl import ioctl
+
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):
+                answer = ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:_INTERFACE_NAME_BYTES]))
+                found.append(socket.inet_ntoa(answer[20:24]))
+    with suppress(OSError):
+        entries = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET, socket.SOCK_STREAM)
+        found += [str(entry[4][0]) for entry in entries]
     return [address for address in dict.fromkeys(found) if not address.startswith("127.")]
 
 
@@ -63,26 +77,17 @@ def is_local(address: str) -> bool:
 
 
 def find_servers(notify: Listener, *, offline: bool = False) -> list[str]:
-    """Ask the local network for servers, which takes half a second.
-
-    Args:
-        notify: Gets a sentence about what was found.
-        offline: Whether no socket may be opened.
+    """Ask the local network for servers, which takes half a second; raise UsageError where no socket may be opened.
 
     Returns:
         The base URLs of the servers that answered, at most MAX_SERVERS; none where multicast is blocked.
-
-    Raises:
-        UsageError: No socket may be opened.
     """
     if offline:
         hint = "Leave out one of them; FMNIST_OFFLINE=1 counts as --offline."
         raise UsageError("--lan asks the local network, and --offline opens no socket", hint=hint)
     found = _look_up([address for address in own_addresses() if is_local(address)][:MAX_INTERFACES])
-    if found:
-        notify(Message(f"found in the local network: {', '.join(found)}"))
-    else:
-        notify(Message("no server of the local network answered; multicast may be blocked"))
+    nobody = "no server of the local network answered; multicast may be blocked"
+    notify(Message(f"found in the local network: {', '.join(found)}" if found else nobody))
     return found
 
 
@@ -94,15 +99,10 @@ def advice(hint: str) -> str:
 
 
 def parse_answer(packet: bytes, number: int, sender: str) -> list[str]:
-    """Return the base URLs that PACKET announces: at the address of its SENDER only.
-
-    Args:
-        packet: The answer to a query, from anybody.
-        number: The identifier of the query.
-        sender: The address that the packet came from.
+    """Return the base URLs that PACKET, from anybody, announces: at the address of its SENDER only.
 
     Raises:
-        ValueError: The packet is not such an answer.
+        ValueError: The packet is not an answer to the query with NUMBER.
     """
     try:
         records = list(_records(packet, number))
@@ -220,33 +220,3 @@ def _attributes(data: bytes) -> dict[str, str]:
 
 def _labels(name: str) -> _Name:
     return tuple(name.rstrip(".").encode().split(b"."))
-
-
-def _of_default_route() -> list[str]:
-    """Return the source address of packets to other networks, if there is a route to them."""
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # Connecting a datagram socket only looks up the route. The address is one for documentation (RFC 5737).
-        probe.connect(("192.0.2.1", 9))
-        return [str(probe.getsockname()[0])]
-    return []
-
-
-def _of_interfaces() -> list[str]:
-    """Return the addresses of all interfaces: a lab's network may have no route to others. Linux only."""
-    found = []
-    with suppress(OSError, ImportError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        from fcntl import ioctl
-
-        for _, name in socket.if_nameindex():
-            with suppress(OSError):
-                request = struct.pack(f"{_REQUEST_BYTES}s", name.encode()[:_INTERFACE_NAME_BYTES])
-                answer = ioctl(probe.fileno(), _SIOCGIFADDR, request)
-                found.append(socket.inet_ntoa(answer[20:24]))
-    return found
-
-
-def _of_hostname() -> list[str]:
-    with suppress(OSError):
-        entries = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET, socket.SOCK_STREAM)
-        return [str(entry[4][0]) for entry in entries]
-    return []

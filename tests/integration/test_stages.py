@@ -14,11 +14,14 @@ from dead_ends import expired, not_yet_valid, self_signed
 from faults import (
     Chunked,
     DripHead,
+    Fault,
+    First,
     Header,
     Latency,
     Lockstep,
     Mirror,
     Preface,
+    Redirect,
     SayNothing,
     StallAfter,
     Status,
@@ -31,6 +34,7 @@ from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.http.connection import HttpConnection
 from mirror import Certificate
 from samples import Sample, all_of, connected
+from wire import Reply
 
 SPAN = Span(2000, 5000)
 
@@ -58,6 +62,37 @@ def test_a_span_is_requested_as_it_is_however_large_the_file(sample: Sample) -> 
     with Mirror(sample.files, [Lockstep()]) as mirror, connected(mirror.url) as source:
         assert_read(source, sample, Span(0, 100))
         assert mirror.asked == [(0, 100)]
+
+
+@pytest.mark.parametrize("tier", [Tier.LAN, Tier.MIRROR])
+def test_what_a_server_of_the_local_network_lacks_may_be_there_in_a_moment(tier: Tier, sample: Sample) -> None:
+    with Mirror(sample.files, [First(2, Status(404))]) as mirror, connected(mirror.url, tier=tier) as source:
+        assert failure(source, sample).permanent is (tier is not Tier.LAN)
+        assert_read(source, sample)
+
+
+class ManyLogins(Fault):
+    """A redirect of each request to the server BASE under another login, as if each were another server."""
+
+    base: str
+
+    def reply(self, reply: Reply) -> Reply:
+        return Redirect(self.base.replace("//", f"//user{reply.request.number}@")).reply(reply)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list the files of a process")
+def test_redirects_to_ever_other_servers_keep_few_connections_open(sample: Sample) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with (
+        Mirror(sample.files) as target,
+        Mirror(sample.files, [ManyLogins(target.url)]) as mirror,
+        connected(mirror.url) as source,
+    ):
+        for start in range(0, 10_000, 250):
+            assert_read(source, sample, Span(start, start + 250))
+        assert target.connections == 40
+        # The servers run in this process, and have a file open for each connection too.
+        assert len(list(Path("/proc/self/fd").iterdir())) - before < 40
 
 
 # Time limits.

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
@@ -13,6 +14,10 @@ import pytest
 
 from dead_ends import self_signed
 from faults import Mirror, Redirect
+from fmnist_fetch.errors import SourceError
+from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.http.source import HttpSource
 from processes import PYTHONPATH, Outcome, Run, command, environment_of, fetch
 from worlds import World, small
 
@@ -201,3 +206,24 @@ def test_a_netrc_that_is_no_text_is_ignored(world: World) -> None:
     (world.home / ".netrc").write_bytes(b"\xff\xfe\x80machine")
     with Mirror(small().files) as mirror:
         fetch(world, mirror.url, code=0)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_wait_behind_a_socks_proxy_is_ended_from_another_thread(
+    secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("socks")
+    # One that says nothing to a request, and nothing to the greeting of TLS.
+    with SocksProxy() as proxy, socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://{proxy.address}")
+        url = f"http{'s' if secure else ''}://{NAME}:{silent.getsockname()[1]}/"
+        connection = HttpSource(url, Tier.USER).open()
+        connection.timeout_s = 60.0
+        stopper = threading.Timer(0.5, connection.stop)
+        stopper.start()
+        began = time.monotonic()
+        with pytest.raises(SourceError):
+            connection.read(small().manifest.files[0], Span(0, 100))
+        assert time.monotonic() - began < 10
+        stopper.join()
+        connection.close()

@@ -1,134 +1,206 @@
-"""HTTP requests through the requests library, one after the other on connections that are kept alive."""
+"""Send requests, one after the other on connections that are kept alive, and get the heads of their answers.
 
-import http.client
+What the environment says of proxies, logins and certificates is read once for each server. A request is sent by an
+adapter of requests alone, without a session, which would look at cookies, hooks and redirects each time.
+"""
+
 import os
 import re
-import socket
 import string
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
-from http.cookiejar import DefaultCookiePolicy
+from http import HTTPStatus
+from http.client import HTTPResponse, parse_headers
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from queue import Empty
+from socket import gaierror, socket
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
+from urllib3 import BaseHTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from fmnist_fetch import __version__
-from fmnist_fetch.sources.http.sockets import HeadReader, Wire, connect
+from fmnist_fetch.errors import SourceError
+from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.base import Tier
+from fmnist_fetch.sources.http.failures import refused_by_proxy, translate
+from fmnist_fetch.sources.http.sockets import HeadStream, Wire, connect
+from fmnist_fetch.sources.mirror import origin, redact
 
+if TYPE_CHECKING:
+    from fmnist_fetch.sources.http.source import HttpSource
+
+MAX_REDIRECTS = 10
+MAX_SERVERS = 8
 _REDIRECTS = (300, 301, 302, 303, 307, 308)
-HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
+_HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
+_CHECK_ADDRESS = "Check the address of the mirror."
 
 
-class Client:
-    """A session for one thread, on the sockets that WIRE knows.
+class Client(Wire):
+    """The requests of one worker to the server of SOURCE, and to those to which it redirects.
 
-    A server that nobody named (STRANGER) gets no login of the user, is asked without a proxy, and redirects nobody: it
-    must not make this machine send requests to others.
+    A server that nobody named (one that the local network announces) gets no login of the user, is asked without a
+    proxy, and redirects nobody: it must not make this machine send requests to others.
+
+    Attributes:
+        status: The status of the last answer, if there was one.
+        note: A sentence for the log, which the caller removes.
+        requested: Whether the request under way has been sent, so that its answer is waited for.
+        redirected: Whether a redirect led to the last answer, which then says nothing lasting about the mirror.
+        place: Where the last answer came from, for messages.
     """
 
-    def __init__(self, wire: Wire, *, stranger: bool = False) -> None:
-        self._wire = wire
-        self._follows = not stranger
-        self._session = _Session()
-        self._session.trust_env = not stranger
-        self._session.headers.update(HEADERS)
-        # No cookie is kept: a server that sets many makes every request longer, and a mirror has no use for any.
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(wire))
-        self._prepared: dict[tuple[str, str], tuple[requests.PreparedRequest, Any]] = {}
+    def __init__(self, source: "HttpSource") -> None:
+        super().__init__()
+        self.status: int | None = None
+        self.note: str | None = None
+        self.requested = self.redirected = False
+        self.place = source.name
+        self._source = source
+        self._session = requests.Session()
+        self._session.trust_env = source.tier is not Tier.LAN
+        self._session.headers.update(_HEADERS)
+        self._adapters: dict[tuple[str, ...], _Adapter] = {}
+        self._kept_alive = False
 
-    def get(self, url: str, wanted: str | None) -> requests.Response:
-        """Ask for the range WANTED of URL, or for all of it; read no body, and follow no redirect.
+    def request(self, url: str, span: Span | None) -> BaseHTTPResponse:
+        """Ask for SPAN of URL, or for all of it; follow redirects, and read no body; raise SourceError."""
+        self.status, hops = None, 0
+        while hops <= MAX_REDIRECTS:
+            if self.stopped:
+                raise SourceError(f"{self._source.name}: stopped")
+            self.redirected = hops > 0
+            self.place = f"{self._source.name} (redirected to {origin(url)})" if hops else self._source.name
+            if self._kept_alive and not self._source.keeps_alive:
+                self.hang_up()
+            kept_alive, self._kept_alive, self.requested = self._kept_alive, False, False
+            try:
+                adapter, limits = self._adapter(url), (self.timeout_s, self.timeout_s)
+                request = adapter.prepare(url, span)
+                response = adapter.send(request, stream=True, timeout=limits, **adapter.settings).raw
+                if (target := self._follow(url, response)) is None:
+                    self.status = response.status
+                    return response
+                url, hops = target, hops + 1
+            except SourceError:
+                raise
+            except Exception as exc:
+                if kept_alive and isinstance(exc, requests.ConnectionError) and not self.stopped:
+                    # Once more at once: servers close idle connections when they like (RFC 9112, section 9.3.1), and
+                    # that says nothing against them.
+                    self.hang_up()
+                    continue
+                if kept_alive and isinstance(exc, requests.ReadTimeout):
+                    self._source.keeps_alive = False
+                error = self.translate(exc, url)
+                # Where a redirect leads to may be another place in a moment; a login page does such things.
+                error.permanent = error.permanent and not hops
+                raise error from exc
+        facts = f"{self._source.name} redirects in a circle, or more than {MAX_REDIRECTS} times"
+        raise SourceError(facts, hint=_CHECK_ADDRESS)
 
-        Raises as requests does; FileNotFoundError where a CA bundle is named that is not there.
-        """
-        request, settings = self._prepare(url)
-        if wanted is not None:
-            request.headers["Range"] = wanted
-        self._wire.requested = False
-        limit = self._wire.timeout_s
-        return self._session.send(request, timeout=(limit, limit), allow_redirects=False, **settings)
-
-    def redirect_target(self, url: str, response: requests.Response) -> str | None:
-        """Return the URL to which RESPONSE for URL redirects, or None; a login stays within its host."""
-        location = response.headers.get("Location", "").strip()
-        if not self._follows or response.status_code not in _REDIRECTS or not location:
-            return None
-        target = urljoin(url, _text(location))
-        old, new = urlsplit(url), urlsplit(target)
-        login, at, _ = old.netloc.rpartition("@")
-        leaves = self._session.should_strip_auth(url, target)  # type: ignore[no-untyped-call]
-        if at and "@" not in new.netloc and not leaves:
-            target = urlunsplit(new._replace(netloc=f"{login}@{new.netloc}"))
+    def _follow(self, url: str, response: BaseHTTPResponse) -> str | None:
+        """Return the URL to which RESPONSE for URL redirects, if it does; raise SourceError if a proxy refuses."""
+        target = self.redirect_target(url, response)
+        refused = target is None and response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+        if target or refused:
+            # Not read: it may be as long as it likes.
+            response.close()
+        if refused:
+            raise refused_by_proxy(self._source.name, self.surroundings(url)[0])
+        if target and url.lower().startswith("https:") and target.lower().startswith("http:"):
+            if not self._source.told_downgrade:
+                place = origin(target)
+                self.note = f"{self._source.name} redirects from https to {place}; the digests verify what comes"
+            self._source.told_downgrade = True
         return target
 
-    def proxy_of(self, url: str) -> str | None:
-        """Return the URL of the proxy through which URL is asked for."""
-        with suppress(Exception):
-            return select_proxy(url, self._settings(url)["proxies"])
-        return None
+    def redirect_target(self, url: str, response: BaseHTTPResponse) -> str | None:
+        """Return the URL to which RESPONSE for URL redirects, or None; a login stays within its host."""
+        location = response.headers.get("Location", "").strip()
+        if self._source.tier is Tier.LAN or response.status not in _REDIRECTS or not location:
+            return None
+        with suppress(ValueError):
+            target = urljoin(url, _text(location))
+            old, new = urlsplit(url), urlsplit(target)
+            login, at, _ = old.netloc.rpartition("@")
+            leaves = self._session.should_strip_auth(url, target)  # type: ignore[no-untyped-call]
+            if at and "@" not in new.netloc and not leaves:
+                target = urlunsplit(new._replace(netloc=f"{login}@{new.netloc}"))
+            location = target
+            if new.scheme in ("http", "https"):
+                return target
+        response.close()
+        facts = f"{self.place} redirects to what is no usable URL: {redact(location)[:80]}"
+        raise SourceError(facts, hint=_CHECK_ADDRESS)
 
-    def bundle_of(self, url: str) -> str | None:
-        """Return the path of the CA bundle that the environment names."""
+    def surroundings(self, url: str) -> tuple[str | None, str | None]:
+        """Return the URL of the proxy through which URL is asked for, and the path of the CA bundle that is set."""
         with suppress(Exception):
-            verify = self._settings(url)["verify"]
-            return verify if isinstance(verify, str) else None
-        return None
+            settings = self._settings(url)
+            verify = settings["verify"]
+            return select_proxy(url, settings["proxies"]), verify if isinstance(verify, str) else None
+        return None, None
+
+    def translate(self, exc: Exception, url: str) -> SourceError:
+        """Return the error of a request for URL that failed with EXC."""
+        proxy, bundle = self.surroundings(url)
+        return translate(exc, self.place, proxy=proxy, bundle=bundle)
 
     def hang_up(self) -> None:
-        """Close the connections that are kept alive, now: the session's own close leaves that to the collector."""
-        for adapter in self._session.adapters.values():
-            if isinstance(adapter, HTTPAdapter):
-                for pools in (adapter.poolmanager.pools, *(proxy.pools for proxy in adapter.proxy_manager.values())):
-                    for key in pools.keys():  # noqa: SIM118 - it is no dict, and can't be iterated over
-                        if (pool := pools.get(key)) is not None:
-                            pool.close()
-        self._session.close()
+        """Close the connections that are kept alive, now: a pool's own close would be its end."""
+        self._kept_alive = False
+        for adapter in self._adapters.values():
+            with suppress(AttributeError, Empty):
+                while True:
+                    if connection := adapter.pool.pool.get_nowait():
+                        connection.close()
 
-    def _prepare(self, url: str) -> tuple[requests.PreparedRequest, Any]:
-        """Return the request for URL, with the settings of the environment: proxies, certificates, .netrc.
+    def _adapter(self, url: str) -> "_Adapter":
+        """Return what sends requests to the server of URL.
 
         The environment is looked at once for each server: that takes longer than a small file does.
         """
         server = urlsplit(url)[:2]
-        if server not in self._prepared:
-            prepared = self._request(url)
-            self._prepared[server] = prepared, self._settings(prepared.url or url)
-        prepared, settings = self._prepared[server]
-        request = prepared.copy()
-        request.prepare_url(url, None)
-        return request, settings
+        if server not in self._adapters:
+            if len(self._adapters) == MAX_SERVERS:
+                # Each redirect may lead to another server, and each keeps a connection open.
+                self.hang_up()
+                self._adapters.clear()
+            prepared = self._prepared(url)
+            self._adapters[server] = _Adapter(self, prepared.headers, self._settings(prepared.url or url))
+        return self._adapters[server]
 
-    def _request(self, url: str) -> requests.PreparedRequest:
+    def _prepared(self, url: str) -> requests.PreparedRequest:
+        """Return the request for URL, with the login of the URL or of .netrc."""
+        request = requests.Request("GET", url)
         try:
-            return self._session.prepare_request(requests.Request("GET", url))
+            return self._session.prepare_request(request)
         except UnicodeDecodeError:
             # A .netrc that is no text: requests ignores one with any other fault.
             self._session.trust_env = False
-            request = self._session.prepare_request(requests.Request("GET", url))
+            prepared = self._session.prepare_request(request)
             self._session.trust_env = True
-            return request
+            return prepared
 
-    def _settings(self, url: str) -> Any:
+    def _settings(self, url: str) -> dict[str, Any]:
         """Return what the environment says of the server of URL, in the spellings that requests understands."""
-        settings = self._session.merge_environment_settings(url, {}, True, None, None)
-        proxies = {scheme: _proxy(text) for scheme, text in settings["proxies"].items()}
-        settings["proxies"] = {scheme: proxy for scheme, proxy in proxies.items() if proxy}
-        if settings["verify"] is True:
+        found = self._session.merge_environment_settings(url, {}, True, None, None)
+        proxies = {scheme: proxy for scheme, text in found["proxies"].items() if (proxy := _proxy(text))}
+        verify = found["verify"]
+        if verify is True:
             # As OpenSSL, curl and Python's ssl do.
             named = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-            settings["verify"] = next((path for path in named if path and Path(path).exists()), True)
-        return settings
+            verify = next((path for path in named if path and Path(path).exists()), True)
+        return {"proxies": proxies, "verify": verify, "cert": found["cert"]}
 
 
 def _proxy(text: str) -> str:
@@ -144,102 +216,92 @@ def _text(location: str) -> str:
     return quote(raw, safe=string.punctuation)
 
 
-class _Session(requests.Session):
-    """A session that looks at no redirect, which may be nonsense: its user follows them."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
-        """Return None: there is none to follow."""
-        return None
-
-
 class _Adapter(HTTPAdapter):
-    """Makes connections on the sockets that a wire knows, with a limit for each of their stages."""
+    """Sends requests with HEADERS to one server, with SETTINGS for `send`, on connections whose sockets WIRE knows."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._pools: dict[str, Callable[..., HTTPConnectionPool]] = {
-            "http": partial(_pool, HTTPConnectionPool, _Http, wire),
-            "https": partial(_pool, HTTPSConnectionPool, _Https, wire),
-        }
+    def __init__(self, wire: Client, headers: Mapping[str, str], settings: dict[str, Any]) -> None:
         super().__init__()
+        self.settings = settings
+        self.pool: Any = None
+        self._headers = dict(headers)
+        self._wire = wire
 
-    def init_poolmanager(self, *args: Any, **settings: Any) -> None:
-        """Make the pool manager of direct connections."""
-        super().init_poolmanager(*args, **settings)
-        self.poolmanager.pool_classes_by_scheme = self._pools
+    def prepare(self, url: str, span: Span | None) -> requests.PreparedRequest:
+        """Return the request for SPAN of URL, or for all of it."""
+        request = requests.PreparedRequest()
+        request.prepare_url(url, None)
+        request.method = "GET"
+        # The dictionary of requests would fold the case of every name each time.
+        fields: Any = dict(self._headers)
+        if span is not None:
+            fields["Range"] = f"bytes={span.start}-{span.stop - 1}"
+        request.headers = fields
+        return request
 
-    def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
-        """Make the pool manager of connections through PROXY; SOCKS has connections of its own."""
-        manager = super().proxy_manager_for(proxy, **settings)
-        if isinstance(manager, urllib3.ProxyManager):
-            manager.pool_classes_by_scheme = self._pools  # type: ignore[assignment]
-        return manager
+    def get_connection_with_tls_context(self, *args: Any, **settings: Any) -> Any:
+        """Return the pool of connections to the server, which is always the same one."""
+        if self.pool is None:
+            self.pool = super().get_connection_with_tls_context(*args, **settings)
+            kind = self.pool.ConnectionCls
+            # SOCKS connects in its own way.
+            bases = (_Wired, _Direct, kind) if kind in (HTTPConnection, HTTPSConnection) else (_Wired, kind)
+            self.pool.ConnectionCls = partial(type(kind.__name__, bases, {}), self._wire)
+        return self.pool
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """Return a response with what is looked at here: a copy of the header fields, and cookies, take their time."""
+        response = requests.Response()
+        response.request, response.raw = req, resp
+        return response
 
 
-def _pool(kind: Callable[..., Any], connection: Callable[..., Any], wire: Wire, *args: Any, **settings: Any) -> Any:
-    pool = kind(*args, **settings)
-    pool.ConnectionCls = partial(connection, wire)
-    return pool
-
-
-class _Response(http.client.HTTPResponse):
+class _Response(HTTPResponse):
     """An answer whose whole head must come in time, and whose cookies nobody reads."""
-
-    fp: Any
 
     def __init__(self, sock: Any, *args: Any, timeout_s: float, **settings: Any) -> None:
         super().__init__(sock, *args, **settings)
-        self._head: Any = HeadReader(self.fp, sock, timeout_s)
-        self.fp = self._head
+        self._stream = HeadStream(self.fp.detach(), sock, timeout_s)
+        self.fp = BufferedReader(self._stream)
 
     def begin(self) -> None:
         """Read the head."""
         super().begin()
         del self.headers["Set-Cookie"]
-        if self.fp is self._head:
-            self.fp = self._head.stored
+        self._stream.in_head = False
 
     def _read_status(self) -> tuple[str, int, str]:
         """Read a status line; informational answers that http.client takes for the answer are skipped."""
         version, status, reason = super()._read_status()  # type: ignore[misc]
-        while http.client.SWITCHING_PROTOCOLS < status < http.client.OK:
-            http.client.parse_headers(self.fp)
+        while HTTPStatus.SWITCHING_PROTOCOLS < status < HTTPStatus.OK:
+            parse_headers(self.fp)
             version, status, reason = super()._read_status()  # type: ignore[misc]
         return version, status, reason
 
 
-class _Connects(HTTPConnection):
-    """A connection whose socket its wire knows."""
+class _Wired(HTTPConnection):
+    """A connection whose socket a client knows."""
 
-    def __init__(self, wire: Wire, *args: Any, **settings: Any) -> None:
+    def __init__(self, wire: Client, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._wire = wire
         self._response: _Response | None = None
 
     def _new_conn(self) -> Any:
-        # The same exceptions as urllib3's own method has, with the cause in their chain.
+        sock = super()._new_conn()
         try:
-            sock = connect(self._dns_host, self.port, self._wire, self.socket_options or ())
-        except TimeoutError as exc:
-            raise ConnectTimeoutError(self, str(exc)) from exc
-        except OSError as exc:
-            if isinstance(exc, socket.gaierror):
-                raise NameResolutionError(self.host, self, exc) from exc
-            raise NewConnectionError(self, str(exc)) from exc
-        try:
-            self._wire.opened(self._handle(sock))
+            # TLS takes the descriptor away from the socket; the handshake can be ended from another thread too.
+            is_tls = isinstance(self, HTTPSConnection)
+            self._wire.opened(self._handles.enter_context(sock.dup()) if is_tls else sock)
         except OSError:
             sock.close()
             raise
         return sock
 
-    def _handle(self, sock: socket.socket) -> socket.socket:
-        """Return that by which the wire can shut SOCK down."""
-        return sock
-
     def connect(self) -> None:
         """Connect, and make the socket known that TLS has made of the first one."""
-        super().connect()
-        self._wire.opened(self.sock)
+        with ExitStack() as self._handles:
+            super().connect()
+            self._wire.opened(self.sock)
 
     def response_class(self, *args: Any, **settings: Any) -> Any:  # type: ignore[override]
         """Make what reads an answer, that of a proxy too: there is a limit for its whole head."""
@@ -262,18 +324,18 @@ class _Connects(HTTPConnection):
         return response
 
 
-class _Http(_Connects):
-    """HTTP."""
+class _Direct(HTTPConnection):
+    """A connection that tries all addresses of its host."""
 
+    _wire: Client
 
-class _Https(_Connects, HTTPSConnection):
-    """HTTP over TLS."""
-
-    def connect(self) -> None:
-        """Connect; the handshake can be ended from another thread too."""
-        with ExitStack() as self._handles:
-            super().connect()
-
-    def _handle(self, sock: socket.socket) -> socket.socket:
-        # TLS takes the descriptor away from the socket.
-        return self._handles.enter_context(sock.dup())
+    def _new_conn(self) -> socket:
+        # The same exceptions as urllib3's own method has, with the cause in their chain.
+        try:
+            return connect(self._dns_host, self.port, self._wire, self.socket_options or ())
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(self, str(exc)) from exc
+        except gaierror as exc:
+            raise NameResolutionError(self.host, self, exc) from exc
+        except OSError as exc:
+            raise NewConnectionError(self, str(exc)) from exc

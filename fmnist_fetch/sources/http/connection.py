@@ -4,18 +4,19 @@ A body is never read past the span asked for. No validator (ETag, If-Range) is s
 that a server can offer.
 """
 
-import threading
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import requests
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import DecodeError
 
 from fmnist_fetch.errors import SourceError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Span
+from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.diagnosis import LOGIN_HINT, LOGIN_PAGE, looks_like_page
-from fmnist_fetch.sources.http.exchange import Exchange
+from fmnist_fetch.sources.http.client import Client
 from fmnist_fetch.sources.http.response import PieceCheck, RangeError, RangeResponse, Request, parse_response
 
 if TYPE_CHECKING:
@@ -26,35 +27,20 @@ _RECEIVE_BYTES = 1024 * 1024
 _NOTHING = RangeResponse(Span(0, 0), coded=False, certain=True, whole=False, oddity=None)
 
 
-class HttpConnection(Exchange):
+class HttpConnection(Client):
     """One keep-alive connection to a mirror, and the answer that is being read from it."""
 
-    def __init__(self, mirror: "HttpSource") -> None:
-        super().__init__(mirror)
+    def __init__(self, source: "HttpSource") -> None:
+        super().__init__(source)
         self.oddity: str | None = None
         self.pending = 0
-        self._lock = threading.Lock()
-        self._response: requests.Response | None = None
+        self._response: BaseHTTPResponse | None = None
         self._file: DataFile | None = None
         self._answer = _NOTHING
         self._span = _NOTHING.span
         self._coded = False
         self._check: PieceCheck | None = None
         self._fresh = self._delivered = self._ask_whole = False
-
-    @property
-    def timeout_s(self) -> float:
-        """The limit of each stage in seconds."""
-        return self._wire.timeout_s
-
-    @timeout_s.setter
-    def timeout_s(self, seconds: float) -> None:
-        self._wire.timeout_s = seconds
-
-    @property
-    def stages(self) -> int:
-        """How many stages have ended so far."""
-        return self._wire.stages
 
     def read(self, file: DataFile, span: Span) -> bytes:
         """Return bytes of FILE from span.start on, as many as one receive returns; raise SourceError.
@@ -64,75 +50,69 @@ class HttpConnection(Exchange):
         try:
             if not self._continues(file, span):
                 self._drop()
-                self._ask(file, span)
+                ranged, self._ask_whole = self._source.serves_ranges is not False and not self._ask_whole, False
+                if ranged and self._source.doubts_ranges:
+                    self._try_whole(file, span)
+                else:
+                    try:
+                        self._start(file, span, ranged=ranged)
+                    except SourceError as exc:
+                        self._try_otherwise(file, span, exc, ranged=ranged)
             while self._span.start < span.start:
                 # What comes before is read and discarded; for those who wait, it is a sign of life.
                 self.pending += len(self._receive(span.start - self._span.start))
-                self._wire.stages += 1
+                self.stages += 1
             data = self._receive(span.stop - self._span.start)
             self._delivered = True
             return data
         except BaseException as exc:
             self._learn_from_failure(span)
             self._drop()
+            if isinstance(exc, SourceError) and exc.status == HTTPStatus.NOT_FOUND and self._source.tier is Tier.LAN:
+                # Nobody named this server for this dataset, and it may be about to get it.
+                exc.permanent = False
             if isinstance(exc, SourceError) or not isinstance(exc, Exception):
                 raise
             # Whatever an answer makes a library raise is this mirror's failure, and ends nothing else.
-            raise self._translate(exc, self._mirror.url) from exc
-
-    def stop(self) -> None:
-        """End a read under way by shutting its socket down."""
-        self._stopped = True
-        self._wire.stop()
+            raise self.translate(exc, self._source.url) from exc
 
     def close(self) -> None:
         """Close the connection."""
         self._drop()
-        self._client.hang_up()
+        self.hang_up()
 
     def _continues(self, file: DataFile, span: Span) -> bool:
         here = self._span
         if self._response is None or self._file is not file or not here.start <= span.start < here.stop:
             return False
-        return here.start == span.start or (self._answer.whole and not self._mirror.serves_ranges)
+        return here.start == span.start or (self._answer.whole and not self._source.serves_ranges)
 
-    def _ask(self, file: DataFile, span: Span) -> None:
-        """Ask for SPAN; where that gets no answer that can be used, for the whole file."""
-        mirror, ranged = self._mirror, self._mirror.serves_ranges is not False and not self._ask_whole
-        self._ask_whole = False
-        if ranged and mirror.doubts_ranges:
-            return self._try_whole(file, span)
-        status = None
-        if ranged:
-            try:
-                return self._start(file, span, ranged=True)
-            except RangeError as exc:
-                if not mirror.missed_range(exc.status):
-                    raise
-                status = exc.status
-            except SourceError as exc:
-                if self._wire.requested and not (self._stopped or exc.arriving):
-                    mirror.failed_range()
-                raise
+    def _try_otherwise(self, file: DataFile, span: Span, error: SourceError, *, ranged: bool) -> None:
+        """Ask for the whole file where an answer to a request with a range can't be used; else raise ERROR."""
+        source = self._source
+        if not isinstance(error, RangeError):
+            if ranged and self.requested and not (self.stopped or error.arriving):
+                source.range_failures += 1
+            raise error
+        if not source.missed_range(error.status):
+            raise error
         try:
             self._start(file, span, ranged=False)
         except SourceError as exc:
-            if ranged and exc.status == status:
-                mirror.refused_whole(status)
+            if exc.status == error.status:
+                # Refused with and without a range: ranges are not the reason.
+                source.refuses_whole.add(exc.status)
             raise
-        if not self._redirected:
-            mirror.serves_ranges = False
-        return None
 
     def _try_whole(self, file: DataFile, span: Span) -> None:
         """Ask for the whole file since requests with a range fail; that may have another reason."""
-        mirror, succeeded = self._mirror, False
+        succeeded = False
         try:
             self._start(file, span, ranged=False)
             succeeded = True
         finally:
-            mirror.tried_whole(succeeded=succeeded)
-        if not span.start or mirror.whole_tries > 1:
+            self._source.tried_whole(succeeded=succeeded)
+        if not span.start or self._source.whole_tries > 1:
             return
         # The server may just have recovered, and to skip what is there already costs more than one request.
         self._drop()
@@ -140,17 +120,13 @@ class HttpConnection(Exchange):
             self._start(file, span, ranged=True)
         except SourceError:
             self._start(file, span, ranged=False)
-            mirror.serves_ranges = mirror.serves_ranges if self._redirected else False
 
     def _start(self, file: DataFile, span: Span, *, ranged: bool) -> None:
         """Send one request, and make its answer the one that is being read."""
-        response = self._get(self._mirror.file_url(file.name), span if ranged else None)
-        with self._lock:
-            self._response = response
+        self._response = response = self.request(self._source.file_url(file.name), span if ranged else None)
         try:
-            request = Request(self._place, file, span, ranged, self._redirected)
-            answer = parse_response(response, request)
-            self._note_ranges(answer, request)
+            answer = parse_response(response, Request(self.place, file, span, ranged, self.redirected))
+            self._note_ranges(answer, file, span, ranged=ranged)
         except BaseException:
             # Not only `_drop`: a body that the status forbids, as of 304, would be taken for the next answer.
             self.close()
@@ -158,29 +134,30 @@ class HttpConnection(Exchange):
         if self._check is None or self._check.at != span.start or self._file is not file:
             self._check = self._first_piece(file, span, answer)
         self._answer, self._span, self.oddity, self._file = answer, answer.span, answer.oddity, file
-        self._coded = answer.coded and (answer.certain or not self._mirror.coding_is_label)
+        self._coded = answer.coded and (answer.certain or not self._source.coding_is_label)
         self._fresh, self._delivered = True, False
 
-    def _note_ranges(self, answer: RangeResponse, request: Request) -> None:
+    def _end_ranges(self) -> None:
+        """Remember that requests with a range are of no use; an answer through a redirect says nothing lasting."""
+        if not self.redirected:
+            self._source.serves_ranges = False
+
+    def _note_ranges(self, answer: RangeResponse, file: DataFile, span: Span, *, ranged: bool) -> None:
         """Remember whether the server serves ranges; raise SourceError at the first surprise that it does not."""
-        mirror = self._mirror
-        if not request.ranged:
-            return
-        if not answer.whole:
-            if answer.certain and mirror.serves_ranges is not False:
-                mirror.served_range()
-        elif mirror.serves_ranges and request.span.start and not mirror.missed_range(None):
-            name = request.file.name
-            raise SourceError(f"{mirror.name} ignored a range: {name} came from its start")
-        elif not self._redirected:
-            mirror.serves_ranges = False
+        source = self._source
+        if answer.whole or not ranged:
+            if ranged and source.serves_ranges and span.start and not source.missed_range(None):
+                raise SourceError(f"{source.name} ignored a range: {file.name} came from its start")
+            self._end_ranges()
+        elif answer.certain and source.serves_ranges is None:
+            source.serves_ranges = True
 
     def _first_piece(self, file: DataFile, span: Span, answer: RangeResponse) -> PieceCheck | None:
         """Return what shows whether ANSWER holds what it is taken for; None where nothing more can be learned."""
-        mirror = self._mirror
-        if answer.whole and mirror.suspect in file.pieces:
-            return PieceCheck(mirror.suspect)
-        if answer.certain and (mirror.verified or not span.start):
+        source = self._source
+        if answer.whole and source.suspect in file.pieces:
+            return PieceCheck(source.suspect)
+        if answer.certain and (source.verified or not span.start):
             return None
         pieces = (piece for piece in file.pieces if span.start <= piece.span.start and piece.span.stop <= span.stop)
         # A piece without a digest shows nothing.
@@ -189,52 +166,50 @@ class HttpConnection(Exchange):
 
     def _learn(self, check: PieceCheck, *, right: bool) -> None:
         """Remember what the first piece of this answer shows; the next answer may have to be read another way."""
-        mirror, answer, self._check = self._mirror, self._answer, None
+        source, answer, self._check = self._source, self._answer, None
         if answer.coded and not answer.certain:
-            mirror.coding_is_label = mirror.coding_is_label if right else self._coded
+            source.coding_is_label = source.coding_is_label if right else self._coded
         elif answer.whole:
-            if mirror.suspect is not None and not right:
+            if source.suspect is not None and not right:
                 # It is wrong whichever way it is asked for.
-                mirror.verified, mirror.serves_ranges = True, None
-            mirror.suspect = None
+                source.verified, source.serves_ranges = True, None
+            source.suspect = None
         elif right:
-            mirror.verified, mirror.suspect = True, None
-            mirror.served_range()
-            mirror.delivered_range()
-        elif answer.certain and mirror.suspect is None:
-            # The piece itself may be wrong there. If the next one is wrong too, ranges are the reason.
-            mirror.suspect = check.piece
+            source.verified, source.suspect, source.serves_ranges = True, None, True
+            source.delivered_range()
         else:
-            mirror.suspect = check.piece
-            self._ask_whole = self._redirected
-            mirror.serves_ranges = mirror.serves_ranges if self._redirected else False
+            # The first time, the piece itself may be wrong there. If the next one is too, ranges are the reason.
+            if source.suspect is not None or not answer.certain:
+                self._ask_whole = self.redirected
+                self._end_ranges()
+            source.suspect = check.piece
 
     def _learn_from_failure(self, span: Span) -> None:
         """Go back to ranges where a whole file ended before what is missing: it may always end there.
 
         A range of which not one byte came is a failure like an answer of no use.
         """
-        if self._stopped:
+        if self.stopped:
             return
-        if self._answer.whole and span.start and not (self._delivered or self._redirected):
-            self._mirror.serves_ranges = None
+        if self._answer.whole and span.start and not (self._delivered or self.redirected):
+            self._source.serves_ranges = None
         elif self._response is not None and self._fresh and not self._answer.whole:
-            self._mirror.failed_range()
+            self._source.range_failures += 1
 
     def _receive(self, most: int) -> bytes:
         """Return the next bytes of the body, at least one, at most MOST; never past what was asked for."""
         response = self._response
-        if response is None or self._stopped:
-            raise SourceError(f"{self._mirror.name}: stopped")
+        if response is None or self.stopped:
+            raise SourceError(f"{self._source.name}: stopped")
         try:
-            data: bytes = response.raw.read1(min(most, _RECEIVE_BYTES), decode_content=self._coded)
+            data = response.read1(min(most, _RECEIVE_BYTES), decode_content=self._coded)
         except DecodeError:
-            self._mirror.coding_is_label = True
+            self._source.coding_is_label = True
             raise
         if not data:
-            if not (self._answer.certain or self._answer.whole or self._redirected):
-                self._mirror.contradicted_range()
-            raise SourceError(f"{self._mirror.name} hung up {self._span.length:,} bytes early")
+            if not (self._answer.certain or self._answer.whole or self.redirected):
+                self._source.contradicted_range()
+            raise SourceError(f"{self._source.name} hung up {self._span.length:,} bytes early")
         start = self._span.start
         if self._fresh:
             self._check_beginning(response, data)
@@ -245,34 +220,30 @@ class HttpConnection(Exchange):
             self._finish(response)
         return data
 
-    def _check_beginning(self, response: requests.Response, data: bytes) -> None:
+    def _check_beginning(self, response: BaseHTTPResponse, data: bytes) -> None:
         """Raise SourceError if a body that should be the file's begins as a page: no wrong bytes, but no answer."""
         self._fresh = False
         if self._answer.certain and not self._answer.whole:
-            self._mirror.delivered_range()
+            self._source.delivered_range()
         typed = response.headers.get("Content-Type", "").startswith("text/html")
         if (typed or self._span.start == 0) and looks_like_page(data):
-            raise SourceError(f"{self._place}: {LOGIN_PAGE}", hint=LOGIN_HINT, telling=2)
+            raise SourceError(f"{self.place}: {LOGIN_PAGE}", hint=LOGIN_HINT, telling=2)
 
-    def _finish(self, response: requests.Response) -> None:
+    def _finish(self, response: BaseHTTPResponse) -> None:
         """Give the connection back for the next request; close it where the body goes on past its end."""
-        with self._lock:
-            self._response = None
-        length = response.raw.length_remaining
-        if length == 0 and not self._coded:
+        self._response = None
+        if response.length_remaining == 0 and not self._coded:
             with suppress(Exception):
                 # Nothing is left to drain, but it is this that lets go of the socket's file object; without it, closing
                 # the connection later would wait for the garbage collector.
-                response.raw.drain_conn()
-                response.raw.release_conn()
+                response.drain_conn()
+                response.release_conn()
                 self._kept_alive = True
                 return
         response.close()
 
     def _drop(self) -> None:
-        with self._lock:
-            response, self._response = self._response, None
-        self._answer = _NOTHING
+        response, self._response, self._answer = self._response, None, _NOTHING
         if response is not None:
             with suppress(Exception):
                 response.close()

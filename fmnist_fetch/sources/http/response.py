@@ -5,12 +5,12 @@ A status line is not believed. Source: RFC 9110, sections 14.4 (Content-Range), 
 
 import hashlib
 import re
+import time
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import mktime_tz, parsedate_tz
 from typing import NamedTuple
 
-import requests
+from urllib3 import BaseHTTPResponse, HTTPResponse
 
 from fmnist_fetch.errors import AGAIN, SourceError, WrongBytesError
 from fmnist_fetch.manifest.model import DataFile
@@ -23,7 +23,6 @@ _CONTENT_RANGE = re.compile(
     r"bytes\s*[ =:]\s*([0-9]{1,18})\s*-\s*([0-9]{1,18})\s*/\s*([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE
 )
 _UNSATISFIED = re.compile(r"bytes\s*[ =:]\s*\*/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
-_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 WHOLE = (200, 203)
 """Statuses of an answer that holds the whole file; 203 is a 200 that a proxy has changed (RFC 9110, 15.3.4)."""
@@ -90,104 +89,135 @@ class RangeError(SourceError):
     """A request with a range got an answer that can't be used; the same request without a range may succeed."""
 
 
-def parse_response(response: requests.Response, request: Request) -> RangeResponse:
+class _Head:
+    """What the header fields of RESPONSE say about its body.
+
+    Attributes:
+        length: The bytes of the body, where a number is stated that counts (RFC 9112, section 6.3).
+        codings: The content codings in lower case, without `identity`.
+        stated: The Content-Range field.
+        claim: The range that it states; None where it states none, or an impossible one.
+        total: The size of the file that it states, if it does.
+    """
+
+    def __init__(self, response: BaseHTTPResponse) -> None:
+        fields = response.headers
+        self.length = None if fields.get("Transfer-Encoding") else response.length_remaining
+        codings = (coding.strip().lower() for coding in fields.get("Content-Encoding", "").split(","))
+        self.codings = [coding for coding in codings if coding not in ("", "identity")]
+        self.stated = _single(fields.get("Content-Range", ""))
+        self.claim: Span | None = None
+        self.total: int | None = None
+        match = _CONTENT_RANGE.fullmatch(self.stated)
+        if match and int(match[1]) <= int(match[2]):
+            self.claim = Span(int(match[1]), int(match[2]) + 1)
+            self.total = None if match[3] == "*" else int(match[3])
+
+    def coded(self, length: int) -> bool:
+        """Whether a content coding must be removed to get the LENGTH bytes expected.
+
+        Many servers label a .gz file as gzip-coded and send it as it is; then the length is right.
+        """
+        return bool(self.codings) and self.length != length
+
+    def oddity(self, file: DataFile, size: int, *, coded: bool) -> str | None:
+        """Return what is odd about a file of SIZE bytes in place of FILE, or about a coding that must be removed."""
+        odd = _odd_size(file, size)
+        if odd is None and coded and not {*HTTPResponse.CONTENT_DECODERS}.issuperset(self.codings):
+            odd = f"it has the content coding {', '.join(self.codings)[:20]}, which was not asked for"
+        return odd
+
+
+def parse_response(response: BaseHTTPResponse, request: Request) -> RangeResponse:
     """Find out which bytes of the file the body of RESPONSE holds.
 
     Raises:
         RangeError: If the answer is of no use, and a request without a range may get a better one.
         SourceError: If it is of no use.
     """
-    if response.status_code == 206:
-        return _partial(response, request)
-    if response.status_code in WHOLE:
-        claim = _content_range(response)
-        if claim is not None and _length(response) == claim.span.length < request.file.size:
-            # A partial answer under the wrong status.
-            return _partial(response, request)
-        return _whole(response, request)
-    raise _refusal(response, request)
+    head = _Head(response)
+    if response.status not in (206, *WHOLE):
+        raise _refusal(response, head, request)
+    # The second is a partial answer under the wrong status.
+    if response.status == 206 or (head.claim and head.length == head.claim.length < request.file.size):
+        return _partial(response, head, request)
+    return _whole(response, head, request)
 
 
-class _Claim(NamedTuple):
-    """What a Content-Range field says."""
-
-    span: Span
-    total: int | None
-
-
-def _partial(response: requests.Response, request: Request) -> RangeResponse:
-    file, span, length = request.file, request.span, _length(response)
-    claim = _content_range(response)
-    content_type = response.headers.get("Content-Type", "").strip().lower()
-    if content_type.startswith("multipart/"):
-        raise _unusable(response, request, "several parts")
-    if length == 0:
-        raise _unusable(response, request, "no bytes")
-    if claim is not None and length in (None, claim.span.length):
-        placed, certain = claim.span, True
-    elif _coding(response) and claim is not None and claim.span.start == span.start:
-        # The length is that of the coded bytes.
-        placed, certain = claim.span, True
-    elif length == file.size:
-        placed, certain = Span(0, file.size), False
-    elif claim is None and length is not None and length < span.length:
+def _partial(response: BaseHTTPResponse, head: _Head, request: Request) -> RangeResponse:
+    file, span, length, claim = request.file, request.span, head.length, head.claim
+    certain = claim is not None and (
+        # Of a coded body the length is that of the coded bytes.
+        length in (None, claim.length) or (bool(head.codings) and claim.start == span.start)
+    )
+    unusable = None
+    if response.headers.get("Content-Type", "").strip().lower().startswith("multipart/"):
+        unusable = "several parts"
+    elif length == 0:
+        unusable = "no bytes"
+    elif claim is None and length is not None and length < span.length and length != file.size:
         # Bytes of which nothing says where they belong, and too few: the next ones would cost a request each time.
-        raise _unusable(response, request, "too few bytes, and not where they are")
-    elif claim is None or length == span.length:
+        unusable = "too few bytes, and not where they are"
+    if length == file.size and not certain:
+        placed = Span(0, file.size)
+    elif claim is None or (length == span.length and not certain):
         # What it says is missing, malformed, or contradicts its length: read it as what was asked for.
-        placed, certain = Span(span.start, span.stop if length is None else span.start + length), False
+        placed = Span(span.start, span.stop if length is None else span.start + length)
     else:
-        placed, certain = claim.span, False
-    if not placed.start <= span.start < placed.stop:
-        raise _unusable(response, request, response.headers.get("Content-Range", "")[:80] or "no range")
-    total = claim.total if claim and claim.total is not None else file.size
+        placed = claim
+    if not (unusable or placed.start <= span.start < placed.stop):
+        unusable = head.stated[:80] or "no range"
+    if unusable:
+        wanted = f"bytes {span.start}-{span.stop - 1}/{file.size}"
+        facts = f"{request.name}: {file.name}: answered {unusable}, wanted {wanted}"
+        raise (RangeError if request.ranged else SourceError)(facts, status=response.status)
     whole = placed.start == 0 and placed.stop >= file.size and span.length < file.size
-    stop = min(placed.stop, file.size if whole else span.stop)
-    coded = _is_coded(response, placed.length)
-    certain = certain and not (coded and length is None)
-    oddity = _oddity(file, total) or _unknown_coding(response, coded=coded)
-    return RangeResponse(Span(placed.start, stop), coded, certain, whole, oddity)
+    coded = head.coded(placed.length)
+    oddity = head.oddity(file, file.size if head.total is None else head.total, coded=coded)
+    body = Span(placed.start, min(placed.stop, file.size if whole else span.stop))
+    return RangeResponse(body, coded, certain and not (coded and length is None), whole, oddity)
 
 
-def _whole(response: requests.Response, request: Request) -> RangeResponse:
-    file = request.file
-    coded = _is_coded(response, file.size)
-    length = _length(response)
+def _whole(response: BaseHTTPResponse, head: _Head, request: Request) -> RangeResponse:
+    file, length = request.file, head.length
+    coded = head.coded(file.size)
     size = file.size if length is None or coded else length
+    facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,}"
     if size < file.pieces[0].span.length:
-        what = _suspect(response, file) or "another file, or a part of it"
-        facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,} ({what})"
+        what = _seen(response, request) or "another file, or a part of it"
         hint = diagnosis.LOGIN_HINT if what == diagnosis.LOGIN_PAGE else AGAIN
-        raise SourceError(facts, hint=hint, status=response.status_code, telling=2)
+        raise SourceError(f"{facts} ({what})", hint=hint, status=response.status, telling=2)
     if size <= request.span.start:
-        facts = f"{request.name}: {file.name} has {size:,} bytes there, wanted {file.size:,}"
-        raise SourceError(facts, status=response.status_code, telling=1)
-    certain = not (coded and length is None)
-    oddity = _oddity(file, size) or _unknown_coding(response, coded=coded)
-    return RangeResponse(Span(0, min(size, file.size)), coded, certain, True, oddity)
+        raise SourceError(facts, status=response.status, telling=1)
+    oddity = head.oddity(file, size, coded=coded)
+    return RangeResponse(Span(0, min(size, file.size)), coded, not (coded and length is None), True, oddity)
 
 
-def _unusable(response: requests.Response, request: Request, what: str) -> SourceError:
-    span, file = request.span, request.file
-    wanted = f"bytes {span.start}-{span.stop - 1}/{file.size}"
-    facts = f"{request.name}: {file.name}: answered {what}, wanted {wanted}"
-    return (RangeError if request.ranged else SourceError)(facts, status=response.status_code)
-
-
-def _content_range(response: requests.Response) -> _Claim | None:
-    """Return the range that RESPONSE states; None where it states none, or an impossible one."""
-    match = _CONTENT_RANGE.fullmatch(_single(response.headers.get("Content-Range", "")))
-    if match is None or int(match[2]) < int(match[1]):
-        return None
-    return _Claim(Span(int(match[1]), int(match[2]) + 1), None if match[3] == "*" else int(match[3]))
-
-
-def _length(response: requests.Response) -> int | None:
-    """Return the length of the body in bytes, where RESPONSE states one that counts (RFC 9112, section 6.3)."""
-    if response.headers.get("Transfer-Encoding"):
-        return None
-    stated = _single(response.headers.get("Content-Length", ""))
-    return int(stated) if _LENGTH.fullmatch(stated) else None
+def _refusal(response: BaseHTTPResponse, head: _Head, request: Request) -> SourceError:
+    status, file, fields = response.status, request.file, response.headers
+    later = status >= 500 or status in _LATER or "Retry-After" in fields
+    permanent = status >= 400 and not (later or status == _UNSATISFIABLE or request.redirected)
+    stated = _UNSATISFIED.fullmatch(head.stated) if status == _UNSATISFIABLE else None
+    beyond = stated if stated and int(stated[1]) <= request.span.start else None
+    what = _odd_size(file, int(beyond[1])) if beyond else _seen(response, request)
+    # A range that the manifest's file has and the one there lacks: there is another file.
+    kind = WrongBytesError if beyond and what else SourceError
+    arriving = status == 503 and fields.get(STATE) == ARRIVING
+    if kind is SourceError and request.ranged and not later:
+        kind = RangeError
+    hint = "Check the address of the mirror." if permanent else AGAIN
+    if status == _UNAUTHORIZED:
+        hint = _AUTHORIZATION_HINT
+    said = "is still downloading what is missing" if arriving else f"answered {status}"
+    return kind(
+        f"{request.name} {said} for {file.name}" + (f" ({what})" if what else ""),
+        hint=diagnosis.LOGIN_HINT if what == diagnosis.LOGIN_PAGE else hint,
+        permanent=permanent,
+        retry_after=retry_after(fields.get("Retry-After"), fields.get("Date")),
+        status=status,
+        arriving=arriving,
+        telling=0 if what is None else 1 if beyond else 2,
+    )
 
 
 def _single(value: str) -> str:
@@ -196,60 +226,7 @@ def _single(value: str) -> str:
     return first if all(other == first for other in others) else value.strip()
 
 
-def _coding(response: requests.Response) -> str:
-    """Return the content codings of RESPONSE in lower case, without `identity`."""
-    codings = (coding.strip().lower() for coding in response.headers.get("Content-Encoding", "").split(","))
-    return ", ".join(coding for coding in codings if coding not in ("", "identity"))
-
-
-def _is_coded(response: requests.Response, length: int) -> bool:
-    """Whether a content coding must be removed to get the LENGTH bytes expected.
-
-    Many servers label a .gz file as gzip-coded and send it as it is; then the length is right.
-    """
-    return bool(_coding(response)) and _length(response) != length
-
-
-def _unknown_coding(response: requests.Response, *, coded: bool) -> str | None:
-    """Return what is wrong with a body whose content coding can't be removed here."""
-    coding = _coding(response)
-    unknown = coded and not set(coding.split(", ")) <= {*response.raw.CONTENT_DECODERS}
-    return f"it has the content coding {coding[:20]}, which was not asked for" if unknown else None
-
-
-def _refusal(response: requests.Response, request: Request) -> SourceError:
-    status, file = response.status_code, request.file
-    later = status >= 500 or status in _LATER or "Retry-After" in response.headers
-    permanent = status >= 400 and not (later or status == _UNSATISFIABLE or request.redirected)
-    stated = _UNSATISFIED.fullmatch(_single(response.headers.get("Content-Range", "")))
-    beyond = stated if status == 416 and stated and int(stated[1]) <= request.span.start else None
-    what = _oddity(file, int(beyond[1])) if beyond else _suspect_refusal(response, request)
-    # A range that the manifest's file has and the one there lacks: there is another file.
-    kind = WrongBytesError if beyond and what else SourceError
-    arriving = status == 503 and response.headers.get(STATE) == ARRIVING
-    if kind is SourceError and request.ranged and not later:
-        kind = RangeError
-    said = "is still downloading what is missing" if arriving else f"answered {status}"
-    return kind(
-        f"{request.name} {said} for {file.name}" + (f" ({what})" if what else ""),
-        hint=_hint(status, what, permanent=permanent),
-        permanent=permanent,
-        retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
-        status=status,
-        arriving=arriving,
-        telling=0 if what is None else 1 if beyond else 2,
-    )
-
-
-def _hint(status: int, what: str | None, *, permanent: bool) -> str:
-    if what == diagnosis.LOGIN_PAGE:
-        return diagnosis.LOGIN_HINT
-    if status == _UNAUTHORIZED:
-        return _AUTHORIZATION_HINT
-    return "Check the address of the mirror." if permanent else AGAIN
-
-
-def _oddity(file: DataFile, size: int) -> str | None:
+def _odd_size(file: DataFile, size: int) -> str | None:
     """Return what a file of SIZE bytes seems to be in place of FILE."""
     if size == file.size:
         return None
@@ -257,47 +234,32 @@ def _oddity(file: DataFile, size: int) -> str | None:
     return f"the file has {size:,} bytes there, wanted {file.size:,}" + (f": {what}" if what else "")
 
 
-def _suspect(response: requests.Response, file: DataFile) -> str | None:
+def _seen(response: BaseHTTPResponse, request: Request) -> str | None:
     """Return what the body of a wrong answer seems to be, judged by its first bytes."""
     start = b""
     with suppress(Exception):
-        start = response.raw.read1(1024, decode_content=True)
-    return diagnosis.describe(start, file, content_type=response.headers.get("Content-Type", ""))
-
-
-def _suspect_refusal(response: requests.Response, request: Request) -> str | None:
-    """Return what the body of a refusal seems to be. The page of an ordinary 404 is not a login page."""
-    what = _suspect(response, request.file)
-    if what == diagnosis.LOGIN_PAGE and not request.redirected and response.status_code != _LOGIN_REQUIRED:
-        return None
-    return what
+        start = response.read1(1024, decode_content=True)
+    what = diagnosis.describe(start, request.file, content_type=response.headers.get("Content-Type", ""))
+    # The page of an ordinary 404 is not a login page.
+    may_log_in = response.status in (*WHOLE, _LOGIN_REQUIRED) or request.redirected
+    return None if what == diagnosis.LOGIN_PAGE and not may_log_in else what
 
 
 def retry_after(value: str | None, date: str | None = None) -> float | None:
-    """Parse Retry-After: a number of seconds, or an HTTP date (RFC 9110, section 10.2.3).
+    """Return the seconds of a Retry-After: a number of them, or an HTTP date (RFC 9110, section 10.2.3).
 
-    Args:
-        value: The field's value, if there is one.
-        date: The Date field of the same answer. A date is counted from it, since the two clocks may differ.
-
-    Returns:
-        Seconds from now, or None.
+    A date is counted from DATE, the Date field of the same answer, since the two clocks may differ.
     """
     stated = _single(value or "")
     if stated.isascii() and stated.isdecimal():
         return float(stated[:9])
-    moment = _moment(value)
-    if moment is None:
-        return None
-    return max(0.0, (moment - (_moment(date) or datetime.now(UTC))).total_seconds())
+    moment, now = _moment(value), _moment(date)
+    return None if moment is None else max(0.0, moment - (time.time() if now is None else now))
 
 
-def _moment(value: str | None) -> datetime | None:
-    """Return the moment that an HTTP date names."""
-    if not value:
-        return None
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _moment(value: str | None) -> float | None:
+    """Return the moment that an HTTP date names, in seconds since the epoch."""
+    with suppress(ValueError, OverflowError, TypeError, IndexError):
+        if parts := parsedate_tz(value or ""):
+            return mktime_tz(parts)
+    return None

@@ -5,6 +5,7 @@ Each stage has a limit of its own, and a thread can end what another thread wait
 
 import errno
 import http.client
+import io
 import os
 import selectors
 import socket
@@ -23,41 +24,9 @@ ATTEMPT_DELAY_S = 0.25
 KEEP_LOOKUP_S = 60.0
 MAX_ADDRESSES = 16
 GLANCE_S = 0.25
-"""How often a wait without a socket looks whether it is still wanted."""
-
-
-class Lookup:
-    """One look-up of a name, in a thread of its own: who waits can leave, and others can join."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
-        self._done = threading.Event()
-        self._result: list[Address] | Exception = []
-        self._ended = float("inf")
-        threading.Thread(target=self._run, name=f"fmnist-lookup {host}", daemon=True).start()
-
-    def stale(self, now: float) -> bool:
-        """Whether its result says nothing any more: it is old, or a failure."""
-        return self._done.is_set() and (isinstance(self._result, Exception) or now > self._ended + KEEP_LOOKUP_S)
-
-    def wait(self, wire: "Wire") -> list[Address]:
-        """Return the addresses; raise TimeoutError after WIRE's limit, and what the look-up raised."""
-        end = time.monotonic() + wire.timeout_s
-        while not self._done.wait(min(GLANCE_S, max(0.0, end - time.monotonic()))):
-            wire.check()
-            if time.monotonic() >= end:
-                raise LookupTimeoutError(errno.ETIMEDOUT, "the look-up of the name takes too long", self._host)
-        if isinstance(self._result, Exception):
-            raise self._result
-        return self._result
-
-    def _run(self) -> None:
-        try:
-            self._result = addresses(self._host, self._port)
-        except Exception as exc:
-            self._result = exc
-        self._ended = time.monotonic()
-        self._done.set()
+"""How often a wait for something else than bytes looks whether it is still wanted."""
+MAX_HEAD_BYTES = 1024 * 1024
+_UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, errno.EISCONN)
 
 
 class LookupTimeoutError(TimeoutError):
@@ -72,26 +41,99 @@ class NoThreadError(OSError):
     """The system starts no further thread."""
 
 
+class Wire:
+    """The socket that one worker uses, so that another thread can end what waits for it; and its stages."""
+
+    def __init__(self) -> None:
+        self.timeout_s = 5.0
+        self.stages = 0
+        self.stopped = False
+        self._sock: socket.socket | None = None
+
+    def opened(self, sock: socket.socket) -> None:
+        """Take note of SOCK, which is now in use; raise OSError if nothing is wanted any more."""
+        # In this order, and the other way round in `stop`: one of the two sees what the other one did.
+        self._sock = sock
+        self.stages += 1
+        try:
+            self.check()
+        except OSError:
+            sock.close()
+            raise
+
+    def check(self) -> None:
+        """Raise OSError if nothing is wanted any more."""
+        if self.stopped:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "stopped")
+
+    def stop(self) -> None:
+        """End whatever waits for the socket, now and later."""
+        self.stopped = True
+        if (sock := self._sock) is not None:
+            with suppress(OSError):
+                # Not the method of an SSL socket, which takes the TLS state from under the thread that uses it.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _Lookup(threading.Thread):
+    """One look-up of a name: who waits can leave, and others can join."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(name=f"fmnist-lookup {host}", daemon=True)
+        self._place = host, port
+        self._began = time.monotonic()
+        self._result: list[Address] | Exception = []
+        self.start()
+
+    def run(self) -> None:
+        """Look the name up."""
+        try:
+            self._result = addresses(*self._place)
+        except Exception as exc:
+            self._result = exc
+
+    @property
+    def stale(self) -> bool:
+        """Whether its result says nothing any more: it is old, or a failure."""
+        old = time.monotonic() > self._began + KEEP_LOOKUP_S
+        return not self.is_alive() and (old or isinstance(self._result, Exception))
+
+    def wait(self, wire: Wire) -> list[Address]:
+        """Return the addresses; raise LookupTimeoutError after WIRE's limit, and what the look-up raised."""
+        end = time.monotonic() + wire.timeout_s
+        while self.is_alive():
+            if (left := end - time.monotonic()) <= 0:
+                raise LookupTimeoutError(errno.ETIMEDOUT, "the look-up of the name takes too long", self._place[0])
+            self.join(min(GLANCE_S, left))
+            wire.check()
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
+
+
 class Lookups:
     """The look-ups under way and their results, for all workers of the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lookups: dict[tuple[str, int], Lookup] = {}
+        self._lookups: dict[tuple[str, int], _Lookup] = {}
 
-    def resolve(self, host: str, port: int, wire: "Wire") -> list[Address]:
+    def resolve(self, host: str, port: int, wire: Wire) -> list[Address]:
         """Return the addresses of HOST; one that is under way already is joined, not started again."""
         with suppress(OSError):
             # An address needs no look-up.
             return addresses(host, port, socket.AI_NUMERICHOST)
         with self._lock:
             lookup = self._lookups.get((host, port))
-            if lookup is None or lookup.stale(time.monotonic()):
+            if lookup is None or lookup.stale:
                 try:
-                    lookup = self._lookups[host, port] = Lookup(host, port)
+                    lookup = self._lookups[host, port] = _Lookup(host, port)
                 except RuntimeError as exc:
                     raise NoThreadError(errno.EAGAIN, str(exc)) from exc
         return lookup.wait(wire)
+
+
+LOOKUPS = Lookups()
 
 
 def addresses(host: str, port: int, flags: int = 0) -> list[Address]:
@@ -103,48 +145,6 @@ def addresses(host: str, port: int, flags: int = 0) -> list[Address]:
     return list(dict.fromkeys(mixed))[:MAX_ADDRESSES]
 
 
-class Wire:
-    """The socket that one worker uses, so that another thread can end what waits for it; and its stages."""
-
-    def __init__(self) -> None:
-        self.timeout_s = 5.0
-        self.stages = 0
-        self.requested = False
-        """Whether the request under way has been sent, so that its answer is waited for."""
-        self._lock = threading.Lock()
-        self._sock: socket.socket | None = None
-        self._stopped = False
-
-    def opened(self, sock: socket.socket) -> None:
-        """Take note of SOCK, which is now in use; raise OSError if nothing is wanted any more."""
-        with self._lock:
-            self._sock = sock
-        self.stages += 1
-        try:
-            self.check()
-        except OSError:
-            sock.close()
-            raise
-
-    def check(self) -> None:
-        """Raise OSError if nothing is wanted any more."""
-        if self._stopped:
-            raise ConnectionAbortedError(errno.ECONNABORTED, "stopped")
-
-    def stop(self) -> None:
-        """End whatever waits for the socket, now and later."""
-        with self._lock:
-            self._stopped = True
-            sock = self._sock
-        if sock is not None:
-            with suppress(OSError):
-                # Not the method of an SSL socket, which takes the TLS state from under the thread that uses it.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-LOOKUPS = Lookups()
-
-
 def connect(host: str, port: int, wire: Wire, options: Sequence[Sequence[Any]] = ()) -> socket.socket:
     """Connect to the first address of HOST that answers; each has WIRE's limit to do so.
 
@@ -154,47 +154,52 @@ def connect(host: str, port: int, wire: Wire, options: Sequence[Sequence[Any]] =
     """
     found = LOOKUPS.resolve(host.strip("[]"), port, wire)
     wire.stages += 1
-    race = _Race(found, options, wire)
+    race = _Race(options, wire)
     try:
-        return race.run()
+        return race.run(found)
     finally:
         race.close()
 
 
 class _Race:
-    """Connections to several addresses of one host, begun one after the other; the first that is there is taken."""
+    """Connections to several addresses of one host, begun one after the other; the first that is there is taken.
 
-    def __init__(self, found: Sequence[Address], options: Sequence[Sequence[Any]], wire: Wire) -> None:
-        self._waiting = list(found)
+    The selector has all that are under way, each with the moment at which it has taken too long.
+    """
+
+    def __init__(self, options: Sequence[Sequence[Any]], wire: Wire) -> None:
         self._options = options
         self._wire = wire
         self._selector = selectors.DefaultSelector()
-        self._ends: dict[socket.socket, float] = {}
         self._error: OSError = OSError("the look-up gave no address")
 
-    def run(self) -> socket.socket:
-        """Return the first connected socket; raise what the last address failed with."""
-        turn = time.monotonic()
-        while self._waiting or self._ends:
-            if self._waiting and (time.monotonic() >= turn or not self._ends):
-                self._begin(self._waiting.pop(0))
+    def run(self, found: Sequence[Address]) -> socket.socket:
+        """Return the first connected socket of the addresses FOUND; raise what the last one failed with."""
+        waiting, turn = list(found), time.monotonic()
+        while waiting or self._selector.get_map():
+            if waiting and (time.monotonic() >= turn or not self._selector.get_map()):
+                self._begin(waiting.pop(0))
                 turn = time.monotonic() + ATTEMPT_DELAY_S
-            if not self._ends:
+            if not (ends := [key.data for key in self._selector.get_map().values()]):
                 continue
-            until = min(self._ends.values())
-            until = min(until, turn) if self._waiting else until
             self._wire.check()
+            until = min([*ends, turn] if waiting else ends)
             for key, _ in self._selector.select(min(max(0.0, until - time.monotonic()), GLANCE_S)):
-                if self._succeeded(key.fileobj):
-                    return self._taken(key.fileobj)
-            for sock in [sock for sock, end in self._ends.items() if time.monotonic() >= end]:
-                self._failed(sock, TimeoutError(errno.ETIMEDOUT, "the connection takes too long"))
+                sock: Any = key.fileobj
+                if not (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+                    self._selector.unregister(sock)
+                    sock.settimeout(self._wire.timeout_s)
+                    return sock  # type: ignore[no-any-return]
+                self._failed(sock, OSError(code, os.strerror(code)))
+            for key in list(self._selector.get_map().values()):
+                if time.monotonic() >= key.data:
+                    self._failed(key.fileobj, TimeoutError(errno.ETIMEDOUT, "the connection takes too long"))
         raise self._error
 
     def close(self) -> None:
         """Close all connections that were not taken."""
-        for sock in self._ends:
-            sock.close()
+        for key in list(self._selector.get_map().values()):
+            self._drop(key.fileobj)
         self._selector.close()
 
     def _begin(self, address: Address) -> None:
@@ -204,38 +209,24 @@ class _Race:
         except OSError as exc:
             self._note(exc)
             return
-        self._ends[sock] = time.monotonic() + self._wire.timeout_s
+        self._selector.register(sock, selectors.EVENT_WRITE, time.monotonic() + self._wire.timeout_s)
         try:
             for option in self._options:
                 sock.setsockopt(*option)
             sock.setblocking(False)
-            self._selector.register(sock, selectors.EVENT_WRITE)
-            code = sock.connect_ex(place)
-            if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, errno.EISCONN):
+            if (code := sock.connect_ex(place)) not in _UNDER_WAY:
                 raise OSError(code, os.strerror(code))
         except OSError as exc:
             self._failed(sock, exc)
 
-    def _succeeded(self, sock: Any) -> bool:
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._failed(sock, OSError(code, os.strerror(code)))
-        return not code
-
-    def _taken(self, sock: Any) -> socket.socket:
-        self._selector.unregister(sock)
-        del self._ends[sock]
-        taken: socket.socket = sock
-        taken.settimeout(self._wire.timeout_s)
-        return taken
-
-    def _failed(self, sock: socket.socket, error: OSError) -> None:
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(sock)
-        del self._ends[sock]
-        sock.close()
+    def _failed(self, sock: Any, error: OSError) -> None:
+        self._drop(sock)
         self._wire.stages += 1
         self._note(error)
+
+    def _drop(self, sock: Any) -> None:
+        self._selector.unregister(sock)
+        sock.close()
 
     def _note(self, error: OSError) -> None:
         # A refusal says more than silence, and a lack of descriptors more than both.
@@ -243,52 +234,48 @@ class _Race:
             self._error = error
 
 
-class HeadReader:
-    """Reads the head of an answer, all of which has to be there in time; its body is read without it.
+class HeadStream(io.RawIOBase):
+    """An answer that RAW receives from SOCK: its head has to be there within a number of SECONDS.
 
     Each receive alone may be short of its time-out for ever: a head that comes a byte at a time, or informational
     answers (RFC 9110, section 15.2) without an end.
     """
 
-    MAX_BYTES = 1024 * 1024
-
-    def __init__(self, stored: Any, sock: socket.socket, seconds: float) -> None:
-        self.stored = stored
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, seconds: float) -> None:
+        super().__init__()
+        self.in_head = True
+        self._raw = raw
         self._sock = sock
         self._end = time.monotonic() + seconds
-        self._left = self.MAX_BYTES
+        self._late = False
+        self._received = 0
 
-    def readline(self, limit: int = -1) -> bytes:
-        """Read a line as a file does; raise TimeoutError when the head's time is over."""
-        line = b""
-        most = self.MAX_BYTES if limit < 0 else limit
-        while len(line) < most and not line.endswith(b"\n"):
-            if not (ready := self._wait()):
-                break
-            more = self.stored.read(min(ready.find(b"\n") + 1 or len(ready), most - len(line)))
-            line += more
-            self._left -= len(more)
-            if self._left < 0:
-                raise http.client.HTTPException(f"the head of the answer has more than {self.MAX_BYTES:,} bytes")
-            if time.monotonic() > self._end + 0.1 and not line.endswith(b"\n"):
-                raise HeadTimeoutError(errno.ETIMEDOUT, "the head of the answer takes too long")
-        return line
+    def readable(self) -> bool:
+        """Return True."""
+        return True
 
-    def _wait(self) -> bytes:
-        """Return what has arrived, without taking it; nothing at the end of the stream."""
-        # One more look even if this process was suspended beyond the end.
-        self._sock.settimeout(max(self._end - time.monotonic(), 0.05))
+    def readinto(self, buffer: Any) -> int | None:
+        """Receive some bytes; raise TimeoutError when the head's time is over."""
+        if not self.in_head:
+            return self._raw.readinto(buffer)
+        left = self._end - time.monotonic()
         try:
-            arrived: bytes = self.stored.peek(1)
+            if self._late:
+                raise TimeoutError
+            # One more look even if this process was suspended beyond the end.
+            self._late = left < 0
+            self._sock.settimeout(max(left, 0.05))
+            received = self._raw.readinto(buffer)
         except TimeoutError as exc:
-            if self._left < self.MAX_BYTES:
+            if self._received:
                 raise HeadTimeoutError(errno.ETIMEDOUT, "the head of the answer takes too long") from exc
             raise
-        return arrived
-
-    def flush(self) -> None:
-        """Do nothing, as a file that is read does."""
+        self._received += received or 0
+        if self._received > MAX_HEAD_BYTES:
+            raise http.client.HTTPException(f"the head of the answer has more than {MAX_HEAD_BYTES:,} bytes")
+        return received
 
     def close(self) -> None:
         """Close what is read from."""
-        self.stored.close()
+        self._raw.close()
+        super().close()

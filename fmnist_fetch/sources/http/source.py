@@ -1,26 +1,36 @@
-"""Mirrors: what is known of a server, for all connections to it."""
+"""Mirrors: what is known of a server, for all connections to it. Ranges are an optimization, never a condition."""
 
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from fmnist_fetch.errors import SourceError
+from fmnist_fetch.manifest.pieces import Piece
 from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.http.connection import HttpConnection
-from fmnist_fetch.sources.http.ranges import RangeSupport
 from fmnist_fetch.sources.mirror import redact
 
+RANGE_FAILURES = 2
+"""After so many requests with a range that failed in a row, one without a range shows whether that is the reason."""
+DELIVERED_BEFORE = 4
+"""By how much the number grows where a range has been delivered before."""
 
-class HttpSource(RangeSupport):
-    """The mirror at the base URL; it remembers what it learns of the server, for all connections to it.
+
+class HttpSource:
+    """The mirror at the base URL; it remembers what its answers show, for all connections to it.
 
     Attributes:
         keeps_alive: Whether a connection is of use for a second request.
         told_downgrade: Whether the log has it that a redirect leaves https.
         coding_is_label: Whether a content coding without a length is a label only, and nothing must be removed.
+        serves_ranges: Whether requests with a range are of use; None before that is known.
+        verified: Whether a piece has shown that answers hold what they are taken for.
+        suspect: A piece that was wrong in an answer to a range; a whole file shows whether the range was the reason.
+        whole_tries: How often a request without a range succeeded where those with a range failed.
+        range_failures: How many requests with a range failed in a row.
+        refuses_whole: The statuses with which requests without a range are refused too.
     """
 
     def __init__(self, url: str, tier: Tier) -> None:
-        super().__init__()
         self.url = url
         self.name = redact(url)
         self.tier = tier
@@ -28,6 +38,12 @@ class HttpSource(RangeSupport):
         self.told_downgrade = False
         # Of a .gz file that is by far the more frequent case.
         self.coding_is_label = True
+        self.serves_ranges: bool | None = None
+        self.verified = False
+        self.suspect: Piece | None = None
+        self.whole_tries = self.range_failures = 0
+        self.refuses_whole: set[int | None] = set()
+        self._delivers_ranges = False
 
     @property
     def connections(self) -> int | None:
@@ -37,7 +53,7 @@ class HttpSource(RangeSupport):
         """
         return None if self.serves_ranges else 1
 
-    def open(self) -> "HttpConnection":
+    def open(self) -> HttpConnection:
         """Return a new connection."""
         return HttpConnection(self)
 
@@ -51,14 +67,46 @@ class HttpSource(RangeSupport):
             return urlunsplit(parts._replace(query=parts.query + quote(name)))
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/" + quote(name)))
 
+    @property
+    def doubts_ranges(self) -> bool:
+        """Whether requests with a range failed so often in a row that the range may be the reason."""
+        return self.range_failures >= RANGE_FAILURES * (DELIVERED_BEFORE if self._delivers_ranges else 1)
+
+    def delivered_range(self) -> None:
+        """Note that bytes of an answer came that holds the range that was asked for."""
+        self._delivers_ranges = True
+        self.range_failures = self.whole_tries = 0
+
+    def missed_range(self, status: int | None) -> bool:
+        """Note an answer with STATUS that did not hold the range; return whether ranges are to blame for it.
+
+        One answer shows it, unless others held their ranges before.
+        """
+        if status in self.refuses_whole:
+            return False
+        self.range_failures += 1
+        return self.range_failures > (1 if self.serves_ranges else 0)
+
+    def contradicted_range(self) -> None:
+        """Note an answer with fewer bytes than it says. The second one ends ranges, unless a piece of one was right."""
+        if not self.verified:
+            self.range_failures += 1
+            self.serves_ranges = self.serves_ranges if self.range_failures == 1 else False
+
+    def tried_whole(self, *, succeeded: bool) -> None:
+        """Note what a request without a range came to, which was sent because of the doubts.
+
+        Where it succeeded, the next failure of a range leads to the next one: the server may just have recovered.
+        """
+        self.range_failures = RANGE_FAILURES - 1 if succeeded else 0
+        self.whole_tries += succeeded
+        self._delivers_ranges, self.serves_ranges = False, None
+
 
 class LinkedFiles(HttpSource):
     """A server at URL whose files have URLs of their own, such as a package index, whose pages link them.
 
-    Args:
-        url: The URL for messages.
-        tier: When it is asked.
-        find: Returns the URL of a file by its name, None if there is none; may raise OSError.
+    FIND returns the URL of a file by its name, None if there is none; it may raise OSError.
     """
 
     def __init__(self, url: str, tier: Tier, find: Callable[[str], str | None]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import requests
+from urllib3 import HTTPResponse
 
+from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.http.client import Client
-from fmnist_fetch.sources.http.sockets import Wire
+from fmnist_fetch.sources.http.source import HttpSource
 
 URL = "https://mirror.example/data/name.gz"
 
@@ -17,7 +18,7 @@ URL = "https://mirror.example/data/name.gz"
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(variable, raising=False)
-    return Client(Wire())
+    return Client(HttpSource(URL, Tier.MIRROR))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_a_proxy_is_taken_as_it_can_be_meant(
     text: str, proxy: str | None, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", text)
-    assert client.proxy_of(URL) == proxy
+    assert client.surroundings(URL) == (proxy, None)
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
@@ -48,19 +49,16 @@ def test_every_usual_variable_names_the_ca_bundle(
     bundle = tmp_path / "ca.pem"
     bundle.touch()
     monkeypatch.setenv(variable, str(bundle))
-    assert client.bundle_of(URL) == str(bundle)
+    assert client.surroundings(URL) == (None, str(bundle))
 
 
 def test_a_bundle_of_openssl_that_is_not_there_is_ignored(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/ca.pem")
-    assert client.bundle_of(URL) is None
+    assert client.surroundings(URL) == (None, None)
 
 
-def redirect(location: bytes, status: int = 302) -> requests.Response:
-    response = requests.Response()
-    response.status_code = status
-    response.headers["Location"] = location.decode("latin-1")
-    return response
+def redirect(location: bytes, status: int = 302) -> HTTPResponse:
+    return HTTPResponse(headers={"Location": location.decode("latin-1")}, status=status)
 
 
 @pytest.mark.parametrize(

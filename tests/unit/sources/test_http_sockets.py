@@ -14,7 +14,15 @@ import pytest
 
 from faults import blackhole, refusing
 from fmnist_fetch.sources.http import sockets
-from fmnist_fetch.sources.http.sockets import HeadReader, Lookups, LookupTimeoutError, NoThreadError, Wire, connect
+from fmnist_fetch.sources.http.sockets import (
+    HeadStream,
+    HeadTimeoutError,
+    Lookups,
+    LookupTimeoutError,
+    NoThreadError,
+    Wire,
+    connect,
+)
 
 NAME = "mirror.invalid"
 
@@ -179,59 +187,50 @@ def test_a_wire_that_was_stopped_takes_no_socket(wire: Wire) -> None:
 # The head of an answer.
 
 
-class Drip(io.BytesIO):
-    """A stream of which one byte has arrived at any moment."""
-
-    def peek(self, _size: int) -> bytes:
-        return self.getvalue()[self.tell() : self.tell() + 1]
-
-
-def reader(data: bytes, sock: socket.socket, seconds: float = 20.0) -> HeadReader:
-    return HeadReader(io.BufferedReader(io.BytesIO(data)), sock, seconds)
+def head(sock: socket.socket, seconds: float = 20.0) -> HeadStream:
+    return HeadStream(sock.makefile("rb", buffering=0), sock, seconds)
 
 
 def test_a_head_is_read_line_by_line_and_the_body_is_left() -> None:
     one, other = socket.socketpair()
-    with one, other:
-        head = reader(b"HTTP/1.1 200 OK\r\nA: 1\r\n\r\nbody", one)
-        assert [head.readline(100) for _ in range(3)] == [b"HTTP/1.1 200 OK\r\n", b"A: 1\r\n", b"\r\n"]
-        assert head.stored.read() == b"body"
-        assert head.readline() == b""
+    with one, other, head(one) as stream, io.BufferedReader(stream) as stored:
+        other.sendall(b"HTTP/1.1 200 OK\r\nA: 1\r\n\r\nbody")
+        other.close()
+        assert [stored.readline(100) for _ in range(3)] == [b"HTTP/1.1 200 OK\r\n", b"A: 1\r\n", b"\r\n"]
+        stream.in_head = False
+        assert stored.read() == b"body"
 
 
-def test_a_line_is_no_longer_than_its_limit() -> None:
-    one, other = socket.socketpair()
-    with one, other:
-        assert reader(b"a" * 100_000, one).readline(65_537) == b"a" * 65_537
-
-
-def test_a_head_that_comes_a_byte_at_a_time_is_over_in_time() -> None:
+@pytest.mark.parametrize("sent", [b"", b"x"])
+def test_a_head_has_a_time_in_all_and_one_that_began_is_told_from_silence(sent: bytes) -> None:
     one, other = socket.socketpair()
     done = threading.Event()
 
     def drip() -> None:
         while not done.wait(0.01):
-            other.send(b"x")
+            other.send(sent)
 
     thread = threading.Thread(target=drip)
-    with one, other, one.makefile("rb") as stored:
+    with one, other, head(one, 0.1) as stream:
         thread.start()
-        with pytest.raises(TimeoutError):
-            HeadReader(stored, one, 0.1).readline()
+        with pytest.raises(TimeoutError) as caught:
+            io.BufferedReader(stream).readline()
         done.set()
         thread.join()
+    assert isinstance(caught.value, HeadTimeoutError) == bool(sent)
 
 
-def test_a_head_without_an_end_is_no_longer_than_its_limit() -> None:
+def test_a_head_that_arrived_while_the_process_was_suspended_is_read() -> None:
     one, other = socket.socketpair()
-    with one, other:
-        head = reader(b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000, one)
+    with one, other, head(one, -100.0) as stream:
+        other.sendall(b"HTTP/1.1 200 OK\r\n")
+        assert io.BufferedReader(stream).readline() == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_a_head_without_an_end_is_no_longer_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "MAX_HEAD_BYTES", 2000)
+    one, other = socket.socketpair()
+    with one, other, head(one) as stream:
+        other.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
         with pytest.raises(http.client.HTTPException, match="the head of the answer has more than"):
-            list(iter(head.readline, b""))
-
-
-def test_a_long_line_that_comes_a_byte_at_a_time_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HeadReader, "MAX_BYTES", 2000)
-    one, other = socket.socketpair()
-    with one, other:
-        assert len(HeadReader(Drip(b"X: " + b"a" * 1000 + b"\r\n"), one, 20.0).readline()) == 1005
+            list(iter(io.BufferedReader(stream, 100).readline, b""))

@@ -14,7 +14,7 @@ import requests
 from urllib3 import exceptions as urllib3
 
 from fmnist_fetch.errors import CHECK_NETWORK, SourceError
-from fmnist_fetch.sources.diagnosis import translate
+from fmnist_fetch.sources.http.failures import translate
 from fmnist_fetch.sources.http.sockets import LookupTimeoutError, NoThreadError
 from fmnist_fetch.sources.mirror import redact
 
@@ -153,8 +153,7 @@ def test_a_proxy_that_refuses_a_tunnel_is_named(refusal: str, said: str, permane
         assert "USER:PASSWORD" in error.hint
 
 
-def test_a_socks_proxy_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fmnist_fetch.sources.diagnosis.find_spec", lambda _name: None)
+def test_a_socks_proxy_without_its_package_names_the_extra() -> None:
     failure = requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
     error = translate(failure, NAME, proxy="socks5h://localhost:1080")
     assert error.message == f"{NAME}: the proxy socks5h://localhost:1080 needs the package PySocks"
