@@ -405,6 +405,13 @@ def test_mirrors_can_be_named_by_the_environment(world: World) -> None:
     world.assert_complete()
 
 
+def test_without_patience_a_folder_is_read_to_its_end(world: World, tmp_path: Path) -> None:
+    for name, data in world.data.files.items():
+        (tmp_path / name).write_bytes(data)
+    assert fetch(world, str(tmp_path), options=["--patience", "0"]).code == 0
+    world.assert_complete()
+
+
 def test_a_folder_makes_up_for_a_network_that_is_away(world: World, tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     stick.mkdir()
