@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, Queue
@@ -20,14 +21,12 @@ def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
     """
     results: list[Any] = [None] * len(jobs)
     failures: list[BaseException] = []
-    waiting: Queue[tuple[int, Callable[[], T]]] = Queue()
-    for numbered in enumerate(jobs):
-        waiting.put(numbered)
+    waiting = deque(enumerate(jobs))
 
     def work() -> None:
-        with suppress(Empty):
+        with suppress(IndexError):
             while not failures:
-                number, job = waiting.get_nowait()
+                number, job = waiting.popleft()
                 try:
                     results[number] = job()
                 except BaseException as exc:

@@ -20,6 +20,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -226,9 +227,14 @@ def reason(exc: OSError) -> str:
 
 def dangling_link(path: str | os.PathLike[str]) -> Path | None:
     """Return the symbolic link at a path, or at one of its folders, that leads to nothing or in a loop."""
-    places = (Path(path), *Path(path).parents)
     # Not the methods of Path, which raise where a folder is closed to us.
-    return next((place for place in places if os.path.islink(place) and not os.path.exists(place)), None)  # noqa: PTH110, PTH114
+    for place in chain([Path(path)], Path(path).parents):
+        if os.path.exists(place):  # noqa: PTH110
+            # Then all that leads to it exists too: nearly always, this is the folder of a file that is not there yet.
+            return None
+        if os.path.islink(place):  # noqa: PTH114
+            return place
+    return None
 
 
 def _disk_error(exc: OSError, path: str, needed: int | None = None) -> DiskError:

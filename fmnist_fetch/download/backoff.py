@@ -5,6 +5,8 @@ from collections.abc import Callable
 BASE_S = 0.5
 CAP_S = 30.0
 FOREVER = float("inf")
+MIN_PATIENCE_S = 1.0
+"""Less would end a run between two pieces of a source that delivers."""
 
 
 def full_jitter(failures: int, random: Callable[[], float]) -> float:
@@ -26,7 +28,7 @@ class Patience:
     """How long to continue without progress: SECONDS (or FOREVER), counted anew from each new good piece."""
 
     def __init__(self, seconds: float, now: float) -> None:
-        self.seconds = seconds
+        self.seconds = max(seconds, MIN_PATIENCE_S)
         self._since = now
 
     def progress(self, now: float) -> None:

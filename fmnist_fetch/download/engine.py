@@ -17,7 +17,7 @@ from fmnist_fetch.events import DownloadEnded, DownloadStarted, Listener, Messag
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.sources.base import FetchOptions, Source
 from fmnist_fetch.storage.files import NO_PIECES, GoodPieces
-from fmnist_fetch.storage.part_file import find_partials
+from fmnist_fetch.storage.part_file import find_partials, names_in
 from fmnist_fetch.storage.recorded_file import part_file
 
 if TYPE_CHECKING:
@@ -102,13 +102,14 @@ def _open(
     """Return FILES with what is in FOLDER already: good pieces, and the beginnings of others."""
     from fmnist_fetch.download.segments import FileDownload
 
-    parts = [part_file(folder / file.name, file) for file in files]
+    parts, names = [part_file(folder / file.name, file) for file in files], names_in(folder)
     for part in parts:
-        if os.path.exists(part.path):  # noqa: PTH110 - a folder that is closed to us has none
+        if part.path.name in names and os.path.exists(part.path):  # noqa: PTH110 - not where a link leads to nothing
             listener(Message(f"{part.path} is damaged; its good pieces are kept"))
-    good = run_parallel([partial(part.scan, known.get(part.file.name, NO_PIECES)) for part in parts])
-    partials = find_partials(folder)
+    # Of many files, most have not begun: they are not even looked for.
+    begun = [part for part in parts if not names.isdisjoint((part.path.name, part.part.name))]
+    scans = [partial(part.scan, known.get(part.path.name, NO_PIECES)) for part in begun]
+    good, partials = dict(zip(begun, run_parallel(scans), strict=True)), find_partials(names)
     return [
-        FileDownload(part, pieces, part.load_partials(partials.get(part.path.name, ())))
-        for part, pieces in zip(parts, good, strict=True)
+        FileDownload(part, good.get(part, ()), part.load_partials(partials.get(part.path.name, ()))) for part in parts
     ]

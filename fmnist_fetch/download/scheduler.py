@@ -178,7 +178,7 @@ class Scheduler:
     def note_done(self, attempt: Attempt, now: float) -> None:
         """Note that the segment of the attempt is complete, by its worker or by others."""
         if attempt.received:
-            attempt.stats.note_success()
+            attempt.stats.note_success(attempt.segment.file)
         self._end(attempt, now)
 
     def stalled(self, now: float) -> list[Attempt]:
@@ -197,9 +197,14 @@ class Scheduler:
         moments += [attempt.began + RATE_AFTER_S for attempt in self.attempts]
         return min([*(moment for moment in moments if moment > now), self.patience.ends, now + LOOK_AGAIN_S])
 
-    def is_hopeless(self) -> bool:
-        """Return whether nothing is under way and no source will ever serve anything that is missing."""
-        return not self.attempts and not any(self.queue.wanted(stats.can_serve) for stats in self.sources)
+    def gives_up(self, now: float) -> bool:
+        """Return whether no source will ever serve what is missing, or patience is over and each has been asked once.
+
+        Not a package: nobody who has little patience wants to wait for all of it.
+        """
+        able = [stats for stats in self.sources if stats.workers or self.queue.wanted(stats.can_serve)]
+        to_try = any(stats.is_untried and stats.source.tier < Tier.PACKAGE for stats in able)
+        return not able or (self.patience.exhausted(now) and not to_try)
 
     def _ready(self, tier: Tier, now: float) -> list[SourceStats]:
         """Return the sources of TIER that may be asked now; a package only after all others have failed repeatedly."""

@@ -49,7 +49,8 @@ class SourceStats:
         workers: How many attempts are under way.
         failures: Failed attempts in a row.
         ready_at: The time from which it may be asked again.
-        error: Its most telling error.
+        error: Its most telling error, among those about files that are still incomplete.
+        failed_file: The file that this error is about; None where it has served that file since.
         arriving_since: When the last good piece came, of a source that is itself downloading what is missing.
         capacity: How many connections it serves, as far as is known.
         last_worker: The worker that received from it last.
@@ -68,6 +69,7 @@ class SourceStats:
         self.workers = self.failures = 0
         self.ready_at = 0.0
         self.error: SourceError | None = None
+        self.failed_file: FileDownload | None = None
         self.arriving_since: float | None = None
         self.capacity = inf
         self.last_worker: int | None = None
@@ -89,6 +91,11 @@ class SourceStats:
     def is_local(self) -> bool:
         """Whether it is a folder: to ask it again costs nothing, and changes nothing."""
         return self.source.tier in (Tier.OWN, Tier.LOCAL)
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether neither bytes nor an error have come from it so far."""
+        return self.error is None and self.last_worker is None
 
     @property
     def has_capacity(self) -> bool:
@@ -142,17 +149,17 @@ class SourceStats:
 
     def note_wrong_file(self, file: FileDownload, error: SourceError) -> None:
         """Note that it sent all of FILE, and that the whole is wrong."""
-        self.error = error
+        self.error, self.failed_file = error, file
         self.wrong_files[file] += 1
         if self.wrong_files[file] >= MAX_WRONG_FILES:
             self.refused_files.add(file)
 
-    def note_success(self) -> None:
-        """Note that an attempt succeeded; it may serve more connections than it did."""
+    def note_success(self, file: FileDownload) -> None:
+        """Note that an attempt to receive from FILE succeeded; it may serve more connections than it did."""
         self.failures = 0
         self.capacity += CAPACITY_STEP
-        if self.error is not None:
-            self.error.telling = 0
+        if self.failed_file is file:
+            self.failed_file = None
 
     def note_refusal(self, ready_at: float) -> None:
         """Note that it refused a connection while it served others; it is left alone until READY_AT."""
@@ -179,9 +186,10 @@ class SourceStats:
             patience_s: What is left of patience; Retry-After does not use it up.
             random: Returns a number from 0 to 1.
         """
-        if self.error is None or error.telling >= self.error.telling:
+        outdated = self.failed_file is None or self.failed_file.complete
+        if self.error is None or outdated or error.telling >= self.error.telling:
             # A more specific message is not replaced by a less specific one.
-            self.error = error
+            self.error, self.failed_file = error, file
         if not error.arriving or self.arriving_since is None:
             self.arriving_since = now if error.arriving else None
         if error.permanent:

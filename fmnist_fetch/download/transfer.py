@@ -172,12 +172,12 @@ class Transfer:
             scheduler.tick(now, now - self._looked_at)
             self._looked_at = now
             if not self._queue.complete:
-                if scheduler.patience.exhausted(now) or scheduler.is_hopeless():
+                if scheduler.gives_up(now):
                     raise final_error(self._queue, scheduler.sources)
                 if not scheduler.attempts:
                     reasons = tuple(stats.error.message for stats in scheduler.sources if stats.error)
                     safe = sum(file.size for file in self.files) - self._queue.bytes_missing
-                    self.listener(NoSourceReady(reasons, scheduler.patience.ends - now, safe))
+                    self.listener(NoSourceReady(reasons, max(0.0, scheduler.patience.ends - now), safe))
         self._news.wait(seconds)
         # Before the caller looks at anything again: what happens from now on is further news.
         self._news.clear()

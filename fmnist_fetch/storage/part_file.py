@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -165,7 +165,7 @@ class PartFile:
     def load_partials(self, indices: Iterable[int] | None = None) -> dict[int, bytes]:
         """Return the beginnings of pieces that an earlier run kept, by index; look only for those of INDICES."""
         beginnings = {}
-        found = find_partials(self.path.parent).get(self.path.name, ()) if indices is None else indices
+        found = find_partials(names_in(self.path.parent)).get(self.path.name, ()) if indices is None else indices
         for index in found:
             with suppress(OSError, IndexError), open_to_write(self._partial_path(index)) as file:
                 if 0 < (size := stamp(file).size) < self.file.pieces[index].span.length:
@@ -267,25 +267,31 @@ class PartFile:
         return self.path.with_name(_PARTIAL_NAME.format(self.path.name, index))
 
 
-def find_partials(folder: Path) -> dict[str, set[int]]:
-    """Return the indices of the pieces of which FOLDER has beginnings, by the names of their files."""
-    indices: dict[str, set[int]] = {}
+def names_in(folder: Path) -> set[str]:
+    """Return the names in FOLDER; none where it cannot be listed."""
     with suppress(OSError):
-        for path in folder.iterdir():
-            if match := _PARTIAL.fullmatch(path.name):
-                indices.setdefault(match[1], set()).add(int(match[2]))
+        return set(os.listdir(folder))  # noqa: PTH208 - a Path for each of thousands takes long
+    return set()
+
+
+def find_partials(names: Iterable[str]) -> dict[str, set[int]]:
+    """Return the indices of the pieces of which there are beginnings among the NAMES in a folder, by their files."""
+    indices: dict[str, set[int]] = {}
+    for match in filter(None, map(_PARTIAL.fullmatch, names)):
+        indices.setdefault(match[1], set()).add(int(match[2]))
     return indices
 
 
-def remove_leftovers(folder: Path, names: Collection[str]) -> None:
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
     """Remove beginnings of pieces, and part files of days ago, of the complete files NAMES in FOLDER."""
-    leftovers = find_partials(folder)
+    present = names_in(folder)
+    leftovers = find_partials(present)
     for name in names:
         for index in leftovers.get(name, ()):
             with suppress(OSError):
                 folder.joinpath(_PARTIAL_NAME.format(name, index)).unlink()
+        part = part_path(folder / name) if f"{name}.part" in present else None
         with suppress(OSError):
-            part = part_path(folder / name)
             # A living process may be filling it, for which it would only be work to do again.
-            if time.time() - part.lstat().st_mtime > ABANDONED_AFTER_S:
+            if part and time.time() - part.lstat().st_mtime > ABANDONED_AFTER_S:
                 part.unlink()

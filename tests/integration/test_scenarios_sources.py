@@ -292,6 +292,13 @@ def test_an_unknown_certificate_is_explained_and_never_passed_over(world: World,
         fetch(world, mirror.url, env=trusting, code=0)
 
 
+def test_without_patience_a_folder_is_read_to_its_end(world: World, tmp_path: Path) -> None:
+    for name, data in world.data.files.items():
+        (tmp_path / name).write_bytes(data)
+    assert fetch(world, str(tmp_path), options=["--patience", "0"]).code == 0
+    world.assert_complete()
+
+
 def test_a_folder_makes_up_for_a_network_that_is_away(world: World, tmp_path: Path) -> None:
     stick = fill(tmp_path / "stick", world.data.files)
     with refusing() as dead, Mirror(world.data.files, [faults.Drip(10)]) as slow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_fetch.download.backoff import BASE_S, CAP_S, FOREVER, Patience, full_jitter
+from fmnist_fetch.download.backoff import BASE_S, CAP_S, FOREVER, MIN_PATIENCE_S, Patience, full_jitter
 
 RANDOM = st.floats(0, 1, exclude_max=True)
 MOMENTS = st.floats(0, 1e9)
@@ -34,7 +34,7 @@ def test_the_jitter_is_full_so_that_a_hundred_clients_do_not_come_back_together(
     assert len(set(waits)) == 100
 
 
-@given(seconds=st.floats(0, 1e6), began=MOMENTS, later=st.floats(0, 1e6))
+@given(seconds=st.floats(MIN_PATIENCE_S, 1e6), began=MOMENTS, later=st.floats(0, 1e6))
 def test_patience_ends_after_its_seconds_without_progress(seconds: float, began: float, later: float) -> None:
     assert Patience(seconds, began).exhausted(began + later) == (began + later >= began + seconds)
 

@@ -191,15 +191,25 @@ def test_unverified_bytes_of_a_source_that_sent_a_wrong_piece_are_no_progress() 
     assert failures == [0, 1, 2, 3]
 
 
+def test_where_patience_is_over_a_run_still_waits_for_each_source_to_be_asked_once() -> None:
+    ours, late = scheduler(SimSource("silent", [Mood()]), SimSource("other", [Mood()])), 1e6
+    first = begin(ours, late, 0)
+    second = begin(ours, late, 1)
+    ours.note_failure(first, SourceError("sent nothing"), late)
+    assert not ours.gives_up(late)
+    ours.note_received(second, KIB, late)
+    assert ours.gives_up(late)
+
+
 def test_a_limit_of_this_machine_costs_connections_and_ends_a_run_only_where_none_is_left() -> None:
     ours = scheduler(SimSource("one", [Mood()], connections=None))
     limit = SourceError("too many are open", hint="Raise the limit.", permanent=True, is_local=True)
     first = begin(ours, 0.0, 0)
     second = begin(ours, RATE_AFTER_S, 1)
     ours.note_failure(second, limit, RATE_AFTER_S)
-    assert not ours.is_hopeless()
+    assert not ours.gives_up(RATE_AFTER_S)
     ours.note_failure(first, limit, RATE_AFTER_S)
-    assert ours.is_hopeless()
+    assert ours.gives_up(RATE_AFTER_S)
     error = final_error(ours.queue, ours.sources)
     assert (error.exit_code, error.hint) == (5, "Raise the limit.")
 

@@ -40,3 +40,19 @@ def test_retry_after_is_honoured_however_many_failures_there_were(failures: int)
 @pytest.mark.parametrize(("patience_s", "wait_s"), [(60.0, 54.0), (8.0, 4.0), (1.0, 1.0)])
 def test_retry_after_never_uses_up_what_is_left_of_patience(patience_s: float, wait_s: float) -> None:
     assert waited(1, 120.0, 1.0, patience_s) == wait_s
+
+
+def test_the_most_telling_error_counts_until_its_file_arrives() -> None:
+    stats, other = SourceStats(HttpSource("http://mirror.invalid/", Tier.USER)), unread("other", 1000)
+
+    def fail(reason: str, telling: int) -> str:
+        error = SourceError(reason, telling=telling)
+        stats.note_failure(error, FILE, progress=False, now=0.0, patience_s=FOREVER, random=lambda: 0.0)
+        assert stats.error
+        return stats.error.message
+
+    assert fail("it is the unpacked file", 2) == "it is the unpacked file"
+    stats.note_success(other)
+    assert fail("it looks cut off", 1) == "it is the unpacked file"
+    stats.note_success(FILE)
+    assert fail("it looks cut off", 1) == "it looks cut off"
