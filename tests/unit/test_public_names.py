@@ -11,7 +11,7 @@ from fmnist_fetch.errors import FetchError, UsageError
 from processes import python
 from samples import PROJECT_FOLDER, Sample, disk_of, fill
 
-PUBLIC = {
+PUBLIC = [
     "Attempted",
     "BytesInFlight",
     "DatasetStatus",
@@ -35,15 +35,15 @@ PUBLIC = {
     "fetch",
     "load",
     "verify",
-}
+]
 
 
 def test_the_public_names_are_those_of_the_contract() -> None:
-    assert set(fmnist_fetch.__all__) >= PUBLIC
-    assert set(dir(fmnist_fetch)) >= PUBLIC
+    assert sorted(fmnist_fetch.__all__) == PUBLIC
+    assert set(dir(fmnist_fetch)) >= set(PUBLIC)
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC))
+@pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_there_the_second_time_too(name: str) -> None:
     value = getattr(fmnist_fetch, name)
     assert getattr(fmnist_fetch, name) is value
@@ -74,16 +74,6 @@ def test_a_public_function_stays_callable_when_all_modules_were_imported() -> No
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (PROJECT_FOLDER / "fmnist_fetch" / "py.typed").exists()
-
-
-def test_fetch_completes_the_dataset_and_load_reads_it(sample: Sample, root: Path, tmp_path: Path) -> None:
-    stick, manifest = fill(tmp_path / "stick", sample.files), sample.write(tmp_path)
-    report = fmnist_fetch.fetch(manifest, root, mirrors=[str(stick)], offline=True, progress=lambda _: None)
-    assert isinstance(report, fmnist_fetch.Report)
-    assert report.received == {str(stick): sample.size}
-    split = fmnist_fetch.load(manifest, "test", root)
-    assert isinstance(split, fmnist_fetch.Split)
-    assert split.images.shape == (20, 16, 16)
 
 
 def test_fetch_without_a_listener_shows_progress_on_stderr_only(

@@ -25,11 +25,6 @@ def test_a_header_that_is_written_and_read_again_is_the_same(header: IdxHeader) 
     assert len(data) == header.offset <= LONGEST_HEADER
 
 
-@given(header=HEADERS, values=st.binary(max_size=20))
-def test_what_follows_the_header_is_not_looked_at(header: IdxHeader, values: bytes) -> None:
-    assert IdxHeader.parse(header.dumps() + values, header.file_size, "x") == header
-
-
 @given(header=HEADERS, more=st.integers(-(10**6), 10**6).filter(bool))
 def test_a_file_of_another_size_than_its_header_demands_is_refused(header: IdxHeader, more: int) -> None:
     with pytest.raises(FormatError, match="in all, not"):

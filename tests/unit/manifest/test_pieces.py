@@ -53,15 +53,6 @@ def test_neighbours_are_joined_where_the_limit_allows(size: int, length: int, go
     assert all(one.stop < other.start for one, other in pairwise(spans))
 
 
-def test_nothing_is_missing_where_everything_is_good() -> None:
-    assert list(missing(pieces_of(100, 10), range(10), 50)) == []
-
-
-def test_a_span_is_half_open() -> None:
-    span = Span(3, 7)
-    assert (span.length, payload(10)[slice(*span)]) == (4, payload(10)[3:7])
-
-
 @given(
     head=st.binary(max_size=50),
     skip=st.integers(0, 30),
@@ -81,9 +72,3 @@ def test_a_splice_gives_upstreams_bytes_out_of_the_donors(
     assert literal + donor[rest.start : rest.stop] == upstream[span.start : span.stop]
     assert len(literal) + rest.length == span.length
     assert splice.donor_size(len(upstream)) == len(donor)
-
-
-@given(start=st.integers(0, 100), length=st.integers(1, 100))
-def test_no_splice_is_an_empty_head_that_skips_nothing(start: int, length: int) -> None:
-    span = Span(start, start + length)
-    assert Splice(b"", 0).resolve(span) == (b"", span)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -69,14 +67,6 @@ def test_a_complete_dataset_has_no_steps(sample: Sample, root: Path, stick: str)
     report = sample.fetch(root, events=events)
     assert events == []
     assert (report.received, report.tensors) == ({}, sample.layout(root).tensors)
-
-
-def test_what_killed_writers_left_is_swept_away(sample: Sample, root: Path, stick: str) -> None:
-    layout = sample.layout(root)
-    fill(layout.raw, {".train-images-idx.0123456789ab.tmp": b"half"})
-    fill(layout.processed, {".sample.safetensors.0123456789ab.tmp": b"half"})
-    sample.fetch(root, stick)
-    assert [name for name in disk_of(root) if name.endswith(".tmp")] == []
 
 
 def test_a_part_file_that_is_complete_needs_no_source(sample: Sample, root: Path) -> None:
@@ -328,25 +318,7 @@ def test_where_no_open_file_is_renamed_all_is_fetched(
     assert inspect(sample.layout(root)).complete
 
 
-def header(table: object) -> bytes:
-    text = json.dumps(table).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(20_000)
-
-
-BROKEN_TENSOR_FILES = {
-    "offsets that are fractions": header(
-        {"__metadata__": {}, "train_images": {"dtype": "U8", "shape": [1], "data_offsets": [0.5, 1.5]}}
-    ),
-    "metadata that are a list": header({"__metadata__": [1]}),
-    "260 dimensions": header(
-        {"__metadata__": {}, "train_images": {"dtype": "U8", "shape": [1] * 260, "data_offsets": [0, 1]}}
-    ),
-    "statistics that are no numbers": header({"__metadata__": {"mean": "x" * 5000}}),
-    "300,000 tensors": header({str(number): number for number in range(300_000)}),
-}
-
-
-@pytest.mark.parametrize("what", [*BROKEN_TENSOR_FILES, "a pipe", "a link to nowhere"])
+@pytest.mark.parametrize("what", ["no tensor file", "statistics that are no numbers", "a pipe", "a link to nowhere"])
 def test_anything_else_in_place_of_the_tensor_file_is_damage_and_is_replaced(
     what: str, sample: Sample, root: Path, stick: str, tmp_path: Path
 ) -> None:
@@ -359,7 +331,7 @@ def test_anything_else_in_place_of_the_tensor_file_is_damage_and_is_replaced(
     elif what == "a link to nowhere":
         path.symlink_to("nowhere")
     else:
-        path.write_bytes(BROKEN_TENSOR_FILES[what])
+        path.write_bytes(b"{}" * 5000 if what == "no tensor file" else good.replace(b'"mean":"0.', b'"mean":"x.'))
     assert not inspect(sample.layout(root)).complete
     with pytest.raises(FetchError, match=re.escape(str(path))):
         load(manifest, "train", root)

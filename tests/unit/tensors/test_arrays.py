@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import time
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-from fmnist_fetch.errors import DiskError, FetchError, FormatError, IntegrityError, UsageError
+from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, UsageError
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.manifest.model import Payload
 from fmnist_fetch.tensors.arrays import is_intact, load
@@ -44,22 +45,6 @@ def loaded(sample: Sample, root: Path, split: str = "train", *, verify: bool = T
     return load(sample.write(root), split, root, verify=verify)
 
 
-def test_the_same_input_gives_the_same_bytes(sample: Sample, tensors: Path, tmp_path: Path) -> None:
-    assert tensors_of(sample, tmp_path / "elsewhere").read_bytes() == tensors.read_bytes()
-
-
-def test_what_was_written_is_sound(sample: Sample, root: Path, tensors: Path) -> None:
-    assert is_intact(sample.layout(root), digests(sample))
-    assert [path.name for path in tensors.parent.iterdir()] == ["sample.safetensors"]
-
-
-def test_the_values_stand_in_it_as_they_stand_in_the_payloads(sample: Sample, tensors: Path) -> None:
-    stored = tensors.read_bytes()
-    for file in sample.manifest.files:
-        header = 16 if file.role == "images" else 8
-        assert sample.payloads[file.payload.name][header:] in stored
-
-
 def test_the_metadata_names_the_dataset_its_classes_its_digests_and_its_statistics(
     sample: Sample, tensors: Path
 ) -> None:
@@ -73,16 +58,6 @@ def test_the_metadata_names_the_dataset_its_classes_its_digests_and_its_statisti
     assert json.loads(metadata.pop("classes")) == list(CLASSES)
     pins = {f"sha256.{name}": digest for name, digest in digests(sample).items()}
     assert metadata == {"dataset": "sample", "format": "1", **pins}
-
-
-def test_it_opens_with_the_safetensors_library_and_is_equal(sample: Sample, root: Path, tensors: Path) -> None:
-    from safetensors.numpy import load_file
-
-    theirs, ours = load_file(tensors), loaded(sample, root)
-    assert set(theirs) == {"train_images", "train_labels", "test_images", "test_labels"}
-    assert (theirs["train_images"] == ours.images).all()
-    assert (theirs["train_labels"] == ours.labels).all()
-    assert theirs["train_labels"].dtype == "uint8"
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 60), ("test", 20)])
@@ -147,28 +122,23 @@ def rewritten(sample: Sample, tensor: str, payload: bytes) -> Sample:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind", "values"),
-    [(9, "b", [-1, 5, 127]), (11, ">i2", [-300, 0, 7]), (12, ">i4", [2**31 - 1, 0, -(2**31)])],
+    ("code", "kind", "values", "dtype"),
+    [
+        (9, "b", [-1, 5, 127], "int64"),
+        (11, ">i2", [-300, 0, 7], "int64"),
+        (12, ">i4", [2**31 - 1, 0, -(2**31)], "int64"),
+        (13, ">f4", [0.5, math.inf, -(2.0**100)], "float32"),
+    ],
 )
-def test_labels_of_any_whole_type_become_int64(
-    code: int, kind: str, values: list[int], sample: Sample, root: Path
+def test_labels_of_any_whole_type_become_int64_and_others_stay_as_they_are(
+    code: int, kind: str, values: list[float], dtype: str, sample: Sample, root: Path
 ) -> None:
     import numpy as np
 
     wide = rewritten(sample, "train_labels", idx(code, (3,), np.array(values, kind).tobytes()))
     tensors_of(wide, root)
     got = loaded(wide, root).labels
-    assert (str(got.dtype), got.tolist()) == ("int64", values)
-
-
-def test_labels_that_whole_numbers_cannot_hold_stay_as_they_are(sample: Sample, root: Path) -> None:
-    import numpy as np
-
-    values = np.array([[0.5, -1e30], [np.inf, 0.25]], ">f4")
-    tensors_of(regression := rewritten(sample, "train_labels", idx(0x0D, (2, 2), values.tobytes())), root)
-    got = loaded(regression, root).labels
-    assert got.dtype == np.dtype("<f4")
-    assert got.tolist() == values.tolist()
+    assert (str(got.dtype), got.tolist()) == (dtype, values)
 
 
 @pytest.mark.parametrize(("role", "absent"), [("images", "labels"), ("labels", "images")])
@@ -176,18 +146,11 @@ def test_what_a_split_does_not_have_is_an_empty_array(role: str, absent: str, sa
     half = only(sample, f"train_{role}", "test_images", "test_labels")
     tensors_of(half, root)
     got = loaded(half, root)
-    assert getattr(got, role).tolist() == getattr(loaded(sample_at(sample, root), root), role).tolist()
+    assert getattr(got, role).size == {"images": 60 * 16 * 16, "labels": 60}[role]
     assert getattr(got, absent).shape == (0,)
     assert set(got.digests) == {role}
     assert (got.mean is None) == (absent == "images")
     assert loaded(half, root, "test").images.shape == (20, 16, 16)
-
-
-def sample_at(sample: Sample, root: Path) -> Sample:
-    """Yield SAMPLE with its tensor file beside another one of the same name."""
-    beside = replace(sample, manifest=sample.manifest._replace(name="whole"))
-    tensors_of(beside, root)
-    return beside
 
 
 def test_images_without_a_pixel_have_no_mean(root: Path) -> None:
@@ -198,41 +161,10 @@ def test_images_without_a_pixel_have_no_mean(root: Path) -> None:
     assert (got.images.shape, got.labels.shape, got.mean, got.std) == ((0, 16, 16), (0,), None, None)
 
 
-def places(path: Path) -> dict[str, int]:
-    """Return one byte of each kind in the tensor file."""
-    data = path.read_bytes()
-    preamble = 8 + int.from_bytes(data[:8], "little")
-    return {
-        "the length of the header": 0,
-        "its highest byte": 7,
-        "the brace": 8,
-        "the name of the dataset": data.index(b'"sample"') + 2,
-        "a class": data.index(b"class 3") + 6,
-        "the mean": data.index(b'"mean":"') + 12,
-        "a recorded digest": data.index(b"sha256.train_images") + 25,
-        "a dtype": data.index(b'"U8"') + 1,
-        "a shape": data.index(b"[60,16,16]") + 2,
-        "an offset": data.index(b"data_offsets") + 16,
-        "the padding": preamble - 1,
-        "the first value": preamble,
-        "a value in the middle": preamble + 7000,
-        "the last value": len(data) - 1,
-    }
-
-
-@pytest.mark.parametrize("place", range(14))
-def test_a_flipped_byte_of_any_kind_is_found(place: int, sample: Sample, root: Path, tensors: Path) -> None:
-    what, at = list(places(tensors).items())[place]
-    if what == "the padding" and tensors.read_bytes()[at : at + 1] != b" ":
-        pytest.skip("this header needs no padding")
-    good = tensors.read_bytes()
-    tensors.write_bytes(flipped(good, at))
-    assert not is_intact(sample.layout(root), digests(sample)), what
-
-
 def test_every_flipped_byte_of_a_small_tensor_file_is_found(root: Path) -> None:
     small = make(shape=(2, 2), counts=(3, 2))
     path = tensors_of(small, root)
+    assert is_intact(small.layout(root), digests(small))
     good = path.read_bytes()
     for at in range(len(good)):
         path.write_bytes(flipped(good, at))
@@ -252,15 +184,6 @@ def test_a_tensor_file_that_was_cut_off_is_found(length: int, sample: Sample, ro
     with pytest.raises(IntegrityError, match="is damaged") as caught:
         loaded(sample, root, "test")
     assert "fmnist-fetch fetch" in caught.value.hint
-
-
-def test_a_tensor_file_of_another_dataset_is_found(sample: Sample, root: Path, tensors: Path) -> None:
-    other = make(shape=(8, 32))
-    path = tensors_of(other, root.parent / "other")
-    tensors.write_bytes(path.read_bytes())
-    assert not is_intact(sample.layout(root), digests(sample))
-    with pytest.raises(IntegrityError):
-        loaded(sample, root)
 
 
 def test_loading_verifies_the_bytes_of_its_split(sample: Sample, root: Path, tensors: Path) -> None:
@@ -359,16 +282,6 @@ def test_an_unknown_split_is_reported_with_the_known_ones(sample: Sample, root: 
     with pytest.raises(UsageError, match="sample has no split 'validation'") as caught:
         loaded(sample, root, "validation")
     assert caught.value.hint == "Its splits: train, test."
-
-
-def test_a_payload_with_a_wrong_header_is_a_format_error_and_gives_no_tensor_file(sample: Sample, root: Path) -> None:
-    layout = sample.layout(root)
-    fill(layout.raw, sample.payloads)
-    data = sample.payloads["test-images-idx"]
-    (layout.raw / "test-images-idx").write_bytes(idx(8, (20, 16, 17), data[16:]))
-    with pytest.raises(FormatError, match="says 20 x 16 x 17"):
-        assemble(layout, digests(sample))
-    assert not layout.processed.exists()
 
 
 def test_a_payload_that_changes_while_it_is_read_is_an_integrity_error_and_no_tensor_file(
@@ -479,13 +392,3 @@ def test_the_real_training_set_has_its_shape_its_mean_and_its_first_labels(real_
     assert train.mean == pytest.approx(float(train.images.mean()) / 255, rel=1e-9)
     assert train.std == pytest.approx(float(train.images.std()) / 255, rel=1e-6)
     assert train.classes == find("fashion-mnist").classes
-
-
-def test_a_payload_that_changed_since_it_was_verified_is_refused(sample: Sample, root: Path) -> None:
-    layout = sample.layout(root)
-    fill(layout.raw, sample.payloads)
-    path = layout.raw / "test-images-idx"
-    path.write_bytes(flipped(path.read_bytes(), 200))
-    with pytest.raises(IntegrityError, match=f"{path} changed while it was read"):
-        assemble(layout, digests(sample))
-    assert disk_of(root).keys() == {f"Sample/raw/{name}" for name in sample.payloads}

@@ -33,21 +33,14 @@ def packed(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_packed_comes_out_with_its_digest(packed: Path) -> None:
-    target = packed.with_name("data")
-    assert unpack(packed, target, PINNED) == digest_of(packed, PINNED) == sha256(DATA)
+@pytest.mark.parametrize("pin", [PINNED.sha256, None])
+@pytest.mark.parametrize("content", [PACKED, DATA], ids=["gzip", "plain"])
+def test_what_was_packed_or_is_plain_comes_out_with_its_digest(content: bytes, pin: str | None, packed: Path) -> None:
+    packed.write_bytes(content)
+    target, payload = packed.with_name("data"), PINNED._replace(sha256=pin)
+    assert unpack(packed, target, payload) == digest_of(packed, payload) == sha256(DATA)
     assert target.read_bytes() == DATA
     assert {path.name for path in packed.parent.iterdir()} == {"data", "data.gz"}
-
-
-def test_a_file_that_is_no_gzip_is_copied(packed: Path) -> None:
-    packed.write_bytes(DATA)
-    unpack(packed, packed.with_name("data"), PINNED)
-    assert packed.with_name("data").read_bytes() == DATA
-
-
-def test_without_a_pinned_digest_the_digest_of_the_payload_is_returned(packed: Path) -> None:
-    assert unpack(packed, packed.with_name("data"), Payload("data", len(DATA), None)) == sha256(DATA)
 
 
 @given(cuts=st.lists(st.integers(0, len(DATA)), max_size=4), zeros=st.integers(0, 3))

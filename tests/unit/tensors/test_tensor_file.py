@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from faults import payload
 from fmnist_fetch.errors import FormatError
 from fmnist_fetch.manifest.idx import IdxHeader
-from fmnist_fetch.tensors.tensor_file import NAMES, TensorFile, in_order, native, preamble
+from fmnist_fetch.tensors.tensor_file import TensorFile, in_order, native, preamble
 from samples import flipped, idx, sha256
 
 HEADERS = {
@@ -41,12 +41,6 @@ def written(path: Path, metadata: dict[str, str] | None = None) -> Path:
     body = b"".join(native(values(name), HEADERS[name].itemsize) for name in in_order(HEADERS))
     path.write_bytes(preamble(HEADERS, metadata or {"a": "1"}) + body)
     return path
-
-
-@given(data=st.binary(max_size=30), itemsize=st.sampled_from([1, 2, 4, 8]))
-def test_swapping_the_bytes_twice_gives_them_back(data: bytes, itemsize: int) -> None:
-    whole = data * itemsize
-    assert native(native(whole, itemsize), itemsize) == whole
 
 
 @given(numbers=st.lists(st.integers(-(2**15), 2**15 - 1), max_size=20), kind=st.sampled_from(["h", "i", "f", "d"]))
@@ -80,12 +74,6 @@ def test_it_opens_with_the_safetensors_library_and_is_equal(tmp_path: Path) -> N
             assert ours.tobytes() == theirs.tobytes() == native(values(name), header.itemsize)
 
 
-def test_the_digest_of_a_tensor_is_that_of_the_idx_file_it_came_from(tmp_path: Path) -> None:
-    with TensorFile(written(tmp_path / "x")) as stored:
-        for name, header in HEADERS.items():
-            assert stored.digest(name) == sha256(idx(CODES[header.dtype], header.shape, values(name)))
-
-
 def twin_of(name: str, stored: TensorFile, data: bytes) -> str | None:
     return stored.digest_if_equal(name, BytesIO(data))
 
@@ -98,19 +86,6 @@ def test_the_idx_file_that_a_tensor_came_from_is_its_twin_and_no_other_is(name: 
         assert twin_of(name, stored, good) == sha256(good) == stored.digest(name)
         others = [flipped(good, at) for at in range(len(good))] + [good[:length] for length in range(len(good))]
         assert {twin_of(name, stored, other) for other in (*others, good + b"\0")} == {None}
-
-
-def test_every_idx_type_has_a_name() -> None:
-    assert NAMES == {"u1": "U8", "i1": "I8", ">i2": "I16", ">i4": "I32", ">f4": "F32", ">f8": "F64"}
-
-
-def test_an_array_is_writable_and_the_file_stays_as_it_is(tmp_path: Path) -> None:
-    before = written(tmp_path / "x").read_bytes()
-    with TensorFile(tmp_path / "x") as stored:
-        array = stored.array("bytes")
-    array[:] = 0
-    assert not array.any()
-    assert (tmp_path / "x").read_bytes() == before
 
 
 def table(entry: dict[str, Any], **more: Any) -> bytes:
@@ -216,8 +191,3 @@ def test_any_bytes_are_a_tensor_file_or_a_format_error(data: bytes, tmp_path_fac
             pass
     except FormatError:
         pass
-
-
-def test_a_file_that_is_not_there_is_the_systems_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        TensorFile(tmp_path / "gone")
