@@ -127,11 +127,7 @@ def _is_number(value: object, least: int) -> bool:
 
 
 def _several(value: object, noun: str) -> tuple[str, ...]:
-    """Return one or several as several: a string is a sequence of characters, which nobody means.
-
-    Raises:
-        UsageError: The value, or one of several, is neither text nor a path.
-    """
+    """Return one or several as several: a string is a sequence of characters, which nobody means."""
     each = [value] if isinstance(value, str | bytes | os.PathLike) else [] if value is None else value
     try:
         return tuple(os.fsdecode(one) for one in each)  # type: ignore[attr-defined]  # what TypeError is about

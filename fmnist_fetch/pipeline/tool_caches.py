@@ -33,13 +33,7 @@ def caches_of(manifest: Manifest, tools: Sequence[str]) -> dict[str, Path]:
     return {tool: cache_folder(tool, manifest.caches[tool]) for tool in tools}
 
 
-def share(
-    layout: Layout,
-    tool: str,
-    folder: Path,
-    options: FetchOptions,
-    listener: Listener,
-) -> None:
+def share(layout: Layout, tool: str, folder: Path, options: FetchOptions, listener: Listener) -> None:
     """Complete FOLDER, the cache of TOOL, with the files as published; what is right there is left alone.
 
     Files of the root are linked, where the file system can do that. Otherwise the folder is completed piece by piece
@@ -64,7 +58,10 @@ def share(
     try:
         retry_when_replaced(complete)
     except FetchError as exc:
-        exc.hint = f"{manifest.name} itself is complete under {layout.root}. {_remedy(exc, tool)}"
+        variable, _ = HOMES[tool]
+        other = f", or choose another with {variable}=FOLDER" if variable else ""
+        remedy = f"Free some space or repair this folder{other}; run again." if isinstance(exc, DiskError) else exc.hint
+        exc.hint = f"{manifest.name} itself is complete under {layout.root}. {remedy}"
         raise
 
 
@@ -85,11 +82,3 @@ def _link(source: Path, path: Path, file: DataFile) -> bool:
         with suppress(OSError):
             beside.unlink()
     return False
-
-
-def _remedy(exc: FetchError, tool: str) -> str:
-    if not isinstance(exc, DiskError):
-        return exc.hint
-    variable, _ = HOMES[tool]
-    other = f", or choose another with {variable}=FOLDER" if variable else ""
-    return f"Free some space or repair this folder{other}; run again."

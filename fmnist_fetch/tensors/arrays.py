@@ -31,11 +31,8 @@ _verified: set[tuple[Stamp, str, str]] = set()
 
 def equals_tensor(layout: Layout, file: DataFile, digest: str) -> bool:
     """Return whether FILE's payload has this DIGEST and its tensor the same values, which verifies both at once."""
-    path = layout.payload(file)
     try:
-        if path.stat().st_size != file.payload.size:
-            return False
-        with TensorFile(layout.tensors) as stored, open_regular(path) as payload:
+        with TensorFile(layout.tensors) as stored, open_regular(layout.payload(file)) as payload:
             return stored.digest_if_equal(file.tensor, payload) == digest
     except (OSError, ValueError, KeyError, FormatError):
         return False

@@ -52,10 +52,9 @@ class Split:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Split):
             return NotImplemented
-        pairs = ((self.images, other.images), (self.labels, other.labels))
         return self._facts_beside_arrays() == other._facts_beside_arrays() and all(
             ours.dtype == theirs.dtype and ours.shape == theirs.shape and bool((ours == theirs).all())
-            for ours, theirs in pairs
+            for ours, theirs in zip(self, other, strict=True)
         )
 
     def __hash__(self) -> int:

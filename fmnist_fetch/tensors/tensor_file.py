@@ -154,10 +154,9 @@ class TensorFile(ExitStack):
 
     def digest(self, name: str) -> str:
         """Return the SHA-256 of the IDX file that the tensor NAME came from."""
-        tensor = self.tensors[name]
-        digest = hashlib.sha256(tensor.header.dumps())
-        for data in self._read(tensor):
-            digest.update(native(data, tensor.header.itemsize))
+        digest = hashlib.sha256()
+        for data in self._idx_file(name):
+            digest.update(data)
         return digest.hexdigest()
 
     def digest_if_equal(self, name: str, payload: BinaryIO) -> str | None:
@@ -165,17 +164,19 @@ class TensorFile(ExitStack):
 
         Both are read side by side, so that one digest verifies two files. Raises OSError.
         """
-        tensor = self.tensors[name]
-        header = tensor.header.dumps()
-        if payload.read(len(header)) != header:
-            return None
-        digest = hashlib.sha256(header)
-        for values in self._read(tensor):
-            data = payload.read(len(values))
-            if native(values, tensor.header.itemsize) != data:
+        digest = hashlib.sha256()
+        for data in self._idx_file(name):
+            if payload.read(len(data)) != data:
                 return None
             digest.update(data)
         return None if payload.read(1) else digest.hexdigest()
+
+    def _idx_file(self, name: str) -> Iterator[bytes]:
+        """Yield the IDX file that the tensor NAME came from."""
+        header = self.tensors[name].header
+        yield header.dumps()
+        for values in self._read(self.tensors[name]):
+            yield native(values, header.itemsize)
 
     def array(self, name: str) -> "NDArray[Any]":
         """Return the tensor NAME as a numpy array, mapped copy-on-write: writing to it leaves the file as it is."""
