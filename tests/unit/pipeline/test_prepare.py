@@ -120,24 +120,15 @@ def test_a_wrong_unpacked_copy_is_not_adopted(sample: Sample, root: Path, tmp_pa
     assert [name for name in disk_of(root) if "idx" in name] == []
 
 
-@pytest.mark.parametrize(
-    ("published", "size", "fault"),
-    [
-        (gz(images((60, 16, 16), 1))[:-100], 15376, "is a gzip stream that ends early"),
-        (gz(images((60, 16, 16), 1)), 15000, "gives more than the 15,000 bytes that it should"),
-        (gz(images((60, 16, 16), 1)), 16000, "gives 15,376 bytes, not 16,000"),
-        (gz(bytes(50_000_000)), 15376, "gives more than the 15,376 bytes that it should"),
-    ],
-    ids=["ends early", "unpacks to more", "unpacks to less", "a bomb"],
-)
 def test_a_verified_gzip_that_is_no_good_is_a_format_error_and_what_came_is_kept(
-    published: bytes, size: int, fault: str, sample: Sample, root: Path, tmp_path: Path
+    sample: Sample, root: Path, tmp_path: Path
 ) -> None:
-    bad = repacked(sample, published, Payload("train-images-idx", size, None))
+    published = gz(images((60, 16, 16), 1))[:-100]
+    bad = repacked(sample, published, Payload("train-images-idx", 15376, None))
     with pytest.raises(FormatError) as caught:
         bad.fetch(root, str(fill(tmp_path / "stick", bad.files)))
     layout = bad.layout(root)
-    assert caught.value.message == f"{layout.published(bad.file())} {fault}"
+    assert caught.value.message == f"{layout.published(bad.file())} is a gzip stream that ends early"
     assert layout.published(bad.file()).read_bytes() == published
     assert not layout.payload(bad.file()).exists()
     assert not layout.tensors.exists()
@@ -151,14 +142,6 @@ def test_an_idx_file_with_a_wrong_header_is_a_format_error_and_gives_no_tensor_f
     with pytest.raises(FormatError, match="its header says 61 x 16 x 16, which is 15632 bytes in all, not 15376"):
         bad.fetch(root, str(fill(tmp_path / "stick", bad.files)))
     assert not bad.layout(root).processed.exists()
-
-
-def test_a_manifest_that_pins_another_payload_is_an_integrity_error(sample: Sample, root: Path, tmp_path: Path) -> None:
-    good = sample.file()
-    bad = repacked(sample, sample.files[good.name], good.payload._replace(sha256="0" * 64))
-    with pytest.raises(IntegrityError, match="wanted 0000"):
-        bad.fetch(root, str(fill(tmp_path / "stick", bad.files)))
-    assert not bad.layout(root).payload(bad.file()).exists()
 
 
 def test_a_manifest_whose_pieces_contradict_its_file_is_reported_and_not_retried_for_ever(

@@ -106,13 +106,6 @@ def test_what_can_not_be_compared_is_damage_and_nothing_waits_for_it(
     assert (state.files[0].payload is Condition.GOOD) == (path == layout.tensors)
 
 
-def test_nothing_is_there_in_a_root_that_is_not_there_and_it_is_not_made(sample: Sample, root: Path) -> None:
-    state = inspect(sample.layout(root))
-    assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.ABSENT}
-    assert not state.complete
-    assert not root.exists()
-
-
 def test_a_folder_in_place_of_a_file_is_damage_and_a_link_that_leads_nowhere_is_redirected(
     sample: Sample, complete: Path
 ) -> None:
@@ -166,6 +159,16 @@ def test_what_this_user_may_not_read_is_unreadable_and_not_damaged(sample: Sampl
     assert disk_of(complete) == before
 
 
+@pytest.mark.parametrize("place", ["a root", "x" * 256])
+def test_nothing_is_there_in_a_root_that_is_not_there_and_it_is_not_made(
+    place: str, sample: Sample, root: Path
+) -> None:
+    state = inspect(sample.layout(root / place))
+    assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.ABSENT}
+    assert not state.complete
+    assert not root.exists()
+
+
 @pytest.mark.parametrize("target", ["nowhere", "Sample"], ids=["to nothing", "in a loop"])
 def test_what_is_below_a_link_that_leads_to_nothing_is_redirected(target: str, sample: Sample, root: Path) -> None:
     root.mkdir()
@@ -174,31 +177,18 @@ def test_what_is_below_a_link_that_leads_to_nothing_is_redirected(target: str, s
     assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.REDIRECTED}
 
 
-def test_what_has_a_name_that_no_file_can_have_is_absent(sample: Sample, root: Path) -> None:
-    state = inspect(sample.layout(root / ("x" * 256)))
-    assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.ABSENT}
-
-
-def test_without_pinned_digests_the_verified_packed_file_decides_whether_the_payload_is_right(root: Path) -> None:
+def test_without_pinned_digests_the_verified_packed_file_alone_decides_whether_the_payload_is_right(root: Path) -> None:
     plain = make(pinned=False)
     layout = plain.layout(root)
     plain.fetch(root, str(fill(root.parent / "stick", plain.files)))
     assert inspect(layout).complete
-    path = layout.payload(plain.file())
-    path.write_bytes(flipped(path.read_bytes(), 100))
-    state = inspect(layout)
-    assert (state.files[0].published, state.files[0].payload) == (Condition.GOOD, Condition.DAMAGED)
-    assert not state.files[0].wants_source
-
-
-def test_without_pinned_digests_and_without_the_packed_file_nothing_can_be_vouched_for(root: Path) -> None:
-    plain = make(pinned=False)
-    layout = plain.layout(root)
-    plain.fetch(root, str(fill(root.parent / "stick", plain.files)))
+    bring(layout.payload(plain.file()), Condition.DAMAGED)
+    entry = inspect(layout).files[0]
+    assert (entry.published, entry.payload, entry.wants_source) == (Condition.GOOD, Condition.DAMAGED, False)
+    fill(layout.raw, plain.payloads)
     layout.published(plain.file()).unlink()
-    state = inspect(layout)
-    assert state.files[0].wants_source
-    assert not state.complete
+    assert inspect(layout).files[0].wants_source
+    assert not inspect(layout).complete
 
 
 def test_a_file_that_is_published_unpacked_is_its_own_payload(root: Path) -> None:
