@@ -285,6 +285,7 @@ def test_a_name_that_could_leave_its_folder_or_mean_something_else_is_refused(na
         ("size = 40", "size = true", f"file 1, unpacked.size should be {WHOLE}4 to {2**50:,}, not True"),
         ("size = 40", "size = 40.5", f"file 1, unpacked.size should be {WHOLE}4 to {2**50:,}, not 40.5"),
         ("size = 40", "size = 40, colour = 1", "file 1, unpacked.colour is not a known key"),
+        ('split = "train"', 'split = "train-x"', "file 1, split should be a lower-case word, not 'train-x'"),
         ("format = 1\n", "", "format is missing: it should be a whole number"),
         ("format = 1", 'format = "1"', f"format should be {WHOLE}0 to {2**50:,}, not '1'"),
         ("format = 1", "format = 1\nmean = 0.1", "mean and std go together: give both or neither"),
