@@ -84,8 +84,8 @@ class _Server:
         loop.set_exception_handler(errors.of_loop)
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         server = web.Server(self._handler.handle)
-        connections = Connections(connection_limit(), self._print_line)
-        connection = partial(Connection, connections, server, access_log=None, logger=errors.logger)
+        connections = Connections(server, connection_limit(), self._print_line)
+        connection = partial(Connection, server, access_log=None, logger=errors.logger)
         with _listening(self._host, port) as listeners:
             jobs = [connections.accept(listener, connection) for listener in listeners]
             jobs += [connections.close_idle(), self._describe(listeners[0].getsockname()[1])]
