@@ -15,8 +15,8 @@ from fmnist_fetch.manifest.catalog import DATASET
 from fmnist_fetch.storage.layout import checked_path
 
 PROGRAM = "fmnist-fetch"
-_BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
-_DECIMAL_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+_POWERS = ("", "K", "M", "G")
+"""The letters of units, in the order of their powers."""
 Run = Callable[[argparse.Namespace, ProgressState], dict[str, Any]]
 """A function that runs a command with its options, records its progress, and returns the object for --json."""
 
@@ -43,25 +43,18 @@ def add_command(subparsers: Any, name: str, run: Run, summary: str, *examples: s
         The parser of the command, for its own arguments.
     """
     shown = "\n".join(f"  {PROGRAM} {name} {words}".rstrip() for words in examples)
-    command: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"example{'s' if len(examples) > 1 else ''}:\n{shown}" if examples else None,
-    )
+    epilog = f"example{'s' if len(examples) > 1 else ''}:\n{shown}" if examples else None
+    description = summary[0].upper() + summary[1:] + "."
+    command: argparse.ArgumentParser = subparsers.add_parser(name, help=summary, description=description, epilog=epilog)
     command.set_defaults(run=run)
-    command.add_argument(
-        "--root", type=path_text, metavar="FOLDER", help="the folder of the data (default: $FMNIST_ROOT or ./data)"
-    )
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    command.add_argument("--json", action="store_true", help="print one JSON object on stdout at the end")
-    command.add_argument("--progress", choices=KINDS, default="auto", help="how to show progress (default auto)")
-    command.add_argument(
-        "--log",
-        type=checked_path,
-        metavar="FILE",
-        help="append attempts and unexpected failures to FILE, as JSON lines",
-    )
+    add = command.add_argument
+    text = "the folder of the data (default: $FMNIST_ROOT or ./data)"
+    add("--root", type=path_text, metavar="FOLDER", help=text)
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--json", action="store_true", help="print one JSON object on stdout at the end")
+    add("--progress", choices=KINDS, default="auto", help="how to show progress (default auto)")
+    text = "append attempts and unexpected failures to FILE, as JSON lines"
+    add("--log", type=checked_path, metavar="FILE", help=text)
     return command
 
 
@@ -89,15 +82,14 @@ def whole(least: int, most: int, noun: str = "number") -> Callable[[str], int]:
     return parse
 
 
-def size(least: int, most: int | None = None) -> Callable[[str], int]:
+def size(least: int, most: int) -> Callable[[str], int]:
     """Return the parser of an option that takes a number of bytes in a range, such as 700M or 2G (powers of 1024)."""
 
     def parse(text: str) -> int:
         match = re.fullmatch(r"([0-9]{1,12})([KMG]?)i?B?", text, re.IGNORECASE)
-        count = int(match[1]) * _BINARY_UNITS[match[2].upper()] if match else 0
-        if count < least or (most is not None and count > most):
-            kind = f"from {least:,} to {most:,} bytes" if most else "such as 2G or 700M"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a size {kind}")
+        count = int(match[1]) * 1024 ** _POWERS.index(match[2].upper()) if match else 0
+        if not least <= count <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a size from {least:,} to {most:,} bytes")
         return count
 
     return parse
@@ -106,7 +98,7 @@ def size(least: int, most: int | None = None) -> Callable[[str], int]:
 def rate(text: str) -> float:
     """Parse an option that takes bytes per second, such as 500k or 1.5M, in the units of the display (1 kB = 1000)."""
     match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([KMG]?)B?(?:/s)?", text, re.IGNORECASE)
-    count = float(match[1]) * _DECIMAL_UNITS[match[2].upper()] if match else 0.0
+    count = float(match[1]) * 1000 ** _POWERS.index(match[2].upper()) if match else 0.0
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes per second such as 500k or 2M")
     return count

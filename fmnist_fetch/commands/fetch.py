@@ -10,7 +10,6 @@ from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import Log, ProgressState, listener
 from fmnist_fetch.events import Dispatcher
 from fmnist_fetch.manifest.catalog import find
-from fmnist_fetch.pipeline.report import Report
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 
@@ -20,52 +19,21 @@ MAX_JOBS = 64
 
 def add_parser(subparsers: Any) -> None:
     """Add the command fetch."""
-    fetch = add_command(
-        subparsers,
-        "fetch",
-        _fetch,
-        "download a dataset, unpack it, write its tensor file; again: verify, repair",
-        "",
-        "--root /srv/datasets --mirror /media/usb",
-    )
-    add_dataset(fetch)
-    _add_sources(fetch)
-    fetch.add_argument(
-        "--jobs",
-        type=whole(1, MAX_JOBS),
-        default=DEFAULTS.jobs,
-        metavar="N",
-        help=f"connections at once (default {DEFAULTS.jobs})",
-    )
-    fetch.add_argument(
-        "--patience",
-        type=patience,
-        default=DEFAULTS.patience,
-        metavar="SECONDS",
-        help=f'give up after so long without progress (default {DEFAULTS.patience:.0f}), or "forever"',
-    )
-    fetch.add_argument(
-        "--limit-rate", type=rate, metavar="500k", help="receive at most so many bytes per second in all, such as 2M"
-    )
-    fetch.add_argument(
-        "--also",
-        action="append",
-        default=[],
-        metavar="TOOL",
-        help="give the files to keras or paddle too; may be repeated",
-    )
-
-
-def _add_sources(fetch: argparse.ArgumentParser) -> None:
-    """Add the options that choose the sources."""
-    fetch.add_argument(
-        "--mirror", action="append", default=[], metavar="URL|FOLDER", help="ask this source first; may be repeated"
-    )
-    fetch.add_argument("--only-mirrors", action="store_true", help="ask no source but those of --mirror and --lan")
-    fetch.add_argument(
-        "--lan", action="store_true", help="look for half a second for servers (serve --announce) in this network"
-    )
-    fetch.add_argument("--offline", action="store_true", help="open no socket: use local copies only")
+    summary = "download a dataset, unpack it, write its tensor file; again: verify, repair"
+    command = add_command(subparsers, "fetch", _fetch, summary, "", "--root /srv/datasets --mirror /media/usb")
+    add_dataset(command)
+    add, repeatable = command.add_argument, dict[str, Any](action="append", default=[])
+    add("--mirror", **repeatable, metavar="URL|FOLDER", help="ask this source first; may be repeated")
+    add("--only-mirrors", action="store_true", help="ask no source but those of --mirror and --lan")
+    add("--lan", action="store_true", help="look for half a second for servers (serve --announce) in this network")
+    add("--offline", action="store_true", help="open no socket: use local copies only")
+    text = f"connections at once (default {DEFAULTS.jobs})"
+    add("--jobs", type=whole(1, MAX_JOBS), default=DEFAULTS.jobs, metavar="N", help=text)
+    text = f'give up after so long without progress (default {DEFAULTS.patience:.0f}), or "forever"'
+    add("--patience", type=patience, default=DEFAULTS.patience, metavar="SECONDS", help=text)
+    text = "receive at most so many bytes per second in all, such as 2M"
+    add("--limit-rate", type=rate, metavar="500k", help=text)
+    add("--also", **repeatable, metavar="TOOL", help="give the files to keras or paddle too; may be repeated")
 
 
 def _fetch(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
@@ -82,7 +50,16 @@ def _fetch(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
     for tool, folder in report.also.items():
         print_line(options, f"For {tool}: {folder}")
     print_line(options, f"Next: {next_command(options.dataset, options.root, layout.manifest)}")
-    return _facts(report)
+    return {
+        "dataset": report.dataset,
+        "root": str(report.root),
+        "tensors": str(report.tensors),
+        "seconds": round(report.seconds, 3),
+        "received": report.received,
+        "retries": report.retries,
+        "wrong_pieces": report.wrong_pieces,
+        "also": {tool: str(folder) for tool, folder in report.also.items()},
+    }
 
 
 def _fetch_options(options: argparse.Namespace) -> FetchOptions:
@@ -95,16 +72,3 @@ def _fetch_options(options: argparse.Namespace) -> FetchOptions:
         limit_rate=options.limit_rate,
         lan=options.lan,
     )
-
-
-def _facts(report: Report) -> dict[str, Any]:
-    return {
-        "dataset": report.dataset,
-        "root": str(report.root),
-        "tensors": str(report.tensors),
-        "seconds": round(report.seconds, 3),
-        "received": report.received,
-        "retries": report.retries,
-        "wrong_pieces": report.wrong_pieces,
-        "also": {tool: str(folder) for tool, folder in report.also.items()},
-    }

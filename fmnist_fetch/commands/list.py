@@ -15,9 +15,8 @@ from fmnist_fetch.storage.layout import Layout, root_folder
 
 def add_parser(subparsers: Any) -> None:
     """Add the command list."""
-    add_command(
-        subparsers, "list", _list, "list the catalogue, and the state of each dataset under the root", "", "--json"
-    )
+    summary = "list the catalogue, and the state of each dataset under the root"
+    add_command(subparsers, "list", _list, summary, "", "--json")
 
 
 def _list(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:

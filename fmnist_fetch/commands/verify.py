@@ -12,7 +12,6 @@ from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, dangling_link, size
 from fmnist_fetch.manifest.catalog import find
-from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.pipeline.status import Condition, DatasetStatus, FileStatus, inspect_with_parts
 from fmnist_fetch.storage.layout import Layout
 
@@ -21,23 +20,21 @@ DEFAULT_COLUMNS = 80
 
 
 class Row(NamedTuple):
-    """A line of the table: one file of a dataset.
+    """A line of the table: a file, how it compares with the manifest, its size in bytes if it is known, and a detail.
 
-    Attributes:
-        path: Where it is.
-        condition: How it compares with the manifest.
-        size: Its size in bytes, if it is known.
-        remark: A detail, such as how many pieces are damaged.
-        file: Its entry in the manifest, if it is a published file.
-        damaged: The indices of its damaged pieces.
+    `entry` is the status of a published file; payloads and the tensor file have none.
     """
 
     path: Path
     condition: Condition
     size: int | None
-    remark: str = ""
-    file: DataFile | None = None
-    damaged: tuple[int, ...] = ()
+    remark: str
+    entry: FileStatus | None = None
+
+    @property
+    def damaged(self) -> tuple[int, ...]:
+        """The indices of the damaged pieces."""
+        return self.entry.damaged_pieces if self.entry else ()
 
 
 def add_parser(subparsers: Any) -> None:
@@ -52,7 +49,7 @@ def _verify(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any
     status = inspect_with_parts(layout)
     rows = list(_rows(layout, status))
     print_line(options, f"{manifest.title or manifest.name} in {layout.raw.parent}")
-    for line in ("", *_table(rows, layout), *_maps(rows)):
+    for line in ("", *_table(rows, layout.raw.parent), *_maps(rows)):
         print_line(options, line)
     facts = {
         "dataset": manifest.name,
@@ -90,22 +87,23 @@ def _remark(path: Path, condition: Condition) -> str:
 
 
 def _published(layout: Layout, entry: FileStatus) -> Row:
-    file, path = entry.file, layout.published(entry.file)
+    file, path, condition = entry.file, layout.published(entry.file), entry.published
     pieces = counted(len(file.pieces), "piece")
-    if entry.published is Condition.DAMAGED:
-        damaged = entry.damaged_pieces
-        return Row(path, entry.published, file.size, f"{len(damaged)} of {pieces} damaged", file, damaged)
-    if entry.published is Condition.PARTIAL:
-        return Row(path, entry.published, file.size, f"{len(entry.good.indices)} of {pieces} fetched", file)
-    if entry.published is Condition.ABSENT and entry.payload is Condition.GOOD and file.packed:
-        return Row(path, entry.published, file.size, "not needed: it is unpacked", file)
-    return Row(path, entry.published, file.size, _remark(path, entry.published), file)
+    if condition is Condition.DAMAGED:
+        remark = f"{len(entry.damaged_pieces)} of {pieces} damaged"
+    elif condition is Condition.PARTIAL:
+        remark = f"{len(entry.good.indices)} of {pieces} fetched"
+    elif condition is Condition.ABSENT and entry.payload is Condition.GOOD and file.packed:
+        remark = "not needed: it is unpacked"
+    else:
+        remark = _remark(path, condition)
+    return Row(path, condition, file.size, remark, entry)
 
 
-def _table(rows: list[Row], layout: Layout) -> list[str]:
+def _table(rows: list[Row], folder: Path) -> list[str]:
     """Return one line for each file, with its path under the dataset's folder, and one for all."""
     cells = [
-        (str(row.condition), "" if row.size is None else size(row.size), _within(layout, row.path), row.remark)
+        (str(row.condition), "" if row.size is None else size(row.size), str(row.path.relative_to(folder)), row.remark)
         for row in rows
     ]
     kinds = [row.condition for row in rows]
@@ -115,15 +113,11 @@ def _table(rows: list[Row], layout: Layout) -> list[str]:
     return table(cells, right={1}, spare=(3, 1), width=width())
 
 
-def _within(layout: Layout, path: Path) -> str:
-    return str(path.relative_to(layout.raw.parent))
-
-
 def _maps(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of a map of each damaged file, in which x marks damaged pieces."""
     for row in rows:
-        if row.file is not None and row.damaged:
-            pieces = row.file.pieces
+        if row.entry and row.damaged:
+            pieces = row.entry.file.pieces
             cells, group = damage(len(pieces), row.damaged, (width() or DEFAULT_COLUMNS) - 2 * len(MARGIN))
             each = size(pieces[0].span.length)
             cell = f"one piece of {each}" if group == 1 else f"{group} pieces of {each}"

@@ -1,7 +1,7 @@
 """The output of a command: sentences and one JSON object on stdout, errors in two lines on stderr.
 
 A reader that closes the pipe (`| head`) is no failure: the rest of the output is discarded. Any other failure to write
-a result is an error, since the caller would take an empty output for the result.
+a result is a DiskError, since the caller would take an empty output for the result.
 """
 
 import argparse
@@ -21,31 +21,21 @@ _STDERR = 2
 
 
 def print_line(options: argparse.Namespace, sentence: str) -> None:
-    """Print one line on stdout, unless the options ask for silence or for JSON.
-
-    Raises:
-        DiskError: stdout can't be written to.
-    """
+    """Print one line on stdout, unless the options ask for silence or for JSON."""
     if not options.quiet and not options.json:
         write_line(sentence)
 
 
 def write_line(sentence: str) -> None:
-    """Print one line on stdout.
-
-    Raises:
-        DiskError: stdout can't be written to.
-    """
+    """Print one line on stdout."""
     _print(escaped(sentence) + "\n")
 
 
 def print_text(text: str) -> None:
     """Print a text that the user asked for, such as a script, on stdout as it is.
 
-    A file or a pipe receives UTF-8, which Python expects in a program, whatever the language of the system is.
-
-    Raises:
-        DiskError: stdout can't be written to, or was closed before the program began.
+    A file or a pipe receives UTF-8, which Python expects in a program, whatever the language of the system is. That
+    stdout was closed before the program began is an error here.
     """
     if isinstance(sys.stdout, _ClosedStream):
         raise _unwritable("it is closed")
@@ -55,11 +45,7 @@ def print_text(text: str) -> None:
 
 
 def emit(outcome: dict[str, Any]) -> None:
-    """Print the outcome of a command as one JSON object on stdout.
-
-    Raises:
-        DiskError: stdout can't be written to, or was closed before the program began.
-    """
+    """Print the outcome of a command as one JSON object on stdout, as `print_text` does."""
     print_text(json.dumps(outcome) + "\n")
 
 
@@ -101,11 +87,7 @@ def open_streams() -> None:
 
 
 def flush_streams() -> None:
-    """Flush both streams: a failure while the interpreter does it would become an exit code of its own.
-
-    Raises:
-        DiskError: stdout can't be written to.
-    """
+    """Flush both streams: a failure while the interpreter does it would become an exit code of its own."""
     with suppress(Exception):
         sys.stderr.flush()
     with _writing():

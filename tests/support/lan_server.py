@@ -23,7 +23,7 @@ from fmnist_fetch.commands.serve.server import serve
 from fmnist_fetch.commands.serve.files import ServedFiles
 from fmnist_fetch.commands.serve.wheels import ServedWheels
 root, project, *names = sys.argv[1:]
-wheels = ServedWheels.of_project(Path(project)) if project else None
+wheels = ServedWheels.of_project(Path(project or root))
 files = ServedFiles(Path(root), [find(name) for name in names])
 serve(files, wheels, "127.0.0.1", 0, lambda line: print(line, flush=True))
 """

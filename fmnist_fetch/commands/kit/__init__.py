@@ -42,15 +42,13 @@ def _kit(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     data = pack.data_entries(Layout(options.root, find(DATASET)))
     wheels = []
     if not options.no_wheels:
-        paths = fetch_wheels(
-            select_wheels(project.lock(), target), options.wheels or CHECKOUT / STORE, CHECKOUT, listen
-        )
+        selected = select_wheels(project.lock(), target)
+        paths = fetch_wheels(selected, options.wheels or CHECKOUT / STORE, CHECKOUT, listen)
         wheels = pack.wheel_entries(paths, target)
     machine = target.description if wheels else "machines with a package index"
     kit = pack.pack(options.out, project, data, wheels, machine, listen)
     print_line(options, f"{kit.path}: {size(kit.size)}")
     print_line(options, f"  {kit.files} files, {kit.wheels} of them wheels; for {machine}")
-    unpack = f"tar xf {kit.path.name} && cd {pack.TOP}"
-    commands = "the commands are in LAB.txt there" if " on win" in machine else "make data && make train"
-    print_line(options, f"  on the lab machine: {unpack}{'; ' if ' on win' in machine else ' && '}{commands}")
+    commands = "; the commands are in LAB.txt there" if " on win" in machine else " && make data && make train"
+    print_line(options, f"  on the lab machine: tar xf {kit.path.name} && cd {pack.TOP}{commands}")
     return {"paths": [str(kit.path)], "files": kit.files, "size": kit.size}

@@ -27,7 +27,7 @@ NOTE = "LAB.txt"
 REPORT_EVERY_BYTES = 100_000_000
 
 NOTE_TEXT = """\
-{title}, offline: {commit:.12}, for {machine}
+Fashion-MNIST, offline: {commit:.12}, for {machine}
 
 On this machine: {needs}. No network, no root.
 
@@ -40,7 +40,9 @@ What is here, besides the project:
     wheels/       {wheels}
     SHA256SUMS    of all files; make checks it before it installs anything,
                   and you can: sha256sum --quiet -c SHA256SUMS
-{remark}"""
+
+The digests detect damage, not malice: take the kit from someone you trust.
+"""
 
 MAKE_COMMANDS = """\
     make data         unpack Fashion-MNIST and verify every byte of it
@@ -124,12 +126,7 @@ def wheel_entries(wheels: Sequence[Path], target: Target) -> list[Entry]:
 
 
 def pack(
-    out: Path,
-    project: Project,
-    data: Sequence[Entry],
-    wheels: Sequence[Entry],
-    machine: str,
-    listener: Listener,
+    out: Path, project: Project, data: Sequence[Entry], wheels: Sequence[Entry], machine: str, listener: Listener
 ) -> Kit:
     """Write the kit to OUT, for the MACHINE that is described.
 
@@ -152,20 +149,21 @@ def pack(
 
 def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], machine: str) -> bytes:
     """Return LAB.txt: one screen for a person who finds the kit."""
-    total = sum(entry.size for entry in wheels)
     windows = " on win" in machine
     python = machine.partition(" on ")[0] if wheels else "Python 3.11 or newer"
     text = NOTE_TEXT.format(
-        title="Fashion-MNIST",
         commit=project.commit,
         machine=machine,
         needs=f"{python} with venv" + ("" if windows else ", make"),
         commands=WINDOWS_COMMANDS if windows else MAKE_COMMANDS,
-        mirror=f"the data, {len(data)} files, {size(sum(entry.size for entry in data))}",
-        wheels=f"{len(wheels) - 1} wheels, {size(total)}" if wheels else "not here: make downloads them",
-        remark="\nThe digests detect damage, not malice: take the kit from someone you trust.\n",
+        mirror=f"the data, {len(data)} files, {_total(data)}",
+        wheels=f"{len(wheels) - 1} wheels, {_total(wheels)}" if wheels else "not here: make downloads them",
     )
     return text.encode()
+
+
+def _total(entries: Sequence[Entry]) -> str:
+    return size(sum(entry.size for entry in entries))
 
 
 def _sums(entries: Sequence[Entry]) -> bytes:
@@ -196,8 +194,6 @@ def _git(folder: Path, *words: str) -> bytes:
         raise FetchError("kit needs git, which is not installed", hint="Install git.") from exc
     if done.returncode:
         reason = (done.stderr.decode(errors="replace").splitlines() or ["git failed"])[-1]
-        raise UsageError(
-            f"{folder} is not a git checkout that can be packed ({reason})",
-            hint="Run make kit in a clone of the project, with at least one commit.",
-        )
+        hint = "Run make kit in a clone of the project, with at least one commit."
+        raise UsageError(f"{folder} is not a git checkout that can be packed ({reason})", hint=hint)
     return done.stdout

@@ -11,6 +11,7 @@ from fmnist_fetch.errors import UsageError
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
+_OURS = "{}.{}".format(*sys.version_info)
 _PYTHON = re.compile(r"3\.\d{1,2}")
 _PLATFORM = re.compile(r"(manylinux_2_(\d+)|manylinux2014|musllinux_1_\d+|linux|macosx_\d+_\d+|win)_([a-z0-9_]+)")
 _OLDEST_GLIBC_MINOR = 5
@@ -27,15 +28,12 @@ class Target(NamedTuple):
     @classmethod
     def parse(cls, python: str | None, platform: str | None) -> "Target":
         """Return the machine with this Python and platform, this one's where they are None; raise UsageError."""
-        ours = "{}.{}".format(*sys.version_info)
         if python is not None and not _PYTHON.fullmatch(python):
             raise UsageError(f"{python!r} is not a version of Python", hint="Write it as in --python 3.12.")
         if platform is not None and not _PLATFORM.fullmatch(platform):
-            raise UsageError(
-                f"{platform!r} is not a platform that wheels are made for",
-                hint="For example manylinux_2_28_x86_64, manylinux_2_17_aarch64, macosx_14_0_arm64, win_amd64.",
-            )
-        return cls(python or ours, platform)
+            hint = "For example manylinux_2_28_x86_64, manylinux_2_17_aarch64, macosx_14_0_arm64, win_amd64."
+            raise UsageError(f"{platform!r} is not a platform that wheels are made for", hint=hint)
+        return cls(python or _OURS, platform)
 
     @property
     def description(self) -> str:
@@ -50,21 +48,20 @@ class Target(NamedTuple):
 
     def tags(self) -> "list[Tag] | None":
         """Return the tags of the wheels that run there, the best first; None stands for this machine's own."""
-        if self.platform is None and self.python == "{}.{}".format(*sys.version_info):
+        if self.platform is None and self.python == _OURS:
             return None
         from packaging.tags import compatible_tags, cpython_tags
 
         version = (3, int(self.python.partition(".")[2]))
         platforms = list(dict.fromkeys(self._platforms())) or None
-        interpreter = f"cp3{version[1]}"
-        own = cpython_tags(version, platforms=platforms)
-        return [*own, *compatible_tags(version, interpreter=interpreter, platforms=platforms)]
+        others = compatible_tags(version, interpreter=f"cp3{version[1]}", platforms=platforms)
+        return [*cpython_tags(version, platforms=platforms), *others]
 
     def markers(self) -> Mapping[str, str]:
         """Return the values that markers have there, as far as they differ from this machine's."""
-        markers = {"python_version": self.python, "python_full_version": f"{self.python}.0"}
-        if self.python == "{}.{}".format(*sys.version_info):
-            markers = {}
+        markers = {}
+        if self.python != _OURS:
+            markers = {"python_version": self.python, "python_full_version": f"{self.python}.0"}
         if match := _PLATFORM.fullmatch(self.platform or ""):
             system, name, title = _SYSTEMS.get(match[1].partition("_")[0], ("linux", "posix", "Linux"))
             machine = "AMD64" if match[3] == "amd64" else match[3]

@@ -18,17 +18,12 @@ PORT = 8000
 def add_parser(subparsers: Any) -> None:
     """Add the command serve."""
     summary = "share the data under the root with the local network, read-only"
-    serve = add_command(subparsers, "serve", _serve, summary, "--port 8000")
-    serve.add_argument(
-        "manifests", nargs="*", metavar="FILE.toml", help="the manifest of another dataset under the root; repeatable"
-    )
-    serve.add_argument("--host", default="0.0.0.0", metavar="H", help="the address to listen on (default: all)")
-    serve.add_argument(
-        "--port", type=whole(0, 65535, "port"), default=PORT, metavar="P", help=f"the port (default {PORT})"
-    )
-    serve.add_argument(
-        "--announce", action="store_true", help="tell the local network by multicast DNS, for fetch --lan"
-    )
+    add = add_command(subparsers, "serve", _serve, summary, "--port 8000").add_argument
+    text = "the manifest of another dataset under the root; repeatable"
+    add("manifests", nargs="*", metavar="FILE.toml", help=text)
+    add("--host", default="0.0.0.0", metavar="H", help="the address to listen on (default: all)")
+    add("--port", type=whole(0, 65535, "port"), default=PORT, metavar="P", help=f"the port (default {PORT})")
+    add("--announce", action="store_true", help="tell the local network by multicast DNS, for fetch --lan")
 
 
 def _serve(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:

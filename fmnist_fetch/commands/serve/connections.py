@@ -18,6 +18,8 @@ CHECK_INTERVAL_S = 1.0
 AIOHTTP_TIMEOUT_S = 3600.0
 """For aiohttp's own rule, which some of its versions do not have for the first request."""
 MIN_IDLE_BEFORE_EVICTION_S = 1.0
+EVICTION_S = 0.001
+"""After which aiohttp does not count an idle connection any more that was aborted."""
 RETRY_ACCEPT_S = 0.1
 NOTICE_INTERVAL_S = 60.0
 MAX_CONNECTIONS = 2000
@@ -46,10 +48,10 @@ def connection_limit() -> int:
 class Connection(web.RequestHandler):
     """One connection, which knows whether it serves a request, and since when it does not."""
 
-    def __init__(self, connections: "Connections", server: web.Server, **options: Any) -> None:
+    def __init__(self, server: web.Server, **options: Any) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(server, loop=loop, keepalive_timeout=AIOHTTP_TIMEOUT_S, **options)
-        self._connections = connections
+        # aiohttp forgets its own where it closes one, which may wait for the client.
         self._socket_transport: asyncio.BaseTransport | None = None
         self._serving = False
         self._idle_since = loop.time()
@@ -73,12 +75,6 @@ class Connection(web.RequestHandler):
         """Begin; asyncio calls this."""
         self._socket_transport = transport
         super().connection_made(transport)
-        self._connections.add(self)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """End; asyncio calls this."""
-        super().connection_lost(exc)
-        self._connections.discard(self)
 
     def abort(self) -> None:
         """Close it now, without waiting for a client that does not read."""
@@ -87,25 +83,18 @@ class Connection(web.RequestHandler):
 
 
 class Connections:
-    """All open connections, at most LIMIT."""
+    """The open connections of SERVER, at most LIMIT."""
 
-    def __init__(self, limit: int, print_line: Callable[[str], None]) -> None:
-        self.limit = limit
+    def __init__(self, server: web.Server, limit: int, print_line: Callable[[str], None]) -> None:
+        self._server = server
+        self._limit = limit
         self._print_line = print_line
-        self._open: set[Connection] = set()
-        self._closed = asyncio.Event()
         self._last_notice = float("-inf")
 
-    def add(self, connection: Connection) -> None:
-        """Count CONNECTION from now on."""
-        self._open.add(connection)
+    def _open(self) -> list[Connection]:
+        return [connection for connection in self._server.connections if isinstance(connection, Connection)]
 
-    def discard(self, connection: Connection) -> None:
-        """Count CONNECTION no longer."""
-        self._open.discard(connection)
-        self._closed.set()
-
-    async def accept(self, listener: socket.socket, server: Callable[[], Connection]) -> None:
+    async def accept(self, listener: socket.socket, connect: Callable[[], Connection]) -> None:
         """Accept connections of LISTENER until it is cancelled; pause while there are too many."""
         loop = asyncio.get_running_loop()
         while True:
@@ -115,10 +104,10 @@ class Connections:
             except OSError as exc:
                 if exc.errno in _OUT_OF_RESOURCES:
                     self._notice()
-                await self._wait_for_close()
+                await asyncio.sleep(RETRY_ACCEPT_S)
                 continue
             try:
-                await loop.connect_accepted_socket(server, accepted)
+                await loop.connect_accepted_socket(connect, accepted)
             except OSError:  # the client has left already
                 accepted.close()
 
@@ -126,29 +115,24 @@ class Connections:
         """Close connections that are idle for too long, until it is cancelled."""
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
-            for connection in list(self._open):
+            for connection in self._open():
                 if connection.idle_s >= IDLE_TIMEOUT_S:
                     connection.abort()
 
     async def _wait_for_slot(self) -> None:
         """Return once one more connection may be opened; the one that is idle for longest makes place."""
-        while len(self._open) >= self.limit:
-            longest = max(self._open, key=lambda connection: connection.idle_s)
+        while len(self._server.connections) >= self._limit:
+            longest = max(self._open(), key=lambda connection: connection.idle_s)
             if longest.idle_s >= MIN_IDLE_BEFORE_EVICTION_S:
                 longest.abort()
+                await asyncio.sleep(EVICTION_S)
             else:
                 self._notice()
-            await self._wait_for_close()
-
-    async def _wait_for_close(self) -> None:
-        """Wait until a connection is closed, or a moment."""
-        self._closed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(RETRY_ACCEPT_S):
-                await self._closed.wait()
+                await asyncio.sleep(RETRY_ACCEPT_S)
 
     def _notice(self) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._last_notice >= NOTICE_INTERVAL_S:
             self._last_notice = now
-            self._print_line(f"note: {len(self._open)} connections are open; new ones wait until one is closed")
+            count = len(self._server.connections)
+            self._print_line(f"note: {count} connections are open; new ones wait until one is closed")

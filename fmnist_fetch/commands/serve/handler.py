@@ -52,7 +52,7 @@ class RequestHandler:
     `base_url` stands in where a request does not name the server properly.
     """
 
-    def __init__(self, files: ServedFiles, wheels: ServedWheels | None) -> None:
+    def __init__(self, files: ServedFiles, wheels: ServedWheels) -> None:
         self.base_url = ""
         self._files = files
         self._wheels = wheels
@@ -84,7 +84,7 @@ class RequestHandler:
                     await loop.run_in_executor(self._hashing, file.inspect)
 
     def _find(self, path: str) -> ServedFile | None:
-        if (file := self._files.find(path)) or self._wheels is None:
+        if file := self._files.find(path):
             return file
         # A mirror has wheels below its own URL, which is another one for each dataset.
         for manifest in self._files.manifests:
@@ -94,7 +94,7 @@ class RequestHandler:
     async def _text(self, request: web.BaseRequest) -> web.Response | None:
         """Return the page of the package index, the manifest or the script that has the path of REQUEST."""
         path = request.path
-        if self._wheels and (index := self._wheels.page(path)) is not None:
+        if (index := self._wheels.page(path)) is not None:
             return web.Response(text=index, content_type="text/html")
         for manifest in self._files.manifests:
             if path == f"/{manifest.name}.toml":
@@ -117,7 +117,7 @@ class RequestHandler:
         for manifest in self._files.manifests:
             await self.refresh(self._files.of(manifest))
         windows = "Windows" in request.headers.get("User-Agent", "")
-        text = page(self._files, self._wheels.files() if self._wheels else [], self._base_url(request), windows=windows)
+        text = page(self._files, self._wheels.files(), self._base_url(request), windows=windows)
         return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 

@@ -40,7 +40,7 @@ _OF_NETWORKS = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENO
 
 def serve(
     files: ServedFiles,
-    wheels: ServedWheels | None,
+    wheels: ServedWheels,
     host: str,
     port: int,
     print_line: PrintLine,
@@ -50,7 +50,7 @@ def serve(
 
     Args:
         files: The files of datasets.
-        wheels: The wheels of the store; None where there is no lock.
+        wheels: The wheels of the store.
         host: A name or an address; 0.0.0.0 or :: for every address of this machine.
         port: From 0 (any that is free) to 65535.
         print_line: Called with each line for the person at the server.
@@ -67,7 +67,7 @@ def serve(
 class _Server:
     """A server of FILES and WHEELS on HOST, which prints what the person at it should know."""
 
-    def __init__(self, files: ServedFiles, wheels: ServedWheels | None, host: str, print_line: PrintLine) -> None:
+    def __init__(self, files: ServedFiles, wheels: ServedWheels, host: str, print_line: PrintLine) -> None:
         self._files = files
         self._wheels = wheels
         self._host = host
@@ -84,8 +84,8 @@ class _Server:
         loop.set_exception_handler(errors.of_loop)
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         server = web.Server(self._handler.handle)
-        connections = Connections(connection_limit(), self._print_line)
-        connection = partial(Connection, connections, server, access_log=None, logger=errors.logger)
+        connections = Connections(server, connection_limit(), self._print_line)
+        connection = partial(Connection, server, access_log=None, logger=errors.logger)
         with _listening(self._host, port) as listeners:
             jobs = [connections.accept(listener, connection) for listener in listeners]
             jobs += [connections.close_idle(), self._describe(listeners[0].getsockname()[1])]
@@ -132,7 +132,7 @@ class _Server:
             notify(f"  no data is in {files.root} yet; what arrives there is served at once. To download it, run in")
             command = f'make data ROOT="{files.root}", or fmnist-fetch fetch --root "{files.root}"'
             notify(f"  another terminal: {command}")
-        if here := self._wheels.files() if self._wheels else []:
+        if here := self._wheels.files():
             total = sum(file.file.size for file in here)
             notify(f"  {counted(len(here), 'wheel')} for make train and make data, {size(total)}")
             await self._handler.refresh(here)

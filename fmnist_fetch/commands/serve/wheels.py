@@ -3,6 +3,7 @@
 /wheels/NAME is a wheel, /simple/ an index for pip and uv (PEP 503). Only verified wheels are sent.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -33,20 +34,20 @@ class ServedWheel(ServedFile):
 
 
 class ServedWheels:
-    """The wheels of LOCK in the folder STORE, by the paths of their URLs."""
+    """The wheels of a lock in the folder STORE, by the paths of their URLs."""
 
-    def __init__(self, lock: Lock, store: Path) -> None:
+    def __init__(self, wheels: Sequence[Wheel], store: Path) -> None:
         self._store = store
-        self._wheels = {f"/{STORE}/{wheel.name}": wheel for wheel in lock.wheels()}
+        self._wheels = {f"/{STORE}/{wheel.name}": wheel for wheel in wheels}
         self._files: dict[tuple[str, int], ServedWheel] = {}
 
     @classmethod
-    def of_project(cls, project: Path) -> "ServedWheels | None":
-        """Return the wheels of the clone PROJECT; None for an installed package, which has no lock."""
-        path = project / LOCK
+    def of_project(cls, project: Path) -> "ServedWheels":
+        """Return the wheels of the clone PROJECT; an installed package has no lock, and so none."""
+        wheels: list[Wheel] = []
         with suppress(FetchError, ValueError, KeyError):
-            return cls(Lock.read(path), project / STORE) if path.exists() else None
-        return None
+            wheels = list(Lock.read(project / LOCK).wheels()) if (project / LOCK).exists() else []
+        return cls(wheels, project / STORE)
 
     def files(self) -> list[ServedFile]:
         """Return the wheels that are here; they are verified before they are sent."""
@@ -66,7 +67,7 @@ class ServedWheels:
 
     def page(self, path: str) -> str | None:
         """Return the page of the index at PATH: its packages, or the wheels of one; None where there is none."""
-        if not path.startswith(INDEX):
+        if not self._wheels or not path.startswith(INDEX):
             return None
         names = {file.file.name for file in self.files()}
         here = [wheel for wheel in self._wheels.values() if wheel.name in names]

@@ -314,113 +314,69 @@ def test_the_same_files_make_the_same_manifest_in_any_folder(author: Author, tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "files", "code", "message", "hint"),
+    ("option", "message", "hint"),
     [
-        ([], {}, 2, "there is no IDX file in MINE", "Unpack archives (zip, tar) first"),
-        ([], {"data.zip": b"PK\3\4"}, 2, "there is no IDX file in MINE", "Unpack archives"),
-        (["--only", "a*"], TRAIN, 2, "no IDX file in MINE matches 'a*'", "Quote the pattern"),
-        ([], {"x.idx": b"hello"}, 2, "x.idx: the name does not say both split and role", "--file train:images=x.idx,"),
-        ([], {"idx1": labels(3, 1)}, 2, "idx1: the name does not say", "--file train:labels=idx1, or leave it out"),
-        (["--file", "train=x"], TRAIN, 2, "--file train=x is not SPLIT:ROLE=NAME", "--file train:images=NAME"),
-        (["--file", "Train:images=x"], TRAIN, 2, "--file Train:images=x is not", "lower-case word"),
-        (["--file", "train:x=x"], TRAIN, 2, "--file train:x=x is not SPLIT:ROLE=NAME", "images or labels"),
+        ("--only a*", "no IDX file in MINE matches 'a*'", "Quote the pattern"),
+        ("--file train=x", "--file train=x is not SPLIT:ROLE=NAME", "--file train:images=NAME"),
+        ("--file Train:images=x", "--file Train:images=x is not", "lower-case word"),
+        ("--file train:x=x", "--file train:x=x is not SPLIT:ROLE=NAME", "images or labels"),
+        ("--file a:images=train-imags-idx3-ubyte", "there is no file train-imags-idx3-ubyte in MINE", "train-images"),
+        ("--file a:images=q", "there is no file q in MINE", "the name of a file in that folder"),
+        ("--url example.org", "--url 'example.org' is not an http:// or https:// URL", "https://example"),
+        ("--url http://a b/", "--url 'http://a b/' is not", "Give the URL"),
+        ("--url http://a/#x", "--url 'http://a/#x' is not", "Give the URL"),
+        (f"--url {BASE}train-images-idx3-ubyte", f"--url {BASE}train-images-idx3-ubyte names a file", f"--url {BASE}"),
+        ("--name a/b", "'a/b' can't be the name of a dataset", "--name: letters, digits"),
+        ("--name mnist", "mnist is the name of MNIST in the catalogue", "--name my-mnist"),
+        ("--name FASHIONmnist", "FASHIONmnist is the name of Fashion-MNIST", "--name my-fashion-mnist"),
+        ("--title \udcff", "'\\udcff' is not text in UTF-8", "encoding of your terminal"),
+        ("--out mine.txt", "mine.txt is not a name for a manifest: fetch takes FILE.toml", "mine.txt.toml"),
+        ("--out .", ". is not a name for a manifest", "Use: --out "),
+    ],
+)
+def test_an_option_that_it_cannot_use_is_2_with_what_to_do(
+    option: str, message: str, hint: str, author: Author
+) -> None:
+    refused(author, 2, message, hint, author.error(*option.split(" ", 1), files=TRAIN))
+
+
+IMAGES = TRAIN["train-images-idx3-ubyte"]
+NO_IDX = "MINE/train-images.idx is not the IDX file it should be: it"
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "message", "hint"),
+    [
+        ({}, 2, "there is no IDX file in MINE", "Unpack archives (zip, tar) first"),
+        ({"data.zip": b"PK\3\4"}, 2, "there is no IDX file in MINE", "Unpack archives"),
+        ({"x.idx": b"hello"}, 2, "x.idx: the name does not say both split and role", "--file train:images=x.idx,"),
+        ({"idx1": labels(3, 1)}, 2, "idx1: the name does not say", "--file train:labels=idx1, or leave it out"),
         (
-            ["--file", "val:images=train-imags-idx3-ubyte"],
-            TRAIN,
-            2,
-            "there is no file train-imags-idx3-ubyte in MINE",
-            "Did you mean train-images-idx3-ubyte?",
-        ),
-        (["--file", "a:images=q"], TRAIN, 2, "there is no file q in MINE", "the name of a file in that folder"),
-        (
-            [],
             {"train-images.idx": b"", "train-img.idx": b""},
             2,
             "both train-images.idx and train-img.idx seem to be the train images",
             "Say which: --file train:images=train-images.idx",
         ),
-        ([], {"train images.idx": b""}, 2, "MINE/train images.idx has a name that some systems", "Rename it: "),
+        ({"train images.idx": b""}, 2, "MINE/train images.idx has a name that some systems", "Rename it: "),
         (
-            ["--url", "example.org"],
-            TRAIN,
-            2,
-            "--url 'example.org' is not an http:// or https:// URL",
-            "https://example",
-        ),
-        (["--url", "http://a b/"], TRAIN, 2, "--url 'http://a b/' is not", "Give the URL"),
-        (["--url", "http://a/#x"], TRAIN, 2, "--url 'http://a/#x' is not", "Give the URL"),
-        (
-            ["--url", f"{BASE}train-images-idx3-ubyte"],
-            TRAIN,
-            2,
-            f"--url {BASE}train-images-idx3-ubyte names a file, not its folder",
-            f"Give its folder: --url {BASE}",
-        ),
-        (["--name", "a/b"], TRAIN, 2, "'a/b' can't be the name of a dataset", "--name: letters, digits"),
-        (["--name", "mnist"], TRAIN, 2, "mnist is the name of MNIST in the catalogue", "--name my-mnist"),
-        (["--name", "FASHIONmnist"], TRAIN, 2, "FASHIONmnist is the name of Fashion-MNIST", "--name my-fashion-mnist"),
-        (["--title", "\udcff"], TRAIN, 2, "'\\udcff' is not text in UTF-8", "encoding of your terminal"),
-        (
-            ["--out", "mine.txt"],
-            TRAIN,
-            2,
-            "mine.txt is not a name for a manifest: fetch takes FILE.toml",
-            "mine.txt.toml",
-        ),
-        (["--out", "."], TRAIN, 2, ". is not a name for a manifest", "Use: --out "),
-        (
-            ["--classes", "cat,dog"],
-            TRAIN,
-            6,
-            "train-labels-idx1-ubyte has labels from 0 to 9, --classes names 2",
-            "every",
-        ),
-        (
-            [],
             TRAIN | {"train-labels-idx1-ubyte": labels(11, 1)},
             6,
             "train has 12 images (train-images-idx3-ubyte), but 11 labels (train-labels-idx1-ubyte)",
             "Correct the files",
         ),
+        ({"train-images.idx": b"<html>"}, 6, NO_IDX, "again, or"),
+        ({"train-images.idx": b""}, 6, NO_IDX, "again, or"),
+        ({"train-images.idx": IMAGES[:-1]}, 6, f"{NO_IDX}s header says 12 x 5 x 4", "or leave it out: --only"),
         (
-            [],
-            {"train-images.idx": b"<html>"},
+            {"test-img.idx.gz": gz(IMAGES)[:-20]},
             6,
-            "MINE/train-images.idx is not the IDX file it should be: it",
+            "MINE/test-img.idx.gz is a gzip stream that ends early",
             "again, or",
         ),
-        ([], {"train-images.idx": b""}, 6, "MINE/train-images.idx is not the IDX file it should be: it", "again, or"),
+        ({"test-img.idx.gz": flipped(gz(IMAGES), -6)}, 6, "MINE/test-img.idx.gz is not a valid gzip stream", "again"),
+        ({"test-img.idx": gz(IMAGES)}, 6, "MINE/test-img.idx is packed", "mv MINE/test-img.idx MINE/test-img.idx.gz"),
+        ({"train-images.idx": idx(8, (1,) * 33, b"x")}, 6, "MINE/train-images.idx has 33 dimensions", "fewer"),
         (
-            [],
-            {"train-images.idx": TRAIN["train-images-idx3-ubyte"][:-1]},
-            6,
-            "MINE/train-images.idx is not the IDX file it should be: its header says 12 x 5 x 4",
-            "Write train-images.idx again, or leave it out: --only",
-        ),
-        (
-            [],
-            {"train-images.idx.gz": gz(TRAIN["train-images-idx3-ubyte"])[:-20]},
-            6,
-            "MINE/train-images.idx.gz is a gzip stream that ends early",
-            "Write train-images.idx.gz again, or leave it out: --only",
-        ),
-        (
-            [],
-            {"train-images.idx.gz": flipped(gz(TRAIN["train-images-idx3-ubyte"]), -6)},
-            6,
-            "MINE/train-images.idx.gz is not a valid gzip stream",
-            "Write train-images.idx.gz again",
-        ),
-        (
-            [],
-            {"train-images.idx": gz(TRAIN["train-images-idx3-ubyte"])},
-            6,
-            "MINE/train-images.idx is packed with gzip",
-            "mv MINE/train-images.idx MINE/train-images.idx.gz",
-        ),
-        ([], {"train-images.idx": idx(8, (1,) * 33, b"x")}, 6, "MINE/train-images.idx has 33 dimensions", "fewer"),
-        (
-            [],
             {"train-images.idx.gz": gz(labels(3, 1)), "train-images.idx": labels(3, 2)},
             3,
             "MINE/train-images.idx.gz does not unpack to train-images.idx, which is beside it",
@@ -428,10 +384,18 @@ def test_the_same_files_make_the_same_manifest_in_any_folder(author: Author, tmp
         ),
     ],
 )
-def test_what_it_cannot_use_is_reported_with_what_to_do(
-    words: list[str], files: dict[str, bytes], code: int, message: str, hint: str, author: Author
+def test_files_that_it_cannot_use_are_reported_with_what_to_do(
+    files: dict[str, bytes], code: int, message: str, hint: str, author: Author
 ) -> None:
-    got = author.error(*words, files=files)
+    refused(author, code, message, hint, author.error(files=files))
+
+
+def test_labels_without_a_class_are_6(author: Author) -> None:
+    message = "train-labels-idx1-ubyte has labels from 0 to 9, --classes names 2"
+    refused(author, 6, message, "every", author.error("--classes", "cat,dog", files=TRAIN))
+
+
+def refused(author: Author, code: int, message: str, hint: str, got: tuple[int, str, str]) -> None:
     mine = str(author.folder)
     assert got[0] == code
     assert got[1].startswith(message.replace("MINE", mine))
