@@ -29,7 +29,7 @@ SHELL = ("", "sh", "bash", "console")
 # These facts do not vary: the files, their pieces, their megabytes.
 FACTS = ("4", "120", "30.9")
 # An interruption may leave this or not.
-HALF_PIECES = re.compile(r", and [\d.]+ [kM]B of others")
+HALF_PIECES = re.compile(r" and [\d.]+ [kM]B more")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # Colours and moves of the cursor, bars, rates and remaining times; how much of a name is shown.
 MOVING = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\|[^|\n]*\||[\d.]+ [kM]B/s|\S+ (s|min) left|(?<=\w{5})\S+\.{3}")
