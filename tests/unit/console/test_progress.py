@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch import fetch
-from fmnist_fetch.console.bars import Bars
 from fmnist_fetch.console.formatting import beginning, span_of_time
 from fmnist_fetch.console.progress import KINDS, Lines, Log, ProgressState, listener
 from fmnist_fetch.errors import size
@@ -147,21 +146,6 @@ RUN: list[Event] = [
     DownloadEnded(),
     Message("after the end"),
 ]
-
-
-def bars(stream: io.TextIOBase) -> None:
-    state = ProgressState()
-    show = Dispatcher(state, Bars(state, stream))  # type: ignore[arg-type]
-    for event in RUN:
-        show(event)
-
-
-def test_bars_show_what_happens_beside_them_and_end_full() -> None:
-    stream = io.StringIO()
-    bars(stream)
-    text = stream.getvalue()
-    for part in ("2 files, 1.0 MB to fetch", "a sentence", "after the end", "100%", "1.0 MB of 1.0 MB"):
-        assert part in text
 
 
 def everything(reading: int) -> str:
