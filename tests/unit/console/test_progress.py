@@ -226,12 +226,16 @@ def test_text_of_strangers_is_one_line_without_control_characters(shown: Shown) 
     assert shown(Message("a \x1b[31mtitle\nhint: run this \u202e")) == ["a \\x1b[31mtitle\\nhint: run this \\u202e"]
 
 
-def test_a_run_that_is_interrupted_says_what_is_kept() -> None:
+def test_a_run_that_is_interrupted_says_what_is_kept_in_one_line_of_a_terminal() -> None:
     state = ProgressState()
     assert state.kept() == "Nothing is lost. Run the same command again."
     for event in (BEGAN, Verified("a.gz", 100_000), BytesInFlight((("a.gz", 5000),))):
         state(event)
-    assert state.kept() == ("Kept: 1 of 10 pieces and 5.0 kB more. Run the same command again.")
+    assert state.kept() == "Kept: 1 of 10 pieces and 5.0 kB more. Run the same command again."
+    many = DownloadStarted((("a.gz", 3_000_000_000, 0),), pieces=11_445, good=11_444)
+    for event in (many, BytesInFlight((("a.gz", 512_300),))):
+        state(event)
+    assert len(f"hint: {state.kept()}") <= 80
 
 
 def test_a_file_that_is_wrong_as_a_whole_counts_no_more(shown: Shown) -> None:
