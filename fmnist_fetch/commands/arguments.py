@@ -30,17 +30,9 @@ class Parser(usage.Parser):
 
 
 def add_command(subparsers: Any, name: str, run: Run, summary: str, *examples: str) -> argparse.ArgumentParser:
-    """Add a command with the options that all commands have.
+    """Add a command with the options that all commands have, and return its parser, for its own arguments.
 
-    Args:
-        subparsers: The commands, as `add_subparsers` returns them.
-        name: The name of the command.
-        run: The function that runs it.
-        summary: What it does, in one line.
-        examples: The arguments of the examples at the end of its help.
-
-    Returns:
-        The parser of the command, for its own arguments.
+    Its help begins with the summary and ends with the examples, of which the arguments are given.
     """
     shown = "\n".join(f"  {PROGRAM} {name} {words}".rstrip() for words in examples)
     epilog = f"example{'s' if len(examples) > 1 else ''}:\n{shown}" if examples else None

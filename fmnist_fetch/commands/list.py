@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_command
-from fmnist_fetch.console.formatting import table, width
+from fmnist_fetch.console.formatting import table
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import size
@@ -31,7 +31,7 @@ def _list(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     complete = list(datasets.values()).count("complete")
     rows.append(("total", f"{complete} complete", size(sum(sizes.values())), "", ""))
     print_line(options, f"The catalogue, and the state of its datasets in {root}")
-    for line in ("", *table(rows, right={2}, spare=(4, 3), width=width())):
+    for line in ("", *table(rows, right={2}, spare=(4, 3))):
         print_line(options, line)
     return {"root": str(root), "datasets": datasets}
 

@@ -110,7 +110,7 @@ def _table(rows: list[Row], folder: Path) -> list[str]:
     tally = ", ".join(f"{kinds.count(kind)} {kind}" for kind in Condition if kind in kinds)
     there = sum(row.size or 0 for row in rows if row.condition not in (Condition.ABSENT, Condition.PARTIAL))
     cells.append(("total", size(there), f"{counted(len(rows), 'file')}: {tally}", ""))
-    return table(cells, right={1}, spare=(3, 1), width=width())
+    return table(cells, right={1}, spare=(3, 1))
 
 
 def _maps(rows: list[Row]) -> Iterator[str]:

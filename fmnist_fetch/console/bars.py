@@ -95,12 +95,7 @@ class Block:
         return min(max(columns or DEFAULT_SHAPE[0], 2) - 1, MAX_COLUMNS), lines or DEFAULT_SHAPE[1]
 
     def paint(self, lines: list[str], above: str = "") -> None:
-        """Replace the lines painted before.
-
-        Args:
-            lines: The new lines.
-            above: A sentence that stays above them.
-        """
+        """Replace the lines painted before, with a sentence that stays above the new ones."""
         columns = self.shape()[0] + 1
         # A terminal that became narrower has wrapped what was there.
         rows = sum(-(-length // columns) or 1 for length in self._lengths)

@@ -135,21 +135,19 @@ def wrapped(sentence: str) -> list[str]:
     return textwrap.wrap(sentence, columns, break_long_words=False, break_on_hyphens=False)
 
 
-def table(
-    rows: Sequence[Sequence[str]], *, right: Collection[int] = (), spare: Sequence[int] = (), width: int | None = None
-) -> list[str]:
+def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), spare: Sequence[int] = ()) -> list[str]:
     """Return rows of equally many cells as lines with aligned columns.
 
     Args:
         rows: The cells.
         right: The columns that are aligned to the right.
-        spare: The columns that are left out, one after the other, where a line would be longer than `width`.
-        width: The length of the longest line; None for any.
+        spare: The columns that are left out, one after the other, where the terminal is too narrow for all.
     """
+    limit = width()
     columns = list(range(len(rows[0])))
     widths = [max(len(row[column]) for row in rows) for column in columns]
     for column in spare:
-        if width is None or sum(widths[kept] for kept in columns) + len(COLUMN_GAP) * (len(columns) - 1) <= width:
+        if limit is None or sum(widths[kept] for kept in columns) + len(COLUMN_GAP) * (len(columns) - 1) <= limit:
             break
         columns.remove(column)
     adjust = [str.rjust if column in right else str.ljust for column in range(len(widths))]
@@ -157,13 +155,7 @@ def table(
 
 
 def damage(count: int, bad: Collection[int], most: int) -> tuple[str, int]:
-    """Return a map of the pieces of a file, and how many pieces one of its cells stands for.
-
-    Args:
-        count: The number of pieces.
-        bad: The indices of the damaged ones.
-        most: The number of cells that fit in a line.
-    """
+    """Return a map of COUNT pieces, the BAD ones marked, in at most MOST cells, and how many pieces are in a cell."""
     group = -(-count // max(1, most))
     cells = [DAMAGED if any(piece in bad for piece in range(at, at + group)) else GOOD for at in range(0, count, group)]
     return "".join(cells), group

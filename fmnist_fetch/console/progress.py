@@ -175,15 +175,12 @@ def sentence_for(event: Event) -> str:
 
 
 def listener(kind: str, stream: TextIO | None, state: ProgressState | None = None) -> Dispatcher:
-    """Return a listener that displays progress.
+    """Return a listener that displays progress, and in which no failure of the display matters.
 
     Args:
         kind: One of KINDS. `auto` is a cell's output in a notebook, bars on a terminal and lines elsewhere.
         stream: The stream for the display: any object with a method `write`, or None for no display.
         state: The state that is displayed; None for a new one.
-
-    Returns:
-        A dispatcher, in which no failure of the display matters.
     """
     state = state or ProgressState()
     display = _display(kind, stream, state)
@@ -298,16 +295,9 @@ class Log:
         if isinstance(event, Note):
             self._append(note=event.sentence)
         if isinstance(event, Attempted):
-            self._append(
-                source=event.source,
-                file=event.file,
-                span=list(event.span),
-                status=event.status,
-                bytes=event.received,
-                kept=event.kept,
-                seconds=round(event.seconds, 3),
-                verdict=event.error or "good",
-            )
+            request = {"source": event.source, "file": event.file, "span": list(event.span), "status": event.status}
+            result = {"bytes": event.received, "kept": event.kept, "seconds": round(event.seconds, 3)}
+            self._append(**request, **result, verdict=event.error or "good")
 
     def note_failure(self, exc: BaseException) -> None:
         """Append the traceback of an exception."""

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_fetch.commands.serve.address import addresses, url
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.manifest.toml import dumps, loads
 from lan_server import Server, until
@@ -31,6 +30,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from fmnist_fetch.commands.serve.files import ACTIVE_S
 from fmnist_fetch.commands.serve.handler import requested_span
+from fmnist_fetch.commands.serve.server import addresses, url
 
 IMAGES = "train-images-idx.gz"
 Start = Callable[[Path], Server]

@@ -42,11 +42,8 @@ class Entry(NamedTuple):
 def write_tar(out: Path, entries: Sequence[Entry], time_s: int, on_written: Callable[[int], None]) -> None:
     """Write a tar, which gets its final name when it is complete.
 
-    Args:
-        out: The path of the tar.
-        entries: What is in it; written in the order of their names.
-        time_s: The time of every entry, in seconds since 1970.
-        on_written: Called with each count of bytes that were written.
+    The entries are written in the order of their names, and all have the time TIME_S, in seconds since 1970.
+    `on_written` is called with each count of bytes that were written.
 
     Raises:
         DiskError: A file cannot be read or written.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from zeroconf import Error, InterfaceChoice, IPVersion, ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
 
-from fmnist_fetch.commands.serve.address import addresses, listens_everywhere
+from fmnist_fetch.commands.serve.server import addresses, listens_everywhere
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.sources.lan import SERVICE, VERSION, is_local
 

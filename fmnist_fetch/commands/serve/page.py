@@ -66,13 +66,9 @@ def command_line(files: ServedFiles, manifest: Manifest, base: str, target: str 
 
 
 def page(files: ServedFiles, wheels: Sequence[ServedFile], base: str, *, windows: bool = False) -> str:
-    """Return the page for a browser.
+    """Return the page of FILES, as they were last inspected, and WHEELS, for a browser that reaches the server at BASE.
 
-    Args:
-        files: What is served, as it was last inspected.
-        wheels: The Python packages that are here.
-        base: The URL under which the browser reaches the server.
-        windows: Whether the browser runs on Windows, whose commands are then shown first.
+    For one that runs on Windows, the commands of that system are shown first.
     """
     states = {manifest.name: _State.of(files.of(manifest)) for manifest in files.manifests}
     present = [manifest for manifest in files.manifests if states[manifest.name].good]

@@ -14,7 +14,6 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from fmnist_fetch.commands.serve.address import addresses, listens_everywhere, url
 from fmnist_fetch.commands.serve.connections import Connection, Connections, connection_limit
 from fmnist_fetch.commands.serve.files import ServedFiles
 from fmnist_fetch.commands.serve.handler import RequestHandler
@@ -23,6 +22,7 @@ from fmnist_fetch.commands.serve.wheels import ServedWheels
 from fmnist_fetch.console.formatting import counted
 from fmnist_fetch.console.output import print_error
 from fmnist_fetch.errors import AGAIN, FetchError, UsageError, size
+from fmnist_fetch.sources.lan import own_addresses
 
 PrintLine = Callable[[str], None]
 Announce = Callable[[Sequence[socket.socket], PrintLine], Coroutine[Any, Any, None]]
@@ -38,6 +38,21 @@ _OF_CLIENTS = (
 _OF_NETWORKS = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN}
 
 
+def listens_everywhere(host: str) -> bool:
+    """Return whether a server that listens on HOST is reached through every network of this machine."""
+    return host in ("", "0.0.0.0", "::")
+
+
+def addresses(host: str) -> list[str]:
+    """Return the addresses to print for a server that listens on HOST, the most likely one first; send no packet."""
+    return [host] if not listens_everywhere(host) else own_addresses() or ["127.0.0.1"]
+
+
+def url(address: str, port: int) -> str:
+    """Return the base URL of a server at ADDRESS and PORT."""
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}/"
+
+
 def serve(
     files: ServedFiles,
     wheels: ServedWheels,
@@ -48,13 +63,8 @@ def serve(
 ) -> None:
     """Serve FILES and WHEELS at HOST and PORT until SIGINT or SIGTERM.
 
-    Args:
-        files: The files of datasets.
-        wheels: The wheels of the store.
-        host: A name or an address; 0.0.0.0 or :: for every address of this machine.
-        port: From 0 (any that is free) to 65535.
-        print_line: Called with each line for the person at the server.
-        announce: What tells the local network about the server.
+    HOST may be 0.0.0.0 or ::, for every address of this machine, and PORT 0, for any that is free. `print_line` is
+    called with each line for the person at the server.
 
     Raises:
         UsageError: The server cannot listen there, or cannot be announced.

@@ -217,7 +217,7 @@ def test_list_is_a_table_of_the_catalogue_and_its_state(root: Path, capsys: Capt
 def test_a_narrow_terminal_gets_fewer_columns_not_broken_lines(
     root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fmnist_fetch.commands.list.width", lambda: 40)
+    monkeypatch.setattr("fmnist_fetch.console.formatting.width", lambda: 40)
     run(["list", "--root", str(root)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["name", "state", "size"]

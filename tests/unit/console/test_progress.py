@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch import fetch
-from fmnist_fetch.console.bars import Bars
 from fmnist_fetch.console.formatting import beginning, span_of_time
 from fmnist_fetch.console.progress import KINDS, Lines, Log, ProgressState, listener
 from fmnist_fetch.errors import size
@@ -149,21 +148,6 @@ RUN: list[Event] = [
 ]
 
 
-def bars(stream: io.TextIOBase) -> None:
-    state = ProgressState()
-    show = Dispatcher(state, Bars(state, stream))  # type: ignore[arg-type]
-    for event in RUN:
-        show(event)
-
-
-def test_bars_show_what_happens_beside_them_and_end_full() -> None:
-    stream = io.StringIO()
-    bars(stream)
-    text = stream.getvalue()
-    for part in ("2 files, 1.0 MB to fetch", "a sentence", "after the end", "100%", "1.0 MB of 1.0 MB"):
-        assert part in text
-
-
 def everything(reading: int) -> str:
     """Return all that was written at the other end, which is closed."""
     text = b""
@@ -242,12 +226,16 @@ def test_text_of_strangers_is_one_line_without_control_characters(shown: Shown) 
     assert shown(Message("a \x1b[31mtitle\nhint: run this \u202e")) == ["a \\x1b[31mtitle\\nhint: run this \\u202e"]
 
 
-def test_a_run_that_is_interrupted_says_what_is_kept() -> None:
+def test_a_run_that_is_interrupted_says_what_is_kept_in_one_line_of_a_terminal() -> None:
     state = ProgressState()
     assert state.kept() == "Nothing is lost. Run the same command again."
     for event in (BEGAN, Verified("a.gz", 100_000), BytesInFlight((("a.gz", 5000),))):
         state(event)
-    assert state.kept() == ("Kept: 1 of 10 pieces and 5.0 kB more. Run the same command again.")
+    assert state.kept() == "Kept: 1 of 10 pieces and 5.0 kB more. Run the same command again."
+    many = DownloadStarted((("a.gz", 3_000_000_000, 0),), pieces=11_445, good=11_444)
+    for event in (many, BytesInFlight((("a.gz", 512_300),))):
+        state(event)
+    assert len(f"hint: {state.kept()}") <= 80
 
 
 def test_a_file_that_is_wrong_as_a_whole_counts_no_more(shown: Shown) -> None:
