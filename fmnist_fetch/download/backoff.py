@@ -5,18 +5,16 @@ from collections.abc import Callable
 BASE_S = 0.5
 CAP_S = 30.0
 FOREVER = float("inf")
+Random = Callable[[], float]
+"""Returns a number in [0, 1)."""
 MIN_PATIENCE_S = 1.0
 """Less would end a run between two pieces of a source that delivers."""
 
 
-def full_jitter(failures: int, random: Callable[[], float]) -> float:
+def full_jitter(failures: int, random: Random) -> float:
     """Return the seconds to wait after FAILURES in a row: uniform from 0 to an exponential bound of at most CAP_S.
 
     Source: M. Brooker, "Exponential Backoff And Jitter" (2015), the variant called full jitter.
-
-    Args:
-        failures: Failures in a row; none means no wait.
-        random: Returns a number in [0, 1).
     """
     if failures <= 0:
         return 0.0

@@ -56,7 +56,7 @@ def download(
         sources: Whom to ask, in any order: their tiers count.
         options: `jobs`, `patience` and `limit_rate` count here.
         listener: Receives the events, from any thread.
-        consume: Gets each file while it arrives, in a thread of its own; where the run fails, those that are complete.
+        consume: Gets each file while it arrives, in several threads; where the run fails, those that are complete.
         known: The good pieces of damaged files in the folder, by name, where they have been hashed already.
 
     Raises:

@@ -19,10 +19,10 @@ Pure: the time and the random numbers are passed in.
 - Patience is measured in progress: every new good piece resets it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import inf
 
-from fmnist_fetch.download.backoff import Patience, full_jitter
+from fmnist_fetch.download.backoff import Patience, Random, full_jitter
 from fmnist_fetch.download.segments import Accepts, FileDownload, Givers, Segment, SegmentQueue
 from fmnist_fetch.download.source_stats import RATE_AFTER_S, STEAL_AFTER_S, SUFFICIENT_BYTES, Attempt, SourceStats
 from fmnist_fetch.errors import SourceError, WrongBytesError
@@ -54,7 +54,7 @@ class Scheduler:
         sources: Sequence[Source],
         options: FetchOptions,
         patience: Patience,
-        random: Callable[[], float],
+        random: Random,
     ) -> None:
         self.queue = queue
         self.sources = tuple(map(SourceStats, sources))
@@ -138,13 +138,9 @@ class Scheduler:
         if not (attempt.received or lasting or error.retry_after) and others_go_on:
             stats.note_refusal(now + full_jitter(1, self._random))
         else:
+            left_s = self.patience.ends - now
             stats.note_failure(
-                error,
-                attempt.segment.file,
-                progress=progress,
-                now=now,
-                patience_s=self.patience.ends - now,
-                random=self._random,
+                error, attempt.segment.file, progress=progress, now=now, patience_s=left_s, random=self._random
             )
         if not progress and (stats.failures > 1 or error.permanent):
             self._replace_only(stats, attempt.segment.file, self.sources)
@@ -152,14 +148,7 @@ class Scheduler:
         self._end(attempt, now, last=not progress)
 
     def note_wrong_file(self, file: FileDownload, givers: Collection[str], error: SourceError, now: float) -> None:
-        """Note that FILE, whose pieces have no digests, is complete and wrong as a whole.
-
-        Args:
-            file: The file; all of it is requested again.
-            givers: The names of the sources that sent it.
-            error: What is wrong, for the final error.
-            now: The time.
-        """
+        """Request all of FILE again: its pieces have no digests, and what GIVERS, by name, sent is wrong as a whole."""
         if len(givers) == 1:
             for stats in self.sources:
                 if stats.name in givers:
@@ -359,14 +348,11 @@ class Scheduler:
 
         None that sent it wrong more often takes over: their bytes would be mixed again.
         """
-        able = [
-            other
-            for other in others
-            if other is not stats
-            and file not in other.refused_files
-            and other.wrong_files[file] <= stats.wrong_files[file]
-        ]
-        if able and file.only_source is stats.source:
+        if file.only_source is not stats.source:
+            return
+        able = [one for one in others if one is not stats and file not in one.refused_files]
+        able = [one for one in able if one.wrong_files[file] <= stats.wrong_files[file]]
+        if able:
             file.only_source = min(able, key=_burden).source
 
     def _begin(self, stats: SourceStats, segment: Segment, worker: int, now: float) -> Attempt:

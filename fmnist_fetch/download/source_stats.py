@@ -4,10 +4,10 @@ Pure: the time is passed in. Times are seconds on the clock of the transfer, rat
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 
-from fmnist_fetch.download.backoff import full_jitter
+from fmnist_fetch.download.backoff import Random, full_jitter
 from fmnist_fetch.download.segments import FileDownload, Segment, SegmentQueue
 from fmnist_fetch.errors import (
     AGAIN,
@@ -42,43 +42,25 @@ _NAMED_FILES = 3
 
 
 class SourceStats:
-    """How one source performs, and what it can still be asked for.
-
-    Attributes:
-        source: The source.
-        workers: How many attempts are under way.
-        failures: Failed attempts in a row.
-        ready_at: The time from which it may be asked again.
-        error: Its most telling error, among those about files that are still incomplete.
-        failed_file: The file that this error is about; None where it has served that file since.
-        arriving_since: When the last good piece came, of a source that is itself downloading what is missing.
-        capacity: How many connections it serves, as far as is known.
-        last_worker: The worker that received from it last.
-        rate_bps: The rate of the last attempt over one connection.
-        timeout_s: What each stage of a connection to it may take.
-        longest_wait_s: The longest time after which bytes did come.
-        refused_files: The files that it will never serve.
-        wrong_digests: For each piece that it sent wrong, how often with which digest.
-        last_piece_wrong: Whether the last piece that it completed was wrong.
-        wrong_files: How often it sent a whole file wrong, for files without piece digests.
-        asked_alone: How often it was the only source that was asked for such a file.
-    """
+    """How one source performs, and what it can still be asked for."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.workers = self.failures = 0
-        self.ready_at = 0.0
-        self.error: SourceError | None = None
-        self.failed_file: FileDownload | None = None
-        self.arriving_since: float | None = None
-        self.capacity = inf
-        self.last_worker: int | None = None
-        self.rate_bps: float | None = None
-        self.timeout_s = STAGE_TIMEOUT_S
-        self.longest_wait_s = 0.0
-        self.refused_files: set[FileDownload] = set()
-        self.wrong_digests: dict[tuple[FileDownload, int], Counter[str]] = {}
-        self.last_piece_wrong = False
+        self.workers = 0  # attempts under way
+        self.failures = 0  # failed attempts in a row
+        self.ready_at = 0.0  # when it may be asked again
+        self.error: SourceError | None = None  # its most telling one, of those about files that are still incomplete
+        self.failed_file: FileDownload | None = None  # the file that this is about; None if it has served that since
+        self.arriving_since: float | None = None  # the last good piece, if it is itself downloading what is missing
+        self.capacity = inf  # how many connections it serves, as far as is known
+        self.last_worker: int | None = None  # the one that received from it last
+        self.rate_bps: float | None = None  # of the last attempt, over one connection
+        self.timeout_s = STAGE_TIMEOUT_S  # what each stage of a connection to it may take
+        self.longest_wait_s = 0.0  # after which bytes did come
+        self.refused_files: set[FileDownload] = set()  # which it will never serve
+        self.wrong_digests: dict[tuple[FileDownload, int], Counter[str]] = {}  # of each piece that it sent wrong
+        self.last_piece_wrong = False  # of those that it completed
+        # For files without piece digests: how often it sent all of one wrong, and was the only one that was asked.
         self.wrong_files: Counter[FileDownload] = Counter()
         self.asked_alone: Counter[FileDownload] = Counter()
 
@@ -167,24 +149,11 @@ class SourceStats:
         self.capacity = max(1.0, self.workers - 1.0)
 
     def note_failure(
-        self,
-        error: SourceError,
-        file: FileDownload,
-        *,
-        progress: bool,
-        now: float,
-        patience_s: float,
-        random: Callable[[], float],
+        self, error: SourceError, file: FileDownload, *, progress: bool, now: float, patience_s: float, random: Random
     ) -> None:
-        """Note that an attempt failed.
+        """Note that an attempt for FILE failed, and whether it made PROGRESS.
 
-        Args:
-            error: What it ended in.
-            file: The file that was requested.
-            progress: Whether the attempt received anything of use.
-            now: The time.
-            patience_s: What is left of patience; Retry-After does not use it up.
-            random: Returns a number from 0 to 1.
+        Of PATIENCE_S, what is left of patience, Retry-After uses up a part only.
         """
         outdated = self.failed_file is None or self.failed_file.complete
         if self.error is None or outdated or error.telling >= self.error.telling:
@@ -207,34 +176,18 @@ class SourceStats:
 
 
 class Attempt:
-    """One worker receives one segment from one source.
-
-    Attributes:
-        stats: The source.
-        segment: What is requested; what is left of it.
-        asked: The span that was requested when it began.
-        worker: The number of the worker.
-        began: When it began.
-        timeout_s: What each stage of its connection may take.
-        last_received: When the last bytes came and were stored, or when it began.
-        last_progress: The same, or when the last stage of its connection ended.
-        storing_since: When it began to store what it received; None while it receives.
-        received: Bytes received.
-        kept: Pieces of them that were good and new.
-        wrong: Pieces of them that were wrong.
-        over: Whether it ended, for its worker or for the scheduler, which no longer waits for it.
-    """
+    """One worker receives one segment from one source; each stage of its connection may take TIMEOUT_S seconds."""
 
     def __init__(self, stats: SourceStats, segment: Segment, worker: int, now: float, timeout_s: float) -> None:
-        self.stats = stats
-        self.segment = segment
-        self.asked = segment.span
-        self.worker = worker
-        self.timeout_s = timeout_s
-        self.began = self.last_received = self.last_progress = now
-        self.storing_since: float | None = None
-        self.received = self.kept = self.wrong = 0
-        self.over = False
+        self.stats, self.segment, self.worker, self.timeout_s = stats, segment, worker, timeout_s
+        self.asked = segment.span  # what was requested; the segment has what is left of it
+        self.began = now
+        self.last_received = now  # when bytes came and were stored
+        self.last_progress = now  # the same, or when a stage of the connection ended
+        self.storing_since: float | None = None  # None while it receives
+        self.received = 0  # bytes
+        self.kept = self.wrong = 0  # pieces of them that were good and new, and that were wrong
+        self.over = False  # for its worker, or for the scheduler, which no longer waits for it
         self.piece_began: float | None = None
         self._stages: int | None = None
         self._rate_window = (now, 0)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from fmnist_fetch.download.backoff import Patience
+from fmnist_fetch.download.backoff import Patience, Random
 from fmnist_fetch.download.scheduler import Scheduler
 from fmnist_fetch.download.segments import FileDownload, Givers, SegmentQueue, WholePiece
 from fmnist_fetch.download.source_stats import Attempt, final_error
@@ -53,14 +53,6 @@ class Transfer:
     """The monitor of a transfer: its methods are called from any thread, and all that they share changes in them only.
 
     An idle worker waits for `_changed`, the caller's thread for `_news`; who needs a piece waits for its event.
-
-    Args:
-        files: What to complete.
-        sources: Whom to ask.
-        options: `jobs` and `patience` count here.
-        listener: Receives the events, from any thread.
-        clock: Returns seconds.
-        random: Returns a number in [0, 1).
     """
 
     def __init__(
@@ -70,7 +62,7 @@ class Transfer:
         options: FetchOptions,
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = random.random,
+        random: Random = random.random,
     ) -> None:
         self.files = tuple(files)
         self.listener = listener
@@ -113,13 +105,9 @@ class Transfer:
             return attempt.segment.span if wanted else None
 
     def receive(self, attempt: Attempt, start: int, data: bytes, oddity: str | None = None) -> None:
-        """Keep the pieces that DATA completes and that are right.
+        """Keep the pieces that DATA, the bytes from START, completes and that are right.
 
-        Args:
-            attempt: What received them.
-            start: The offset of DATA in the file.
-            data: The bytes.
-            oddity: What the answer seems to be instead of the file, for the message if the bytes are wrong.
+        ODDITY is what the answer seems to be instead of the file, for the message if the bytes are wrong.
 
         Raises:
             WrongBytesError: The source of the attempt sent a whole piece that is wrong.
@@ -197,12 +185,7 @@ class Transfer:
             return len(stalled)
 
     def note_activity(self, stages: Mapping[Attempt, int], pending: int) -> None:
-        """Note what happens while connections wait for bytes.
-
-        Args:
-            stages: How many stages have ended so far, for each attempt that reads.
-            pending: The bytes that connections received but nobody can read yet: more of them are progress too.
-        """
+        """Note how many STAGES each attempt has ended, and the PENDING bytes that nobody can read yet."""
         with self._lock:
             for attempt, count in stages.items():
                 attempt.note_stages(count, self._clock())
@@ -326,11 +309,8 @@ class Transfer:
                 attempt.piece_began = now
                 return
             length, stored = len(segment.partial), segment.stored
-            if (
-                attempt.over
-                or now - attempt.piece_began <= SAVE_PARTIAL_AFTER_S
-                or length < stored + SAVE_PARTIAL_BYTES
-            ):
+            is_slow = now - attempt.piece_began > SAVE_PARTIAL_AFTER_S
+            if attempt.over or not is_slow or length < stored + SAVE_PARTIAL_BYTES:
                 return
             index, partial = segment.index, bytes(segment.partial)
             segment.stored = length
@@ -348,19 +328,10 @@ class Transfer:
         self.listener(BytesInFlight(tuple(partials.items()), tuple(sources)))
 
     def _report(self, attempt: Attempt, error: SourceError | None, status: int | None) -> None:
-        self.listener(
-            Attempted(
-                source=attempt.stats.name,
-                file=attempt.segment.file.name,
-                span=attempt.asked,
-                status=status,
-                received=attempt.received,
-                kept=attempt.kept,
-                seconds=self._clock() - attempt.began,
-                wrong=attempt.wrong,
-                error=error.message if error else None,
-            )
-        )
+        source, file, seconds = attempt.stats.name, attempt.segment.file.name, self._clock() - attempt.began
+        reason, received = error.message if error else None, attempt.received
+        event = Attempted(source, file, attempt.asked, status, received, attempt.kept, seconds, attempt.wrong, reason)
+        self.listener(event)
 
 
 def _names(givers: Givers) -> str:

@@ -1,10 +1,11 @@
 """What is on the disk: every file hashed, nothing repaired, no socket opened. `fetch` and `verify` both begin here."""
 
 import errno
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,16 +105,18 @@ def inspect(layout: Layout) -> DatasetStatus:
             digests[file.tensor] = digest_of(layout.published(file), file.payload)
     good |= _hash(_payloads(unpinned, layout, digests, proven))
     good[layout.tensors] = len(digests) == len(manifest.files) and is_intact(layout, digests, proven)
+    # All files are in few folders, which are looked at once.
+    condition = partial(_condition, good, cache(dangling_link))
 
     def status(file: DataFile) -> FileStatus:
-        published, payload = (_condition(path, good) for path in (layout.published(file), layout.payload(file)))
+        published, payload = condition(layout.published(file)), condition(layout.payload(file))
         # The good pieces of a damaged file: who repairs or shows it need not hash it again.
         scanned = published is Condition.DAMAGED
         pieces = find_good_pieces(layout.published(file), file) if scanned else GoodPieces()
         return FileStatus(file, published, payload, digests.get(file.tensor), pieces)
 
     files = run_parallel([partial(status, file) for file in manifest.files])
-    return DatasetStatus(tuple(files), _condition(layout.tensors, good))
+    return DatasetStatus(tuple(files), condition(layout.tensors))
 
 
 def inspect_with_parts(layout: Layout) -> DatasetStatus:
@@ -153,7 +156,7 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _condition(path: Path, good: Mapping[Path, bool]) -> Condition:
+def _condition(good: Mapping[Path, bool], dangling: Callable[[Path], Path | None], path: Path) -> Condition:
     if good.get(path):
         return Condition.GOOD
     try:
@@ -165,4 +168,4 @@ def _condition(path: Path, good: Mapping[Path, bool]) -> Condition:
     except OSError as exc:
         if exc.errno not in _NOTHING_THERE:
             return Condition.UNREADABLE
-        return Condition.REDIRECTED if dangling_link(path) else Condition.ABSENT
+        return Condition.REDIRECTED if os.path.islink(path) or dangling(path.parent) else Condition.ABSENT  # noqa: PTH114

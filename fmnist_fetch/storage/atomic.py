@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from fmnist_fetch.errors import disk
 from fmnist_fetch.storage.durability import sync_file
-from fmnist_fetch.storage.files import stamp, stamp_at
+from fmnist_fetch.storage.files import Stamp, stamp, stamp_at
 
 try:
     import fcntl
@@ -82,14 +82,6 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _has_name(file: BinaryIO, path: Path) -> bool:
-    """Return whether PATH is a name of the open FILE."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat(follow_symlinks=False))
-    except FileNotFoundError:
-        return False
-
-
 def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
     """Write the whole of DATA: an unbuffered file may take less at a time."""
     view = memoryview(data)
@@ -103,8 +95,8 @@ def settle(file: BinaryIO, source: Path, path: Path) -> None:
     _rename(file, source, path)
 
 
-def publish(file: BinaryIO, part: Path, path: Path, is_right: Callable[[Path], bool]) -> bool:
-    """Give FILE, open under the name PART, its final name PATH; return False if PART is another file by now.
+def publish(file: BinaryIO, part: Path, path: Path, is_right: Callable[[Path], bool]) -> Stamp | None:
+    """Give FILE, open under the name PART, its final name PATH; return its stamp, None if PART is another file by now.
 
     A rename takes whatever has the name at that moment. So the first one leads to a name that no other process uses;
     only if that turns out to be FILE, the second one leads to PATH. After a kill between the two, `sweep` puts the file
@@ -114,29 +106,28 @@ def publish(file: BinaryIO, part: Path, path: Path, is_right: Callable[[Path], b
         file: The open file.
         part: Its name.
         path: Its final name.
-        is_right: Hashes the file at a path. It decides where the identity does not show that the file is FILE: there
-            are file systems that give a file another number each time, and such that change its time when it is closed.
+        is_right: Hashes the file at a path. It decides where the stamp does not show that the file is FILE: another
+            process may be writing to it, and there are file systems that give a file another number each time, and
+            such that change its time when it is closed.
 
     Raises:
         OSError: The file can't be synced or renamed.
     """
     sync_file(file)
-    identity, claimed = stamp(file), unfinished(path, _CLAIMED)
+    finished, claimed = stamp(file), unfinished(path, _CLAIMED)
     try:
         _rename(file, part, claimed)
-        # A file that is closed may have been written to, which its size and time show; an open one is known for sure.
-        same = stamp_at(claimed) == identity if file.closed else _has_name(file, claimed)
-        if not same and not is_right(claimed):
+        if stamp_at(claimed) != finished and not is_right(claimed):
             claimed.replace(part)
-            return False
+            return None
         try:
             _rename(file, claimed, path)
         except OSError:
             claimed.replace(part)
             raise
     except FileNotFoundError:
-        return False
-    return True
+        return None
+    return finished
 
 
 def _rename(file: BinaryIO, source: Path, target: Path) -> None:

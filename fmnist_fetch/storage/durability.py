@@ -7,6 +7,8 @@ is remembered for the log.
 import errno
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,31 +21,25 @@ _lock = threading.Lock()
 
 def sync_file(file: BinaryIO) -> None:
     """Sync the open FILE with its length and times. Raises OSError."""
-    try:
+    with _known("fsync", _UNKNOWN_CALL):
         os.fsync(file.fileno())
-    except OSError as exc:
-        _pass_over("fsync", exc, _UNKNOWN_CALL)
 
 
 def sync_data(file: BinaryIO) -> None:
     """Sync what was written to the open FILE. Raises OSError."""
-    try:
+    with _known("fdatasync", _UNKNOWN_CALL):
         # macOS has none.
         getattr(os, "fdatasync", os.fsync)(file.fileno())
-    except OSError as exc:
-        _pass_over("fdatasync", exc, _UNKNOWN_CALL)
 
 
 def sync_folder(folder: Path) -> None:
     """Sync the names in FOLDER, so that a power cut does not undo a rename. Raises OSError."""
-    try:
+    with _known("fsync of a folder", _UNKNOWN_FOR_FOLDERS):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    except OSError as exc:
-        _pass_over("fsync of a folder", exc, _UNKNOWN_FOR_FOLDERS)
 
 
 def take_refusals() -> list[str]:
@@ -54,8 +50,14 @@ def take_refusals() -> list[str]:
     return sentences
 
 
-def _pass_over(call: str, exc: OSError, unknown: set[int]) -> None:
-    if exc.errno not in unknown:
-        raise exc
-    with _lock:
-        _refusals[call] = f"this file system has no {call} ({exc.strerror}): a power cut may undo what was written last"
+@contextmanager
+def _known(call: str, unknown: set[int]) -> Iterator[None]:
+    """Remember that the file system has no CALL where the block fails with one of the UNKNOWN errors."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in unknown:
+            raise
+        with _lock:
+            sentence = f"this file system has no {call} ({exc.strerror}): a power cut may undo what was written last"
+            _refusals[call] = sentence

@@ -199,11 +199,10 @@ class PartFile:
         for _ in range(MAX_RIVALS):
             writeback = self._opened()
             writeback.close()
-            if (finished := stamp(writeback.file)).size != self.file.size:
+            if stamp(writeback.file).size != self.file.size:
                 # Only then: there are drivers for sticks that can't do it.
                 writeback.file.truncate(self.file.size)
-                finished = stamp(writeback.file)
-            if publish(writeback.file, self.part, self.path, self._is_right):
+            if finished := publish(writeback.file, self.part, self.path, self._is_right):
                 return finished
             # Another process has renamed or replaced the part file. It may have finished it: then all is done.
             if other := verified(self.path, self.file.size, self.file.sha256):
