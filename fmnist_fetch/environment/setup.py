@@ -17,8 +17,8 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from fmnist_fetch.console.parser import Parser
 from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk, escaped_lines, size
-from fmnist_fetch.usage import Parser
 
 if TYPE_CHECKING:
     from fmnist_fetch.environment.lock import Lock, Wheel

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from fmnist_fetch import standalone
+from fmnist_fetch.download.standalone import client
 from fmnist_fetch.environment.indexes import Configuration, ask, local_path
 from fmnist_fetch.environment.lock import STORE, Wheel
 from fmnist_fetch.errors import CHECK_NETWORK, DiskError, IntegrityError, SourceError, disk
@@ -226,13 +226,13 @@ class Store:
     def _download(self, wheel: Wheel, urls: Sequence[str], patience_s: float) -> None:
         size = wheel.size or self._sources.size(wheel)
         urls = sorted(urls, key=lambda url: _base(url, wheel) in self._failed)
-        sources = [standalone.Source(url, wheel.name, size) for url in urls]
+        sources = [client.Source(url, wheel.name, size) for url in urls]
         self._notify(DownloadStarted(((wheel.name, size, 0),), 1, 0))
         try:
             with disk(self.path(wheel), size):
                 path = str(self.path(wheel))
-                standalone.fetch(path, size, wheel.sha256, sources, patience=patience_s, report=self._report)
-        except standalone.Failure as exc:
+                client.fetch(path, size, wheel.sha256, sources, patience=patience_s, report=self._report)
+        except client.Failure as exc:
             kind = IntegrityError if exc.exit_code == 3 else SourceError
             raise kind(exc.facts, hint=exc.hint) from exc
         finally:

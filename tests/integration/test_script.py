@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from faults import KIB, CutAfter, First, FlipByte, Line, Lockstep, Mirror, Replaced, StallAfter, payload
-from fmnist_fetch.manifest.script import script
+from fmnist_fetch.download.standalone.script import script
 from integration.test_scenarios import AT_FIRST, FLAKY, HARMLESS, NONSENSE
 from samples import Sample
 from stage import Scene

@@ -38,8 +38,8 @@ from faults import (
     Status,
     payload,
 )
-from fmnist_fetch import standalone
-from fmnist_fetch.standalone import Failure, Source, fetch
+from fmnist_fetch.download.standalone import client
+from fmnist_fetch.download.standalone.client import Failure, Source, fetch
 
 STEP = 64 * KIB
 DATA = payload(MIB + 12_345)
@@ -50,8 +50,8 @@ NAME = "thing-1.0+cpu.whl"
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standalone, "PATIENCE_S", 6)
-    monkeypatch.setattr(standalone, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(client, "PATIENCE_S", 6)
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.5)
 
 
 @pytest.fixture
@@ -184,10 +184,10 @@ def test_a_killed_run_loses_nothing_that_had_arrived(path: Path, version: str) -
     if not interpreter or subprocess.run([interpreter, "-c", "0"], check=False, capture_output=True).returncode:
         pytest.skip(f"there is no Python {version}")
     code = (
-        "import sys; from standalone import Source, fetch; path, size, sha256, url = sys.argv[1:]\n"
+        "import sys; from client import Source, fetch; path, size, sha256, url = sys.argv[1:]\n"
         f"fetch(path, int(size), sha256, [Source(url, {NAME!r}, int(size))])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(standalone.__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(client.__file__).parent)}
     with Mirror({NAME: DATA}, [First(1, StallAfter(600 * KIB))]) as mirror:
         words = [interpreter, "-c", code, str(path), str(len(DATA)), SHA256, mirror.url]
         with subprocess.Popen(words, env=environment) as run:
@@ -211,14 +211,14 @@ def test_it_unpacks_and_returns_the_exit_code(tmp_path: Path, capsys: pytest.Cap
     sha256 = hashlib.sha256(packed).hexdigest()
     row = ("thing.gz", len(packed), sha256, len(packed), sha256[:12], len(DATA), SHA256)
     with Mirror({"thing.gz": packed}) as mirror:
-        assert standalone.main(str(tmp_path), [mirror.url], [row]) == 0
+        assert client.main(str(tmp_path), [mirror.url], [row]) == 0
     assert (tmp_path / "thing").read_bytes() == DATA
-    assert standalone.main(str(tmp_path), [], [("absent", *row[1:])]) == 4
+    assert client.main(str(tmp_path), [], [("absent", *row[1:])]) == 4
     assert capsys.readouterr().err.strip().startswith("error: could not download absent")
 
 
 def test_it_imports_nothing_but_the_standard_library_and_is_fit_to_be_pasted() -> None:
-    source = Path(standalone.__file__).read_text(encoding="ascii")
+    source = Path(client.__file__).read_text(encoding="ascii")
     assert max(map(len, source.splitlines())) <= 100
     tree = ast.parse(source, feature_version=(3, 8))
     for node in ast.walk(tree):

@@ -1,6 +1,6 @@
 """A manifest as one file of plain Python that downloads the dataset on any machine, without an installation.
 
-The file is the source of `fmnist_fetch.standalone`, made short, with the mirrors and digests of the manifest. It is at
+The file is the source of the module `client`, made short, with the mirrors and digests of the manifest. It is at
 most 100 columns wide and pure ASCII, so that it survives a forum, an e-mail or a chat. With Chinese comments beside the
 English ones it is UTF-8.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from fmnist_fetch import standalone
+from fmnist_fetch.download.standalone import client
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.model import DataFile, Manifest
 
@@ -63,7 +63,7 @@ def _plain(text: str) -> str:
     return " ".join(re.sub(r"[^ -~]", " ", text).split())
 
 
-# The program: standalone without what only type checkers need, and with short descriptions beside the definitions.
+# The program: the client without what only type checkers need, and with short descriptions beside the definitions.
 
 
 def _program() -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def _program() -> tuple[str, ...]:
 
 @cache
 def _shortened() -> tuple[str, ...]:
-    text = Path(standalone.__file__).read_text(encoding="ascii")
+    text = Path(client.__file__).read_text(encoding="ascii")
     tree = ast.parse(text)
     lines = text.splitlines()
     for node in ast.walk(tree):
