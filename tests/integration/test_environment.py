@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from faults import KIB, MIB, CutAfter, Fault, FlipByte, Header, IgnoreRange, Line, Mirror, On, payload
-from fmnist_fetch.environment.display import Display
 from fmnist_fetch.environment.indexes import Configuration
 from fmnist_fetch.environment.lock import Wheel
 from fmnist_fetch.environment.store import Sources, Store
 from fmnist_fetch.errors import IntegrityError, SourceError
+from fmnist_fetch.events import silent
 from fmnist_fetch.sources.base import Tier
 from index import index_files
 from samples import PROJECT_FOLDER
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 def store(folder: Path, index: str = "", mirrors: Sequence[str] = (), links: Sequence[str] = ()) -> Store:
     configuration = Configuration((index,) if index else (), tuple(links), None, None)
-    return Store(folder / "wheels", Sources(folder, mirrors, configuration, offline=False), Display())
+    return Store(folder / "wheels", Sources(folder, mirrors, configuration, offline=False), silent)
 
 
 def assert_complete(folder: Path, made: Sequence[MadeWheel] = MADE) -> None:
