@@ -171,7 +171,6 @@ class Store:
         self.folder = folder
         self._sources = sources
         self._notify = listener
-        self._verified: set[str] = set()
         self._failed: set[str] = set()
 
     def path(self, wheel: Wheel) -> Path:
@@ -202,20 +201,13 @@ class Store:
         from fmnist_fetch.sources.base import FetchOptions
 
         files = [_data_file(wheel, wheel.size or self._sources.size(wheel)) for wheel in wheels]
-        files = [file for file in files if not self._verifies(file.name, file.size, file.sha256)]
         options = FetchOptions(jobs=MAX_CONNECTIONS, patience=PATIENCE_S)
         download(files, self.folder, self._sources.for_engine(wheels), options, self._notify)
-        self._verified.update(file.name for file in files)
 
     def _has(self, wheel: Wheel) -> bool:
         with suppress(OSError):
-            return self._verifies(wheel.name, wheel.size or self.path(wheel).stat().st_size, wheel.sha256)
+            return verifies(self.path(wheel), wheel.size or self.path(wheel).stat().st_size, wheel.sha256)
         return False
-
-    def _verifies(self, name: str, size: int, sha256: str) -> bool:
-        if name not in self._verified and verifies(self.folder / name, size, sha256):
-            self._verified.add(name)
-        return name in self._verified
 
     def _copy(self, wheel: Wheel) -> bool:
         """Copy a wheel from elsewhere on this machine, and verify it on the way; return whether it is there.
@@ -233,7 +225,6 @@ class Store:
                         write_all(file, data)
                     if digest.hexdigest() != wheel.sha256:
                         raise OSError("A file with another digest must not get the name.")
-                self._verified.add(wheel.name)
                 return True
         return False
 
