@@ -106,7 +106,6 @@ def _require_data(dataset: str, root: str) -> None:
 
 def _lock() -> None:
     from fmnist_fetch.environment.relock import relock
-    from fmnist_fetch.storage.atomic import write_all, write_atomically
 
     try:
         text = relock(PROJECT)
@@ -114,8 +113,7 @@ def _lock() -> None:
         raise UsageError("uv is not installed", hint="Run: make lock, or pip install uv") from exc
     except subprocess.CalledProcessError as exc:
         raise DiskError("uv found no versions that fit together", hint="See its messages above.") from exc
-    with write_atomically(PROJECT / LOCK) as file:
-        write_all(file, text.encode())
+    (PROJECT / LOCK).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _set_up(options: argparse.Namespace, words: Sequence[str]) -> None:
@@ -253,7 +251,8 @@ def _install_rest(lock: Lock, group: str, store: "Store", notify: "Listener") ->
     if not wheels:
         return
     missing = store.missing(wheels)
-    _require_space(sum(wheel.size or 0 for wheel in [*missing, *UNPACKED_RATIO * wheels]))
+    packed_bytes = sum(wheel.size or 0 for wheel in wheels)
+    _require_space(sum(wheel.size or 0 for wheel in missing) + UNPACKED_RATIO * packed_bytes)
     if missing:
         store.fetch(missing)
     notify(Message(f"installing {counted(len(wheels), 'package')}"))

@@ -10,21 +10,17 @@ import subprocess
 import sys
 import time
 import tomllib
-import zipfile
-from base64 import urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 
 from faults import KIB, MIB, CutAfter, Line, Lockstep, Mirror, payload
-from fmnist_fetch.environment.lock import Wheel
 from index import index_files
 from samples import PROJECT_FOLDER, Sample, fill
 from two_machines import two_machines
-from wheels import MadeWheel, lock_text, make_wheel
+from wheels import MadeWheel, lock_text, make_wheel, pack
 
 FIRST = ("packaging", "installer", "requests", "urllib3", "certifi", "idna", "charset-normalizer", "tqdm", "filelock")
 MORE = [make_wheel("large-thing", "2.5", ballast=payload(3 * MIB, seed=2), command="say-version"), make_wheel("small")]
@@ -32,36 +28,21 @@ MORE = [make_wheel("large-thing", "2.5", ballast=payload(3 * MIB, seed=2), comma
 CLEAN = {"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, "LANG": "C.UTF-8"}
 
 
-def repacked(package: str, folder: Path) -> MadeWheel:
+def repacked(package: str) -> MadeWheel:
     """Return the installed PACKAGE as a wheel."""
     try:
         installed = distribution(package)
     except PackageNotFoundError:
         pytest.skip(f"{package} is not installed: run make test first")
-    name = f"{package.replace('-', '_')}-{installed.version}-py3-none-any.whl"
-    path, lines = folder / name, []
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in installed.files or ():
-            where, skipped = Path(str(file.locate())), {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
-            if ".." in file.parts or "__pycache__" in file.parts or file.name in skipped or not where.is_file():
-                continue
-            data = where.read_bytes()
-            archive.writestr(zipfile.ZipInfo(file.as_posix()), data)
-            digest = urlsafe_b64encode(sha256(data).digest()).rstrip(b"=").decode()
-            lines.append(f"{file.as_posix()},sha256={digest},{len(data)}")
-        about = next(file.parts[0] for file in installed.files or () if file.parts[0].endswith(".dist-info"))
-        archive.writestr(zipfile.ZipInfo(f"{about}/RECORD"), "\n".join([*lines, f"{about}/RECORD,,", ""]))
-    content = path.read_bytes()
-    path.unlink()
-    wheel = Wheel(package, installed.version, name, len(content), sha256(content).hexdigest())
-    return MadeWheel(wheel, content)
+    skipped = {"..", "__pycache__", "RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
+    paths = {file.as_posix(): Path(str(file.locate())) for file in installed.files or () if not skipped & {*file.parts}}
+    return pack(package, installed.version, {name: path.read_bytes() for name, path in paths.items() if path.is_file()})
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> list[MadeWheel]:
+def first() -> list[MadeWheel]:
     """Return the wheels that the engine needs."""
-    folder = tmp_path_factory.mktemp("repacked")
-    return [repacked(package, folder) for package in FIRST]
+    return [repacked(package) for package in FIRST]
 
 
 @pytest.fixture
