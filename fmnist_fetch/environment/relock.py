@@ -62,8 +62,9 @@ def relock(project: Path) -> str:
 def _requirements(table: Mapping[str, Any], group: str) -> Iterator[str]:
     """Yield the requirements of a group; an extra that consists of other extras of this project is expanded."""
     extras = table["optional-dependencies"]
-    yield from GROUPS[group].packages
-    for text in [*table["dependencies"], *(text for extra in GROUPS[group].extras for text in extras[extra])]:
+    # What the set-up itself needs, and what people expect in an environment.
+    yield from ["pip"] if group else ["packaging>=26.1", "installer"]
+    for text in [*table["dependencies"], *(text for extra in GROUPS[group] for text in extras[extra])]:
         if text.startswith(table["name"] + "["):
             for extra in text.partition("[")[2].partition("]")[0].split(","):
                 yield from extras[extra.strip()]

@@ -21,7 +21,7 @@ from fmnist_fetch.console.formatting import counted
 from fmnist_fetch.console.output import print_error
 from fmnist_fetch.console.parser import Parser
 from fmnist_fetch.console.progress import listener
-from fmnist_fetch.environment.lock import GROUPS, STORE, Lock
+from fmnist_fetch.environment.lock import GROUPS, STORE, Lock, Wheel
 from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk, size
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.catalog import DATASET, find
@@ -29,7 +29,6 @@ from fmnist_fetch.sources.mirror import parse_mirror
 from fmnist_fetch.storage.layout import Layout, checked_path
 
 if TYPE_CHECKING:
-    from fmnist_fetch.environment.lock import Wheel
     from fmnist_fetch.environment.store import Store
     from fmnist_fetch.events import Listener
 
@@ -259,7 +258,7 @@ def _install_rest(lock: Lock, group: str, store: "Store", notify: "Listener") ->
     install_wheels(map(store.path, wheels))
 
 
-def _not_installed(wheels: "Sequence[Wheel]") -> "list[Wheel]":
+def _not_installed(wheels: Sequence[Wheel]) -> list[Wheel]:
     """Return those of some wheels that this environment lacks, or has in part: RECORD is written last."""
     from importlib.metadata import distributions
 
