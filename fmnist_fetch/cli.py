@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 from fmnist_fetch import __version__
 from fmnist_fetch.commands import fetch
-from fmnist_fetch.commands.arguments import PROGRAM, Parser
+from fmnist_fetch.commands.arguments import PROGRAM
 from fmnist_fetch.console.output import emit, flush_streams, open_streams, print_error
+from fmnist_fetch.console.parser import Parser
 from fmnist_fetch.console.progress import Log, ProgressState
 from fmnist_fetch.errors import AGAIN, DiskError, FetchError, from_exception, interrupt_behind
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from fmnist_fetch.console.output import flush_streams, open_streams, print_error
+from fmnist_fetch.console.parser import Parser
 from fmnist_fetch.errors import FetchError, from_exception
-from fmnist_fetch.usage import Parser
 from trainer.invocation import LIMITS, MAX_LEARNING_RATE, install_command, is_launched, trainer_command
 
 COMMANDS = {"train": "fit", "evaluate": "evaluate", "predict": "predict"}

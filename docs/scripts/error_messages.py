@@ -15,16 +15,16 @@ GAP = "…"  # what stands for a name or a number
 SECTIONS = {
     "fmnist_fetch/cli.py": "Command line",
     "fmnist_fetch/errors.py": "Files and disks",
-    "fmnist_fetch/usage.py": "Commands",
+    "fmnist_fetch/console": "Commands",
     "fmnist_fetch/commands": "Commands",
     "fmnist_fetch/pipeline": "Datasets",
     "fmnist_fetch/environment": "Set-up",
+    "fmnist_fetch/download/standalone": "Script",
     "fmnist_fetch/download": "Download",
     "fmnist_fetch/sources": "Sources",
     "fmnist_fetch/tensors": "Unpacking and the tensor file",
     "fmnist_fetch/storage": "Files and disks",
     "fmnist_fetch/manifest": "Manifests and datasets",
-    "fmnist_fetch/standalone.py": "Script",
     "trainer": "Trainer",
 }
 OTHERS = "Others"

@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from fmnist_fetch import usage
-from fmnist_fetch.console.output import print_text
 from fmnist_fetch.console.progress import KINDS, ProgressState
 from fmnist_fetch.download.backoff import FOREVER
 from fmnist_fetch.errors import UsageError
@@ -19,14 +17,6 @@ _POWERS = ("", "K", "M", "G")
 """The letters of units, in the order of their powers."""
 Run = Callable[[argparse.Namespace, ProgressState], dict[str, Any]]
 """A function that runs a command with its options, records its progress, and returns the object for --json."""
-
-
-class Parser(usage.Parser):
-    """The parser of fmnist-fetch."""
-
-    def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ARG002
-        """Print the help or the version; argparse itself passes over a stdout that can't be written to."""
-        print_text(message)
 
 
 def add_command(subparsers: Any, name: str, run: Run, summary: str, *examples: str) -> argparse.ArgumentParser:

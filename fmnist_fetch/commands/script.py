@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
 
 def _script(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     # Here, since it loads what opens sockets, and verify never does.
-    from fmnist_fetch.manifest.script import script
+    from fmnist_fetch.download.standalone.script import script
 
     manifest = find(options.dataset)
     text = script(manifest, comments=options.comments)

@@ -44,7 +44,7 @@ class Configuration(NamedTuple):
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Configuration":
         """Read the configuration files of pip, and the environment variables of pip and uv."""
-        options = _pip_files(environment)
+        options = _pip_options(environment)
         options |= {key[4:].lower().replace("_", "-"): value for key, value in environment.items() if key[:4] == "PIP_"}
         uv = [environment.get(name, "") for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")]
         more = [
@@ -81,7 +81,7 @@ class Configuration(NamedTuple):
     def pages(self, package: str) -> list["Page"]:
         """Return the pages that may have links to wheels of a package: those of the indexes, and pages of links."""
         urls = [f"{index.rstrip('/')}/{package}/" for index in self.indexes]
-        return [page(url) for url in (*urls, *(link for link in self.links if is_url(link)))]
+        return [_page(url) for url in (*urls, *(link for link in self.links if is_url(link)))]
 
 
 class Page:
@@ -176,10 +176,8 @@ def ask(url: str, headers: Mapping[str, str]) -> Any:
         raise
 
 
-@cache
-def page(url: str) -> Page:
-    """Return the page at a URL, the same object each time."""
-    return Page(url)
+_page = cache(Page)
+"""The page at a URL, the same object each time."""
 
 
 def local_path(place: str) -> Path | None:
@@ -190,45 +188,36 @@ def local_path(place: str) -> Path | None:
     return None if is_url(place) else Path(place).expanduser()
 
 
-def _pip_files(environment: Mapping[str, str]) -> dict[str, str]:
+def _pip_options(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the options in the configuration files of pip; later files and sections override earlier ones."""
-    options: dict[str, str] = {}
+    parser = configparser.RawConfigParser()
     for path in _pip_paths(environment):
-        parser = configparser.RawConfigParser()
         with suppress(OSError, configparser.Error, UnicodeDecodeError):
             parser.read(path, encoding="utf-8")
-            for section in ("global", "download", "install"):
-                if parser.has_section(section):
-                    options |= {key.replace("_", "-"): value for key, value in parser.items(section)}
-    return options
+    sections = filter(parser.has_section, ("global", "download", "install"))
+    return {key.replace("_", "-"): value for section in sections for key, value in parser.items(section)}
 
 
-def _pip_paths(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the paths where pip looks for configuration files: of machine, user and interpreter, and the named one.
+def _pip_paths(environment: Mapping[str, str]) -> list[Path]:
+    """Return the paths where pip looks for configuration files: of machine, user and interpreter, and the named one.
 
     PIP_CONFIG_FILE may be the null device, which means no file at all.
     """
-    if environment.get("PIP_CONFIG_FILE") == os.devnull:
-        return
-    home = Path("~").expanduser()
+    named, home = environment.get("PIP_CONFIG_FILE"), Path("~").expanduser()
+    if named == os.devnull:
+        return []
     if os.name == "nt":
-        yield Path(environment.get("PROGRAMDATA", "C:/ProgramData"), "pip", "pip.ini")
-        yield home / "pip" / "pip.ini"
-        yield Path(environment.get("APPDATA", str(home)), "pip", "pip.ini")
-        yield Path(sys.prefix, "pip.ini")
+        programs, data = environment.get("PROGRAMDATA", "C:/ProgramData"), environment.get("APPDATA", str(home))
+        folders = [Path(programs, "pip"), home / "pip", Path(data, "pip"), Path(sys.prefix)]
     else:
+        library = Path("Library/Application Support/pip")
+        machine = [Path(folder, "pip") for folder in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")]
+        user = [home / ".pip", Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "pip")]
         if sys.platform == "darwin":
-            yield Path("/Library/Application Support/pip/pip.conf")
-        for folder in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"):
-            yield Path(folder, "pip", "pip.conf")
-        yield Path("/etc/pip.conf")
-        yield home / ".pip" / "pip.conf"
-        yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "pip", "pip.conf")
-        if sys.platform == "darwin":
-            yield home / "Library" / "Application Support" / "pip" / "pip.conf"
-        yield Path(sys.prefix, "pip.conf")
-    if named := environment.get("PIP_CONFIG_FILE"):
-        yield Path(named)
+            machine, user = ["/" / library, *machine], [*user, home / library]
+        folders = [*machine, Path("/etc"), *user, Path(sys.prefix)]
+    files = [folder / ("pip.ini" if os.name == "nt" else "pip.conf") for folder in folders]
+    return [*files, *([Path(named)] if named else [])]
 
 
 def _with_secret(url: str, page: str) -> str:

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import tomllib
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -50,16 +51,13 @@ def install_wheels(wheels: Iterable[Path]) -> None:
                 install(wheel, destination, {"INSTALLER": INSTALLER})
 
 
-def install_project(project: Path, table: dict[str, Any]) -> None:
+def install_project(project: Path) -> None:
     """Make a project importable at its path, with its commands and its metadata, as an editable wheel (PEP 660) does.
-
-    Args:
-        project: The folder of the project.
-        table: The table [project] of its pyproject.toml.
 
     Raises:
         DiskError: A file cannot be written.
     """
+    table = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module = table["name"].replace("-", "_")
     about = f"{module}-{__version__}.dist-info"
     scripts = "".join(f"{script} = {target}\n" for script, target in table["scripts"].items())

@@ -13,24 +13,20 @@ if TYPE_CHECKING:
 STORE = "wheels"
 
 
-class Group(NamedTuple):
-    """The extras of the project that a set-up consists of, and packages besides the dependencies of the project."""
-
-    extras: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ("pip",)
-
-
 GROUPS = {
-    "": Group(packages=("packaging>=26.1", "installer")),
-    "data": Group(("load",)),
-    "train": Group(("train",)),
-    "notebook": Group(("train", "notebook")),
-    "test": Group(("load", "train", "socks", "serve", "kit", "completion", "test")),
-    "serve": Group(("serve",)),
-    "kit": Group(("kit",)),
-    "dev": Group(("dev",)),
+    "": (),
+    "data": ("load",),
+    "train": ("train",),
+    "notebook": ("train", "notebook"),
+    "test": ("load", "train", "socks", "serve", "kit", "completion", "test"),
+    "serve": ("serve",),
+    "kit": ("kit",),
+    "dev": ("dev",),
 }
-"""The set-ups, as dependency groups of the lock; the nameless one is what fetching needs, and part of every other."""
+"""The set-ups, as dependency groups of the lock, and the extras of the project that each consists of.
+
+The nameless one is what fetching needs, and part of every other.
+"""
 DEFAULT_GROUPS = ("data", "train")
 """What pip and uv install where no group is named."""
 

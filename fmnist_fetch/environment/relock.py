@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from fmnist_fetch.environment.lock import DEFAULT_GROUPS, GROUPS, STORE
 
@@ -22,7 +23,8 @@ HEADER = """\
 """
 
 _PLATFORMS = re.compile(r"any|win_amd64|(many|musl)?linux\w*_(x86_64|aarch64)|macosx_\d+_\d+_(arm64|universal2)")
-_ENVIRONMENTS = (
+_CPYTHON = {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
+_SYSTEMS = (
     {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"},
     {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "aarch64"},
     {"sys_platform": "darwin", "os_name": "posix", "platform_system": "Darwin", "platform_machine": "arm64"},
@@ -60,8 +62,9 @@ def relock(project: Path) -> str:
 def _requirements(table: Mapping[str, Any], group: str) -> Iterator[str]:
     """Yield the requirements of a group; an extra that consists of other extras of this project is expanded."""
     extras = table["optional-dependencies"]
-    yield from GROUPS[group].packages
-    for text in [*table["dependencies"], *(text for extra in GROUPS[group].extras for text in extras[extra])]:
+    # What the set-up itself needs, and what people expect in an environment.
+    yield from ["pip"] if group else ["packaging>=26.1", "installer"]
+    for text in [*table["dependencies"], *(text for extra in GROUPS[group] for text in extras[extra])]:
         if text.startswith(table["name"] + "["):
             for extra in text.partition("[")[2].partition("]")[0].split(","):
                 yield from extras[extra.strip()]
@@ -82,7 +85,7 @@ def _resolve(requirements: Iterable[str], limits: Sequence[str]) -> list[Pinned]
     return [
         Pinned(row["name"], row["version"], _AT_LEAST_311.sub("", row.get("marker", "")), tuple(row["wheels"]))
         for row in rows
-        if not _CUDA.match(row["name"]) and _pythons(row.get("marker"))
+        if not _CUDA.match(row["name"]) and _pythons(row.get("marker", ""))
     ]
 
 
@@ -101,22 +104,16 @@ def _marker(groups: Mapping[str, str]) -> str:
     return " or ".join(f"({term})" for term in terms) if len(terms) > 1 else terms[0]
 
 
-def _pythons(marker: str | None) -> list[tuple[str, Mapping[str, str]]]:
-    """Return the versions of Python and the systems, of those that the lock is for, where a marker is true."""
+def _pythons(marker: str) -> list[str]:
+    """Return the versions of Python, of those that the lock is for, where a marker is true on one of its systems."""
     from packaging.markers import Marker
 
-    found: list[tuple[str, Mapping[str, str]]] = []
+    found = []
     for python in PYTHONS:
-        for system in _ENVIRONMENTS:
-            environment = {
-                **system,
-                "python_version": python,
-                "python_full_version": f"{python}.0",
-                "implementation_name": "cpython",
-                "platform_python_implementation": "CPython",
-            }
-            if not marker or Marker(marker).evaluate(environment):
-                found.append((python, system))
+        version = {"python_version": python, "python_full_version": f"{python}.0"}
+        environments = [{**_CPYTHON, **version, **system} for system in _SYSTEMS]
+        if not marker or any(map(Marker(marker).evaluate, environments)):
+            found.append(python)
     return found
 
 
@@ -124,67 +121,45 @@ def _with_torch(packages: Sequence[Pinned], torch: Mapping[str, Any]) -> Iterato
     """Yield each package with the rows of its wheels; torch twice, since its build for macOS has another version."""
     for one in packages:
         if one.name != "torch":
-            rows = [(_file_name(row["url"]), row.get("size"), row["hashes"]["sha256"]) for row in one.wheels]
-            markers = _pythons(_without_groups(one.marker))
-            yield one, [_wheel(*row) for row in sorted(rows) if _fits(row[0], {python for python, _ in markers})]
+            rows = {unquote(urlsplit(row["url"]).path).rpartition("/")[2]: row for row in one.wheels}
+            # A test for a group is replaced by one that is true.
+            pythons = _pythons(re.sub(r"'[a-z]+' in dependency_groups", "python_version >= '3'", one.marker))
+            yield one, [_wheel(name, row) for name, row in sorted(rows.items()) if _fits(name, pythons)]
             continue
         for suffix, test in (("", "=="), ("+cpu", "!=")):
             version = torch["version"] + suffix
             marker = f"sys_platform {test} 'darwin' and ({one.marker})"
-            rows = [(name, row.get("size"), row["sha256"]) for name, row in torch["wheels"].items()]
+            wheels = [_wheel(name, {"hashes": row, **row}) for name, row in torch["wheels"].items()]
             yield (
                 Pinned("torch", version, marker, ()),
-                [_wheel(*row) for row in rows if row[0].startswith(f"torch-{version}-")],
+                [wheel for wheel in wheels if f"/torch-{version}-" in wheel],
             )
-
-
-def _simplified(marker: str) -> str:
-    """Return a marker without redundant parentheses, in single quotes."""
-    from packaging.markers import Marker
-
-    return str(Marker(marker)).replace('"', "'")
-
-
-def _without_groups(marker: str) -> str:
-    """Return a marker with every test for a group replaced by one that is true."""
-    return re.sub(r"'[a-z]+' in dependency_groups", "python_version >= '3'", marker)
-
-
-def _file_name(url: str) -> str:
-    from urllib.parse import unquote, urlsplit
-
-    return unquote(urlsplit(url).path).rpartition("/")[2]
 
 
 def _fits(name: str, pythons: Iterable[str]) -> bool:
     """Return whether a wheel is for one of the versions of Python, with the GIL, on a system that the lock is for."""
+    from packaging.tags import compatible_tags, cpython_tags
     from packaging.utils import parse_wheel_filename
 
-    versions = [int(python.partition(".")[2]) for python in pythons]
+    known = set()
+    for python in pythons:
+        version, name_of_abi = (3, int(python.partition(".")[2])), f"cp{python.replace('.', '')}"
+        own = cpython_tags(version, abis=[name_of_abi], platforms=["any"])
+        known |= {(tag.interpreter, tag.abi) for tag in (*own, *compatible_tags(version, name_of_abi, ["any"]))}
     return any(
-        _PLATFORMS.fullmatch(tag.platform) and _interpreter_fits(tag.interpreter, tag.abi, versions)
+        _PLATFORMS.fullmatch(tag.platform) and (tag.interpreter, tag.abi) in known
         for tag in parse_wheel_filename(name)[3]
     )
 
 
-def _interpreter_fits(interpreter: str, abi: str, minors: Sequence[int]) -> bool:
-    if abi == "none" and re.fullmatch(r"py3|py2\.py3", interpreter):
-        return True
-    match = re.fullmatch(r"(?:cp|py)3(\d+)", interpreter)
-    if not match:
-        return False
-    minor = int(match[1])
-    if abi == "abi3" or (abi == "none" and interpreter.startswith("py")):
-        return any(minor <= other for other in minors)
-    return minor in minors and abi in (f"cp3{minor}", "none")
-
-
-def _wheel(name: str, size: int | None, sha256: str) -> str:
-    stated = "" if size is None else f"size = {size}, "
-    return f'    {{ path = "{STORE}/{name}", {stated}hashes = {{ sha256 = "{sha256}" }} }},'
+def _wheel(name: str, row: Mapping[str, Any]) -> str:
+    stated = f"size = {row['size']}, " if "size" in row else ""
+    return f'    {{ path = "{STORE}/{name}", {stated}hashes = {{ sha256 = "{row["hashes"]["sha256"]}" }} }},'
 
 
 def _document(requires_python: str, packages: Iterable[tuple[Pinned, Sequence[str]]]) -> Iterator[str]:
+    from packaging.markers import Marker
+
     quoted = ", ".join(f'"{group}"' for group in GROUPS if group)
     yield 'lock-version = "1.0"'
     yield f'requires-python = "{requires_python}"'
@@ -198,7 +173,8 @@ def _document(requires_python: str, packages: Iterable[tuple[Pinned, Sequence[st
         yield f'name = "{one.name}"'
         yield f'version = "{one.version}"'
         if one.marker:
-            yield f'marker = "{_simplified(one.marker)}"'
+            # packaging leaves out redundant parentheses.
+            yield 'marker = "{}"'.format(str(Marker(one.marker)).replace('"', "'"))
         yield "wheels = ["
         yield from rows
         yield "]"

@@ -15,13 +15,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk, escaped_lines, size
-from fmnist_fetch.usage import Parser
+from fmnist_fetch.console.formatting import counted
+from fmnist_fetch.console.output import print_error
+from fmnist_fetch.console.parser import Parser
+from fmnist_fetch.console.progress import listener
+from fmnist_fetch.environment.lock import GROUPS, STORE, Lock, Wheel
+from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk, size
+from fmnist_fetch.events import Message
+from fmnist_fetch.manifest.catalog import DATASET, find
+from fmnist_fetch.sources.mirror import parse_mirror
+from fmnist_fetch.storage.layout import Layout, checked_path
 
 if TYPE_CHECKING:
-    from fmnist_fetch.environment.lock import Lock, Wheel
     from fmnist_fetch.environment.store import Store
     from fmnist_fetch.events import Listener
 
@@ -33,28 +40,10 @@ UNPACKED_RATIO = 4
 _REDIRECTING_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONNOUSERSITE", "__PYVENV_LAUNCHER__")
 """Variables that make the interpreter of the environment find other modules than its own."""
 _SLOW_IMPORTS = {
-    "": "requests, tqdm, filelock",
+    "fetch": "requests, tqdm, filelock",
     "data": "numpy",
     "train": "numpy, torch.nn.functional, safetensors, matplotlib.pyplot, matplotlib.backends.backend_agg",
 }
-
-
-class Options(NamedTuple):
-    """What to set up.
-
-    Attributes:
-        group: The group of the lock.
-        venv: The virtual environment.
-        mirrors: URLs or folders to ask for wheels first.
-        offline: Whether to open no socket.
-        lan: Whether to look for servers in the local network, and to ask them after the mirrors.
-    """
-
-    group: str
-    venv: Path
-    mirrors: tuple[str, ...] = ()
-    offline: bool = False
-    lan: bool = False
 
 
 def run(words: Sequence[str]) -> int:
@@ -66,16 +55,16 @@ def run(words: Sequence[str]) -> int:
         else:
             if options.group == "train" and options.root is not None:
                 _require_data(options.dataset, options.root)
-            _set_up(_options(options), words)
+            _set_up(options, words)
     except FetchError as exc:
         # Most people see this through make, which has a variable for the option.
         hint = exc.hint.replace(
             "--mirror URL or --mirror FOLDER", "MIRROR=URL or MIRROR=FOLDER (without make: --mirror)"
         )
-        print(f"error: {escaped_lines(exc.message)}\nhint: {escaped_lines(hint)}", file=sys.stderr)
+        print_error(exc.message, hint)
         return exc.exit_code
     except KeyboardInterrupt:
-        print("\nerror: interrupted\nhint: Run the same command again; what has arrived is kept.", file=sys.stderr)
+        print_error("interrupted", "Run the same command again; what has arrived is kept.")
         return 130
     return 0
 
@@ -84,42 +73,38 @@ def parser() -> Parser:
     """Return the parser of the command line."""
     description = "Set up the tools of this project from pylock.toml."
     parser = Parser(prog="python -m fmnist_fetch.environment", description=description)
-    groups = ["fetch", "data", "train", "notebook", "test", "serve", "kit", "dev", "lock"]
+    groups = [*(group or "fetch" for group in GROUPS), "lock"]
     parser.add_argument("group", choices=groups, help="what to set up; lock: make pylock.toml anew")
-    parser.add_argument("--venv", default=".venv", help="the environment (default: %(default)s)")
-    parser.add_argument("--mirror", action="append", default=[], help="a URL or folder to ask first; repeatable")
+    parser.add_argument("--venv", default=".venv", type=_venv, help="the environment (default: %(default)s)")
+    parser.add_argument(
+        "--mirror", action="append", default=[], type=_mirror, help="a URL or folder to ask first; repeatable"
+    )
     parser.add_argument("--lan", action="store_true", help="look for servers in the local network, and ask them too")
     parser.add_argument("--offline", action="store_true", help="open no socket")
     parser.add_argument("--root", help="train: look for the data here before anything is downloaded")
-    parser.add_argument("--dataset", default="fashion-mnist", help=argparse.SUPPRESS)
+    parser.add_argument("--dataset", default=DATASET, help=argparse.SUPPRESS)
     return parser
 
 
-def _options(given: argparse.Namespace) -> Options:
-    """Return the options of a command line; raise UsageError for a mirror that does not exist."""
-    from fmnist_fetch.sources.mirror import parse_mirror
-    from fmnist_fetch.storage.layout import checked_path
+def _venv(text: str) -> Path:
+    return checked_path(text).absolute()
 
-    mirrors = tuple(str(parse_mirror(mirror)) for mirror in given.mirror if mirror)
-    group = "" if given.group == "fetch" else given.group
-    return Options(group, checked_path(given.venv).absolute(), mirrors, given.offline, given.lan)
+
+def _mirror(text: str) -> str:
+    return str(parse_mirror(text))
 
 
 def _require_data(dataset: str, root: str) -> None:
     """Raise FetchError where a dataset has no tensor file under a root: without it, training needs no packages."""
-    from fmnist_fetch.manifest.catalog import find
-    from fmnist_fetch.storage.layout import Layout
-
     tensors = Layout(root, find(dataset)).tensors
     if not tensors.exists():
-        variables = f" DATASET={quote(dataset)}" if dataset != "fashion-mnist" else ""
+        variables = f" DATASET={quote(dataset)}" if dataset != DATASET else ""
         variables += f" ROOT={quote(root)}" if root != "data" else ""
         raise FetchError(f"{tensors} is not there", hint=f"Run: make data{variables} (or fmnist-fetch fetch)")
 
 
 def _lock() -> None:
     from fmnist_fetch.environment.relock import relock
-    from fmnist_fetch.storage.atomic import write_all, write_atomically
 
     try:
         text = relock(PROJECT)
@@ -127,44 +112,31 @@ def _lock() -> None:
         raise UsageError("uv is not installed", hint="Run: make lock, or pip install uv") from exc
     except subprocess.CalledProcessError as exc:
         raise DiskError("uv found no versions that fit together", hint="See its messages above.") from exc
-    with write_atomically(PROJECT / LOCK) as file:
-        write_all(file, text.encode())
+    (PROJECT / LOCK).write_text(text, encoding="utf-8", newline="\n")
 
 
-def _set_up(options: Options, words: Sequence[str]) -> None:
-    """Set up an environment, or have its own interpreter do so.
-
-    Args:
-        options: What to set up.
-        words: The same as arguments, for the interpreter of the environment.
-
-    Raises:
-        FetchError: Or one of its kinds; what has arrived is kept.
-    """
-    if _is_set_up(options):
+def _set_up(options: argparse.Namespace, words: Sequence[str]) -> None:
+    """Set up an environment, or have its own interpreter do so, which gets the same words as arguments."""
+    stamp = options.venv / options.group
+    if _is_set_up(options.venv, stamp):
         return
     if Path(sys.prefix).resolve() != options.venv.resolve():
         _create(options.venv)
         _continue_inside(options.venv, words)
     with _exclusively(options.venv):
-        if not _is_set_up(options):  # by another process meanwhile
+        if not _is_set_up(options.venv, stamp):  # by another process meanwhile
             _install(options)
 
 
-def _is_set_up(options: Options) -> bool:
-    """Return whether the stamp of the group has these inputs; touch it then, since make compares its time."""
+def _is_set_up(venv: Path, stamp: Path) -> bool:
+    """Return whether the stamp of a group has these inputs; touch it then, since make compares its time."""
     try:
-        stamp = _stamp(options.venv, options.group)
-        if stamp.read_text(encoding="utf-8") != _inputs() or not _interpreter(options.venv).exists():
+        if stamp.read_text(encoding="utf-8") != _inputs() or not _interpreter(venv).exists():
             return False
         os.utime(stamp)
     except OSError:
         return False
     return True
-
-
-def _stamp(venv: Path, group: str) -> Path:
-    return venv / (group or "fetch")
 
 
 def _inputs() -> str:
@@ -226,40 +198,36 @@ def _exclusively(venv: Path) -> Iterator[None]:
         yield
 
 
-def _install(options: Options) -> None:
-    import tomllib
-
-    from fmnist_fetch.environment.display import Display
+def _install(options: argparse.Namespace) -> None:
     from fmnist_fetch.environment.indexes import Configuration
-    from fmnist_fetch.environment.lock import STORE, Lock
     from fmnist_fetch.environment.store import Sources, Store
     from fmnist_fetch.sources.lan import advice, find_servers
 
     inputs, lock = _inputs(), Lock.read(PROJECT / LOCK)
     configuration = Configuration.read()
     configuration.apply()
-    display = Display()
-    servers = find_servers(display, offline=options.offline) if options.lan else []
-    sources = Sources(PROJECT, options.mirrors, configuration, offline=options.offline, servers=servers)
-    store = Store(PROJECT / STORE, sources, display)
+    lines = listener("log", sys.stderr)
+    servers = find_servers(lines, offline=options.offline) if options.lan else []
+    sources = Sources(PROJECT, options.mirror, configuration, offline=options.offline, servers=servers)
     try:
-        _install_first(lock, store)
-        _install_rest(lock, options.group, store, display)
+        _install_first(lock, Store(PROJECT / STORE, sources, lines))
+        # tqdm, which draws bars, has come with the first packages.
+        display = listener("auto", sys.stderr)
+        _install_rest(lock, options.group, Store(PROJECT / STORE, sources, display), display)
     except SourceError as exc:
         exc.hint = exc.hint if servers or not options.lan else advice(exc.hint)
         raise
     from fmnist_fetch.environment.install import install_project
 
-    install_project(PROJECT, tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"])
+    install_project(PROJECT)
     if sys.dont_write_bytecode:
         _write_bytecode(options.group)
-    for group in {options.group, ""}:
-        stamp = _stamp(options.venv, group)
-        with disk(stamp):
-            stamp.write_text(inputs, encoding="utf-8")
+    for group in (options.group, "fetch"):
+        with disk(options.venv):
+            (options.venv / group).write_text(inputs, encoding="utf-8")
 
 
-def _install_first(lock: "Lock", store: "Store") -> None:
+def _install_first(lock: Lock, store: "Store") -> None:
     """Install the nameless group, which is what the engine needs, with the standard library alone."""
     tools = _not_installed([lock.tool(name) for name in TOOLS])
     store.fetch_first(store.missing(tools))
@@ -271,28 +239,26 @@ def _install_first(lock: "Lock", store: "Store") -> None:
     install_wheels(map(store.path, wheels))
 
 
-def _install_rest(lock: "Lock", group: str, store: "Store", notify: "Listener") -> None:
+def _install_rest(lock: Lock, group: str, store: "Store", notify: "Listener") -> None:
     from fmnist_fetch.environment.install import install_wheels
-    from fmnist_fetch.events import Message
 
     try:
-        wheels = _not_installed(lock.select(group))
+        wheels = _not_installed(lock.select("" if group == "fetch" else group))
     except LookupError as exc:
         hint = "Use CPython 3.11 to 3.14 on Linux, macOS (arm64) or Windows: make PYTHON=python3.12"
         raise FetchError(f"pylock.toml has no wheels for this machine: {exc}", hint=hint) from exc
     if not wheels:
         return
     missing = store.missing(wheels)
-    download_bytes = sum(wheel.size or 0 for wheel in missing)
-    _require_space(download_bytes + UNPACKED_RATIO * sum(wheel.size or 0 for wheel in wheels))
+    packed_bytes = sum(wheel.size or 0 for wheel in wheels)
+    _require_space(sum(wheel.size or 0 for wheel in missing) + UNPACKED_RATIO * packed_bytes)
     if missing:
-        notify(Message(f"downloading {_counted(missing)}, {size(download_bytes)}"))
         store.fetch(missing)
-    notify(Message(f"installing {_counted(wheels)}"))
+    notify(Message(f"installing {counted(len(wheels), 'package')}"))
     install_wheels(map(store.path, wheels))
 
 
-def _not_installed(wheels: "Sequence[Wheel]") -> "list[Wheel]":
+def _not_installed(wheels: Sequence[Wheel]) -> list[Wheel]:
     """Return those of some wheels that this environment lacks, or has in part: RECORD is written last."""
     from importlib.metadata import distributions
 
@@ -316,10 +282,6 @@ def _require_space(needed_bytes: int) -> None:
             f"{folder} has {size(free_bytes)} free, and {size(needed_bytes)} are needed",
             hint=f"Free {size(needed_bytes - free_bytes)} and run the same command again; what is there is kept.",
         )
-
-
-def _counted(wheels: "Sequence[Wheel]") -> str:
-    return "1 package" if len(wheels) == 1 else f"{len(wheels)} packages"
 
 
 def _write_bytecode(group: str) -> None:

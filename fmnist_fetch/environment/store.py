@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from fmnist_fetch import standalone
+from fmnist_fetch.download.standalone import client
 from fmnist_fetch.environment.indexes import Configuration, ask, local_path
 from fmnist_fetch.environment.lock import STORE, Wheel
 from fmnist_fetch.errors import CHECK_NETWORK, DiskError, IntegrityError, SourceError, disk
-from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener
+from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener, Verified
 from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile, Payload
 from fmnist_fetch.manifest.pieces import Piece, cut
 from fmnist_fetch.manifest.validation import is_url
@@ -171,7 +171,6 @@ class Store:
         self.folder = folder
         self._sources = sources
         self._notify = listener
-        self._verified: set[str] = set()
         self._failed: set[str] = set()
 
     def path(self, wheel: Wheel) -> Path:
@@ -184,6 +183,9 @@ class Store:
 
     def fetch_first(self, wheels: Sequence[Wheel]) -> None:
         """Download small wheels with the standard library alone. Raises SourceError, IntegrityError, DiskError."""
+        if not wheels:
+            return
+        self._notify(DownloadStarted(tuple((wheel.name, wheel.size or 0, 0) for wheel in wheels), len(wheels), 0))
         for wheel in wheels:
             # The indexes are asked only where the mirrors fail. A mirror that fails once is asked last from then on.
             if mirrors := [base for base in self._sources.bases if base not in self._failed]:
@@ -191,6 +193,7 @@ class Store:
                     self._download(wheel, mirrors, MIRRORS_PATIENCE_S)
                     continue
             self._download(wheel, [*self._sources.links(wheel), *self._sources.bases], PATIENCE_S)
+        self._notify(DownloadEnded())
 
     def fetch(self, wheels: Sequence[Wheel]) -> None:
         """Download wheels with the engine. Raises SourceError, IntegrityError, DiskError."""
@@ -198,47 +201,46 @@ class Store:
         from fmnist_fetch.sources.base import FetchOptions
 
         files = [_data_file(wheel, wheel.size or self._sources.size(wheel)) for wheel in wheels]
-        files = [file for file in files if not self._verifies(file.name, file.size, file.sha256)]
         options = FetchOptions(jobs=MAX_CONNECTIONS, patience=PATIENCE_S)
         download(files, self.folder, self._sources.for_engine(wheels), options, self._notify)
-        self._verified.update(file.name for file in files)
 
     def _has(self, wheel: Wheel) -> bool:
         with suppress(OSError):
-            return self._verifies(wheel.name, wheel.size or self.path(wheel).stat().st_size, wheel.sha256)
+            return verifies(self.path(wheel), wheel.size or self.path(wheel).stat().st_size, wheel.sha256)
         return False
 
-    def _verifies(self, name: str, size: int, sha256: str) -> bool:
-        if name not in self._verified and verifies(self.folder / name, size, sha256):
-            self._verified.add(name)
-        return name in self._verified
-
     def _copy(self, wheel: Wheel) -> bool:
-        """Copy a wheel from elsewhere on this machine; return whether it is there."""
+        """Copy a wheel from elsewhere on this machine, and verify it on the way; return whether it is there.
+
+        It is no link: a change of one of them in place would damage the other.
+        """
         for copy in self._sources.copies(wheel):
             with suppress(OSError, DiskError):
-                size = copy.stat().st_size
-                if wheel.size in (None, size) and _copy(copy, self.path(wheel), wheel.sha256):
-                    self._verified.add(wheel.name)
-                    return True
+                if wheel.size not in (None, copy.stat().st_size):
+                    continue
+                with open(copy, "rb", buffering=0) as stored, write_atomically(self.path(wheel)) as file:
+                    digest = hashlib.sha256()
+                    while data := stored.read(COPY_STEP_BYTES):
+                        digest.update(data)
+                        write_all(file, data)
+                    if digest.hexdigest() != wheel.sha256:
+                        raise OSError("A file with another digest must not get the name.")
+                return True
         return False
 
     def _download(self, wheel: Wheel, urls: Sequence[str], patience_s: float) -> None:
-        size = wheel.size or self._sources.size(wheel)
+        size, path = wheel.size or self._sources.size(wheel), str(self.path(wheel))
         urls = sorted(urls, key=lambda url: _base(url, wheel) in self._failed)
-        sources = [standalone.Source(url, wheel.name, size) for url in urls]
-        self._notify(DownloadStarted(((wheel.name, size, 0),), 1, 0))
+        sources = [client.Source(url, wheel.name, size) for url in urls]
         try:
-            with disk(self.path(wheel), size):
-                path = str(self.path(wheel))
-                standalone.fetch(path, size, wheel.sha256, sources, patience=patience_s, report=self._report)
-        except standalone.Failure as exc:
+            with disk(path, size):
+                client.fetch(path, size, wheel.sha256, sources, patience=patience_s, report=self._report)
+        except client.Failure as exc:
             kind = IntegrityError if exc.exit_code == 3 else SourceError
             raise kind(exc.facts, hint=exc.hint) from exc
         finally:
-            failed = [url for url, source in zip(urls, sources, strict=True) if source.failures > 0]
-            self._failed.update(_base(url, wheel) for url in failed)
-            self._notify(DownloadEnded())
+            self._failed.update(_base(one.url, wheel) for one in sources if one.failures > 0)
+        self._notify(Verified(wheel.name, size))
 
     def _report(self, name: str, done: int, _size: int) -> None:
         self._notify(BytesInFlight(((name, done),)))
@@ -253,23 +255,3 @@ def _data_file(wheel: Wheel, size: int) -> DataFile:
     spans = cut(size, PIECE_BYTES)
     pieces = tuple(Piece(span, "" if len(spans) > 1 else wheel.sha256) for span in spans)
     return DataFile(wheel.name, size, wheel.sha256, pieces, "", "", Payload(wheel.name, size, wheel.sha256))
-
-
-def _copy(source: Path, path: Path, sha256: str) -> bool:
-    """Copy a file, and verify it on the way; return whether it has this digest. Raises OSError, DiskError.
-
-    It is no link: a change of one of them in place would damage the other.
-    """
-    with suppress(_OtherBytesError), open(source, "rb", buffering=0) as stored, write_atomically(path) as file:
-        digest = hashlib.sha256()
-        while data := stored.read(COPY_STEP_BYTES):
-            digest.update(data)
-            write_all(file, data)
-        if digest.hexdigest() != sha256:
-            raise _OtherBytesError
-        return True
-    return False
-
-
-class _OtherBytesError(Exception):
-    """A copy has another digest, and must not get its name."""

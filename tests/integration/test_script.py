@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from faults import KIB, CutAfter, First, FlipByte, Line, Lockstep, Mirror, Replaced, StallAfter, payload
-from fmnist_fetch.manifest.script import script
+from fmnist_fetch.download.standalone.script import script
 from integration.test_scenarios import AT_FIRST, FLAKY, HARMLESS, NONSENSE
 from samples import Sample
 from stage import Scene
@@ -103,13 +104,17 @@ def test_wrong_bytes_everywhere_end_in_two_lines_and_no_final_name(
     assert not [path for path in tmp_path.iterdir() if path.is_file() and path.suffix != ".part"]
 
 
-def test_killed_anywhere_it_goes_on_where_it_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["", "3.8", "3.9", "3.10", "3.12", "3.13", "3.14"])
+def test_killed_anywhere_it_goes_on_where_it_ended(tmp_path: Path, version: str) -> None:
+    interpreter = shutil.which(f"python{version}") if version else sys.executable
+    if not interpreter or subprocess.run([interpreter, "-c", "0"], check=False, capture_output=True).returncode:
+        pytest.skip(f"there is no Python {version}")
     data = dataset()
     with Mirror(data.files, [First(1, StallAfter(300 * KIB)), CutAfter(500 * KIB)]) as mirror:
         file = tmp_path / "get.py"
         file.write_text(script(data.manifest, [mirror.url]), encoding="ascii")
         folder = tmp_path / "data"
-        command = [sys.executable, "-I", str(file), str(folder)]
+        command = [interpreter, "-I", str(file), str(folder)]
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         with subprocess.Popen(command, env=environment) as run:
             part = folder / f"{data.manifest.files[0].name}.part"

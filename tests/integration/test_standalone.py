@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import gzip
 import hashlib
 import http.client
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +19,6 @@ from faults import (
     CutAfter,
     Fault,
     First,
-    FlipByte,
     GzipEncoding,
     HangUp,
     Header,
@@ -38,8 +30,8 @@ from faults import (
     Status,
     payload,
 )
-from fmnist_fetch import standalone
-from fmnist_fetch.standalone import Failure, Source, fetch
+from fmnist_fetch.download.standalone import client
+from fmnist_fetch.download.standalone.client import Failure, Source, fetch
 
 STEP = 64 * KIB
 DATA = payload(MIB + 12_345)
@@ -50,8 +42,8 @@ NAME = "thing-1.0+cpu.whl"
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standalone, "PATIENCE_S", 6)
-    monkeypatch.setattr(standalone, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(client, "PATIENCE_S", 6)
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.5)
 
 
 @pytest.fixture
@@ -108,37 +100,12 @@ def test_a_wrong_beginning_left_by_an_earlier_run_is_replaced(path: Path) -> Non
     assert path.read_bytes() == DATA
 
 
-def test_only_the_damaged_piece_of_a_file_is_downloaded(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(DATA[: 3 * STEP] + bytes(10) + DATA[3 * STEP + 10 :])
-    with Mirror({NAME: DATA}) as mirror:
-        get(path, [mirror], pieces=PIECES)
-        assert mirror.asked == [(3 * STEP, 4 * STEP)]
-    assert path.read_bytes() == DATA
-
-
-@pytest.mark.parametrize("pieces", [(), PIECES], ids=["whole", "pieces"])
-def test_a_mirror_with_another_file_of_that_name_gives_way_to_the_next(path: Path, pieces: list[str]) -> None:
-    wrong = {NAME: payload(len(DATA), seed=2)}
-    with Mirror(wrong) as first, Mirror({NAME: DATA[:1000]}) as second, Mirror({NAME: DATA}) as third:
-        get(path, [first, second, third], pieces=pieces)
-    assert path.read_bytes() == DATA
-
-
 def test_a_dead_mirror_costs_one_attempt(path: Path) -> None:
     with Mirror({}) as empty, Mirror({NAME: DATA}) as mirror:
         urls = ["http://127.0.0.1:9/", empty.url, mirror.url + NAME.replace("+", "%2B")]
         fetch(str(path), len(DATA), SHA256, [Source(url, NAME, len(DATA)) for url in urls])
         assert len(empty.journal) == 1
     assert path.read_bytes() == DATA
-
-
-def test_wrong_bytes_everywhere_end_in_two_lines_and_no_file(path: Path) -> None:
-    with Mirror({NAME: DATA}, [FlipByte(900_000)]) as mirror, pytest.raises(Failure) as failure:
-        get(path, [mirror])
-    assert failure.value.exit_code == 3
-    assert [line.partition(":")[0] for line in str(failure.value).splitlines()] == ["error", "hint"]
-    assert not path.exists()
 
 
 def test_a_forged_piece_with_the_right_beginning_of_its_digest_is_downloaded_again(path: Path) -> None:
@@ -178,53 +145,15 @@ def test_a_network_that_stays_away_ends_in_two_lines_and_keeps_what_came(path: P
     assert path.with_name(NAME + ".part").stat().st_size >= 64 * KIB
 
 
-@pytest.mark.parametrize("version", ["", "3.8", "3.9", "3.10", "3.12", "3.13", "3.14"])
-def test_a_killed_run_loses_nothing_that_had_arrived(path: Path, version: str) -> None:
-    interpreter = shutil.which(f"python{version}") if version else sys.executable
-    if not interpreter or subprocess.run([interpreter, "-c", "0"], check=False, capture_output=True).returncode:
-        pytest.skip(f"there is no Python {version}")
-    code = (
-        "import sys; from standalone import Source, fetch; path, size, sha256, url = sys.argv[1:]\n"
-        f"fetch(path, int(size), sha256, [Source(url, {NAME!r}, int(size))])"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(standalone.__file__).parent)}
-    with Mirror({NAME: DATA}, [First(1, StallAfter(600 * KIB))]) as mirror:
-        words = [interpreter, "-c", code, str(path), str(len(DATA)), SHA256, mirror.url]
-        with subprocess.Popen(words, env=environment) as run:
-            part = path.with_name(NAME + ".part")
-            wait_until(lambda: part.exists() and part.stat().st_size == 600 * KIB)
-            run.send_signal(signal.SIGKILL)
-        subprocess.run(words, env=environment, check=True)
-        assert mirror.served == len(DATA)
-    assert path.read_bytes() == DATA
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_it_unpacks_and_returns_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     packed = gzip.compress(DATA, mtime=0)
     sha256 = hashlib.sha256(packed).hexdigest()
     row = ("thing.gz", len(packed), sha256, len(packed), sha256[:12], len(DATA), SHA256)
     with Mirror({"thing.gz": packed}) as mirror:
-        assert standalone.main(str(tmp_path), [mirror.url], [row]) == 0
+        assert client.main(str(tmp_path), [mirror.url], [row]) == 0
     assert (tmp_path / "thing").read_bytes() == DATA
-    assert standalone.main(str(tmp_path), [], [("absent", *row[1:])]) == 4
+    assert client.main(str(tmp_path), [], [("absent", *row[1:])]) == 4
     assert capsys.readouterr().err.strip().startswith("error: could not download absent")
-
-
-def test_it_imports_nothing_but_the_standard_library_and_is_fit_to_be_pasted() -> None:
-    source = Path(standalone.__file__).read_text(encoding="ascii")
-    assert max(map(len, source.splitlines())) <= 100
-    tree = ast.parse(source, feature_version=(3, 8))
-    for node in ast.walk(tree):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        assert all(name.partition(".")[0] in sys.stdlib_module_names for name in names)
 
 
 def test_what_a_server_says_can_not_write_to_the_terminal() -> None:

@@ -32,14 +32,21 @@ def make_wheel(package: str, version: str = "1.0", *, ballast: bytes = b"", comm
         files[f"{module}/ballast"] = ballast
     if command:
         files[f"{about}/entry_points.txt"] = f"[console_scripts]\n{command} = {module}:main\n".encode()
+    return pack(package, version, files)
+
+
+def pack(package: str, version: str, files: Mapping[str, bytes]) -> MadeWheel:
+    """Return a wheel of FILES by their paths, to which it adds RECORD."""
+    module = package.replace("-", "_")
+    about = next(path.partition("/")[0] for path in files if ".dist-info/" in path)
     lines = [
         f"{path},sha256={urlsafe_b64encode(sha256(data).digest()).rstrip(b'=').decode()},{len(data)}"
         for path, data in files.items()
     ]
-    files[f"{about}/RECORD"] = "\n".join([*lines, f"{about}/RECORD,,", ""]).encode()
+    record = {f"{about}/RECORD": "\n".join([*lines, f"{about}/RECORD,,", ""]).encode()}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        for path, data in files.items():
+        for path, data in {**files, **record}.items():
             archive.writestr(zipfile.ZipInfo(path), data)
     content = stream.getvalue()
     name = f"{module}-{version}-py3-none-any.whl"

@@ -13,8 +13,8 @@ from tinydata import Tiny, environment  # noqa: E402
 
 # What the tensor reader and the printing of lines need. A training imports nothing else of the fetcher.
 PARTS = {
-    "": ("datasets", "errors", "events", "usage"),
-    ".console": ("formatting", "output"),
+    "": ("datasets", "errors", "events"),
+    ".console": ("formatting", "output", "parser"),
     ".download": ("backoff",),
     ".manifest": ("caches", "catalog", "idx", "model", "pieces", "toml", "validation"),
     ".storage": ("atomic", "durability", "files", "layout"),

@@ -17,9 +17,9 @@ from fmnist_fetch.commands.serve.connections import Connection
 from fmnist_fetch.commands.serve.files import ServedFile, ServedFiles
 from fmnist_fetch.commands.serve.page import mirror_url, page
 from fmnist_fetch.commands.serve.wheels import ServedWheels
+from fmnist_fetch.download.standalone.script import script, script_name
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.pieces import Span
-from fmnist_fetch.manifest.script import script, script_name
 from fmnist_fetch.manifest.toml import dumps
 from fmnist_fetch.sources.base import ARRIVING, STATE
 

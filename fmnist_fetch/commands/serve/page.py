@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from fmnist_fetch.commands.serve.files import ServedFile, ServedFiles
 from fmnist_fetch.console.formatting import counted
+from fmnist_fetch.download.standalone.script import script_name
 from fmnist_fetch.errors import escaped, size
 from fmnist_fetch.manifest.catalog import DATASET, names
 from fmnist_fetch.manifest.model import Manifest
-from fmnist_fetch.manifest.script import script_name
 
 REFRESH_S = 10
 """How often the page is loaded again while something is arriving."""

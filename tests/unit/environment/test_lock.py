@@ -64,7 +64,7 @@ def test_every_set_up_has_its_wheels_on_every_machine(lock: Lock, python: int, s
 def wanted(group: str, environment: dict[str, str]) -> list[str]:
     """Return the direct requirements of GROUP in pyproject.toml."""
     extras = METADATA["optional-dependencies"]
-    texts = [*METADATA["dependencies"], *(text for extra in GROUPS[group].extras for text in extras[extra])]
+    texts = [*METADATA["dependencies"], *(text for extra in GROUPS[group] for text in extras[extra])]
     found = [Requirement(text) for text in texts if not text.startswith(METADATA["name"])]
     return [canonicalize_name(one.name) for one in found if one.marker is None or one.marker.evaluate(environment)]
 

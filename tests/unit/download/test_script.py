@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from fmnist_fetch.cli import run
+from fmnist_fetch.download.standalone.script import CHINESE, MAX_COLUMNS, columns, script, script_name
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.catalog import find, names
-from fmnist_fetch.manifest.script import CHINESE, MAX_COLUMNS, columns, script, script_name
 from samples import PROJECT_FOLDER, make
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from fmnist_fetch.console.output import print_text
 from fmnist_fetch.errors import UsageError
 
 HELP_COLUMNS = 80
@@ -49,6 +50,10 @@ class Parser(argparse.ArgumentParser):
             hint = f"{_guess(match[2], choices)}Choose from: {choices}."
             raise UsageError(f"{match[1]} can't be {match[2]}", hint=hint)
         raise UsageError(message, hint=_help(self))
+
+    def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ARG002
+        """Print the help or the version; argparse itself passes over a stdout that can't be written to."""
+        print_text(message)
 
     def _check_command(self, words: list[str]) -> None:
         """Raise a UsageError unless the words begin with a command or an option of the program itself."""

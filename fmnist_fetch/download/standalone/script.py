@@ -1,27 +1,22 @@
 """A manifest as one file of plain Python that downloads the dataset on any machine, without an installation.
 
-The file is the source of `fmnist_fetch.standalone`, made short, with the mirrors and digests of the manifest. It is at
+The file is the source of the module `client`, made short, with the mirrors and digests of the manifest. It is at
 most 100 columns wide and pure ASCII, so that it survives a forum, an e-mail or a chat. With Chinese comments beside the
 English ones it is UTF-8.
 """
 
-import ast
 import re
-import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
-from fmnist_fetch import standalone
+from fmnist_fetch.download.standalone import client
 from fmnist_fetch.errors import UsageError
 from fmnist_fetch.manifest.model import DataFile, Manifest
 
 MAX_COLUMNS = 100
 _DIGITS = 8  # of the digest of a piece: the digest of the whole file is there in full, and decides
 _INDENT = "     "  # of the lines of a row after its first one
-_parser = threading.Lock()
-_TYPES = ("__future__", "collections.abc", "typing")  # modules that only annotations need
 
 
 def script_name(manifest: Manifest) -> str:
@@ -45,7 +40,8 @@ def script(manifest: Manifest, mirrors: Sequence[str] = (), comments: str = "en"
             hint = f"Publish it as {file.payload.name}.gz."
             raise UsageError(f"a script cannot unpack {file.name} to {file.payload.name}", hint=hint)
     urls = tuple(dict.fromkeys((*mirrors, *manifest.mirrors)))
-    lines = (*_head(manifest), *_program(), *_data(manifest, urls))
+    program = Path(client.__file__).read_text(encoding="ascii").split('"""\n\n', 1)[1].splitlines()
+    lines = (*_head(manifest), *program, *_data(manifest, urls))
     return "\n".join(_with_chinese(lines) if comments == "zh" else lines) + "\n"
 
 
@@ -61,95 +57,6 @@ def _head(manifest: Manifest) -> Iterator[str]:
 def _plain(text: str) -> str:
     """TEXT in one line of printable ASCII: a manifest may come from anybody, and this becomes a comment."""
     return " ".join(re.sub(r"[^ -~]", " ", text).split())
-
-
-# The program: standalone without what only type checkers need, and with short descriptions beside the definitions.
-
-
-def _program() -> tuple[str, ...]:
-    # Python 3.11 cannot build syntax trees in several threads at once ("AST constructor recursion depth mismatch"), and
-    # a server generates scripts in several.
-    with _parser:
-        return _shortened()
-
-
-@cache
-def _shortened() -> tuple[str, ...]:
-    text = Path(standalone.__file__).read_text(encoding="ascii")
-    tree = ast.parse(text)
-    lines = text.splitlines()
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            _describe_in_one_line(node, lines)
-        if isinstance(node, (ast.FunctionDef, ast.AnnAssign)):
-            _untype(node, lines)
-    skipped = _lines_of(node for node in tree.body if _is_for_types(node))
-    skipped |= _lines_of(tree.body[:1])  # the description of the module
-    imports = [node for node in tree.body if isinstance(node, ast.Import)]
-    skipped |= _lines_of(imports)
-    names = ", ".join(alias.name for node in imports for alias in node.names)
-    starts = {node.lineno for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    program = [f"import {names}"]
-    for number, line in enumerate(lines, start=1):
-        if number in starts:
-            program.append("")
-        if number not in skipped and line.strip():
-            program.append(line)
-    return tuple(program)
-
-
-def _is_for_types(node: ast.stmt) -> bool:
-    if isinstance(node, ast.ImportFrom):
-        return node.module in _TYPES
-    # An alias of a type, such as Report = Callable[...].
-    return isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
-
-
-def _lines_of(nodes: Iterable[ast.stmt]) -> set[int]:
-    return {number for node in nodes for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
-
-
-def _describe_in_one_line(node: ast.FunctionDef | ast.ClassDef, lines: list[str]) -> None:
-    """Shorten the description of NODE in LINES to its first line, beside the definition where there is room."""
-    text = ast.get_docstring(node)
-    if not text:
-        return
-    described = node.body[0]
-    for number in range(described.lineno, (described.end_lineno or described.lineno) + 1):
-        lines[number - 1] = ""
-    first, before = text.splitlines()[0], described.lineno - 2
-    beside = f"{lines[before]}  # {first}"
-    indent = " " * described.col_offset
-    if lines[before].endswith(":") and len(_without_types(node, beside)) <= MAX_COLUMNS:
-        lines[before] = beside
-    else:
-        lines[described.lineno - 1] = f"{indent}# {first}"
-
-
-def _without_types(node: ast.FunctionDef | ast.ClassDef, line: str) -> str:
-    lines = [""] * (node.lineno - 1) + [line]
-    if isinstance(node, ast.FunctionDef) and node.body[0].lineno == node.lineno + 1:
-        _untype(node, lines)
-    return lines[-1]
-
-
-def _untype(node: ast.FunctionDef | ast.AnnAssign, lines: list[str]) -> None:
-    """Remove the annotations of NODE from LINES, the last one first, so that the columns of the others stay right."""
-    if isinstance(node, ast.AnnAssign):
-        spans = [(node.annotation.lineno, node.target.end_col_offset, node.annotation.end_col_offset)]
-    else:
-        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
-        spans = [
-            (one.lineno, one.col_offset + len(one.arg), one.annotation.end_col_offset)
-            for one in arguments
-            if one is not None and one.annotation is not None
-        ]
-        if node.returns is not None:
-            arrow = lines[node.returns.lineno - 1].rindex(" ->", 0, node.returns.col_offset)
-            spans.append((node.returns.lineno, arrow, node.returns.end_col_offset))
-    for number, start, stop in sorted(spans, reverse=True, key=lambda span: (span[0], span[1] or 0)):
-        line = lines[number - 1]
-        lines[number - 1] = line[:start] + line[stop:]
 
 
 # The data of the manifest.

@@ -2,41 +2,27 @@
 
 Received bytes go to NAME.part at once and stay there if the program is killed; the next run asks
 only for the rest. A file gets its final name after its digest has been verified.
+
+The text below is also the program of the script that people paste, as it is. So it runs on Python
+3.8, and comments beside the definitions take the place of docstrings and types.
+
+`fetch` takes the options `pieces`, the SHA-256 of each `step` bytes or their beginnings; `report`,
+which is called with the name, the bytes there and the size; and `patience` in seconds.
 """
 
-from __future__ import annotations
-
-import gzip
-import hashlib
-import http.client
-import os
-import random
-import shutil
-import sys
-import time
-import urllib.error
-import urllib.request
-import zlib
-from typing import IO, Any, Iterator, Sequence
+import gzip, hashlib, http.client, os, random, shutil, sys, time, urllib.error, urllib.request, zlib
 from urllib.parse import quote, unquote, urlsplit
-
 TIMEOUT_S, PATIENCE_S, MAX_WAIT_S, MIN_RATE_BPS, RATE_WINDOW_S = 10, 120, 30, 4096, 10
 BLOCK_BYTES = 256 * 1024
 AGAIN = "Check the network and run the same command again; what has arrived is kept."
 
-
-class Failure(Exception):
-    """An error in two lines, and the exit code of the process."""
-
-    def __init__(self, facts: str, hint: str, exit_code: int) -> None:
+class Failure(Exception):  # An error in two lines, and the exit code of the process.
+    def __init__(self, facts, hint, exit_code):
         super().__init__(f"error: {facts}\nhint: {hint}")
         self.facts, self.hint, self.exit_code = facts, hint, exit_code
 
-
-class Source:
-    """A URL of a file, and how it has behaved so far."""
-
-    def __init__(self, url: str, name: str, size: int) -> None:
+class Source:  # A URL of a file, and how it has behaved so far.
+    def __init__(self, url, name, size):
         base, mark, query = url.partition("?")
         if unquote(base).rpartition("/")[2] != name:
             base = base.rstrip("/") + "/" + quote(name)
@@ -44,15 +30,13 @@ class Source:
         self.host = urlsplit(url).netloc.rpartition("@")[2]
         self.error, self.ready, self.failures, self.wrong = "not tried", 0.0, 0, 0
         self.usable = self.ranges = True
-
-    def read(self, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes from START to END."""
+    def read(self, start, end):  # Yield the bytes from START to END.
         ranged = self.ranges and (start, end) != (0, self.size)  # Ask for a part.
         span = {"Range": f"bytes={start}-{end - 1}"} if ranged else {}
         headers = {"User-Agent": "fmnist-fetch", "Accept-Encoding": "identity", **span}
         request = urllib.request.Request(self.url, headers=headers)
         try:
-            answer: Any = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+            answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             if not ranged or error.code not in (400, 403, 405, 416, 501):
                 raise
@@ -78,8 +62,7 @@ class Source:
             raise OSError("does not send the whole file")
         self.ranges = False  # Ask for the whole file.
         yield from self.read(start, end)
-
-    def _span(self, received: Iterator[bytes], at: int, start: int, end: int) -> Iterator[bytes]:
+    def _span(self, received, at, start, end):
         since, before = time.monotonic(), at
         for data in received:
             wanted = data[max(start - at, 0) : end - at]
@@ -94,9 +77,7 @@ class Source:
                     raise OSError("is too slow")
                 since, before = time.monotonic(), at
         raise OSError(f"ended at byte {at} of {self.size}")
-
-    def fail(self, error: Exception) -> None:
-        """Note an ERROR, and when to try again."""
+    def fail(self, error):  # Note an ERROR, and when to try again.
         text = str(getattr(error, "reason", None) or error)
         # A server may have written it.
         self.error = "".join(char if char.isprintable() else "?" for char in text[:200])
@@ -110,9 +91,7 @@ class Source:
         self.ready = time.monotonic() + wait
         getattr(error, "close", bool)()
 
-
-def blocks(answer: Any, coded: bool) -> Iterator[bytes]:
-    """Yield the body of ANSWER; unpack it if CODED."""
+def blocks(answer, coded):  # Yield the body of ANSWER; unpack it if CODED.
     unpacker = zlib.decompressobj(31)
     while data := answer.read1(BLOCK_BYTES):
         while coded and data:
@@ -120,9 +99,8 @@ def blocks(answer: Any, coded: bool) -> Iterator[bytes]:
             data = unpacker.unconsumed_tail
         yield data
 
-
-def choose(sources: Sequence[Source], deadline: float, what: str) -> Source:
-    """Wait for the best of SOURCES that is ready, until DEADLINE; raise Failure."""
+def choose(sources, deadline, what):
+    # Wait for the best of SOURCES that is ready, until DEADLINE; raise Failure.
     while True:
         now = time.monotonic()
         usable = [source for source in sources if source.usable]
@@ -135,9 +113,8 @@ def choose(sources: Sequence[Source], deadline: float, what: str) -> Source:
             return best
         time.sleep(min(best.ready - now, 1))
 
-
-def digest(file: IO[bytes], start: int, count: int) -> str:
-    """Return the SHA-256 of COUNT bytes of FILE, or of all that there are."""
+def digest(file, start, count):
+    # Return the SHA-256 of COUNT bytes of FILE, or of all that there are.
     found, stop = hashlib.sha256(), start + count
     file.seek(start)
     while start < stop and (data := file.read(min(stop - start, BLOCK_BYTES))):
@@ -145,29 +122,24 @@ def digest(file: IO[bytes], start: int, count: int) -> str:
         start += len(data)
     return found.hexdigest()
 
-
-def verifies(path: str, size: int, sha256: str) -> bool:
-    """Return whether PATH has this digest."""
+def verifies(path, size, sha256):  # Return whether PATH has this digest.
     try:
         with open(path, "rb") as file:
             return os.path.getsize(path) == size and digest(file, 0, size) == sha256
     except OSError:
         return False
 
-
-def show(name: str, done: int, size: int) -> None:
-    """Show the progress in one line, on a terminal only."""
+def show(name, done, size):  # Show the progress in one line, on a terminal only.
     if sys.stderr.isatty():
         line = f"\r{name}: {done / 1e6:.1f} of {size / 1e6:.1f} MB"
         print(line.ljust(70), end="\n" if done == size else "", file=sys.stderr, flush=True)
 
-
-def complete(out: IO[bytes], missing: dict[int, str], step: int, size: int, **more: Any) -> None:
-    """Write the MISSING pieces (offset: SHA-256) of STEP bytes to OUT, in their order."""
+def complete(out, missing, step, size, **more):
+    # Write the MISSING pieces (offset: SHA-256) of STEP bytes to OUT, in their order.
     name, report = os.path.basename(out.name)[:-5], more.get("report", show)
     patience = more.get("patience", PATIENCE_S)
     at, deadline = out.seek(0, os.SEEK_END), time.monotonic() + patience
-    givers: set[Any] = {"an earlier run"}  # They sent the bytes of the incomplete piece.
+    givers = {"an earlier run"}  # They sent the bytes of the incomplete piece.
     while missing:  # Ask a source for what is missing, and check it.
         start = min(missing)
         stop = min(start + step, size)
@@ -196,12 +168,8 @@ def complete(out: IO[bytes], missing: dict[int, str], step: int, size: int, **mo
         except (OSError, ValueError, http.client.HTTPException, zlib.error) as error:
             source.fail(error)
 
-
-def fetch(path: str, size: int, sha256: str, sources: Sequence[Source], **options: Any) -> None:
-    """Make PATH the file of SIZE bytes with this digest; nothing locks it.
-
-    Options: `pieces`, the SHA-256 of each `step` bytes, or their beginnings; `report`; `patience`.
-    """
+def fetch(path, size, sha256, sources, **options):
+    # Make PATH the file of SIZE bytes with this digest; nothing locks it.
     if verifies(path, size, sha256):
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -221,23 +189,14 @@ def fetch(path: str, size: int, sha256: str, sources: Sequence[Source], **option
             raise Failure(f"{path} has right pieces but a wrong SHA-256", AGAIN, 3)
     os.replace(part, path)  # Only a verified file gets its name.
 
-
-def unpack(path: str, size: int, sha256: str) -> None:
-    """Unpack PATH, which is NAME.gz, to NAME."""
+def unpack(path, size, sha256):  # Unpack PATH, which is NAME.gz, to NAME.
     target, temporary = path[:-3], path[:-3] + ".tmp"
     if not verifies(target, size, sha256):
         with gzip.open(path) as packed, open(temporary, "wb") as out:
             shutil.copyfileobj(packed, out, BLOCK_BYTES)
         os.replace(temporary, target)
 
-
-def main(folder: str, mirrors: Sequence[str], files: Sequence[Sequence[Any]]) -> int:
-    """Download and unpack FILES to FOLDER.
-
-    Return the exit code.
-
-    A row of FILES: name, size, SHA-256, step and digests of pieces, unpacked size and SHA-256.
-    """
+def main(folder, mirrors, files):  # Download and unpack FILES to FOLDER.
     try:
         for name, size, sha256, step, pieces, unpacked_size, unpacked_sha256 in files:
             path = os.path.join(folder, name)
