@@ -4,25 +4,28 @@ Received bytes go to NAME.part at once and stay there if the program is killed; 
 only for the rest. A file gets its final name after its digest has been verified.
 
 The text below is also the program of the script that people paste, as it is. So it runs on Python
-3.8, and comments beside the definitions take the place of docstrings and types.
+3.8, and comments beside the definitions take the place of docstrings.
 
 `fetch` takes the options `pieces`, the SHA-256 of each `step` bytes or their beginnings; `report`,
 which is called with the name, the bytes there and the size; and `patience` in seconds.
 """
 
+from __future__ import annotations
+
 import gzip, hashlib, http.client, os, random, shutil, sys, time, urllib.error, urllib.request, zlib
+from typing import Any, BinaryIO, Iterable, Iterator
 from urllib.parse import quote, unquote, urlsplit
 TIMEOUT_S, PATIENCE_S, MAX_WAIT_S, MIN_RATE_BPS, RATE_WINDOW_S = 10, 120, 30, 4096, 10
 BLOCK_BYTES = 256 * 1024
 AGAIN = "Check the network and run the same command again; what has arrived is kept."
 
 class Failure(Exception):  # An error in two lines, and the exit code of the process.
-    def __init__(self, facts, hint, exit_code):
+    def __init__(self, facts: str, hint: str, exit_code: int) -> None:
         super().__init__(f"error: {facts}\nhint: {hint}")
         self.facts, self.hint, self.exit_code = facts, hint, exit_code
 
 class Source:  # A URL of a file, and how it has behaved so far.
-    def __init__(self, url, name, size):
+    def __init__(self, url: str, name: str, size: int) -> None:
         base, mark, query = url.partition("?")
         if unquote(base).rpartition("/")[2] != name:
             base = base.rstrip("/") + "/" + quote(name)
@@ -30,13 +33,13 @@ class Source:  # A URL of a file, and how it has behaved so far.
         self.host = urlsplit(url).netloc.rpartition("@")[2]
         self.error, self.ready, self.failures, self.wrong = "not tried", 0.0, 0, 0
         self.usable = self.ranges = True
-    def read(self, start, end):  # Yield the bytes from START to END.
+    def read(self, start: int, end: int) -> Iterator[bytes]:  # Yield these bytes.
         ranged = self.ranges and (start, end) != (0, self.size)  # Ask for a part.
         span = {"Range": f"bytes={start}-{end - 1}"} if ranged else {}
         headers = {"User-Agent": "fmnist-fetch", "Accept-Encoding": "identity", **span}
         request = urllib.request.Request(self.url, headers=headers)
         try:
-            answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+            answer: Any = urllib.request.urlopen(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             if not ranged or error.code not in (400, 403, 405, 416, 501):
                 raise
@@ -62,7 +65,7 @@ class Source:  # A URL of a file, and how it has behaved so far.
             raise OSError("does not send the whole file")
         self.ranges = False  # Ask for the whole file.
         yield from self.read(start, end)
-    def _span(self, received, at, start, end):
+    def _span(self, received: Iterable[bytes], at: int, start: int, end: int) -> Iterator[bytes]:
         since, before = time.monotonic(), at
         for data in received:
             wanted = data[max(start - at, 0) : end - at]
@@ -77,7 +80,7 @@ class Source:  # A URL of a file, and how it has behaved so far.
                     raise OSError("is too slow")
                 since, before = time.monotonic(), at
         raise OSError(f"ended at byte {at} of {self.size}")
-    def fail(self, error):  # Note an ERROR, and when to try again.
+    def fail(self, error: Exception) -> None:  # Note when to try again.
         text = str(getattr(error, "reason", None) or error)
         # A server may have written it.
         self.error = "".join(char if char.isprintable() else "?" for char in text[:200])
@@ -91,7 +94,7 @@ class Source:  # A URL of a file, and how it has behaved so far.
         self.ready = time.monotonic() + wait
         getattr(error, "close", bool)()
 
-def blocks(answer, coded):  # Yield the body of ANSWER; unpack it if CODED.
+def blocks(answer: Any, coded: bool) -> Iterator[bytes]:  # Yield the unpacked body.
     unpacker = zlib.decompressobj(31)
     while data := answer.read1(BLOCK_BYTES):
         while coded and data:
@@ -99,7 +102,7 @@ def blocks(answer, coded):  # Yield the body of ANSWER; unpack it if CODED.
             data = unpacker.unconsumed_tail
         yield data
 
-def choose(sources, deadline, what):
+def choose(sources: list[Source], deadline: float, what: str) -> Source:
     # Wait for the best of SOURCES that is ready, until DEADLINE; raise Failure.
     while True:
         now = time.monotonic()
@@ -113,7 +116,7 @@ def choose(sources, deadline, what):
             return best
         time.sleep(min(best.ready - now, 1))
 
-def digest(file, start, count):
+def digest(file: BinaryIO, start: int, count: int) -> str:
     # Return the SHA-256 of COUNT bytes of FILE, or of all that there are.
     found, stop = hashlib.sha256(), start + count
     file.seek(start)
@@ -122,24 +125,24 @@ def digest(file, start, count):
         start += len(data)
     return found.hexdigest()
 
-def verifies(path, size, sha256):  # Return whether PATH has this digest.
+def verifies(path: str, size: int, sha256: str) -> bool:  # Return whether it is right.
     try:
         with open(path, "rb") as file:
             return os.path.getsize(path) == size and digest(file, 0, size) == sha256
     except OSError:
         return False
 
-def show(name, done, size):  # Show the progress in one line, on a terminal only.
+def show(name: str, done: int, size: int) -> None:  # Show the progress on a terminal.
     if sys.stderr.isatty():
         line = f"\r{name}: {done / 1e6:.1f} of {size / 1e6:.1f} MB"
         print(line.ljust(70), end="\n" if done == size else "", file=sys.stderr, flush=True)
 
-def complete(out, missing, step, size, **more):
+def complete(out: BinaryIO, missing: dict[int, str], step: int, size: int, **more: Any) -> None:
     # Write the MISSING pieces (offset: SHA-256) of STEP bytes to OUT, in their order.
     name, report = os.path.basename(out.name)[:-5], more.get("report", show)
     patience = more.get("patience", PATIENCE_S)
     at, deadline = out.seek(0, os.SEEK_END), time.monotonic() + patience
-    givers = {"an earlier run"}  # They sent the bytes of the incomplete piece.
+    givers: Any = {"an earlier run"}  # They sent the bytes of the incomplete piece.
     while missing:  # Ask a source for what is missing, and check it.
         start = min(missing)
         stop = min(start + step, size)
@@ -168,7 +171,7 @@ def complete(out, missing, step, size, **more):
         except (OSError, ValueError, http.client.HTTPException, zlib.error) as error:
             source.fail(error)
 
-def fetch(path, size, sha256, sources, **options):
+def fetch(path: str, size: int, sha256: str, sources: list[Source], **options: Any) -> None:
     # Make PATH the file of SIZE bytes with this digest; nothing locks it.
     if verifies(path, size, sha256):
         return
@@ -189,14 +192,14 @@ def fetch(path, size, sha256, sources, **options):
             raise Failure(f"{path} has right pieces but a wrong SHA-256", AGAIN, 3)
     os.replace(part, path)  # Only a verified file gets its name.
 
-def unpack(path, size, sha256):  # Unpack PATH, which is NAME.gz, to NAME.
+def unpack(path: str, size: int, sha256: str) -> None:  # Unpack NAME.gz to NAME.
     target, temporary = path[:-3], path[:-3] + ".tmp"
     if not verifies(target, size, sha256):
         with gzip.open(path) as packed, open(temporary, "wb") as out:
             shutil.copyfileobj(packed, out, BLOCK_BYTES)
         os.replace(temporary, target)
 
-def main(folder, mirrors, files):  # Download and unpack FILES to FOLDER.
+def main(folder: str, mirrors: list[str], files: list[Any]) -> int:  # Download all.
     try:
         for name, size, sha256, step, pieces, unpacked_size, unpacked_sha256 in files:
             path = os.path.join(folder, name)
