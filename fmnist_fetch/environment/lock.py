@@ -1,17 +1,18 @@
 """pylock.toml (PEP 751): which wheels each set-up needs on this machine, or on another one."""
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fmnist_fetch.errors import disk
+from fmnist_fetch.manifest.model import DataFile, Payload
+from fmnist_fetch.manifest.pieces import Piece
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
 STORE = "wheels"
-
 
 GROUPS = {
     "": (),
@@ -39,6 +40,10 @@ class Wheel(NamedTuple):
     name: str
     size: int | None
     sha256: str
+
+    def as_file(self, size: int, pieces: Iterable[Piece]) -> DataFile:
+        """Return the wheel as a file of this size, which consists of some pieces."""
+        return DataFile(self.name, size, self.sha256, tuple(pieces), "", "", Payload(self.name, size, self.sha256))
 
 
 class Lock:

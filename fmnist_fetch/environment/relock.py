@@ -8,7 +8,7 @@ import re
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -124,7 +124,8 @@ def _with_torch(packages: Sequence[Pinned], torch: Mapping[str, Any]) -> Iterato
             rows = {unquote(urlsplit(row["url"]).path).rpartition("/")[2]: row for row in one.wheels}
             # A test for a group is replaced by one that is true.
             pythons = _pythons(re.sub(r"'[a-z]+' in dependency_groups", "python_version >= '3'", one.marker))
-            yield one, [_wheel(name, row) for name, row in sorted(rows.items()) if _fits(name, pythons)]
+            known = _interpreters(pythons)
+            yield one, [_wheel(name, row) for name, row in sorted(rows.items()) if _fits(name, known)]
             continue
         for suffix, test in (("", "=="), ("+cpu", "!=")):
             version = torch["version"] + suffix
@@ -136,16 +137,22 @@ def _with_torch(packages: Sequence[Pinned], torch: Mapping[str, Any]) -> Iterato
             )
 
 
-def _fits(name: str, pythons: Iterable[str]) -> bool:
-    """Return whether a wheel is for one of the versions of Python, with the GIL, on a system that the lock is for."""
+def _interpreters(pythons: Iterable[str]) -> set[tuple[str, str]]:
+    """Return the tags of interpreter and ABI of the wheels that some versions of Python, with the GIL, can use."""
     from packaging.tags import compatible_tags, cpython_tags
-    from packaging.utils import parse_wheel_filename
 
     known = set()
     for python in pythons:
         version, name_of_abi = (3, int(python.partition(".")[2])), f"cp{python.replace('.', '')}"
         own = cpython_tags(version, abis=[name_of_abi], platforms=["any"])
         known |= {(tag.interpreter, tag.abi) for tag in (*own, *compatible_tags(version, name_of_abi, ["any"]))}
+    return known
+
+
+def _fits(name: str, known: Container[tuple[str, str]]) -> bool:
+    """Return whether a wheel is for one of the KNOWN interpreters on a system that the lock is for."""
+    from packaging.utils import parse_wheel_filename
+
     return any(
         _PLATFORMS.fullmatch(tag.platform) and (tag.interpreter, tag.abi) in known
         for tag in parse_wheel_filename(name)[3]

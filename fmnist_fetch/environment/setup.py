@@ -105,6 +105,7 @@ def _require_data(dataset: str, root: str) -> None:
 
 def _lock() -> None:
     from fmnist_fetch.environment.relock import relock
+    from fmnist_fetch.storage.atomic import write_all, write_atomically
 
     try:
         text = relock(PROJECT)
@@ -112,7 +113,8 @@ def _lock() -> None:
         raise UsageError("uv is not installed", hint="Run: make lock, or pip install uv") from exc
     except subprocess.CalledProcessError as exc:
         raise DiskError("uv found no versions that fit together", hint="See its messages above.") from exc
-    (PROJECT / LOCK).write_text(text, encoding="utf-8", newline="\n")
+    with write_atomically(PROJECT / LOCK) as file:
+        write_all(file, text.encode())
 
 
 def _set_up(options: argparse.Namespace, words: Sequence[str]) -> None:

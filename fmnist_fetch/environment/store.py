@@ -21,7 +21,7 @@ from fmnist_fetch.environment.indexes import Configuration, ask, local_path
 from fmnist_fetch.environment.lock import STORE, Wheel
 from fmnist_fetch.errors import CHECK_NETWORK, DiskError, IntegrityError, SourceError, disk
 from fmnist_fetch.events import BytesInFlight, DownloadEnded, DownloadStarted, Listener, Verified
-from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile, Payload
+from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile
 from fmnist_fetch.manifest.pieces import Piece, cut
 from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import Tier
@@ -253,5 +253,4 @@ def _base(url: str, wheel: Wheel) -> str:
 def _data_file(wheel: Wheel, size: int) -> DataFile:
     """Return a wheel as the engine takes it: a small one as one piece with a digest, a large one as many without."""
     spans = cut(size, PIECE_BYTES)
-    pieces = tuple(Piece(span, "" if len(spans) > 1 else wheel.sha256) for span in spans)
-    return DataFile(wheel.name, size, wheel.sha256, pieces, "", "", Payload(wheel.name, size, wheel.sha256))
+    return wheel.as_file(size, [Piece(span, "" if len(spans) > 1 else wheel.sha256) for span in spans])

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from fmnist_fetch.commands.serve.files import ServedFile
 from fmnist_fetch.environment.lock import STORE, Lock, Wheel
 from fmnist_fetch.errors import FetchError
-from fmnist_fetch.manifest.model import DataFile, Payload
+from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Piece, Span
 
 INDEX = "/simple/"
@@ -61,9 +61,11 @@ class ServedWheels:
         size = wheel.size or (place.stat().st_size if place.exists() else 0) or 1
         key = (wheel.name, size)
         if key not in self._files:
-            self._files[key] = ServedWheel(self._store, place, _as_data_file(wheel, size))
-        file = self._files[key]
-        return file if file.exists or file.arriving else None
+            # One piece: no byte of it is verified before all of it is here.
+            file = wheel.as_file(size, [Piece(Span(0, size), wheel.sha256)])
+            self._files[key] = ServedWheel(self._store, place, file)
+        served = self._files[key]
+        return served if served.exists or served.arriving else None
 
     def page(self, path: str) -> str | None:
         """Return the page of the index at PATH: its packages, or the wheels of one; None where there is none."""
@@ -80,12 +82,6 @@ class ServedWheels:
             return None
         links = [(f"../../{STORE}/{quote(wheel.name)}#sha256={wheel.sha256}", wheel.name) for wheel in wheels]
         return _page(package, links)
-
-
-def _as_data_file(wheel: Wheel, size: int) -> DataFile:
-    """Return WHEEL as a file of one piece."""
-    piece = Piece(Span(0, size), wheel.sha256)
-    return DataFile(wheel.name, size, wheel.sha256, (piece,), "", "", Payload(wheel.name, size, wheel.sha256))
 
 
 def _page(title: str, links: list[tuple[str, str]]) -> str:
