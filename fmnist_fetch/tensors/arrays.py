@@ -94,6 +94,8 @@ def load(
     try:
         import numpy as np
     except ModuleNotFoundError as exc:
+        if exc.name != "numpy":
+            raise
         # Nothing but loading needs it, and it is nine tenths of an installation: so it is an extra.
         hint = "Run: pip install numpy, or pip install 'fmnist-fetch[load]'"
         raise FetchError("load needs numpy, which is not installed", hint=hint) from exc

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -324,6 +325,16 @@ def test_without_numpy_all_is_fetched_and_only_loading_says_that_it_needs_it(
     ], done.stderr
     train = load(sample.write(tmp_path), "train", root)
     assert train.mean == pytest.approx(float(train.images.mean()) / 255, rel=1e-9)
+
+
+def test_a_numpy_that_lacks_a_module_is_not_called_missing(
+    sample: Sample, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "numpy")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        load(sample.write(root), "train", root)
 
 
 @pytest.mark.usefixtures("unmeasured")
