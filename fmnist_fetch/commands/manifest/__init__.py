@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _manifest(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
-    from fmnist_fetch.commands.manifest.author import draft, suggest_name
+    from fmnist_fetch.commands.manifest.author import ManifestOptions, draft, suggest_name
     from fmnist_fetch.commands.manifest.collect import folder_of_files
     from fmnist_fetch.console.progress import listener
     from fmnist_fetch.manifest.toml import dumps
@@ -70,7 +70,17 @@ def _manifest(options: argparse.Namespace, state: ProgressState) -> dict[str, An
     folder = folder_of_files(user_path(options.folder))
     name = options.name or suggest_name(folder, options.only)
     out = _out(options, name)
-    drafted = draft(folder, name, options)
+    chosen = ManifestOptions(
+        name=name,
+        title=options.title,
+        licence=options.licence,
+        classes=tuple(word.strip() for word in options.classes.split(",")) if options.classes else (),
+        mirrors=tuple(options.url),
+        only=tuple(options.only),
+        roles=dict(options.file),
+        piece_length=options.piece_length,
+    )
+    drafted = draft(folder, chosen)
     for note in drafted.notes:
         notify(Message(f"note: {note}"))
     text = dumps(drafted.manifest)

@@ -1,9 +1,8 @@
 """The draft of a manifest for a folder of IDX files, once all of them fit together."""
 
-import argparse
 import re
 import shlex
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -19,6 +18,30 @@ from fmnist_fetch.manifest.validation import is_name
 from fmnist_fetch.tensors.statistics import statistics
 
 MAX_CLASSES_GUESSED = 1000
+
+
+class ManifestOptions(NamedTuple):
+    """The options of the author for the manifest, each of which is valid by itself.
+
+    Attributes:
+        name: Its name, which is also that of its folder.
+        title: Its name for people.
+        licence: What others may do with it.
+        classes: The names of its classes; empty for the numbers from 0 to the greatest label.
+        mirrors: The URLs to which the name of a file is added.
+        only: Patterns of the names of its files; empty for all files.
+        roles: The roles of files by name, where the name does not show the role.
+        piece_length: The length of its pieces in bytes.
+    """
+
+    name: str
+    title: str
+    licence: str
+    classes: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    only: tuple[str, ...]
+    roles: Mapping[str, FileRole]
+    piece_length: int
 
 
 class Draft(NamedTuple):
@@ -40,8 +63,8 @@ def suggest_name(folder: Path, only: Sequence[str]) -> str:
     return "dataset"
 
 
-def draft(folder: Path, name: str, options: argparse.Namespace) -> Draft:
-    """Read the IDX files of a folder, and create the manifest NAME of them with the OPTIONS of the command.
+def draft(folder: Path, options: ManifestOptions) -> Draft:
+    """Read the IDX files of a folder, and create their manifest.
 
     Raises:
         UsageError: An option is wrong, or one that is needed is absent.
@@ -49,34 +72,33 @@ def draft(folder: Path, name: str, options: argparse.Namespace) -> Draft:
         IntegrityError: A packed file does not match the unpacked one beside it.
         DiskError: A file can't be read.
     """
-    _check_name(name)
-    roles, notes = collect(folder, options.only, dict(options.file))
-    _check_urls(options.url, roles)
+    _check_name(options.name)
+    roles, notes = collect(folder, options.only, options.roles)
+    _check_urls(options.mirrors, roles)
     order = sorted(roles, key=lambda file: (_rank(roles[file]), file))
     files = tuple(IdxFile.examine(folder / file, roles[file], options.piece_length) for file in order)
     notes += _check_rows(files)
-    if not options.url:
+    if not options.mirrors:
         notes.append("without --url, others have to fetch it with --mirror URL or --mirror FOLDER")
-    words = tuple(word.strip() for word in options.classes.split(",")) if options.classes else ()
-    classes, remarks = _classes(files, words)
+    classes, remarks = _classes(files, options.classes)
     training = (file for file in files if file.file.tensor == "train_images" and file.header.dtype == "u1")
     mean, std = next((statistics(file.values()) for file in training), (None, None))
     manifest = Manifest(
-        name=name,
+        name=options.name,
         title=options.title,
         licence=options.licence,
         homepage="",
-        folder=name,
+        folder=options.name,
         classes=classes,
         mean=mean,
         std=std,
-        mirrors=tuple(options.url),
+        mirrors=options.mirrors,
         local=(),
         debian=None,
         files=tuple(file.file for file in files),
     )
     # The manifest is read again, so that a fault in it is an error here and not at its users.
-    loads(dumps(manifest).encode(), f"{name}.toml")
+    loads(dumps(manifest).encode(), f"{options.name}.toml")
     return Draft(manifest, files, (*notes, *remarks))
 
 
