@@ -41,6 +41,13 @@ def show_predictions(model: Model, test: Split, path: Path | None = None) -> Non
     plots.Display(prediction_figure(examples, predicted, test.classes), path).show()
 
 
+def confusion_figure(test: Examples, predicted: Tensor, classes: Sequence[str]) -> "Figure":
+    """Return the figure of how often each true class was predicted as each class."""
+    number = len(classes)
+    counts = torch.bincount(test.labels * number + predicted, minlength=number**2)  # (100,)
+    return plots.confusion(counts.view(number, number).cpu().numpy(), classes)  # (10, 10), a row for each true class
+
+
 def prediction_figure(test: Examples, predicted: Tensor, classes: Sequence[str]) -> "Figure":
     """Draw the first test images with the labels PREDICTED, (N,) int64 or only as many as are drawn."""
     true, guessed = (
@@ -89,10 +96,8 @@ class Pictures:
         if self._enabled:
             predicted = score_images(model, test.images).argmax(dim=1)  # (N,)
             classes = self._run.classes
-            counts = torch.bincount(test.labels * len(classes) + predicted, minlength=len(classes) ** 2)  # (100,)
-            table = counts.view(len(classes), len(classes)).cpu().numpy()  # (10, 10), a row for each true class
             self._save(PREDICTIONS, lambda: prediction_figure(test, predicted, classes))
-            self._save(CONFUSION, lambda: plots.confusion(table, classes))
+            self._save(CONFUSION, lambda: confusion_figure(test, predicted, classes))
 
     def wait_for_window(self) -> None:
         """Keep the window of --live open until it is closed, if somebody is at the terminal."""
