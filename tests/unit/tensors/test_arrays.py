@@ -334,7 +334,7 @@ def test_a_numpy_that_lacks_a_module_is_not_called_missing(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "numpy")
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        load(sample.write(root), "train", root)
+        load(sample.write(tmp_path), "train", root)
 
 
 @pytest.mark.usefixtures("unmeasured")
