@@ -26,6 +26,7 @@ from typing import Any
 
 AGAIN = "Run the same command again."
 CHECK_NETWORK = "Check the network, then run the same command again."
+CHECK_ADDRESS = "Check the address of the mirror."
 _MOST_FAULTS_SHOWN = 100
 # Blanks that str.isprintable does not count as printable: the no-break space, and the space of Chinese text.
 _BLANKS = "\u00a0\u3000"
@@ -295,7 +296,9 @@ def _from_system(exc: BaseException) -> FetchError | None:
 
 
 def _from_import(exc: BaseException) -> FetchError | None:
-    package = ((exc.name if isinstance(exc, ImportError) else None) or "").partition(".")[0]
+    if not isinstance(exc, ImportError):
+        return None
+    package = (exc.name or "").partition(".")[0]
     if package in ("", __package__) or _shadow():
         return None
     state = "is not installed" if isinstance(exc, ModuleNotFoundError) else f"can't be loaded ({exc})"

@@ -295,9 +295,16 @@ class Log:
         if isinstance(event, Note):
             self._append(note=event.sentence)
         if isinstance(event, Attempted):
-            request = {"source": event.source, "file": event.file, "span": list(event.span), "status": event.status}
-            result = {"bytes": event.received, "kept": event.kept, "seconds": round(event.seconds, 3)}
-            self._append(**request, **result, verdict=event.error or "good")
+            self._append(
+                source=event.source,
+                file=event.file,
+                span=list(event.span),
+                status=event.status,
+                bytes=event.received,
+                kept=event.kept,
+                seconds=round(event.seconds, 3),
+                verdict=event.error or "good",
+            )
 
     def note_failure(self, exc: BaseException) -> None:
         """Append the traceback of an exception."""

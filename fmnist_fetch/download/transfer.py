@@ -328,10 +328,19 @@ class Transfer:
         self.listener(BytesInFlight(tuple(partials.items()), tuple(sources)))
 
     def _report(self, attempt: Attempt, error: SourceError | None, status: int | None) -> None:
-        source, file, seconds = attempt.stats.name, attempt.segment.file.name, self._clock() - attempt.began
-        reason, received = error.message if error else None, attempt.received
-        event = Attempted(source, file, attempt.asked, status, received, attempt.kept, seconds, attempt.wrong, reason)
-        self.listener(event)
+        self.listener(
+            Attempted(
+                source=attempt.stats.name,
+                file=attempt.segment.file.name,
+                span=attempt.asked,
+                status=status,
+                received=attempt.received,
+                kept=attempt.kept,
+                seconds=self._clock() - attempt.began,
+                wrong=attempt.wrong,
+                error=error.message if error else None,
+            )
+        )
 
 
 def _names(givers: Givers) -> str:

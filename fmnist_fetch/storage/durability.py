@@ -21,20 +21,20 @@ _lock = threading.Lock()
 
 def sync_file(file: BinaryIO) -> None:
     """Sync the open FILE with its length and times. Raises OSError."""
-    with _known("fsync", _UNKNOWN_CALL):
+    with _tolerating_unknown("fsync", _UNKNOWN_CALL):
         os.fsync(file.fileno())
 
 
 def sync_data(file: BinaryIO) -> None:
     """Sync what was written to the open FILE. Raises OSError."""
-    with _known("fdatasync", _UNKNOWN_CALL):
+    with _tolerating_unknown("fdatasync", _UNKNOWN_CALL):
         # macOS has none.
         getattr(os, "fdatasync", os.fsync)(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
     """Sync the names in FOLDER, so that a power cut does not undo a rename. Raises OSError."""
-    with _known("fsync of a folder", _UNKNOWN_FOR_FOLDERS):
+    with _tolerating_unknown("fsync of a folder", _UNKNOWN_FOR_FOLDERS):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -51,8 +51,8 @@ def take_refusals() -> list[str]:
 
 
 @contextmanager
-def _known(call: str, unknown: set[int]) -> Iterator[None]:
-    """Remember that the file system has no CALL where the block fails with one of the UNKNOWN errors."""
+def _tolerating_unknown(call: str, unknown: set[int]) -> Iterator[None]:
+    """Remember, and do not raise, that the block failed with one of the UNKNOWN errors: the system has no CALL."""
     try:
         yield
     except OSError as exc:

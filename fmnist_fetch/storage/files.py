@@ -40,6 +40,11 @@ class Stamp(NamedTuple):
     size: int
     modified_ns: int
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells the file from others; its content may have changed."""
+        return self.device, self.inode
+
 
 def stamp(file: BinaryIO) -> Stamp:
     """Return the stamp of the open FILE."""

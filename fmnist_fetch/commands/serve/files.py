@@ -97,7 +97,7 @@ class ServedFile:
                 if now or last:
                     return True
                 continue
-            growing = path is self._part and now[:2] == last.stamp[:2]  # the same device and inode
+            growing = path is self._part and now.identity == last.stamp.identity
             if now != last.stamp and not (growing and time.monotonic() - last.moment < INSPECTION_INTERVAL_S):
                 return True
             if len(last.good) == len(self.file.pieces):
@@ -130,7 +130,7 @@ class ServedFile:
                 continue
             now = stamp(opened)
             # A part file changes all the time, and its verified pieces stay as they are.
-            if now == last.stamp or (path is self._part and now[:2] == last.stamp[:2] and now.size >= stop):
+            if now == last.stamp or (path is self._part and now.identity == last.stamp.identity and now.size >= stop):
                 return opened, Span(span.start, stop)
             opened.close()
         return None
@@ -156,7 +156,7 @@ class ServedFile:
         if last := self._inspections.get(path):
             if last.stamp == now:
                 return last._replace(moment=moment)
-            if last.stamp[:2] == now[:2] and path is self._part:
+            if last.stamp.identity == now.identity and path is self._part:
                 good = {index for index in last.good if self.file.pieces[index].span.stop <= now.size}
         for index, piece in enumerate(self.file.pieces):
             if index not in good and piece.span.stop <= now.size and _verifies(opened, piece):

@@ -142,7 +142,7 @@ def complete(out: BinaryIO, missing: dict[int, str], step: int, size: int, **mor
     name, report = os.path.basename(out.name)[:-5], more.get("report", show)
     patience = more.get("patience", PATIENCE_S)
     at, deadline = out.seek(0, os.SEEK_END), time.monotonic() + patience
-    givers: Any = {"an earlier run"}  # They sent the bytes of the incomplete piece.
+    givers: set[object] = {"an earlier run"}  # Who sent the incomplete piece.
     while missing:  # Ask a source for what is missing, and check it.
         start = min(missing)
         stop = min(start + step, size)

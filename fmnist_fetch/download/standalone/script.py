@@ -1,8 +1,8 @@
 """A manifest as one file of plain Python that downloads the dataset on any machine, without an installation.
 
-The file is the source of the module `client`, made short, with the mirrors and digests of the manifest. It is at
-most 100 columns wide and pure ASCII, so that it survives a forum, an e-mail or a chat. With Chinese comments beside the
-English ones it is UTF-8.
+The file is the source of the module `client` without its docstring, with the mirrors and digests of the manifest. It is
+at most 100 columns wide and pure ASCII, so that it survives a forum, an e-mail or a chat. With Chinese comments beside
+the English ones it is UTF-8.
 """
 
 import re
@@ -125,7 +125,7 @@ CHINESE = {
     "Return whether it is right.": "检查摘要",
     "Show the progress on a terminal.": "显示下载进度",
     "Write the MISSING pieces (offset: SHA-256) of STEP bytes to OUT, in their order.": "补齐缺少的块",
-    "They sent the bytes of the incomplete piece.": "这一块的来源",
+    "Who sent the incomplete piece.": "这一块的来源",
     "Ask a source for what is missing, and check it.": "缺什么就下载什么，然后校验",
     "Nothing of this piece is there.": "这一块还没有开始",
     "They may be from another place of the file.": "也许是文件的其他位置",

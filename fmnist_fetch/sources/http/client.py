@@ -27,7 +27,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from fmnist_fetch import __version__
-from fmnist_fetch.errors import SourceError
+from fmnist_fetch.errors import CHECK_ADDRESS, SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
 from fmnist_fetch.sources.http.failures import refused_by_proxy, translate
@@ -41,7 +41,6 @@ MAX_REDIRECTS = 10
 MAX_SERVERS = 8
 _REDIRECTS = (300, 301, 302, 303, 307, 308)
 _HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
-_CHECK_ADDRESS = "Check the address of the mirror."
 
 
 class Client(Wire):
@@ -105,7 +104,7 @@ class Client(Wire):
                 error.permanent = error.permanent and not hops
                 raise error from exc
         facts = f"{self._source.name} redirects in a circle, or more than {MAX_REDIRECTS} times"
-        raise SourceError(facts, hint=_CHECK_ADDRESS)
+        raise SourceError(facts, hint=CHECK_ADDRESS)
 
     def _follow(self, url: str, response: BaseHTTPResponse) -> str | None:
         """Return the URL to which RESPONSE for URL redirects, if it does; raise SourceError if a proxy refuses."""
@@ -140,7 +139,7 @@ class Client(Wire):
                 return target
         response.close()
         facts = f"{self.place} redirects to what is no usable URL: {redact(location)[:80]}"
-        raise SourceError(facts, hint=_CHECK_ADDRESS)
+        raise SourceError(facts, hint=CHECK_ADDRESS)
 
     def surroundings(self, url: str) -> tuple[str | None, str | None]:
         """Return the URL of the proxy through which URL is asked for, and the path of the CA bundle that is set."""

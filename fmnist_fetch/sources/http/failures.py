@@ -18,13 +18,12 @@ import requests
 from urllib3 import exceptions as urllib3
 from urllib3.util import parse_url
 
-from fmnist_fetch.errors import CHECK_NETWORK, SourceError
+from fmnist_fetch.errors import CHECK_ADDRESS, CHECK_NETWORK, SourceError
 from fmnist_fetch.sources.http.sockets import HeadTimeoutError, LookupTimeoutError, NoThreadError
 from fmnist_fetch.sources.mirror import clean, redact
 
 _MAX_CAUSES = 50
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_ADDRESS_HINT = "Check the address of the mirror."
 _BUNDLE_HINT = "Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to its CA file."
 _NAME_HINT = "Check the address of the mirror; if the network has a login page, log in with a browser."
 _CLOCK_HINT = "Check this machine's clock."
@@ -74,7 +73,7 @@ _PEER: _Rows = (
     ),
     (
         (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, urllib3.LocationValueError, UnicodeError),
-        _Cause(": not a usable URL", _ADDRESS_HINT, True),
+        _Cause(": not a usable URL", CHECK_ADDRESS, True),
     ),
 )
 # The codes of OpenSSL's x509_vfy.h.

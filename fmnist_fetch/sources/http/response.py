@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from urllib3 import BaseHTTPResponse, HTTPResponse
 
-from fmnist_fetch.errors import AGAIN, SourceError, WrongBytesError
+from fmnist_fetch.errors import AGAIN, CHECK_ADDRESS, SourceError, WrongBytesError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Piece, Span
 from fmnist_fetch.sources import diagnosis
@@ -205,7 +205,7 @@ def _refusal(response: BaseHTTPResponse, head: _Head, request: Request) -> Sourc
     arriving = status == 503 and fields.get(STATE) == ARRIVING
     if kind is SourceError and request.ranged and not later:
         kind = RangeError
-    hint = "Check the address of the mirror." if permanent else AGAIN
+    hint = CHECK_ADDRESS if permanent else AGAIN
     if status == _UNAUTHORIZED:
         hint = _AUTHORIZATION_HINT
     said = "is still downloading what is missing" if arriving else f"answered {status}"

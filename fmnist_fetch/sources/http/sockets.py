@@ -16,6 +16,8 @@ from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any, TypeAlias
 
+from fmnist_fetch.sources.base import STAGE_TIMEOUT_S
+
 Address: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """One result of getaddrinfo."""
 
@@ -45,7 +47,7 @@ class Wire:
     """The socket that one worker uses, so that another thread can end what waits for it; and its stages."""
 
     def __init__(self) -> None:
-        self.timeout_s = 5.0
+        self.timeout_s = STAGE_TIMEOUT_S
         self.stages = 0
         self.stopped = False
         self._sock: socket.socket | None = None

@@ -138,7 +138,7 @@ PINS = {
     "mnist": "59b8ab76a5d2ea3bf6cff27c32517b598c043e53bcee992e54040fca9628332c",
     "qmnist": "f14bf9d23b71c3e76af521688f0214f45720b8a43637f738563ea4dea09553d2",
 }
-"""SHA-256 of the manifests as `dumps` writes them: whoever changes a digest, a mirror or a class does it here too."""
+"""The SHA-256 of each manifest as `dumps` writes it. A change of a digest, a mirror or a class needs a change here."""
 
 
 @pytest.mark.parametrize("name", names())
