@@ -42,6 +42,15 @@ def world(tmp_path: Path) -> World:
 # Signals.
 
 
+@pytest.fixture
+def no_nohup() -> Iterator[None]:
+    """Let SIGHUP end the processes of a test, also where nohup ignores it for all that the tests start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("no_nohup")
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 143, "terminated")],
@@ -49,8 +58,7 @@ def world(tmp_path: Path) -> World:
 def test_an_interrupted_run_says_what_is_kept_and_keeps_it(
     world: World, number: signal.Signals, code: int, word: str
 ) -> None:
-    # Four seconds are left when the signal comes, also where other processes keep the machine busy.
-    with Mirror(world.data.files, [Line(MIB // 2)]) as mirror:
+    with Mirror(world.data.files, [Line(MIB)]) as mirror:
         with start(world, mirror.url) as run:
             run.until(lambda: mirror.served >= MIB)
             run.process.send_signal(number)
