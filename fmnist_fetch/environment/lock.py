@@ -12,6 +12,7 @@ from fmnist_fetch.manifest.pieces import Piece
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
+LOCK = "pylock.toml"
 STORE = "wheels"
 
 GROUPS = {

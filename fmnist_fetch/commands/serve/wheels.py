@@ -10,13 +10,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fmnist_fetch.commands.serve.files import ServedFile
-from fmnist_fetch.environment.lock import STORE, Lock, Wheel
+from fmnist_fetch.environment.lock import LOCK, STORE, Lock, Wheel
 from fmnist_fetch.errors import FetchError
 from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Piece, Span
 
 INDEX = "/simple/"
-LOCK = "pylock.toml"
 _HEAD = '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" content="1.0">'
 
 
