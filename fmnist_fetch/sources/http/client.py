@@ -30,7 +30,6 @@ from fmnist_fetch import __version__
 from fmnist_fetch.errors import CHECK_ADDRESS, SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.http.failures import refused_by_proxy, translate
 from fmnist_fetch.sources.http.sockets import HeadStream, Wire, connect
 from fmnist_fetch.sources.mirror import origin, redact
 
@@ -114,6 +113,8 @@ class Client(Wire):
             # Not read: it may be as long as it likes.
             response.close()
         if refused:
+            from fmnist_fetch.sources.http.failures import refused_by_proxy
+
             raise refused_by_proxy(self._source.name, self.surroundings(url)[0])
         if target and url.lower().startswith("https:") and target.lower().startswith("http:"):
             if not self._source.told_downgrade:
@@ -151,6 +152,8 @@ class Client(Wire):
 
     def translate(self, exc: Exception, url: str) -> SourceError:
         """Return the error of a request for URL that failed with EXC."""
+        from fmnist_fetch.sources.http.failures import translate  # where nothing fails, nobody waits for it
+
         proxy, bundle = self.surroundings(url)
         return translate(exc, self.place, proxy=proxy, bundle=bundle)
 
