@@ -20,7 +20,7 @@ DEFAULT_COLUMNS = 80
 
 
 class Row(NamedTuple):
-    """A line of the table: a file, how it compares with the manifest, its size in bytes if it is known, and a detail."""
+    """A line of the table: a file, how it compares with the manifest, its size in bytes if known, and a detail."""
 
     path: Path
     condition: Condition
