@@ -4,6 +4,7 @@ uv resolves the requirements for all systems. The URLs of wheels become paths in
 replaced by those of its builds without CUDA.
 """
 
+import json
 import re
 import subprocess
 import tempfile
@@ -167,11 +168,10 @@ def _wheel(name: str, row: Mapping[str, Any]) -> str:
 def _document(requires_python: str, packages: Iterable[tuple[Pinned, Sequence[str]]]) -> Iterator[str]:
     from packaging.markers import Marker
 
-    quoted = ", ".join(f'"{group}"' for group in GROUPS if group)
     yield 'lock-version = "1.0"'
     yield f'requires-python = "{requires_python}"'
-    yield f"dependency-groups = [{quoted}]"
-    yield "default-groups = [{}]".format(", ".join(f'"{group}"' for group in DEFAULT_GROUPS))
+    yield f"dependency-groups = {json.dumps([group for group in GROUPS if group])}"
+    yield f"default-groups = {json.dumps(DEFAULT_GROUPS)}"
     yield 'created-by = "fmnist_fetch.environment"'
     for one, rows in packages:
         if not rows:

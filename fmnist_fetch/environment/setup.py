@@ -14,10 +14,9 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, NoReturn
 
-from fmnist_fetch.console.formatting import counted
+from fmnist_fetch.console.formatting import counted, fetch_command
 from fmnist_fetch.console.output import print_error
 from fmnist_fetch.console.parser import Parser
 from fmnist_fetch.console.progress import listener
@@ -26,7 +25,7 @@ from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, 
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.sources.mirror import parse_mirror
-from fmnist_fetch.storage.layout import Layout, checked_path
+from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, checked_path
 
 if TYPE_CHECKING:
     from fmnist_fetch.environment.store import Store
@@ -88,9 +87,8 @@ def _require_data(dataset: str, root: str) -> None:
     """Raise FetchError where a dataset has no tensor file under a root: without it, training needs no packages."""
     tensors = Layout(root, find(dataset)).tensors
     if not tensors.exists():
-        variables = f" DATASET={quote(dataset)}" if dataset != DATASET else ""
-        variables += f" ROOT={quote(root)}" if root != "data" else ""
-        raise FetchError(f"{tensors} is not there", hint=f"Run: make data{variables} (or fmnist-fetch fetch)")
+        command = fetch_command(dataset, root if root != DEFAULT_ROOT else None)
+        raise FetchError(f"{tensors} is not there", hint=f"Run: {command} (or fmnist-fetch fetch)")
 
 
 def _lock() -> None:

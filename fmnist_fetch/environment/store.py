@@ -138,14 +138,14 @@ def _folders(url: str) -> tuple[str, str]:
 
 def persistently(ask: Callable[[], T]) -> T:
     """Return what a function returns; call it again where it fails for now, and raise its OSError in the end."""
-    for attempt in range(MAX_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS - 1):
         try:
             return ask()
         except OSError as exc:
-            if attempt == MAX_ATTEMPTS - 1 or 400 <= getattr(exc, "code", 0) < 500:
+            if 400 <= getattr(exc, "code", 0) < 500:
                 raise
             time.sleep(random.uniform(0, min(0.1 * 2**attempt, 4.0)))
-    raise AssertionError
+    return ask()
 
 
 def _size(url: str) -> int:
