@@ -105,7 +105,7 @@ class Project(NamedTuple):
         for entry in self.entries:
             if entry.name == LOCK and isinstance(entry.content, bytes):
                 return Lock(entry.content)
-        raise UsageError(f"the project has no {LOCK}", hint="Run: make lock, and commit it; or --no-wheels.")
+        raise UsageError("the project has no pylock.toml", hint="Run: make lock, and commit it; or --no-wheels.")
 
 
 def uncommitted(folder: Path) -> list[str]:
