@@ -67,12 +67,13 @@ def complete(report: "Report", layout: "Layout") -> str:
 
 def next_command(dataset: str, root: str | None, manifest: "Manifest") -> str:
     """Return a command that uses the data and works in the current folder: `make train` in a clone, else Python."""
+    named = None if dataset == DATASET else dataset
     elsewhere = root_folder(root) != root_folder(None)
     trainable = {file.tensor for file in manifest.files} >= TRAINED and manifest.classes
     if in_clone() and trainable:
-        return _make("train", dataset, root if elsewhere else None)
+        return _make("train", DATASET=named, ROOT=root if elsewhere else None)
     splits = [file.split for file in manifest.files]
-    arguments = [repr(dataset)] if dataset != DATASET else []
+    arguments = [repr(named)] if named else []
     arguments += [f"split={splits[0]!r}"] if "train" not in splits else []
     arguments += [f"root={str(root)!r}"] if elsewhere else []
     return f"fmnist_fetch.load({', '.join(arguments)}) in Python"
@@ -80,18 +81,16 @@ def next_command(dataset: str, root: str | None, manifest: "Manifest") -> str:
 
 def fetch_command(dataset: str, root: str | None, mirror: str | None = None) -> str:
     """Return the command that fetches a dataset and works in the current folder: `make data` in a clone."""
+    named = None if dataset == DATASET else dataset
     if in_clone():
-        return _make("data", dataset, root, mirror)
-    words = ["fmnist-fetch", "fetch", *([dataset] if dataset != DATASET else [])]
+        return _make("data", DATASET=named, ROOT=root, MIRROR=mirror)
+    words = ["fmnist-fetch", "fetch", *([named] if named else [])]
     words += ["--root", root] if root else []
     return shlex.join(words + (["--mirror", mirror] if mirror else []))
 
 
-def _make(target: str, dataset: str, root: str | None, mirror: str | None = None) -> str:
-    words = ["make", target]
-    words += [f"DATASET={dataset}"] if dataset != DATASET else []
-    words += [f"ROOT={root}"] if root else []
-    return shlex.join(words + ([f"MIRROR={mirror}"] if mirror else []))
+def _make(target: str, **variables: str | None) -> str:
+    return shlex.join(["make", target, *(f"{name}={value}" for name, value in variables.items() if value)])
 
 
 def span_of_time(seconds: float) -> str:

@@ -69,7 +69,8 @@ class IdxFile(NamedTuple):
         code = _WHOLE.get(self.header.dtype)
         if code is None:
             return None
-        least, most, rest = [], [], b""
+        ends: list[int] = []
+        rest = b""
         for part in self.values():
             data = rest + part
             stop = len(data) - len(data) % self.header.itemsize
@@ -77,9 +78,8 @@ class IdxFile(NamedTuple):
             if values := array(code, data[:stop]):
                 if sys.byteorder == "little":
                     values.byteswap()
-                least.append(min(values))
-                most.append(max(values))
-        return (min(least), max(most)) if least else None
+                ends += (min(values), max(values))
+        return (min(ends), max(ends)) if ends else None
 
 
 def begins_as_idx(path: Path) -> bool:
