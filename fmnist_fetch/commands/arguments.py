@@ -100,11 +100,7 @@ def patience(text: str) -> float:
 
 
 def offline_by_environment() -> bool:
-    """Return whether FMNIST_OFFLINE asks for no network.
-
-    Raises:
-        UsageError: Its value is neither a yes nor a no.
-    """
+    """Return whether FMNIST_OFFLINE asks for no network; raise UsageError where it is neither a yes nor a no."""
     text = os.environ.get("FMNIST_OFFLINE", "").strip().lower()
     if text in ("", "0", "false", "no", "off", "n", "f"):
         return False

@@ -38,11 +38,7 @@ SITE_PACKAGES = Path(_PATHS["purelib"])
 
 
 def install_wheels(wheels: Iterable[Path]) -> None:
-    """Install verified wheels into the environment of this interpreter, without bytecode. Other versions are removed.
-
-    Raises:
-        DiskError: A file cannot be written.
-    """
+    """Install verified wheels in place of other versions into the environment of this interpreter; raise DiskError."""
     destination = _Destination({**_PATHS, "headers": str(SITE_PACKAGES.parent / "include")})
     for path in wheels:
         with disk(SITE_PACKAGES):
@@ -52,11 +48,7 @@ def install_wheels(wheels: Iterable[Path]) -> None:
 
 
 def install_project(project: Path) -> None:
-    """Make a project importable at its path, with its commands and its metadata, as an editable wheel (PEP 660) does.
-
-    Raises:
-        DiskError: A file cannot be written.
-    """
+    """Make a project importable at its path, as an editable wheel (PEP 660) does; raise DiskError."""
     table = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module = table["name"].replace("-", "_")
     about = f"{module}-{__version__}.dist-info"

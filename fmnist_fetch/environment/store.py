@@ -7,6 +7,7 @@ configured for; for torch, the servers of its builds without CUDA.
 import hashlib
 import random
 import re
+import shutil
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile
 from fmnist_fetch.manifest.pieces import Piece, cut
 from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.storage.atomic import write_all, write_atomically
+from fmnist_fetch.storage.atomic import write_atomically
 from fmnist_fetch.storage.files import verifies
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ PATIENCE_S = 120.0
 MIRRORS_PATIENCE_S = 5.0
 MAX_ATTEMPTS = 12
 MAX_CONNECTIONS = 4
-COPY_STEP_BYTES = 1024 * 1024
 _SIZE = re.compile(r"[0-9]{1,10}")  # of a wheel, as an unverified server states it
 
 
@@ -218,12 +218,10 @@ class Store:
             with suppress(OSError, DiskError):
                 if wheel.size not in (None, copy.stat().st_size):
                     continue
-                with open(copy, "rb", buffering=0) as stored, write_atomically(self.path(wheel)) as file:
-                    digest = hashlib.sha256()
-                    while data := stored.read(COPY_STEP_BYTES):
-                        digest.update(data)
-                        write_all(file, data)
-                    if digest.hexdigest() != wheel.sha256:
+                with open(copy, "rb") as stored, write_atomically(self.path(wheel)) as file:
+                    shutil.copyfileobj(stored, file)
+                    file.seek(0)
+                    if hashlib.file_digest(file, "sha256").hexdigest() != wheel.sha256:  # type: ignore[arg-type]
                         raise OSError("A file with another digest must not get the name.")
                 return True
         return False

@@ -161,12 +161,9 @@ def pack(
 
 
 def write_tar(out: Path, entries: Sequence[Entry], time_s: int, listener: Listener) -> None:
-    """Write a tar of one folder, which gets its final name when it is complete.
+    """Write a tar of one folder, which gets its final name when it is complete; raise DiskError.
 
     The entries are written in the order of their names, and all have the time TIME_S, in seconds since 1970.
-
-    Raises:
-        DiskError: A file cannot be read or written.
     """
     sweep(out.parent)  # what killed runs left: hundreds of megabytes each
     done, reported, total = 0, 0, sum(entry.size for entry in entries)

@@ -119,13 +119,7 @@ def select_wheels(lock: Lock, target: Target) -> list[Wheel]:
 
 
 def fetch_wheels(wheels: Sequence[Wheel], folder: Path, project: Path, listener: Listener) -> list[Path]:
-    """Download those of WHEELS that are not in FOLDER, and return the paths of all.
-
-    Raises:
-        SourceError: No source delivered one of them; what arrived is kept.
-        IntegrityError: The sources have other bytes than the lock pins.
-        DiskError: They cannot be written.
-    """
+    """Download those of WHEELS that are not in FOLDER, and return the paths of all; raise as `Store.fetch` does."""
     configuration = Configuration.read()
     configuration.apply()
     mirrors = os.environ.get("FMNIST_MIRRORS", "").split()

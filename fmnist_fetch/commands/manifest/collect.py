@@ -17,9 +17,7 @@ from fmnist_fetch.storage.layout import is_file
 def folder_of_files(folder: Path) -> Path:
     """Return a folder, or its subfolder `raw` if the IDX files are there, as torchvision has them.
 
-    Raises:
-        UsageError: There is no such folder.
-        DiskError: It can't be read.
+    Raises UsageError where there is no such folder, DiskError where it can't be read.
     """
     hint = "Give the folder of your IDX files."
     with _readable(folder):

@@ -18,11 +18,7 @@ HOST_CHARACTERS = 40
 
 
 async def announce(listeners: Sequence[socket.socket], print_line: Callable[[str], None]) -> None:
-    """Announce the server behind LISTENERS until this is cancelled, then withdraw the announcement.
-
-    Raises:
-        UsageError: The server has no address that can be announced.
-    """
+    """Announce the server behind LISTENERS until this is cancelled; raise UsageError where no address of it can be."""
     names = [listener.getsockname()[:2] for listener in listeners if listener.family is socket.AF_INET]
     host, port = names[0] if names else ("::", 0)
     local = [address for address in addresses(host) if is_local(address)] if names else []
