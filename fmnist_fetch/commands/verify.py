@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fmnist_fetch.commands.arguments import add_command, add_dataset
-from fmnist_fetch.console.formatting import counted, damage, fetch_command, table, width
+from fmnist_fetch.console.formatting import counted, fetch_command, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, dangling_link, size
@@ -39,9 +39,8 @@ def _verify(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any
     layout = Layout(options.root, manifest)
     status = inspect_with_parts(layout)
     rows = list(_rows(layout, status))
-    print_line(options, f"{manifest.title or manifest.name} in {layout.raw.parent}")
-    for line in ("", *_table(rows, layout.raw.parent), *_maps(status)):
-        print_line(options, line)
+    title = f"{manifest.title or manifest.name} in {layout.raw.parent}"
+    print_line(options, title, "", *_table(rows, layout.raw.parent), *_maps(status))
     facts = {
         "dataset": manifest.name,
         "root": str(layout.root),
@@ -111,7 +110,9 @@ def _maps(status: DatasetStatus) -> Iterator[str]:
     for entry in status.files:
         if damaged := entry.damaged_pieces:
             pieces = entry.file.pieces
-            cells, group = damage(len(pieces), damaged, (width() or DEFAULT_COLUMNS) - 2 * len(MARGIN))
+            group = -(-len(pieces) // max(1, (width() or DEFAULT_COLUMNS) - 2 * len(MARGIN)))
+            starts = range(0, len(pieces), group)
+            cells = "".join("x" if any(at <= piece < at + group for piece in damaged) else "." for at in starts)
             each = size(pieces[0].span.length)
             cell = f"one piece of {each}" if group == 1 else f"{group} pieces of {each}"
             yield from ("", entry.file.name, f"{MARGIN}{cells}", f"{MARGIN}x damaged, . good; each is {cell}")

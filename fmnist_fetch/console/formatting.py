@@ -1,4 +1,4 @@
-"""Text for people: sizes, times, sentences, tables, maps of damage, and text that is safe on a terminal."""
+"""Text for people: sizes, times, sentences, tables, and text that is safe on a terminal."""
 
 import os
 import shlex
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from fmnist_fetch.storage.layout import Layout
 
 COLUMN_GAP = "  "
-GOOD, DAMAGED = ".", "x"
 MAX_SOURCES_NAMED = 3
 TRAINED = {"train_images", "train_labels", "test_images", "test_labels"}
 """The tensors without which a dataset is not one for training."""
@@ -145,10 +144,3 @@ def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), spare: 
         columns.remove(column)
     adjust = [str.rjust if column in right else str.ljust for column in range(len(widths))]
     return [COLUMN_GAP.join(adjust[at](row[at], widths[at]) for at in columns).rstrip() for row in rows]
-
-
-def damage(count: int, bad: Collection[int], most: int) -> tuple[str, int]:
-    """Return a map of COUNT pieces, the BAD ones marked, in at most MOST cells, and how many pieces are in a cell."""
-    group = -(-count // max(1, most))
-    cells = [DAMAGED if any(piece in bad for piece in range(at, at + group)) else GOOD for at in range(0, count, group)]
-    return "".join(cells), group

@@ -20,10 +20,11 @@ from fmnist_fetch.errors import DiskError, escaped, escaped_lines, reason
 _STDERR = 2
 
 
-def print_line(options: argparse.Namespace, sentence: str) -> None:
-    """Print one line on stdout, unless the options ask for silence or for JSON."""
+def print_line(options: argparse.Namespace, *sentences: str) -> None:
+    """Print each sentence as one line on stdout, unless the options ask for silence or for JSON."""
     if not options.quiet and not options.json:
-        write_line(sentence)
+        for sentence in sentences:
+            write_line(sentence)
 
 
 def write_line(sentence: str) -> None:

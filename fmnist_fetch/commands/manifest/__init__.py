@@ -145,8 +145,7 @@ def _report(options: argparse.Namespace, files: "Sequence[IdxFile]", folder: Pat
         command = fetch_command(dataset, options.root)
         lines.append(f"Next: put the files where --url says; then anybody can run: {command}")
     lines.append(f"To try it now: {fetch_command(dataset, options.root, str(folder))}")
-    for line in lines:
-        print_line(options, line)
+    print_line(options, *lines)
 
 
 def _text(value: str) -> str:
