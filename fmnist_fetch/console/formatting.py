@@ -93,9 +93,7 @@ def _make(target: str, **variables: str | None) -> str:
 
 
 def span_of_time(seconds: float) -> str:
-    """Return a time with its unit: 90 s, 5 min, 3.5 h, or "as long as it takes" where there is no end."""
-    if seconds == FOREVER:
-        return "as long as it takes"
+    """Return a time with its unit: 90 s, 5 min, 3.5 h."""
     if seconds < 120:
         return f"{max(0.0, seconds):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
