@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 MAX_SERVERS = 8
+_BUFFER_BYTES = 128 * 1024
+"""What the first receive takes: a small file comes with the head of its answer."""
 _REDIRECTS = (300, 301, 302, 303, 307, 308)
 _HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
 
@@ -260,7 +262,7 @@ class _Response(HTTPResponse):
     def __init__(self, sock: Any, *args: Any, timeout_s: float, **settings: Any) -> None:
         super().__init__(sock, *args, **settings)
         self._stream = HeadStream(self.fp.detach(), sock, timeout_s)
-        self.fp = BufferedReader(self._stream)
+        self.fp = BufferedReader(self._stream, _BUFFER_BYTES)
 
     def begin(self) -> None:
         """Read the head."""
