@@ -178,6 +178,7 @@ class ManifestError(FormatError):
         self.faults = tuple(faults)
 
 
+RAISE_LIMIT = "Raise the limit (ulimit -n 4096) or close other programs, then run the same command again."
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
@@ -190,19 +191,18 @@ _REASONS = {
     errno.EISDIR: "this is a folder, not a file",
     errno.ENOENT: "it does not exist (any more)",
     errno.ELOOP: "too many symbolic links, or a loop of them",
-    errno.EMFILE: "this process may open no more files",
-    errno.ENFILE: "this system may open no more files",
+    errno.EMFILE: "this process may open no more files or connections",
+    errno.ENFILE: "this machine may open no more files or connections",
     errno.ENOMEM: "the memory is used up",
 }
 _SIGNS_OF_A_LINK = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ELOOP}
 _FREE_SPACE = "Free some space and run the same command again; every verified piece is kept."
-_RAISE_LIMIT = "Close other programs or raise the limit (ulimit -n 1024), then run the same command again."
 _CHOOSE_ROOT = "Choose another folder with --root FOLDER or FMNIST_ROOT=FOLDER, or repair this one."
 _HINTS = {
     errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: _FREE_SPACE,
-    errno.EMFILE: _RAISE_LIMIT,
-    errno.ENFILE: _RAISE_LIMIT,
+    errno.EMFILE: RAISE_LIMIT,
+    errno.ENFILE: RAISE_LIMIT,
     errno.ENOMEM: "Close other programs, then run the same command again.",
 }
 

@@ -1,10 +1,12 @@
 """The parser of all command lines of this project: its errors suggest what may have been meant."""
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from fmnist_fetch.console.formatting import width
 from fmnist_fetch.console.output import print_text
 from fmnist_fetch.errors import UsageError
 
@@ -15,10 +17,12 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     """Help with lines of at most 80 columns, however wide the terminal is."""
 
     def __init__(self, prog: str, **more: Any) -> None:
-        import shutil  # here, since it takes 2 ms and most command lines ask for no help
-
-        columns = min(HELP_COLUMNS, shutil.get_terminal_size().columns)
-        super().__init__(prog, **{"width": columns - 2, "max_help_position": 26, **more})
+        # Not shutil's function: importing that takes 2 ms, and argparse makes a formatter for each option it adds.
+        columns = os.environ.get("COLUMNS", "")
+        wide = int(columns) if columns.isdecimal() else width()
+        super().__init__(
+            prog, **{"width": min(HELP_COLUMNS, wide or HELP_COLUMNS) - 2, "max_help_position": 26, **more}
+        )
 
 
 class Parser(argparse.ArgumentParser):

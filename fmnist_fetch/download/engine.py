@@ -5,7 +5,6 @@ The caller's thread watches over the workers, which receive, and the consumers, 
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,19 +23,8 @@ if TYPE_CHECKING:
     from fmnist_fetch.download.consumers import IncomingFile
     from fmnist_fetch.download.segments import FileDownload
 
-MAX_RIVALS = 5
+MAX_REPLACED = 4
 TICK_S = 0.25
-
-
-def retry_when_replaced(attempt: Callable[[], None]) -> None:
-    """Call ATTEMPT, again where another process replaces the part files: ATTEMPT looks anew at what is there.
-
-    Raises what ATTEMPT raises; PartFileReplacedError only the fifth time.
-    """
-    for _ in range(MAX_RIVALS - 1):
-        with suppress(PartFileReplacedError):
-            return attempt()
-    return attempt()
 
 
 def download(
@@ -50,6 +38,8 @@ def download(
 ) -> None:
     """Complete files in a folder; what is there already and verifies is kept, and so is all that comes.
 
+    Where another process replaces a part file, everything is looked at anew and continued.
+
     Args:
         files: What to complete.
         folder: Where; it is made if need be.
@@ -62,7 +52,7 @@ def download(
     Raises:
         SourceError: No new good piece for the seconds of patience, or no source that has what is missing.
         IntegrityError: The same, and a source sent wrong bytes.
-        DiskError: The disk refuses the files.
+        DiskError: The disk refuses the files, or other processes go on replacing them.
         BaseException: Whatever CONSUME raises.
     """
     if not files:
@@ -72,34 +62,34 @@ def download(
     from fmnist_fetch.download.transfer import Transfer
     from fmnist_fetch.download.workers import GRACE_S, WorkerPool
 
-    downloads = _open(files, folder, known, listener)
-    sizes = tuple((file.name, file.size, file.bytes_good) for file in downloads)
-    total = sum(len(file.pieces) for file in downloads)
-    listener(DownloadStarted(sizes, total, sum(len(file.good) for file in downloads)))
-    transfer = Transfer(downloads, sources, options, listener)
-    pool, consumers = WorkerPool(transfer, options.limit_rate), FileConsumers(transfer, consume)
-    try:
-        consumers.start()
-        for _ in range(options.jobs):
-            pool.add_worker()
-        while not consumers.done:
-            transfer.wait(TICK_S)
-            pool.look_after()
-    except FetchError:
-        transfer.close()
-        consumers.join()
-        raise
-    finally:
-        pool.stop()
-        consumers.join(GRACE_S)
-        transfer.save_partials()
-        listener(DownloadEnded())
+    for replaced in range(MAX_REPLACED + 1):
+        downloads = _open(files, folder, {} if replaced else known, listener)
+        transfer = Transfer(downloads, sources, options, listener)
+        pool, consumers = WorkerPool(transfer, options.limit_rate), FileConsumers(transfer, consume)
+        try:
+            consumers.start()
+            for _ in range(options.jobs):
+                pool.add_worker()
+            while not consumers.done:
+                transfer.wait(TICK_S)
+                pool.look_after()
+            return
+        except FetchError as exc:
+            transfer.close()
+            consumers.join()
+            if not isinstance(exc, PartFileReplacedError) or replaced == MAX_REPLACED:
+                raise
+        finally:
+            pool.stop()
+            consumers.join(GRACE_S)
+            transfer.save_partials()
+            listener(DownloadEnded())
 
 
 def _open(
     files: Sequence[DataFile], folder: Path, known: Mapping[str, GoodPieces], listener: Listener
 ) -> "list[FileDownload]":
-    """Return FILES with what is in FOLDER already: good pieces, and the beginnings of others."""
+    """Return FILES with what is in FOLDER already: good pieces, and the beginnings of others; tell LISTENER."""
     from fmnist_fetch.download.segments import FileDownload
 
     parts, names = [part_file(folder / file.name, file) for file in files], names_in(folder)
@@ -110,6 +100,10 @@ def _open(
     begun = [part for part in parts if not names.isdisjoint((part.path.name, part.part.name))]
     scans = [partial(part.scan, known.get(part.path.name, NO_PIECES)) for part in begun]
     good, partials = dict(zip(begun, run_parallel(scans), strict=True)), find_partials(names)
-    return [
+    files_begun = [
         FileDownload(part, good.get(part, ()), part.load_partials(partials.get(part.path.name, ()))) for part in parts
     ]
+    sizes = tuple((file.name, file.size, file.bytes_good) for file in files_begun)
+    total = sum(len(file.pieces) for file in files_begun)
+    listener(DownloadStarted(sizes, total, sum(len(file.good) for file in files_begun)))
+    return files_begun

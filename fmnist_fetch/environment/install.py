@@ -28,7 +28,7 @@ from installer.utils import Scheme, get_launcher_kind, make_file_executable
 
 from fmnist_fetch import __version__
 from fmnist_fetch.errors import disk
-from fmnist_fetch.tensors.decompress import DECODERS
+from fmnist_fetch.tensors.decompress import decoders
 
 READ_BYTES = 128 * 1024
 LOCAL_HEADER_BYTES = 30
@@ -172,7 +172,7 @@ def _parts(archive: ZipFile, item: ZipInfo) -> Iterator[bytes]:
     header = file.read(LOCAL_HEADER_BYTES)
     file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
     left, size = item.compress_size, 0
-    inflating = DECODERS[0].decompressobj(-zlib.MAX_WBITS) if item.compress_type == ZIP_DEFLATED else None
+    inflating = decoders()[0].decompressobj(-zlib.MAX_WBITS) if item.compress_type == ZIP_DEFLATED else None
     while left and (packed := file.read(min(left, READ_BYTES))):
         left -= len(packed)
         data = inflating.decompress(packed) if inflating else packed

@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # A plain name: no separator, no leading dot, nothing that another system reads as a stream or wildcard.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # apt takes a name with a dot or a plus for a regular expression, where no package has it, and one that ends in - for a
 # package to remove.
 _PACKAGE = re.compile(r"(?=.{2,100})[a-z0-9]+(-[a-z0-9]+)*")
-_BYTES = re.compile(r"(\s*[0-9a-fA-F]{2})*\s*", re.ASCII)
 # Windows sends the name of the user to a host in a path.
 _HOSTS = ("//", "\\\\", "/\\", "\\/")
 MAX_SIZE_BYTES = 2**50
@@ -26,7 +25,7 @@ _MISSING: Any = object()
 def is_name(text: str) -> bool:
     """Whether TEXT can be the name of a file or a dataset: it stays in its folder, and is a file's on every system."""
     # Where a file system ignores case, .PART is the end of a part file's name too.
-    special = _DEVICES.fullmatch(text) or text.lower().endswith((".", ".part"))
+    special = text.lower().split(".")[0] in _DEVICES or text.lower().endswith((".", ".part"))
     return _NAME.fullmatch(text) is not None and not special
 
 
@@ -78,7 +77,7 @@ TEXT = _text("a string", lambda _: True)
 NAME = _text("a plain name (letters, digits, _ . + -) with no other meaning to a system or this program", is_name)
 WORD = _text("a lower-case word", is_word)
 DIGEST = _text("a SHA-256: 64 lower-case hex digits", _DIGEST.fullmatch)
-BYTES = _text("bytes in hex", _BYTES.fullmatch)
+BYTES = _text("bytes in hex", lambda text: re.fullmatch(r"(\s*[0-9a-fA-F]{2})*\s*", text, re.ASCII))
 URL = _text("an http:// or https:// URL", is_url)
 PLACE = _text("a folder on this machine", lambda text: text.isprintable() and text[:2] not in _HOSTS)
 FOLDER = _text(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fmnist_fetch.download.engine import download, retry_when_replaced
+from fmnist_fetch.download.engine import download
 from fmnist_fetch.errors import DiskError, FetchError, UsageError, disk
 from fmnist_fetch.events import Listener
 from fmnist_fetch.manifest.caches import HOMES, cache_folder
@@ -42,8 +42,7 @@ def share(layout: Layout, tool: str, folder: Path, options: FetchOptions, listen
     """
     sweep(folder)
     manifest = layout.manifest
-
-    def complete() -> None:
+    try:
         wrong = [file for file in manifest.files if not verifies(folder / file.name, file.size, file.sha256)]
         if wanting := [file for file in wrong if not _link(layout.published(file), folder / file.name, file)]:
             from fmnist_fetch.sources.discovery import find_sources  # seldom needed
@@ -54,9 +53,6 @@ def share(layout: Layout, tool: str, folder: Path, options: FetchOptions, listen
             with disk(folder):
                 sync_folder(folder)
         remove_leftovers(folder, [file.name for file in manifest.files])
-
-    try:
-        retry_when_replaced(complete)
     except FetchError as exc:
         variable, _ = HOMES[tool]
         other = f", or choose another with {variable}=FOLDER" if variable else ""

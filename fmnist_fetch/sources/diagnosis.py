@@ -1,7 +1,5 @@
 """What wrong bytes are, in words that say what to do. For messages only."""
 
-import re
-
 from fmnist_fetch.errors import WrongBytesError
 from fmnist_fetch.manifest.catalog import find, names
 from fmnist_fetch.manifest.model import DataFile
@@ -10,27 +8,27 @@ from fmnist_fetch.sources.folder import LFS_POINTER
 
 LOGIN_PAGE = "looks like a login page: log in to the network with a browser"
 LOGIN_HINT = "Log in to the network with a browser, then run the same command again."
-_HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script)", re.IGNORECASE)
-_BUCKET = re.compile(rb"(?s)\s*<\?xml.*(<Error>|AccessDenied|NoSuchKey)")
-_IDX = re.compile(rb"\0\0[\x08\x09\x0b-\x0e]")
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<script")
+_BUCKET = (b"<Error>", b"AccessDenied", b"NoSuchKey")
+_IDX = tuple(b"\0\0" + bytes([code]) for code in (0x08, 0x09, 0x0B, 0x0C, 0x0D, 0x0E))
 # Label files of the first release (26 August 2017), from which 43 duplicates and 10 overlaps were removed later.
 _FIRST_RELEASE = {("train-labels-idx1-ubyte.gz", 29_497), ("t10k-labels-idx1-ubyte.gz", 5_097)}
 
 
 def looks_like_page(start: bytes) -> bool:
     """Whether a body that begins with START is an HTML page."""
-    return _HTML.match(start) is not None
+    return start.lstrip().lower().startswith(_HTML)
 
 
 def describe(start: bytes, file: DataFile, *, content_type: str = "") -> str | None:
     """Return what a body that begins with START seems to be in place of FILE, or None."""
     if looks_like_page(start) or content_type.startswith("text/html"):
         return LOGIN_PAGE
-    if _BUCKET.match(start):
+    if start.lstrip().startswith(b"<?xml") and any(word in start for word in _BUCKET):
         return "looks like the refusal of a storage bucket"
     if start.startswith(LFS_POINTER):
         return "is a pointer of git-lfs, not the file"
-    if _IDX.match(start) and file.packed:
+    if start.startswith(_IDX) and file.packed:
         return "looks like the unpacked file: a proxy removed the compression"
     return None
 

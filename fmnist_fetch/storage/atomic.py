@@ -22,9 +22,7 @@ except ImportError:  # Windows, where a file that is open can't be removed anywa
 _RANDOM_BYTES = 6
 _SUFFIX = ".tmp"
 _CLAIMED = ".claimed"
-_LEFTOVER = re.compile(
-    rf"\.(.+)\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}({re.escape(_SUFFIX)}|{re.escape(_CLAIMED)})", re.DOTALL
-)
+_LEFTOVER = rf"(?s)\.(.+)\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}(\{_SUFFIX}|\{_CLAIMED})"
 ABANDONED_AFTER_S = 24 * 3600.0
 """Age of a temporary file that nobody can be at work on, where the file system has no locks to ask."""
 # Windows, SMB and the shared folders of virtual machines.
@@ -148,7 +146,7 @@ def sweep(folder: Path) -> None:
     """
     with suppress(OSError):
         for leftover in list(folder.iterdir()):
-            match = _LEFTOVER.fullmatch(leftover.name)
+            match = leftover.name.startswith(".") and re.fullmatch(_LEFTOVER, leftover.name)
             if match and match[2] == _CLAIMED:
                 if stat.S_ISREG(leftover.lstat().st_mode):
                     leftover.replace(folder / f"{match[1]}.part")

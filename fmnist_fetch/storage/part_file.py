@@ -40,7 +40,7 @@ MOST_DESCRIPTORS = 128
 MAX_RIVALS = 5
 """How often in a row other processes may replace the part file while it is finished, until that is an error."""
 _PARTIAL_NAME = ".{}.{}.held"
-_PARTIAL = re.compile(r"\.(.+)\.(\d{1,9})\.held")
+_PARTIAL = r"\.(.+)\.(\d{1,9})\.held"
 
 
 def part_path(path: Path) -> Path:
@@ -276,8 +276,9 @@ def names_in(folder: Path) -> set[str]:
 def find_partials(names: Iterable[str]) -> dict[str, set[int]]:
     """Return the indices of the pieces of which there are beginnings among the NAMES in a folder, by their files."""
     indices: dict[str, set[int]] = {}
-    for match in filter(None, map(_PARTIAL.fullmatch, names)):
-        indices.setdefault(match[1], set()).add(int(match[2]))
+    for name in names:
+        if name.startswith(".") and (match := re.fullmatch(_PARTIAL, name)):
+            indices.setdefault(match[1], set()).add(int(match[2]))
     return indices
 
 

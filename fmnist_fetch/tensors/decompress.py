@@ -7,6 +7,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -31,15 +32,13 @@ Sink = Callable[[bytes], None]
 """Takes the next bytes of a payload."""
 
 
-def _decoders() -> tuple[ModuleType, ...]:
+@cache
+def decoders() -> tuple[ModuleType, ...]:
+    """Return the modules that inflate, the fastest first."""
     try:
         return import_module("isal.isal_zlib"), zlib
     except ImportError:
         return (zlib,)
-
-
-DECODERS = _decoders()
-"""The modules that inflate, the fastest first."""
 
 
 def no_sink() -> AbstractContextManager[Sink]:
@@ -49,10 +48,11 @@ def no_sink() -> AbstractContextManager[Sink]:
 
 def with_each_decoder(attempt: Callable[[ModuleType], T]) -> T:
     """Call ATTEMPT with the fastest decoder, and with the next one before a file is called damaged."""
-    for decoder in DECODERS[:-1]:
+    *faster, last = decoders()
+    for decoder in faster:
         with suppress(FormatError, IntegrityError):
             return attempt(decoder)
-    return attempt(DECODERS[-1])
+    return attempt(last)
 
 
 def unpack(
@@ -109,7 +109,7 @@ def stream(
     packed: Path,
     size: int | None = None,
     read: Callable[[], Iterator[bytes]] | None = None,
-    decoder: ModuleType = DECODERS[0],
+    decoder: ModuleType | None = None,
 ) -> Iterator[bytes]:
     """Yield the payload of PACKED, of SIZE bytes where that is known, in parts of at most 512 KiB.
 
@@ -121,7 +121,7 @@ def stream(
         head += more
     content = chain([head], content)
     got = 0
-    for data in _inflate(content, packed, decoder) if head.startswith(MAGIC) else content:
+    for data in _inflate(content, packed, decoder or decoders()[0]) if head.startswith(MAGIC) else content:
         got += len(data)
         if size is not None and got > size:
             raise _wrong(packed, f"gives more than the {size:,} bytes that it should")

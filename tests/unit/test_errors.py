@@ -125,7 +125,7 @@ def test_where_space_is_short_the_bytes_needed_are_reported(number: int, reason:
 
 def test_a_limit_of_the_system_is_no_reason_to_choose_another_root() -> None:
     error = failing(errno.EMFILE)
-    assert error.message == "/media/stick/x: this process may open no more files"
+    assert error.message == "/media/stick/x: this process may open no more files or connections"
     assert "ulimit -n" in error.hint
     assert "--root" not in error.hint
 

@@ -30,7 +30,6 @@ from fmnist_fetch import __version__
 from fmnist_fetch.errors import CHECK_ADDRESS, SourceError
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.sources.http.failures import refused_by_proxy, translate
 from fmnist_fetch.sources.http.sockets import HeadStream, Wire, connect
 from fmnist_fetch.sources.mirror import origin, redact
 
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 MAX_SERVERS = 8
+_FIRST_RECEIVE_BYTES = 128 * 1024
+"""Bytes that come with the head of an answer at most: with the usual 8 KiB, a small file would take two receives."""
 _REDIRECTS = (300, 301, 302, 303, 307, 308)
 _HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
 
@@ -114,6 +115,8 @@ class Client(Wire):
             # Not read: it may be as long as it likes.
             response.close()
         if refused:
+            from fmnist_fetch.sources.http.failures import refused_by_proxy
+
             raise refused_by_proxy(self._source.name, self.surroundings(url)[0])
         if target and url.lower().startswith("https:") and target.lower().startswith("http:"):
             if not self._source.told_downgrade:
@@ -151,6 +154,8 @@ class Client(Wire):
 
     def translate(self, exc: Exception, url: str) -> SourceError:
         """Return the error of a request for URL that failed with EXC."""
+        from fmnist_fetch.sources.http.failures import translate  # where nothing fails, nobody waits for it
+
         proxy, bundle = self.surroundings(url)
         return translate(exc, self.place, proxy=proxy, bundle=bundle)
 
@@ -260,7 +265,7 @@ class _Response(HTTPResponse):
     def __init__(self, sock: Any, *args: Any, timeout_s: float, **settings: Any) -> None:
         super().__init__(sock, *args, **settings)
         self._stream = HeadStream(self.fp.detach(), sock, timeout_s)
-        self.fp = BufferedReader(self._stream)
+        self.fp = BufferedReader(self._stream, _FIRST_RECEIVE_BYTES)
 
     def begin(self) -> None:
         """Read the head."""

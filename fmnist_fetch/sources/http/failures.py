@@ -18,7 +18,7 @@ import requests
 from urllib3 import exceptions as urllib3
 from urllib3.util import parse_url
 
-from fmnist_fetch.errors import CHECK_ADDRESS, CHECK_NETWORK, SourceError
+from fmnist_fetch.errors import CHECK_ADDRESS, CHECK_NETWORK, RAISE_LIMIT, SourceError, reason
 from fmnist_fetch.sources.http.sockets import HeadTimeoutError, LookupTimeoutError, NoThreadError
 from fmnist_fetch.sources.mirror import clean, redact
 
@@ -28,7 +28,6 @@ _BUNDLE_HINT = "Behind a company's or school's proxy, set REQUESTS_CA_BUNDLE to 
 _NAME_HINT = "Check the address of the mirror; if the network has a login page, log in with a browser."
 _CLOCK_HINT = "Check this machine's clock."
 _SOCKS_HINT = "Install it with: pip install 'fmnist-fetch[socks]' (or: pip install PySocks)."
-_FILES_HINT = "Raise the limit (ulimit -n 4096) or end other programs, then run the same command again."
 _THREADS_HINT = "End other programs or raise the limit (ulimit -u), then run the same command again."
 _PROXY_HINT = "Check the variables HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
 
@@ -45,10 +44,7 @@ class _Cause(NamedTuple):
 # The kinds of exceptions and the numbers of errors of each cause; the first one that is in the chain counts.
 _Rows = tuple[tuple[tuple[type[BaseException] | int, ...], _Cause], ...]
 _THIS_MACHINE: _Rows = (
-    (
-        (errno.EMFILE, errno.ENFILE),
-        _Cause(": this machine opens no further file or connection: too many are open", _FILES_HINT, True, True),
-    ),
+    ((errno.EMFILE, errno.ENFILE), _Cause(": {reason}", RAISE_LIMIT, True, True)),
     ((NoThreadError,), _Cause(": this machine starts no further thread", _THREADS_HINT, True, True)),
 )
 _PEER: _Rows = (
@@ -128,8 +124,8 @@ def _find(rows: _Rows, causes: Sequence[BaseException]) -> _Cause | None:
     """Return the cause of the first of ROWS that is in the chain."""
     for kinds, cause in rows:
         if (one := _first(causes, *kinds)) is not None:
-            reason = clean(getattr(one, "strerror", "") or "")
-            return cause._replace(what=cause.what.format(reason=reason, words=_words(causes)))
+            why = clean(reason(one)) if isinstance(one, OSError) else ""
+            return cause._replace(what=cause.what.format(reason=why, words=_words(causes)))
     return None
 
 
@@ -210,10 +206,10 @@ def _of_peer(causes: Sequence[BaseException], whose: str) -> _Cause:
     failure = _first(causes, ssl.SSLCertVerificationError)
     if isinstance(failure, ssl.SSLCertVerificationError):
         code, said = getattr(failure, "verify_code", 0), clean(getattr(failure, "verify_message", ""))
-        reason, hint = _CERTIFICATES.get(code, (said or "it could not be verified", _BUNDLE_HINT))
+        fault, hint = _CERTIFICATES.get(code, (said or "it could not be verified", _BUNDLE_HINT))
         if hint == _CLOCK_HINT:
             hint = f"{hint} It says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
-        return _Cause(f": {whose} certificate is not trusted: {reason}", hint, True)
+        return _Cause(f": {whose} certificate is not trusted: {fault}", hint, True)
     if found := _find(_PEER, causes):
         return found
     failure = _first(causes, ssl.SSLError)

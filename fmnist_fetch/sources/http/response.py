@@ -22,7 +22,7 @@ from fmnist_fetch.sources.base import ARRIVING, STATE
 _CONTENT_RANGE = re.compile(
     r"bytes\s*[ =:]\s*([0-9]{1,18})\s*-\s*([0-9]{1,18})\s*/\s*([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE
 )
-_UNSATISFIED = re.compile(r"bytes\s*[ =:]\s*\*/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
+_UNSATISFIED = r"(?ai)bytes\s*[ =:]\s*\*/([0-9]{1,18})"
 
 WHOLE = (200, 203)
 """Statuses of an answer that holds the whole file; 203 is a 200 that a proxy has changed (RFC 9110, 15.3.4)."""
@@ -197,7 +197,7 @@ def _refusal(response: BaseHTTPResponse, head: _Head, request: Request) -> Sourc
     status, file, fields = response.status, request.file, response.headers
     later = status >= 500 or status in _LATER or "Retry-After" in fields
     permanent = status >= 400 and not (later or status == _UNSATISFIABLE or request.redirected)
-    stated = _UNSATISFIED.fullmatch(head.stated) if status == _UNSATISFIABLE else None
+    stated = re.fullmatch(_UNSATISFIED, head.stated) if status == _UNSATISFIABLE else None
     beyond = stated if stated and int(stated[1]) <= request.span.start else None
     what = _odd_size(file, int(beyond[1])) if beyond else _seen(response, request)
     # A range that the manifest's file has and the one there lacks: there is another file.

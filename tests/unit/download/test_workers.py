@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faults import payload
-from fmnist_fetch.download.engine import download
+from fmnist_fetch.download.engine import MAX_REPLACED, download
 from fmnist_fetch.download.workers import BURST_S, MIN_RECEIVE_BYTES, RateLimiter
-from fmnist_fetch.errors import DiskError
-from fmnist_fetch.events import Attempted, Event
+from fmnist_fetch.errors import DiskError, PartFileReplacedError
+from fmnist_fetch.events import Attempted, DownloadEnded, Event
 from fmnist_fetch.manifest.model import DataFile, Payload
 from fmnist_fetch.manifest.pieces import Span
 from fmnist_fetch.sources.base import FetchOptions, Tier
+from fmnist_fetch.storage import part_file
+from fmnist_fetch.storage.part_file import PartFile
 from samples import PIECE, file_of, sha256
 
 DATA = payload(4 * PIECE, seed=22)
@@ -147,3 +149,58 @@ def test_no_source_is_to_blame_for_this_machine_and_its_user(tmp_path: Path, fai
     stored = (tmp_path / "data.part").read_bytes()
     assert stored[: 2 * PIECE] == DATA[: 2 * PIECE]
     assert not stored[2 * PIECE :].strip(b"\0")
+
+
+@dataclass(eq=False)
+class Rival(RaisingSource):
+    """A source during whose first reads another process removes the part file PART."""
+
+    part: PartFile | None = None
+    times: int = 0
+
+    def read(self, file: DataFile, span: Span) -> bytes:
+        """Return the bytes of SPAN."""
+        if self.part and self.times:
+            self.times -= 1
+            self.part.part.unlink()
+        return super().read(file, span)
+
+
+@pytest.fixture
+def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PartFile:
+    """A part file that has the first piece; between two pieces it is closed, as where many files are open."""
+    monkeypatch.setattr(part_file, "MOST_DESCRIPTORS", 0)
+    return begin(tmp_path)
+
+
+def begin(folder: Path) -> PartFile:
+    """Put the first piece into the part file in FOLDER."""
+    part = PartFile(folder / "data", FILE)
+    assert part.put(0, DATA[:PIECE])
+    part.close()
+    return part
+
+
+def test_a_file_whose_part_file_another_process_removes_is_completed_all_the_same(
+    tmp_path: Path, part: PartFile
+) -> None:
+    ended = attempts(tmp_path, Rival("mirror", KeyError(), (), part=part, times=1))
+    # The first piece is gone, too.
+    assert [attempt.span for attempt in ended] == [Span(0, len(DATA))]
+    assert part.path.read_bytes() == DATA
+
+
+def test_a_part_file_that_is_removed_again_and_again_ends_the_download(tmp_path: Path, part: PartFile) -> None:
+    rival = Rival("mirror", KeyError(), (), part=part, times=1)
+    rounds = 0
+
+    def begin_again(event: Event) -> None:
+        nonlocal rounds
+        if isinstance(event, DownloadEnded):
+            begin(tmp_path)
+            rounds, rival.times = rounds + 1, 1
+
+    with pytest.raises(PartFileReplacedError):
+        download([FILE], tmp_path, [rival], FetchOptions(jobs=1, patience=0.5), begin_again)
+    assert rounds == MAX_REPLACED + 1
+    assert not part.path.exists()

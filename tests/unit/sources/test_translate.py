@@ -115,7 +115,7 @@ def test_a_server_without_tls_is_no_matter_of_its_certificate() -> None:
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
 def test_a_lack_of_descriptors_is_local_and_reported_at_once(number: int) -> None:
     error = translate(new_connection(OSError(number, "Too many open files")), NAME)
-    assert "too many are open" in error.message
+    assert "may open no more files or connections" in error.message
     assert "ulimit -n" in error.hint
     assert error.permanent
 
