@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 COLUMN_GAP = "  "
 GOOD, DAMAGED = ".", "x"
 MAX_SOURCES_NAMED = 3
+TRAINED = {"train_images", "train_labels", "test_images", "test_labels"}
+"""The tensors without which a dataset is not one for training."""
 
 
 def encodable(text: str, encoding: str | None) -> str:
@@ -50,7 +52,10 @@ def waiting(event: NoSourceReady) -> str:
 def complete(report: "Report", layout: "Layout") -> str:
     """Return one sentence on what a fetch did, and another one on what went wrong meanwhile."""
     seconds = f"{report.seconds:.1f} s" if report.seconds < 60 else span_of_time(report.seconds)
-    origin = f": {origin_of_bytes(report.received)}" if report.received else ""
+    origins = [f"{size(count)} from {source}" for source, count in report.received.items()]
+    if len(origins) > MAX_SOURCES_NAMED:
+        origins = [f"{size(sum(report.received.values()))} from {len(origins)} sources"]
+    origin = f": {' and '.join(origins)}" if origins else ""
     title = layout.manifest.title or layout.manifest.name
     text = f"{title} is complete in {layout.raw.parent}, every byte verified{origin} ({seconds})."
     if report.retries:
@@ -63,7 +68,8 @@ def complete(report: "Report", layout: "Layout") -> str:
 def next_command(dataset: str, root: str | None, manifest: "Manifest") -> str:
     """Return a command that uses the data and works in the current folder: `make train` in a clone, else Python."""
     elsewhere = root_folder(root) != root_folder(None)
-    if in_clone() and _trainable(manifest):
+    trainable = {file.tensor for file in manifest.files} >= TRAINED and manifest.classes
+    if in_clone() and trainable:
         return _make("train", dataset, root if elsewhere else None)
     splits = [file.split for file in manifest.files]
     arguments = [repr(dataset)] if dataset != DATASET else []
@@ -86,18 +92,6 @@ def _make(target: str, dataset: str, root: str | None, mirror: str | None = None
     words += [f"DATASET={dataset}"] if dataset != DATASET else []
     words += [f"ROOT={root}"] if root else []
     return shlex.join(words + ([f"MIRROR={mirror}"] if mirror else []))
-
-
-def _trainable(manifest: "Manifest") -> bool:
-    tensors = {file.tensor for file in manifest.files}
-    return bool(manifest.classes) and {"train_images", "train_labels", "test_images", "test_labels"} <= tensors
-
-
-def origin_of_bytes(received: Mapping[str, int]) -> str:
-    """Return from which sources the received bytes came; many sources are only counted."""
-    if len(received) > MAX_SOURCES_NAMED:
-        return f"{size(sum(received.values()))} from {len(received)} sources"
-    return " and ".join(f"{size(count)} from {source}" for source, count in received.items())
 
 
 def span_of_time(seconds: float) -> str:

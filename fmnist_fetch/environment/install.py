@@ -133,14 +133,7 @@ class _Destination(SchemeDictionaryDestination):
         self._folders: dict[tuple[Scheme, str], str] = {}
 
     def write_to_fs(self, scheme: Scheme, path: str, stream: BinaryIO, is_executable: bool) -> RecordEntry:
-        """Write a file. An existing one is replaced, not overwritten: uv links the files of environments to its cache.
-
-        Args:
-            scheme: The kind of folder, such as purelib.
-            path: The path of the file there, with / between names.
-            stream: The content, a `_Member` or a file.
-            is_executable: Whether it is a program.
-        """
+        """Write a file. An existing one is replaced, not overwritten: uv links files of environments to its cache."""
         folder, _, name = path.rpartition("/")
         target = f"{self._folder(scheme, folder)}{os.sep}{name}"
         with suppress(FileNotFoundError):

@@ -138,14 +138,14 @@ def _folders(url: str) -> tuple[str, str]:
 
 def persistently(ask: Callable[[], T]) -> T:
     """Return what a function returns; call it again where it fails for now, and raise its OSError in the end."""
-    for attempt in range(MAX_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS - 1):
         try:
             return ask()
         except OSError as exc:
-            if attempt == MAX_ATTEMPTS - 1 or 400 <= getattr(exc, "code", 0) < 500:
+            if 400 <= getattr(exc, "code", 0) < 500:
                 raise
             time.sleep(random.uniform(0, min(0.1 * 2**attempt, 4.0)))
-    raise AssertionError
+    return ask()
 
 
 def _size(url: str) -> int:
@@ -230,24 +230,24 @@ class Store:
 
     def _download(self, wheel: Wheel, urls: Sequence[str], patience_s: float) -> None:
         size, path = wheel.size or self._sources.size(wheel), str(self.path(wheel))
-        urls = sorted(urls, key=lambda url: _base(url, wheel) in self._failed)
+
+        def base(url: str) -> str:
+            return url.removesuffix(quote(wheel.name))
+
+        def report(name: str, done: int, _size: int) -> None:
+            self._notify(BytesInFlight(((name, done),)))
+
+        urls = sorted(urls, key=lambda url: base(url) in self._failed)
         sources = [client.Source(url, wheel.name, size) for url in urls]
         try:
             with disk(path, size):
-                client.fetch(path, size, wheel.sha256, sources, patience=patience_s, report=self._report)
+                client.fetch(path, size, wheel.sha256, sources, patience=patience_s, report=report)
         except client.Failure as exc:
             kind = IntegrityError if exc.exit_code == 3 else SourceError
             raise kind(exc.facts, hint=exc.hint) from exc
         finally:
-            self._failed.update(_base(one.url, wheel) for one in sources if one.failures > 0)
+            self._failed.update(base(one.url) for one in sources if one.failures > 0)
         self._notify(Verified(wheel.name, size))
-
-    def _report(self, name: str, done: int, _size: int) -> None:
-        self._notify(BytesInFlight(((name, done),)))
-
-
-def _base(url: str, wheel: Wheel) -> str:
-    return url.removesuffix(quote(wheel.name))
 
 
 def _data_file(wheel: Wheel, size: int) -> DataFile:

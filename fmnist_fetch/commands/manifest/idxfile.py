@@ -46,7 +46,6 @@ class IdxFile(NamedTuple):
             hint_for(DiskError, f"Make {path.name} readable to you, {LEAVE_OUT}"),
         ):
             pieces, sha256 = _pieces(path, piece_length)
-            size = pieces[-1].span.stop if pieces else 0
             payload, start = _payload(path)
             header = IdxHeader.parse(start, payload.size, str(path))
         if len(header.shape) > MAX_DIMENSIONS:
@@ -55,6 +54,7 @@ class IdxFile(NamedTuple):
                 hint=f"Write it with fewer dimensions, {LEAVE_OUT}",
             )
         _check_beside(path, payload)
+        size = pieces[-1].span.stop  # an empty file has no header
         return cls(path, DataFile(path.name, size, sha256, pieces, *role, payload._replace(header=header)), header)
 
     def values(self) -> Iterator[bytes]:

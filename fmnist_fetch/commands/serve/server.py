@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from fmnist_fetch.commands.serve.connections import Connection, Connections, connection_limit
 from fmnist_fetch.commands.serve.files import ServedFiles
 from fmnist_fetch.commands.serve.handler import RequestHandler
-from fmnist_fetch.commands.serve.page import command_line, state_of
+from fmnist_fetch.commands.serve.page import State, command_line
 from fmnist_fetch.commands.serve.wheels import ServedWheels
 from fmnist_fetch.console.formatting import counted
 from fmnist_fetch.console.output import print_error
@@ -136,7 +136,7 @@ class _Server:
             await self._handler.refresh(served)
             if any(file.good_bytes for file in served):
                 empty = False
-                notify(f"  {manifest.name}: {state_of(served)}")
+                notify(f"  {manifest.name}: {State.of(served)}")
                 notify(f"    {command_line(files, manifest, base)}")
         if empty:
             notify(f"  no data is in {files.root} yet; what arrives there is served at once. To download it, run in")
