@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 MAX_SERVERS = 8
+_FIRST_RECEIVE_BYTES = 128 * 1024
+"""Bytes that come with the head of an answer at most: with the usual 8 KiB, a small file would take two receives."""
 _REDIRECTS = (300, 301, 302, 303, 307, 308)
 _HEADERS = {"User-Agent": f"fmnist-fetch/{__version__}", "Accept-Encoding": "identity"}
 
@@ -263,7 +265,7 @@ class _Response(HTTPResponse):
     def __init__(self, sock: Any, *args: Any, timeout_s: float, **settings: Any) -> None:
         super().__init__(sock, *args, **settings)
         self._stream = HeadStream(self.fp.detach(), sock, timeout_s)
-        self.fp = BufferedReader(self._stream)
+        self.fp = BufferedReader(self._stream, _FIRST_RECEIVE_BYTES)
 
     def begin(self) -> None:
         """Read the head."""

@@ -1,7 +1,9 @@
-"""What the environment and a redirect mean, in the spellings that are seen."""
+"""What the environment and a redirect mean, in the spellings that are seen, and how an answer is received."""
 
 from __future__ import annotations
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,21 @@ def test_every_status_of_a_redirect_is_followed(status: int, client: Client) -> 
 @pytest.mark.parametrize("status", [200, 201, 304, 305, 404])
 def test_a_location_with_another_status_is_no_redirect(status: int, client: Client) -> None:
     assert client.redirect_target(URL, redirect(b"/x", status)) is None
+
+
+def test_a_small_file_that_came_with_the_head_of_its_answer_is_read_at_once() -> None:
+    body = b"x" * 50_000
+
+    def serve() -> None:
+        with server.accept()[0] as sock:
+            sock.recv(65536)
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+        served = pool.submit(serve)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        client = Client(HttpSource(url, Tier.USER))
+        response = client.request(url, None)
+        served.result()
+        assert response.read1(len(body)) == body
+        response.close()
