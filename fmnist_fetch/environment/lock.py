@@ -12,6 +12,8 @@ from fmnist_fetch.manifest.pieces import Piece
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
+PROJECT = Path(__file__).parents[2]
+"""The clone that this package is part of; of an installed one, a folder without a lock."""
 LOCK = "pylock.toml"
 STORE = "wheels"
 

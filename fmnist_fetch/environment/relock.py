@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from fmnist_fetch.environment.lock import DEFAULT_GROUPS, GROUPS, STORE
+from fmnist_fetch.environment.store import TORCH
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-TORCH = Path(__file__).with_name("torch.toml")
 HEADER = """\
 # The packages that this project needs, as wheels with their digests (PEP 751). Written by `make lock`; do not edit.
 # It names no host: the paths are those of the store, which `python -m fmnist_fetch.environment` fills.

@@ -20,7 +20,7 @@ from fmnist_fetch.console.formatting import counted, fetch_command
 from fmnist_fetch.console.output import print_error
 from fmnist_fetch.console.parser import Parser
 from fmnist_fetch.console.progress import listener
-from fmnist_fetch.environment.lock import GROUPS, LOCK, STORE, Lock, Wheel
+from fmnist_fetch.environment.lock import GROUPS, LOCK, PROJECT, STORE, Lock, Wheel
 from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk, size
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.catalog import DATASET, find
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from fmnist_fetch.environment.store import Store
     from fmnist_fetch.events import Listener
 
-PROJECT = Path(__file__).parents[2]
 TOOLS = ("packaging", "installer")
 UNPACKED_RATIO = 4
 """How many times the size of a wheel its files take, about."""

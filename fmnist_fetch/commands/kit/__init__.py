@@ -13,8 +13,6 @@ from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.storage.layout import Layout
 
-CHECKOUT = Path(__file__).parents[3]
-
 
 def add_parser(subparsers: Any) -> None:
     """Add the command kit."""
@@ -31,18 +29,18 @@ def _kit(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     from fmnist_fetch.commands.kit import pack
     from fmnist_fetch.commands.kit.wheels import Target, fetch_wheels, select_wheels
     from fmnist_fetch.console.progress import listener
-    from fmnist_fetch.environment.lock import STORE
+    from fmnist_fetch.environment.lock import PROJECT, STORE
 
     listen = listener("none" if options.quiet else options.progress, sys.stderr)
     target = Target.parse(options.python, options.platform)
-    project = pack.Project.at(CHECKOUT)
-    for name in pack.uncommitted(CHECKOUT):
+    project = pack.Project.at(PROJECT)
+    for name in pack.uncommitted(PROJECT):
         listen(Message(f"note: {name} is packed as committed, without its later changes"))
     data = pack.data_entries(Layout(options.root, find(DATASET)))
     paths, wheels = [], []
     if not options.no_wheels:
         selected = select_wheels(project.lock(), target)
-        paths = fetch_wheels(selected, options.wheels or CHECKOUT / STORE, CHECKOUT, listen)
+        paths = fetch_wheels(selected, options.wheels or PROJECT / STORE, PROJECT, listen)
         wheels = pack.wheel_entries(paths, target)
     machine = target.description if wheels else "machines with a package index"
     files, length = pack.pack(options.out, project, data, wheels, machine, listen), options.out.stat().st_size
