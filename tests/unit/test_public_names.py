@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 import fmnist_fetch
-from fmnist_fetch.errors import FetchError, UsageError
 from processes import python
-from samples import PROJECT_FOLDER, Sample, disk_of, fill
+from samples import Sample, fill
 
 PUBLIC = [
     "Attempted",
@@ -72,10 +71,6 @@ def test_a_public_function_stays_callable_when_all_modules_were_imported() -> No
     assert python(code).stdout == "True True\n"
 
 
-def test_the_package_says_that_it_is_typed() -> None:
-    assert (PROJECT_FOLDER / "fmnist_fetch" / "py.typed").exists()
-
-
 def test_fetch_without_a_listener_shows_progress_on_stderr_only(
     sample: Sample, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,11 +79,3 @@ def test_fetch_without_a_listener_shows_progress_on_stderr_only(
     out, err = capsys.readouterr()
     assert out == ""
     assert "4 files, 20.7 kB to fetch" in err
-
-
-def test_every_failure_of_fetch_is_a_fetch_error(sample: Sample, root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError):
-        fmnist_fetch.fetch("nothing", root)
-    with pytest.raises(FetchError):
-        fmnist_fetch.fetch(sample.write(tmp_path), root, offline=True)
-    assert disk_of(root) == {}

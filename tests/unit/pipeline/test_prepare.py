@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from errno import EINVAL
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -32,7 +31,7 @@ from fmnist_fetch.pipeline.status import DatasetStatus, inspect
 from fmnist_fetch.sources.base import FetchOptions
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.tensors.arrays import load
-from samples import Sample, disk_of, file_of, fill, flipped, gz, idx, images, make, parts, sha256
+from samples import Sample, disk_of, file_of, fill, flipped, gz, idx, images, parts, sha256
 
 
 @pytest.fixture
@@ -168,15 +167,6 @@ def test_a_piece_that_no_source_has_ends_the_run_and_the_others_are_kept(
     assert kept[4000:] == sample.files[good.name][4000:]
 
 
-def test_a_root_that_is_a_file_is_a_disk_error_and_stays_as_it_is(sample: Sample, root: Path, stick: str) -> None:
-    root.write_bytes(b"mine")
-    with pytest.raises(DiskError) as caught:
-        sample.fetch(root, stick)
-    assert str(root) in caught.value.message
-    assert "--root FOLDER or FMNIST_ROOT=FOLDER" in caught.value.hint
-    assert root.read_bytes() == b"mine"
-
-
 @pytest.mark.parametrize("name", ["train-images-idx.gz", "train-images-idx.gz.part", "train-images-idx"])
 def test_a_folder_in_the_way_is_a_disk_error_that_names_it(name: str, sample: Sample, root: Path, stick: str) -> None:
     (sample.layout(root).raw / name / "mine").mkdir(parents=True)
@@ -213,20 +203,6 @@ def test_a_full_disk_is_reported_with_the_bytes_needed_and_every_verified_piece_
         sample.fetch(small_disk, mirror.url)
         assert mirror.served < sample.size
     assert inspect(sample.layout(small_disk)).complete
-
-
-def test_a_run_without_any_source_says_so(sample: Sample, root: Path) -> None:
-    with pytest.raises(SourceError) as caught:
-        prepare(sample.layout(root), FetchOptions(offline=True, patience=5))
-    # A sentence that announces reasons must be followed by them.
-    assert not caught.value.message.rstrip().endswith(":")
-    assert "--mirror URL or --mirror FOLDER" in caught.value.hint
-
-
-def test_a_dataset_whose_values_are_wide_gets_there_too(root: Path, tmp_path: Path) -> None:
-    wide = make(code=0x0D, width=4, shape=(4, 4))
-    wide.fetch(root, str(fill(tmp_path / "stick", wide.files)))
-    assert inspect(wide.layout(root)).complete
 
 
 def test_a_good_tensor_file_is_not_written_again(sample: Sample, root: Path, stick: str) -> None:
@@ -285,19 +261,6 @@ def test_what_a_file_system_refuses_is_noted_once_for_the_log(
         "this file system has no fsync",
         "this file system has no fsync of a folder",
     ]
-    assert inspect(sample.layout(root)).complete
-
-
-def test_where_no_open_file_is_renamed_all_is_fetched(
-    sample: Sample, root: Path, stick: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def rename(file: BinaryIO, source: Path, target: Path) -> None:
-        if not file.closed:
-            file.close()
-        source.replace(target)
-
-    monkeypatch.setattr("fmnist_fetch.storage.atomic._rename", rename)
-    sample.fetch(root, stick)
     assert inspect(sample.layout(root)).complete
 
 

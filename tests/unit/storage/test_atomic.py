@@ -14,7 +14,7 @@ import pytest
 
 from faults import payload
 from fmnist_fetch.errors import DiskError
-from fmnist_fetch.storage.atomic import publish, settle, sweep, write_all, write_atomically
+from fmnist_fetch.storage.atomic import publish, sweep, write_all, write_atomically
 from samples import disk_of, fill
 
 DATA = payload(5000)
@@ -92,15 +92,6 @@ def test_all_is_written_also_where_a_file_takes_less_at_a_time() -> None:
     file = Slow()
     write_all(file, DATA)  # type: ignore[arg-type]
     assert file.taken == DATA
-
-
-def test_settling_gives_the_final_name(tmp_path: Path) -> None:
-    with open(tmp_path / "part", "wb") as file:
-        file.write(DATA)
-        file.flush()
-        settle(file, tmp_path / "part", tmp_path / "final")
-    assert (tmp_path / "final").read_bytes() == DATA
-    assert not (tmp_path / "part").exists()
 
 
 OTHERS = {"final.gz", "final.gz.part", ".hidden", "notes.tmp", ".notes.tmp", ".final.unfinished.tmp"}
@@ -260,13 +251,3 @@ def test_a_closed_file_that_is_another_one_by_now_does_not_get_the_final_name(ri
         assert not publish(file, part, final, len(DATA), never)
     assert part.read_bytes() == b"rival"
     assert disk_of(tmp_path).keys() == {"final.part"}
-
-
-def test_another_refusal_is_raised_and_the_part_file_keeps_its_name(tmp_path: Path) -> None:
-    part, final = tmp_path / "final.part", tmp_path / "final"
-    final.mkdir()
-    with open(part, "w+b", buffering=0) as file:
-        file.write(DATA)
-        with pytest.raises(OSError, match=r"directory"):
-            publish(file, part, final, len(DATA), never)
-    assert part.read_bytes() == DATA

@@ -313,9 +313,11 @@ def test_a_beginning_of_no_piece_is_passed_over(name: str, part: PartFile) -> No
     assert part.scan() == set()
 
 
-def test_a_beginning_as_long_as_its_piece_or_empty_is_passed_over(part: PartFile) -> None:
+def test_a_beginning_that_is_no_shorter_than_its_piece_or_empty_is_passed_over(part: PartFile) -> None:
     part.save_partial(1, piece(1))
     part.save_partial(2, b"")
+    with open(part.path.parent / ".data.3.held", "wb") as file:
+        file.truncate(2**40)
     assert part.load_partials() == {}
 
 
@@ -327,9 +329,7 @@ def test_a_beginning_that_cannot_be_kept_is_no_error(tmp_path: Path) -> None:
 
 def test_finishing_leaves_no_beginnings_behind(part: PartFile) -> None:
     part.save_partial(1, piece(1)[:10])
-    for index in ALL:
-        part.put(index, piece(index))
-    part.finish()
+    complete(part).finish()
     assert list(part.path.parent.iterdir()) == [part.path]
 
 
@@ -359,9 +359,7 @@ def test_who_reads_does_not_wait_for_who_writes(part: PartFile, monkeypatch: pyt
 
 
 def test_what_another_process_finished_first_is_read_under_its_final_name(part: PartFile) -> None:
-    for index in ALL:
-        part.put(index, piece(index))
-    part.part.rename(part.path)
+    complete(part).part.rename(part.path)
     assert part.read(0, len(DATA)) == DATA
     part.close()
 
@@ -374,9 +372,7 @@ def test_a_part_file_that_became_shorter_is_an_error_of_the_disk(part: PartFile)
 
 
 def test_a_finished_file_has_the_stamp_that_is_returned(part: PartFile) -> None:
-    for index in ALL:
-        part.put(index, piece(index))
-    finished = part.finish()
+    finished = complete(part).finish()
     with open(part.path, "rb") as file:
         assert stamp(file) == finished
 
@@ -421,13 +417,6 @@ def test_beside_a_complete_file_no_beginnings_and_no_old_part_file_stay(part: Pa
     os.utime(part.part, (0, 0))
     remove_leftovers(part.path.parent, ["data"])
     assert disk_of(part.path.parent).keys() == {"data", ".other.3.held"}
-
-
-def test_a_beginning_longer_than_its_piece_is_not_read(part: PartFile) -> None:
-    part.path.parent.mkdir()
-    with open(part.path.parent / ".data.1.held", "wb") as file:
-        file.truncate(2**40)
-    assert part.load_partials() == {}
 
 
 def test_where_the_system_reads_only_where_a_file_stands_it_is_read_so(
