@@ -370,7 +370,7 @@ class Scheduler:
         self.attempts.remove(attempt)
         attempt.stats.workers -= 1
         if attempt.received:
-            attempt.stats.rate_bps = attempt.rate_bps(now)
+            attempt.stats.note_rate(attempt.rate_bps(now), attempt.asked.length)
         self.queue.cancel(attempt.segment, last=last)
 
 

@@ -54,7 +54,7 @@ class SourceStats:
         self.arriving_since: float | None = None  # the last good piece, if it is itself downloading what is missing
         self.capacity = inf  # how many connections it serves, as far as is known
         self.last_worker: int | None = None  # the one that received from it last
-        self.rate_bps: float | None = None  # of the last attempt, over one connection
+        self.rate_bps: float | None = None  # of the last attempt that shows it, over one connection
         self.timeout_s = STAGE_TIMEOUT_S  # what each stage of a connection to it may take
         self.longest_wait_s = 0.0  # after which bytes did come
         self.refused_files: set[FileDownload] = set()  # which it will never serve
@@ -135,6 +135,14 @@ class SourceStats:
         self.wrong_files[file] += 1
         if self.wrong_files[file] >= MAX_WRONG_FILES:
             self.refused_files.add(file)
+
+    def note_rate(self, rate_bps: float, asked: int) -> None:
+        """Note the rate of an attempt that asked for ASKED bytes.
+
+        A short answer takes its latency rather than its bytes: it does not show that the source is slower than it was.
+        """
+        if asked >= SUFFICIENT_BYTES or rate_bps > (self.rate_bps or 0.0):
+            self.rate_bps = rate_bps
 
     def note_success(self, file: FileDownload) -> None:
         """Note that an attempt to receive from FILE succeeded; it may serve more connections than it did."""

@@ -27,6 +27,11 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path, dataset())
 
 
+def paced(rate: float) -> list[Fault]:
+    """Return what makes a right mirror carry RATE bytes per second, of which none is counted that nobody received."""
+    return [faults.Lockstep(), Line(rate)]
+
+
 def refused_once(world: World, mirror: Mirror, condition: Callable[[], bool]) -> Outcome:
     """Return the end of a run that MIRROR refuses for good once CONDITION is true, however long that takes."""
     with start(world, mirror.url, options=["--patience", "forever"]) as run:
@@ -90,7 +95,7 @@ class Beside(NamedTuple):
 def beside(name: str, folder: Path) -> Beside:
     """Fetch from a bad mirror and a right one."""
     world = World(folder, dataset())
-    with Mirror(world.data.files, [BAD[name]]) as bad, Mirror(world.data.files, [Line(WIRE)]) as right:
+    with Mirror(world.data.files, [BAD[name]]) as bad, Mirror(world.data.files, paced(WIRE)) as right:
         outcome = fetch(world, bad.url, right.url, code=0)
         return Beside(outcome, len(bad.journal), right.served)
 
@@ -117,7 +122,7 @@ def test_a_dead_end_costs_no_bytes_and_no_hang(world: World, tmp_path: Path, ord
         stack.enter_context(untrusted)
         dead = [stack.enter_context(refusing()), stack.enter_context(blackhole()), UNRESOLVABLE]
         dead += [untrusted.url, untrusted.url.replace("https", "http")]
-        right = stack.enter_context(Mirror(world.data.files, [Line(WIRE)]))
+        right = stack.enter_context(Mirror(world.data.files, paced(WIRE)))
         dead.append(right.url.replace("http", "https"))
         fetch(world, *([*dead, right.url] if order == "first" else [right.url, *dead]), code=0)
         assert right.served <= 1.05 * world.data.size
@@ -126,8 +131,8 @@ def test_a_dead_end_costs_no_bytes_and_no_hang(world: World, tmp_path: Path, ord
 
 def test_a_mirror_switch_in_mid_file_costs_nothing(world: World) -> None:
     with (
-        Mirror(world.data.files, [Line(WIRE), faults.AfterServed(MIB, faults.HangUp())]) as first,
-        Mirror(world.data.files, [First(1, faults.Busy("1")), Line(WIRE)]) as second,
+        Mirror(world.data.files, [*paced(WIRE), faults.AfterServed(MIB, faults.HangUp())]) as first,
+        Mirror(world.data.files, [*paced(WIRE), First(1, faults.Busy("1"))]) as second,
     ):
         fetch(world, first.url, second.url, code=0)
         assert first.served + second.served <= 1.05 * world.data.size
@@ -151,14 +156,14 @@ def test_each_mirror_may_have_other_pieces_right(world: World) -> None:
 
 
 def test_a_slow_first_mirror_delays_nothing(world: World) -> None:
-    with Mirror(world.data.files, [Line(50_000)]) as slow, Mirror(world.data.files, [Line(WIRE)]) as fast:
+    with Mirror(world.data.files, paced(50_000)) as slow, Mirror(world.data.files, paced(WIRE)) as fast:
         fetch(world, slow.url, fast.url, code=0)
         assert slow.served <= 0.25 * world.data.size
         assert slow.served + fast.served <= 1.05 * world.data.size
 
 
 def test_two_mirrors_share_the_work(world: World) -> None:
-    with Mirror(world.data.files, [Line(MIB)]) as one, Mirror(world.data.files, [Line(MIB)]) as two:
+    with Mirror(world.data.files, paced(MIB)) as one, Mirror(world.data.files, paced(MIB)) as two:
         outcome = fetch(world, one.url, two.url, code=0)
         assert one.served + two.served <= 1.02 * world.data.size
         assert min(one.served, two.served) >= 0.25 * world.data.size
@@ -332,7 +337,7 @@ def test_a_folder_makes_up_for_a_network_that_is_away(world: World, tmp_path: Pa
 
 
 def test_a_network_that_goes_down_and_comes_up_again_costs_what_was_under_way(world: World) -> None:
-    with Mirror(world.data.files, [Line(MIB)]) as mirror, start(world, mirror.url) as run:
+    with Mirror(world.data.files, paced(MIB)) as mirror, start(world, mirror.url) as run:
         for mark in (MIB // 2, MIB):
             run.until(lambda mark=mark: mirror.served >= mark)  # type: ignore[misc]
             with mirror.down():

@@ -23,7 +23,7 @@ class Scene(NamedTuple):
     faults: tuple[Fault, ...]
     ratio: float = 1.05
     said: str = ""
-    pace: float = 0  # bytes per second; 0 is in lockstep with the client, so that `served` is what it received
+    pace: float = 0  # bytes per second; 0 is no limit
 
 
 class Played(NamedTuple):
@@ -36,8 +36,9 @@ class Played(NamedTuple):
 def play(scene: Scene, folder: Path) -> Played:
     """Fetch from a mirror with the faults of SCENE; assert that all files and all counters are right."""
     world = World(folder, dataset())
-    pace = Line(scene.pace) if scene.pace else Lockstep()
-    with Mirror(world.data.files, [pace, *scene.faults]) as mirror:
+    line = [Line(scene.pace)] if scene.pace else []
+    # In lockstep, so that what is served is what the client received, and not what is on its way when it leaves.
+    with Mirror(world.data.files, [Lockstep(), *line, *scene.faults]) as mirror:
         outcome = fetch(world, mirror.url, code=0)
         served = mirror.served
     result, verdicts = outcome.result, outcome.verdicts

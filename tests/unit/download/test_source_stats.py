@@ -56,3 +56,17 @@ def test_the_most_telling_error_counts_until_its_file_arrives() -> None:
     assert fail("it looks cut off", 1) == "it is the unpacked file"
     stats.note_success(FILE)
     assert fail("it looks cut off", 1) == "it looks cut off"
+
+
+def test_a_short_answer_never_shows_that_a_source_is_slower() -> None:
+    stats = SourceStats(HttpSource("http://mirror.invalid/", Tier.USER))
+    # It takes as long as an answer takes to come.
+    for rate_bps, asked, known_bps in (
+        (3e3, 61, 3e3),
+        (5e3, 61, 5e3),
+        (4e6, 2**20, 4e6),
+        (3e3, 61, 4e6),
+        (1e6, 2**20, 1e6),
+    ):
+        stats.note_rate(rate_bps, asked)
+        assert stats.rate_bps == known_bps
