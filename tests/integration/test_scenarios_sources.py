@@ -144,27 +144,6 @@ def test_a_slow_first_mirror_delays_nothing(world: World) -> None:
         assert slow.served + fast.served <= 1.05 * world.data.size
 
 
-def test_two_mirrors_share_the_work(world: World) -> None:
-    with Mirror(world.data.files, [Line(MIB)]) as one, Mirror(world.data.files, [Line(MIB)]) as two:
-        outcome = fetch(world, one.url, two.url, code=0)
-        assert one.served + two.served <= 1.02 * world.data.size
-        assert min(one.served, two.served) >= 0.25 * world.data.size
-        assert set(outcome.result["received"]) == {one.url, two.url}
-
-
-def test_the_same_wrong_bytes_are_not_asked_for_for_ever(world: World) -> None:
-    with Mirror(world.data.files, [faults.Lockstep(), faults.FlipByte(5 * PIECE + 100)]) as mirror:
-        outcome = fetch(world, mirror.url, code=3)
-        assert mirror.served <= world.data.size + 12 * PIECE
-    assert "wrong bytes from 327,680 to 393,216" in outcome.message
-    assert sum("wrong" in verdict for verdict in outcome.verdicts) <= 2 * 5
-    # The images of both splits have a piece that begins there: all other pieces are good.
-    assert world.kept() == world.data.pieces - 2
-    with Mirror(world.data.files) as right:
-        fetch(world, right.url, code=0)
-        assert right.served == 2 * PIECE
-
-
 def test_a_file_replaced_in_mid_download_never_gets_a_final_name(world: World) -> None:
     with Mirror(world.data.files, [Line(WIRE), faults.AfterServed(MIB, On(IMAGES, faults.Replaced(OTHER)))]) as mirror:
         outcome = fetch(world, mirror.url, options=["--patience", "2"], code=3)
@@ -232,17 +211,11 @@ def test_a_drop_is_not_reported_as_wrong_bytes(world: World) -> None:
     assert not any("wrong" in verdict for verdict in outcome.verdicts)
 
 
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [(Status(410), "answered 410"), (faults.AccessDenied(), "looks like the refusal of a storage bucket")],
-    ids=["410", "403 from a bucket"],
-)
-def test_a_final_refusal_ends_a_run_at_once(world: World, fault: Fault, said: str) -> None:
-    with Mirror(world.data.files, [fault]) as mirror:
+def test_a_final_refusal_ends_a_run_at_once(world: World) -> None:
+    with Mirror(world.data.files, [faults.AccessDenied()]) as mirror:
         outcome = fetch(world, mirror.url, options=["--patience", "forever"], code=4)
         assert len(mirror.journal) <= 8
-    assert said in outcome.message
-    assert any(name in outcome.message for name in world.data.files)
+    assert "looks like the refusal of a storage bucket" in outcome.message
     assert not list(world.root.rglob("*.gz"))
 
 
@@ -263,24 +236,6 @@ def test_what_came_instead_is_named(world: World, wrong: list[Fault], said: str)
         outcome = fetch(world, mirror.url, options=["--patience", "1"], code=(3, 4))
     assert said in outcome.message
     assert not (world.raw / IMAGES).exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "said"),
-    [
-        ("train-images-idx3-ubyte.gz", 9_912_422, "this is MNIST's file of the same name"),
-        ("train-labels-idx1-ubyte.gz", 29_497, "the first release of Fashion-MNIST"),
-    ],
-    ids=["MNIST", "the first release"],
-)
-def test_another_dataset_under_the_same_name_is_named(tmp_path: Path, name: str, size: int, said: str) -> None:
-    world = World(tmp_path, dataset())
-    world.manifest = Path("fashion-mnist")
-    with Mirror({name: payload(size, 12)}, [faults.Lockstep()]) as mirror:
-        outcome = fetch(world, mirror.url, options=["--patience", "1"], code=(3, 4))
-        assert mirror.served <= 2 * MIB
-    assert said in outcome.message
-    assert not list(world.root.rglob(name))
 
 
 def test_an_unknown_certificate_is_explained_and_never_passed_over(world: World, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from faults import KIB, CutAfter, First, FlipByte, Line, Lockstep, Mirror, Replaced, StallAfter, payload
+from faults import KIB, CutAfter, First, FlipByte, Line, Lockstep, Mirror, StallAfter, payload
 from fmnist_fetch.download.standalone.script import script
 from integration.test_scenarios import AT_FIRST, FLAKY, HARMLESS, NONSENSE
 from samples import Sample
@@ -126,11 +126,3 @@ def test_killed_anywhere_it_goes_on_where_it_ended(tmp_path: Path, version: str)
         assert "is complete and verified" in done.stdout
         assert mirror.served <= 1.05 * data.size
     assert right(data, folder)
-
-
-def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
-    data = dataset()
-    with Mirror(data.files, [Replaced(payload(999, 1))]) as mirror:
-        names = program(data, mirror.url)
-        assert names["main"](str(tmp_path), names["MIRRORS"], names["FILES"]) in (3, 4)
-    assert not [path for path in tmp_path.iterdir() if path.is_file() and path.suffix != ".part"]

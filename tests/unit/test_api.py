@@ -25,12 +25,6 @@ def manifest(sample: Sample, tmp_path: Path) -> str:
     return sample.write(tmp_path)
 
 
-@pytest.fixture
-def stick(sample: Sample, tmp_path: Path) -> str:
-    """Return a folder with the files as published."""
-    return str(fill(tmp_path / "stick", sample.files))
-
-
 def test_one_mirror_may_be_a_string_or_a_path(sample: Sample, manifest: str, stick: str, tmp_path: Path) -> None:
     each: list[str | Path | list[str] | tuple[Path]] = [stick, Path(stick), [stick], (Path(stick),)]
     for number, mirrors in enumerate(each):
