@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 import faults
 from faults import KIB, MIB, CutAfter, Fault, First, IgnoreRange, Line, Mirror, On, Span, Status, payload
 from processes import fetch
 from wire import flipped
-from worlds import IMAGES, PIECE, World, dataset
+from worlds import IMAGES, PIECE, World
 
 WIRE = 6 * MIB
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path, dataset())
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 8])

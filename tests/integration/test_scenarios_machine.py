@@ -32,12 +32,6 @@ from fmnist_fetch import FetchError
 from processes import command, environment_of, fetch, start
 from worlds import PIECE, World, dataset
 
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path, dataset())
-
-
 # Signals.
 
 

@@ -16,15 +16,10 @@ from faults import KIB, MIB, Fault, First, Line, Mirror, On, Status, blackhole, 
 from processes import Outcome, fetch, start
 from samples import fill
 from stage import rehearse
-from worlds import IMAGES, LABELS, PIECE, World, dataset
+from worlds import IMAGES, PIECE, World, dataset
 
 WIRE = 4 * MIB
 OTHER = payload(2_352_754, seed=99)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path, dataset())
 
 
 # Permanent wrong of the first mirror; the second one is right, with a limited rate.
@@ -190,19 +185,6 @@ def test_patience_ends_a_run_without_progress_with_a_line_for_each_source(world:
     assert outcome.result["error"] == outcome.message
 
 
-def test_patience_is_counted_from_the_last_progress_and_all_good_pieces_are_kept(world: World) -> None:
-    # Two seconds of bytes, then silence: a patience of one second must survive the first part.
-    with Mirror(world.data.files, [Line(MIB), faults.AfterServed(2 * MIB, Status(503))]) as mirror:
-        fetch(world, mirror.url, options=["--patience", "1"], code=4)
-        served = mirror.served
-    assert served >= 2 * MIB
-    assert world.kept() >= 30
-    with Mirror(world.data.files) as right:
-        kept = world.kept()
-        fetch(world, right.url, code=0)
-        assert right.served <= (world.data.pieces - kept) * PIECE
-
-
 def test_a_drop_is_not_reported_as_wrong_bytes(world: World) -> None:
     with Mirror(world.data.files, [faults.CutAfter(1000), faults.AfterServed(20_000, faults.HangUp())]) as mirror:
         outcome = fetch(world, mirror.url, options=["--patience", "2"], code=4)
@@ -236,15 +218,6 @@ def test_what_came_instead_is_named(world: World, wrong: list[Fault], said: str)
         outcome = fetch(world, mirror.url, options=["--patience", "1"], code=(3, 4))
     assert said in outcome.message
     assert not (world.raw / IMAGES).exists()
-
-
-def test_an_unknown_certificate_is_explained_and_never_passed_over(world: World, tmp_path: Path) -> None:
-    with Mirror(world.data.files, certificate=self_signed(tmp_path)) as mirror:
-        outcome = fetch(world, mirror.url, options=["--patience", "forever"], code=4)
-        assert mirror.served == 0
-        assert "its certificate is not trusted" in outcome.message
-        trusting = {"REQUESTS_CA_BUNDLE": str(tmp_path / "self-signed.crt")}
-        fetch(world, mirror.url, env=trusting, code=0)
 
 
 def test_without_patience_a_folder_is_read_to_its_end(world: World, tmp_path: Path) -> None:
@@ -302,20 +275,3 @@ def test_secrets_in_urls_are_never_written_down(world: World) -> None:
     written = outcome.out + outcome.err + world.log.read_text()
     assert "***" in written
     assert not any(word in written for word in ("alice", "pass-word", "to-ken"))
-
-
-def test_the_log_has_each_attempt_the_report_their_sums_and_stderr_the_progress(world: World) -> None:
-    with Mirror(world.data.files, [Line(WIRE), faults.CutAfter(300_000)]) as mirror:
-        outcome = fetch(world, mirror.url, code=0)
-        served = mirror.served
-    for line in outcome.log:
-        assert line.keys() >= {"source", "file", "span", "status", "bytes", "seconds", "verdict"}
-        assert line["source"] == mirror.url
-        assert line["status"] in (206, None)
-        assert line["bytes"] <= line["span"][1] - line["span"][0]
-    assert sum(line["bytes"] for line in outcome.log) == served == outcome.result["received"][mirror.url]
-    # Off a terminal the progress is neither silent nor a flood.
-    lines = outcome.err.splitlines()
-    assert 5 <= len(lines) <= 25
-    assert "\r" not in outcome.err
-    assert not any(LABELS in line and "error" in line for line in lines)
