@@ -12,7 +12,7 @@ from hypothesis import settings
 from fmnist_fetch.manifest.catalog import find
 from fmnist_fetch.pipeline.status import inspect
 from fmnist_fetch.storage.layout import Layout
-from samples import Sample, make
+from samples import Sample, fill, make
 
 # No deadlines: a busy machine must not turn a property into a failure. The same examples in every run, so that a
 # failure is reproducible; others are tried with: make test PYTEST=--hypothesis-profile=random
@@ -70,6 +70,19 @@ def root(tmp_path: Path) -> Path:
 def sample() -> Sample:
     """Return the usual small dataset."""
     return make()
+
+
+@pytest.fixture
+def stick(sample: Sample, tmp_path: Path) -> str:
+    """Return a folder with the files of the usual dataset as published."""
+    return str(fill(tmp_path / "stick", sample.files))
+
+
+@pytest.fixture
+def complete(sample: Sample, root: Path, stick: str) -> Path:
+    """Return the root, with all of the usual dataset."""
+    sample.fetch(root, stick)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ from faults import Line, Mirror
 from fmnist_fetch.environment.lock import GROUPS
 from fmnist_fetch.manifest.catalog import find
 from pages import Block, Step
+from processes import environment
 from samples import PROJECT_FOLDER
 
 # Commands that are not run here, by their beginning; their syntax is checked all the same.
@@ -126,13 +127,8 @@ class Lab:
         return sum(map(len, self.mirror.files.values()))
 
     def environment(self, **more: str) -> dict[str, str]:
-        # A fixture of a module starts before the environment of its first test is cleaned.
-        theirs = ("PYTHON", "COV_", "FMNIST_", "MAKE", "MFLAGS")
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not (name.startswith(theirs) or name.lower().endswith("_proxy"))
-        }
+        kept = environment()
+        del kept["PYTHONPATH"]
         nowhere = {"ALL_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1", "PIP_NO_INDEX": "1"}
         return {
             **kept,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 import requests
 
 from nginx import PATH, free_port, nginx
-from processes import run
+from processes import PROGRAM, command_line, run
 from samples import PROJECT_FOLDER, Sample, disk_of, fill, flipped
 
 ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
@@ -24,12 +23,6 @@ def need(*programs: str) -> None:
     for program in programs:
         if not shutil.which(program, path=PATH):
             pytest.skip(f"{program} is not installed")
-
-
-@pytest.fixture
-def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
-    return root
 
 
 def test_the_nginx_of_the_page_for_lab_admins_is_a_mirror(sample: Sample, complete: Path, tmp_path: Path) -> None:
@@ -51,15 +44,11 @@ def test_the_nginx_of_the_page_for_lab_admins_is_a_mirror(sample: Sample, comple
         assert requests.get(url, timeout=20).status_code == 404
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "fmnist_fetch", *words]
-
-
 @pytest.mark.parametrize("verb", ["fetch", "verify"])
 def test_a_complete_root_that_is_shared_and_read_only_is_left_as_it_is(
     verb: str, sample: Sample, complete: Path, tmp_path: Path
 ) -> None:
-    words = command(verb, sample.write(tmp_path), "--root", str(complete))
+    words = [*PROGRAM, verb, sample.write(tmp_path), "--root", str(complete)]
     if ROOT:
         # Root can write everywhere except to a read-only file system.
         need("unshare", "mount")
@@ -103,16 +92,16 @@ def test_a_root_on_a_stick_is_filled_repaired_and_verified(sample: Sample, stick
     root, source = stick / "data", fill(tmp_path / "source", sample.files)
     with pytest.raises(OSError, match="not permitted"):
         (stick / "link").symlink_to("nowhere")
-    manifest = sample.write(tmp_path)
-    fetch = command("fetch", manifest, "--root", str(root), "--only-mirrors", "--mirror", str(source))
-    assert run(fetch).returncode == 0
+    words = (sample.write(tmp_path), "--root", str(root))
+    fetch = ("fetch", *words, "--only-mirrors", "--mirror", str(source))
+    assert command_line(*fetch).returncode == 0
     raw = sample.layout(root).raw
     assert {path.name: path.read_bytes() for path in raw.iterdir()} == {**sample.files, **sample.payloads}
     name = sample.file().name
     (raw / name).write_bytes(flipped(sample.files[name], 3000))
-    assert run(command("verify", manifest, "--root", str(root))).returncode == 3
-    assert run(fetch).returncode == 0
+    assert command_line("verify", *words).returncode == 3
+    assert command_line(*fetch).returncode == 0
     assert (raw / name).read_bytes() == sample.files[name]
     before = disk_of(stick)
-    assert run(command("verify", manifest, "--root", str(root))).returncode == 0
+    assert command_line("verify", *words).returncode == 0
     assert disk_of(stick) == before

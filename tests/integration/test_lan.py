@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch.sources.lan import MAX_SERVERS
-from processes import command_line
-from samples import Sample, disk_of, fill
+from processes import PROGRAM, command_line
+from samples import Sample, disk_of
 from two_machines import CLIENT, SERVER, Machine, two_machines
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: run make serve first")
 pytest.importorskip("zeroconf", reason="zeroconf is not installed: run make serve first")
 
-PROGRAM = (sys.executable, "-m", "fmnist_fetch")
 BASE = f"http://{SERVER}:8000/"
 NONE = "no server of the local network answered; multicast may be blocked"
 Served = Callable[..., subprocess.Popen[str]]
@@ -32,10 +31,9 @@ def machines() -> Iterator[tuple[Machine, Machine]]:
 
 
 @pytest.fixture
-def manifest(sample: Sample, root: Path, tmp_path: Path) -> str:
+def manifest(sample: Sample, complete: Path) -> str:
     """Return the manifest of a dataset that the server has completely."""
-    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
-    return sample.write(tmp_path)
+    return sample.write(complete.parent)
 
 
 @pytest.fixture

@@ -15,13 +15,7 @@ from nginx import free_port, nginx
 from processes import Run, command, environment_of, fetch
 from samples import PROJECT_FOLDER, fill
 from two_machines import SERVER, two_machines
-from worlds import World, dataset
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path, dataset())
-
+from worlds import World
 
 # What is in its configuration, the status of each answer, and the most bytes served over the bytes needed.
 CONFIGURATIONS = {

@@ -23,6 +23,10 @@ REFUSALS = [*(300, 304), *range(400, 407), *(409, 412, 413, 414, 416, 417, 421, 
 # Unusable answers: each of them leads to a request without a range.
 UNUSABLE: dict[str, Fault] = {
     "starts elsewhere and says so": ToRanges(faults.OtherSpan(start=1000)),
+    "starts elsewhere and says so in its own way": ToRanges(
+        faults.OtherSpan(start=1000, stop=1000) & faults.ContentRange("BYTES= {start} - {last} / {total}")
+    ),
+    "ends before and says so": ToRanges(faults.OtherSpan(-150_000, -150_000)),
     "several parts": ToRanges(faults.Multipart()),
     "no bytes": ToRanges(faults.EmptyPartial()),
     "416 with the size": ToRanges(faults.Unsatisfiable()),
@@ -44,6 +48,7 @@ WHOLE: dict[str, Fault] = {
 USABLE: dict[str, Fault] = {
     **{f"Content-Range {name}": faults.ContentRange(CONTENT_RANGES[name]) for name in CONTENT_RANGES},
     "upper case": faults.ContentRange("BYTES {start}-{last}/{total}"),
+    "5,000 digits": faults.ContentRange("bytes {start}-" + "9" * 5000 + "/{total}"),
     "aligned": faults.Aligned(4 * KIB),
     "under 200": faults.PartialAs(200),
     "in chunks": faults.Chunked() & faults.ContentRange(None),

@@ -64,7 +64,7 @@ FLAKY = {
     "answered in HTML at one request in five": line(
         Randomly(0.2, Status(502, b"<html>bad gateway</html>", "text/html")), said="answered 502"
     ),
-    "refused while another connection is open": line(faults.AtMost(1, Status(503))),
+    "refused while another connection is open": line(faults.AtMost(1, Status(503)), said="answered 503"),
     "crawling on one connection": line(faults.When(lambda request: request.connection == 1, faults.Drip(10))),
     "stalled in the first three answers": line(First(3, faults.StallAfter(50_000))),
     "accepted and left without an answer at first": line(

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 import faults
 from faults import KIB, MIB, CutAfter, Fault, First, IgnoreRange, Line, Mirror, On, Span, Status, payload
 from processes import fetch
 from wire import flipped
-from worlds import IMAGES, LABELS, PIECE, World, dataset
+from worlds import IMAGES, PIECE, World
 
 WIRE = 6 * MIB
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path, dataset())
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 8])
@@ -65,31 +57,13 @@ def test_a_server_that_ignores_ranges_and_cuts_is_made_use_of_as_long_as_it_gets
         fetch(world, mirror.url, code=0)
 
 
-# How often requests are sent, and when.
-
-
-@pytest.mark.parametrize(
-    "fault", [faults.Busy("2"), faults.Busy("2", 429), faults.BusyUntil(2)], ids=["503", "429", "a date"]
-)
-def test_no_source_is_asked_before_its_retry_after_has_passed(world: World, fault: Fault) -> None:
-    with Mirror(world.data.files, [First(1, fault)]) as mirror:
-        fetch(world, mirror.url, code=0)
-        first, second = mirror.journal[:2]
-    assert second.when - first.when >= 1.9
+# How often requests are sent.
 
 
 def test_failures_in_a_row_are_not_hammered(world: World) -> None:
     with Mirror(world.data.files, [Status(500)]) as mirror:
         fetch(world, mirror.url, options=["--patience", "4"], code=4)
         assert 2 <= len(mirror.journal) <= 20
-
-
-def test_a_second_fetch_of_a_complete_dataset_sends_no_request(world: World) -> None:
-    with Mirror(world.data.files) as mirror:
-        fetch(world, mirror.url, code=0)
-        served, connections = mirror.served, mirror.connections
-        fetch(world, mirror.url, code=0)
-        assert (mirror.served, mirror.connections) == (served, connections)
 
 
 # Bytes that are on the disk already.
@@ -104,24 +78,6 @@ def test_what_hashes_right_in_a_part_file_is_not_asked_for_whoever_wrote_it(worl
         assert mirror.served == world.data.size - 15 * PIECE
         asked = [line.span for line in mirror.of(IMAGES) if line.span]
     assert not any(span.start < 10 * PIECE or 15 * PIECE <= span.start < 20 * PIECE for span in asked)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: data + b"and more",
-        lambda data: payload(len(data), 8),
-        lambda data: bytes(len(data) * 2),
-        lambda _: b"",
-    ],
-    ids=["too long", "garbage", "zeros", "empty"],
-)
-def test_a_part_file_does_no_harm_that_is(world: World, damage: Callable[[bytes], bytes]) -> None:
-    world.raw.mkdir(parents=True)
-    world.part(IMAGES).write_bytes(damage(world.data.files[IMAGES]))
-    with Mirror(world.data.files, [Line(WIRE)]) as mirror:
-        fetch(world, mirror.url, code=0)
-        assert mirror.served <= world.data.size
 
 
 def test_a_damaged_file_is_repaired_for_the_price_of_one_piece(world: World) -> None:
@@ -140,18 +96,3 @@ def test_a_damaged_file_is_repaired_for_the_price_of_one_piece(world: World) -> 
     )
     assert outcome.result["received"] == {mirror.url: PIECE}
     assert outcome.result["retries"] == outcome.result["wrong_pieces"] == 0
-
-
-def test_a_truncated_file_is_not_taken_for_complete(world: World) -> None:
-    with Mirror(world.data.files) as mirror:
-        fetch(world, mirror.url, code=0)
-        before = mirror.served
-        (world.raw / IMAGES).write_bytes(world.data.files[IMAGES][: -PIECE // 2])
-        fetch(world, mirror.url, code=0)
-        assert mirror.served - before <= PIECE + len(world.data.files[IMAGES]) % PIECE
-
-
-def test_labels_come_whole_even_a_few_bytes_at_a_time(world: World) -> None:
-    with Mirror(world.data.files, [On(LABELS, CutAfter(30))]) as mirror:
-        fetch(world, mirror.url, code=0)
-        assert mirror.served == world.data.size

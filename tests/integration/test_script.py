@@ -8,21 +8,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from faults import KIB, CutAfter, First, FlipByte, Line, Lockstep, Mirror, Replaced, StallAfter, payload
+from faults import KIB, CutAfter, First, FlipByte, Line, Lockstep, Mirror, StallAfter, payload
 from fmnist_fetch.download.standalone.script import script
-from integration.test_scenarios import AT_FIRST, FLAKY, HARMLESS, NONSENSE
+from integration.test_scenarios import SCENES
 from samples import Sample
-from stage import Scene
+from stage import Scene, rehearse
 from worlds import IMAGES, dataset
-
-SCENES = HARMLESS | FLAKY | AT_FIRST | NONSENSE
-AT_ONCE = 6
 
 
 class Played(NamedTuple):
@@ -61,11 +57,7 @@ def plays(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Played]]:
     folder = tmp_path_factory.mktemp("scenes")
-    mine = [item.callspec for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
-    called = [call.params["scene"] for call in mine if "scene" in call.params]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        played = {name: pool.submit(play, SCENES[name], folder / str(n)) for n, name in enumerate(called)}
-        yield lambda name: played[name].result()
+    yield from rehearse(request, lambda name, folder: play(SCENES[name], folder), folder)
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -126,11 +118,3 @@ def test_killed_anywhere_it_goes_on_where_it_ended(tmp_path: Path, version: str)
         assert "is complete and verified" in done.stdout
         assert mirror.served <= 1.05 * data.size
     assert right(data, folder)
-
-
-def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
-    data = dataset()
-    with Mirror(data.files, [Replaced(payload(999, 1))]) as mirror:
-        names = program(data, mirror.url)
-        assert names["main"](str(tmp_path), names["MIRRORS"], names["FILES"]) in (3, 4)
-    assert not [path for path in tmp_path.iterdir() if path.is_file() and path.suffix != ".part"]

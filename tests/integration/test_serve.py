@@ -42,12 +42,6 @@ def start(sample: Sample, tmp_path: Path) -> Iterator[Start]:
         yield lambda root: stack.enter_context(Server(root, sample.write(tmp_path)))
 
 
-@pytest.fixture
-def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
-    return root
-
-
 def partial_root(sample: Sample, root: Path, pieces: Mapping[str, Sequence[int]]) -> Path:
     """Return the raw folder of a root in which only these PIECES of each file exist."""
     raw = sample.layout(root).raw

@@ -18,7 +18,6 @@ from faults import (
     First,
     Header,
     Latency,
-    Lockstep,
     Mirror,
     Preface,
     RawHeaders,
@@ -57,12 +56,6 @@ def test_one_connection_serves_request_after_request(sample: Sample) -> None:
         for start in range(0, 10_000, 1000):
             assert_read(source, sample, Span(start, start + 1000))
         assert (mirror.connections, mirror.served) == (1, 10_000)
-
-
-def test_a_span_is_requested_as_it_is_however_large_the_file(sample: Sample) -> None:
-    with Mirror(sample.files, [Lockstep()]) as mirror, connected(mirror.url) as source:
-        assert_read(source, sample, Span(0, 100))
-        assert mirror.asked == [(0, 100)]
 
 
 @pytest.mark.parametrize("tier", [Tier.LAN, Tier.MIRROR])

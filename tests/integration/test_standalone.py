@@ -14,14 +14,11 @@ from faults import (
     KIB,
     MIB,
     AfterServed,
-    Chunked,
     CloseEach,
     CutAfter,
     Fault,
     First,
-    GzipEncoding,
     HangUp,
-    Header,
     IgnoreRange,
     LoginPage,
     Mirror,
@@ -118,21 +115,6 @@ def test_a_forged_piece_with_the_right_beginning_of_its_digest_is_downloaded_aga
     assert not path.exists()
     with Mirror({NAME: DATA}) as mirror:
         get(path, [mirror], pieces=short)
-    assert path.read_bytes() == DATA
-
-
-@pytest.mark.parametrize(
-    "answer", [GzipEncoding(), GzipEncoding() & Chunked(), Header("Content-Encoding", "gzip")], ids=str
-)
-@pytest.mark.parametrize("start", [0, STEP])
-def test_a_file_that_is_packed_for_the_transfer_or_only_said_to_be_is_read(
-    path: Path, answer: Fault, start: int
-) -> None:
-    path.parent.mkdir()
-    path.with_name(NAME + ".part").write_bytes(DATA[:start])
-    with Mirror({NAME: DATA}, [answer]) as mirror:
-        get(path, [mirror], pieces=PIECES)
-        assert len(mirror.journal) == 1
     assert path.read_bytes() == DATA
 
 

@@ -29,14 +29,6 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path, small())
 
 
-def patched(world: World, code: str) -> dict[str, str]:
-    """Return the variable that lets a Python process run CODE before anything else."""
-    folder = world.folder / "patch"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": f"{folder}:{PYTHONPATH}"}
-
-
 LOOK_UP = """
 import pathlib, socket, time
 real = socket.getaddrinfo
@@ -56,8 +48,9 @@ socket.getaddrinfo = look_up
 
 
 def test_look_ups_that_fail_or_are_slow_and_dead_addresses_before_the_live_one_only_cost_time(world: World) -> None:
+    (world.folder / "sitecustomize.py").write_text(LOOK_UP.format(name=NAME, asked=str(world.folder / "asked")))
+    env = {"PYTHONPATH": f"{world.folder}:{PYTHONPATH}"}
     with Mirror(small().files) as mirror:
-        env = patched(world, LOOK_UP.format(name=NAME, asked=str(world.folder / "asked")))
         outcome = fetch(world, mirror.url.replace("127.0.0.1", NAME), env=env, code=0)
     assert any("its name does not resolve" in verdict for verdict in outcome.verdicts)
 
@@ -173,15 +166,6 @@ def test_what_a_socks_proxy_refuses_is_said_in_its_words(world: World) -> None:
         outcome = through(proxy, world, "socks5h://{}")
     assert outcome.code == 4
     assert "gives no connection to it (0x02: Connection not allowed by ruleset)" in outcome.message
-
-
-def test_a_socks_proxy_without_its_package_names_the_extra_at_once(world: World) -> None:
-    with SocksProxy() as proxy:
-        outcome = through(proxy, world, "socks5h://{}", **patched(world, "import sys; sys.modules['socks'] = None"))
-        assert not proxy.connections
-    assert outcome.code == 4
-    assert "needs the package PySocks" in outcome.message
-    assert "fmnist-fetch[socks]" in outcome.hint
 
 
 # Limits and settings of this machine.

@@ -55,13 +55,6 @@ class First(When):
         super().__init__(lambda request: request.number < count, fault)
 
 
-class After(When):
-    """A fault for all requests but the first COUNT."""
-
-    def __init__(self, count: int, fault: Fault) -> None:
-        super().__init__(lambda request: request.number >= count, fault)
-
-
 class AfterServed(When):
     """A fault for the requests that come after SIZE bytes of bodies were served."""
 

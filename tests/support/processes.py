@@ -27,6 +27,7 @@ SETTINGS = re.compile(
 # Copied once, for worlds: threads run them while other tests change the environment.
 SURROUNDINGS = dict(os.environ)
 HANG_S = 90.0
+PROGRAM = (sys.executable, "-m", "fmnist_fetch")
 Done = subprocess.CompletedProcess[str]
 
 
@@ -53,13 +54,13 @@ def python(code: str, *words: str, **more: str) -> Done:
 
 def command_line(*words: str, **more: str) -> Done:
     """Run the command line with the arguments WORDS and the variables MORE."""
-    return run([sys.executable, "-m", "fmnist_fetch", *words], **more)
+    return run([*PROGRAM, *words], **more)
 
 
 def started(*words: str) -> subprocess.Popen[str]:
     """Start the command line."""
-    command = [sys.executable, "-m", "fmnist_fetch", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*PROGRAM, *words], stdout=pipe, stderr=pipe, text=True, env=environment())
 
 
 def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
@@ -203,7 +204,7 @@ def _lines(path: Path) -> list[str]:
 
 def command(world: World, mirrors: Sequence[str], options: Sequence[str] = (), name: str = "fetch") -> list[str]:
     """Return the command line of the command NAME for the dataset of WORLD, from MIRRORS only."""
-    line = [sys.executable, "-m", "fmnist_fetch", name, str(world.manifest), "--root", str(world.root), "--json"]
+    line = [*PROGRAM, name, str(world.manifest), "--root", str(world.root), "--json"]
     if name == "fetch":
         line += ["--only-mirrors", "--log", str(world.log)]
     for mirror in mirrors:

@@ -342,15 +342,6 @@ def test_a_set_up_that_finds_no_server_and_no_index_says_so(clone: Path) -> None
     assert "No server of the local network answered. If there is one, multicast is blocked" in hint
 
 
-@make
-def test_make_refuses_a_root_that_cannot_be_meant(clone: Path, index: dict[str, bytes]) -> None:
-    with Mirror(index) as mirror:
-        done = made(clone, "data", "ROOT=$HOME/data", PIP_INDEX_URL=mirror.url + "simple/")
-    assert done.returncode == 2
-    assert "error: the path $HOME/data begins with a variable that nothing has replaced\nhint: " in done.stderr
-    assert not (clone / "$HOME").exists()
-
-
 @pytest.fixture
 def stand_in(clone: Path) -> Path:
     """Return the clone with a Python that prints its arguments, and waits if it is to serve or to train."""

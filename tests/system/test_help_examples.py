@@ -6,8 +6,6 @@ import argparse
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from fmnist_fetch.cli import parser, run
 from fmnist_fetch.commands.kit import pack
 from fmnist_fetch.manifest import catalog
 from fmnist_fetch.manifest.toml import dumps
-from processes import environment
+from processes import ended, started
 from samples import Sample, fill, gz, idx, images
 
 Capture = pytest.CaptureFixture[str]
@@ -103,15 +101,7 @@ def test_an_example_that_serves_begins_to_and_ends_with_ctrl_c(line: str, root: 
     root.mkdir()
     words = [*line.split()[1:], "--root", str(root)]
     words[words.index("--port") + 1] = "0"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fmnist_fetch", *words],
-        env=environment(PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started(*words)
     assert process.stdout is not None
     assert "http://" in process.stdout.readline() + process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
-    assert "Traceback" not in err
+    assert "Traceback" not in ended(process, signal.SIGINT)[1]

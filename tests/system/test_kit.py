@@ -77,12 +77,6 @@ def project() -> Project:
 
 
 @pytest.fixture
-def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
-    return root
-
-
-@pytest.fixture
 def wheels(tmp_path: Path) -> list[Path]:
     folder = fill(tmp_path / "wheels", {"one-2-py3-none-any.whl": b"one", "two-1-py3-none-any.whl": b"two" * 999})
     return sorted(folder.iterdir())

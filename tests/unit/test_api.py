@@ -25,12 +25,6 @@ def manifest(sample: Sample, tmp_path: Path) -> str:
     return sample.write(tmp_path)
 
 
-@pytest.fixture
-def stick(sample: Sample, tmp_path: Path) -> str:
-    """Return a folder with the files as published."""
-    return str(fill(tmp_path / "stick", sample.files))
-
-
 def test_one_mirror_may_be_a_string_or_a_path(sample: Sample, manifest: str, stick: str, tmp_path: Path) -> None:
     each: list[str | Path | list[str] | tuple[Path]] = [stick, Path(stick), [stick], (Path(stick),)]
     for number, mirrors in enumerate(each):
@@ -119,8 +113,8 @@ class Logger:
         self.text += text
 
 
-def test_fetch_works_without_stderr_and_with_a_logger_in_its_place(
-    manifest: str, stick: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_fetch_shows_progress_on_stderr_only_which_may_be_absent_or_a_logger(
+    manifest: str, stick: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     fmnist_fetch.fetch(manifest, tmp_path / "one", mirrors=stick)
@@ -129,6 +123,7 @@ def test_fetch_works_without_stderr_and_with_a_logger_in_its_place(
     fmnist_fetch.fetch(manifest, tmp_path / "two", mirrors=stick)
     assert "to fetch" in logger.text
     assert "\x1b" not in logger.text
+    assert capsys.readouterr().out == ""
 
 
 def test_fetch_and_load_work_in_threads_and_in_a_loop(manifest: str, stick: str, tmp_path: Path) -> None:

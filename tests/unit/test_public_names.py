@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 import fmnist_fetch
 from processes import python
-from samples import Sample, fill
 
 PUBLIC = [
     "Attempted",
@@ -69,13 +66,3 @@ def test_a_public_function_stays_callable_when_all_modules_were_imported() -> No
     code += "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
     code += "print(callable(fmnist_fetch.fetch), callable(fmnist_fetch.load))"
     assert python(code).stdout == "True True\n"
-
-
-def test_fetch_without_a_listener_shows_progress_on_stderr_only(
-    sample: Sample, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stick = fill(tmp_path / "stick", sample.files)
-    fmnist_fetch.fetch(sample.write(tmp_path), str(root), mirrors=[str(stick)])
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "4 files, 20.7 kB to fetch" in err

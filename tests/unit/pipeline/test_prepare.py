@@ -34,12 +34,6 @@ from fmnist_fetch.tensors.arrays import load
 from samples import Sample, disk_of, file_of, fill, flipped, gz, idx, images, parts, sha256
 
 
-@pytest.fixture
-def stick(sample: Sample, tmp_path: Path) -> str:
-    """Return a folder with all files as published."""
-    return str(fill(tmp_path / "stick", sample.files))
-
-
 def with_file(sample: Sample, file: DataFile, published: bytes) -> Sample:
     """Return the sample with another first file."""
     files = (file, *sample.manifest.files[1:])
@@ -176,17 +170,18 @@ def test_a_folder_in_the_way_is_a_disk_error_that_names_it(name: str, sample: Sa
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 48 KiB."""
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of this size."""
     place = tmp_path / "small"
     place.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=48k", "none", str(place)]
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={request.param}", "none", str(place)]
     if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True, check=False).returncode != 0:
         pytest.skip("only root can mount a small file system")
     yield place
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.parametrize("small_disk", ["4k", "48k", "80k"], indirect=True)
 def test_a_full_disk_is_reported_with_the_bytes_needed_and_every_verified_piece_is_kept(
     sample: Sample, small_disk: Path, stick: str
 ) -> None:

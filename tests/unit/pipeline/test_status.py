@@ -19,12 +19,6 @@ from samples import Sample, disk_of, fill, flipped, gz, make, open_to_all
 CONDITIONS = [Condition.GOOD, Condition.DAMAGED, Condition.REDIRECTED, Condition.ABSENT]
 
 
-@pytest.fixture
-def complete(sample: Sample, root: Path) -> Path:
-    sample.fetch(root, str(fill(root.parent / "stick", sample.files)))
-    return root
-
-
 def bring(path: Path, condition: Condition) -> None:
     """Put the good file at PATH into CONDITION."""
     if condition in (Condition.ABSENT, Condition.REDIRECTED):
