@@ -13,8 +13,6 @@ from fmnist_fetch.manifest.catalog import DATASET
 from fmnist_fetch.storage.layout import checked_path
 
 PROGRAM = "fmnist-fetch"
-_POWERS = ("", "K", "M", "G")
-"""The letters of units, in the order of their powers."""
 Run = Callable[[argparse.Namespace, ProgressState], dict[str, Any]]
 """A function that runs a command with its options, records its progress, and returns the object for --json."""
 
@@ -64,23 +62,10 @@ def whole(least: int, most: int, noun: str = "number") -> Callable[[str], int]:
     return parse
 
 
-def size(least: int, most: int) -> Callable[[str], int]:
-    """Return the parser of an option that takes a number of bytes in a range, such as 700M or 2G (powers of 1024)."""
-
-    def parse(text: str) -> int:
-        match = re.fullmatch(r"([0-9]{1,12})([KMG]?)i?B?", text, re.IGNORECASE)
-        count = int(match[1]) * 1024 ** _POWERS.index(match[2].upper()) if match else 0
-        if not least <= count <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a size from {least:,} to {most:,} bytes")
-        return count
-
-    return parse
-
-
 def rate(text: str) -> float:
     """Parse an option that takes bytes per second, such as 500k or 1.5M, in the units of the display (1 kB = 1000)."""
     match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([KMG]?)B?(?:/s)?", text, re.IGNORECASE)
-    count = float(match[1]) * 1000 ** _POWERS.index(match[2].upper()) if match else 0.0
+    count = float(match[1]) * 1000 ** " KMG".index(match[2].upper() or " ") if match else 0.0
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes per second such as 500k or 2M")
     return count
@@ -100,11 +85,7 @@ def patience(text: str) -> float:
 
 
 def offline_by_environment() -> bool:
-    """Return whether FMNIST_OFFLINE asks for no network.
-
-    Raises:
-        UsageError: Its value is neither a yes nor a no.
-    """
+    """Return whether FMNIST_OFFLINE asks for no network; raise UsageError where it is neither a yes nor a no."""
     text = os.environ.get("FMNIST_OFFLINE", "").strip().lower()
     if text in ("", "0", "false", "no", "off", "n", "f"):
         return False

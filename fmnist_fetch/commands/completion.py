@@ -48,7 +48,6 @@ def _completion(top: argparse.ArgumentParser, options: argparse.Namespace, _stat
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Yield the arguments of a parser and of its commands."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):

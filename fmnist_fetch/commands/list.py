@@ -30,9 +30,8 @@ def _list(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
         rows.append((name, datasets[name], size(sizes[name]), manifest.licence, manifest.homepage))
     complete = list(datasets.values()).count("complete")
     rows.append(("total", f"{complete} complete", size(sum(sizes.values())), "", ""))
-    print_line(options, f"The catalogue, and the state of its datasets in {root}")
-    for line in ("", *table(rows, right={2}, spare=(4, 3))):
-        print_line(options, line)
+    title = f"The catalogue, and the state of its datasets in {root}"
+    print_line(options, title, "", *table(rows, right={2}, spare=(4, 3)))
     return {"root": str(root), "datasets": datasets}
 
 

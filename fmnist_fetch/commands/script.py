@@ -14,12 +14,8 @@ def add_parser(subparsers: Any) -> None:
     summary = "print one Python file that downloads a dataset without an installation"
     parser = add_command(subparsers, "script", _script, summary, "> get_fashion_mnist.py", "kmnist > get_kmnist.py")
     add_dataset(parser)
-    parser.add_argument(
-        "--comments",
-        choices=("en", "zh"),
-        default="en",
-        help="zh adds Chinese comments, in UTF-8 (en: pure ASCII)",
-    )
+    text = "zh adds Chinese comments, in UTF-8 (en: pure ASCII)"
+    parser.add_argument("--comments", choices=("en", "zh"), default="en", help=text)
 
 
 def _script(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fmnist_fetch.commands.arguments import add_command, add_dataset
-from fmnist_fetch.console.formatting import counted, damage, fetch_command, table, width
+from fmnist_fetch.console.formatting import counted, fetch_command, table, width
 from fmnist_fetch.console.output import print_line
 from fmnist_fetch.console.progress import ProgressState
 from fmnist_fetch.errors import DiskError, FetchError, IntegrityError, dangling_link, size
@@ -20,21 +20,12 @@ DEFAULT_COLUMNS = 80
 
 
 class Row(NamedTuple):
-    """A line of the table: a file, how it compares with the manifest, its size in bytes if it is known, and a detail.
-
-    `entry` is the status of a published file; payloads and the tensor file have none.
-    """
+    """A line of the table: a file, how it compares with the manifest, its size in bytes if known, and a detail."""
 
     path: Path
     condition: Condition
     size: int | None
     remark: str
-    entry: FileStatus | None = None
-
-    @property
-    def damaged(self) -> tuple[int, ...]:
-        """The indices of the damaged pieces."""
-        return self.entry.damaged_pieces if self.entry else ()
 
 
 def add_parser(subparsers: Any) -> None:
@@ -48,14 +39,15 @@ def _verify(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any
     layout = Layout(options.root, manifest)
     status = inspect_with_parts(layout)
     rows = list(_rows(layout, status))
-    print_line(options, f"{manifest.title or manifest.name} in {layout.raw.parent}")
-    for line in ("", *_table(rows, layout.raw.parent), *_maps(rows)):
-        print_line(options, line)
+    title = f"{manifest.title or manifest.name} in {layout.raw.parent}"
+    print_line(options, title, "", *_table(rows, layout.raw.parent), *_maps(status))
     facts = {
         "dataset": manifest.name,
         "root": str(layout.root),
         "files": {str(row.path): row.condition for row in rows},
-        "damaged_pieces": {str(row.path): row.damaged for row in rows if row.damaged},
+        "damaged_pieces": {
+            str(layout.published(entry.file)): entry.damaged_pieces for entry in status.files if entry.damaged_pieces
+        },
     }
     if not status.complete:
         raise _incomplete(layout, options, facts)
@@ -97,7 +89,7 @@ def _published(layout: Layout, entry: FileStatus) -> Row:
         remark = "not needed: it is unpacked"
     else:
         remark = _remark(path, condition)
-    return Row(path, condition, file.size, remark, entry)
+    return Row(path, condition, file.size, remark)
 
 
 def _table(rows: list[Row], folder: Path) -> list[str]:
@@ -113,15 +105,17 @@ def _table(rows: list[Row], folder: Path) -> list[str]:
     return table(cells, right={1}, spare=(3, 1))
 
 
-def _maps(rows: list[Row]) -> Iterator[str]:
+def _maps(status: DatasetStatus) -> Iterator[str]:
     """Yield the lines of a map of each damaged file, in which x marks damaged pieces."""
-    for row in rows:
-        if row.entry and row.damaged:
-            pieces = row.entry.file.pieces
-            cells, group = damage(len(pieces), row.damaged, (width() or DEFAULT_COLUMNS) - 2 * len(MARGIN))
+    for entry in status.files:
+        if damaged := entry.damaged_pieces:
+            pieces = entry.file.pieces
+            group = -(-len(pieces) // max(1, (width() or DEFAULT_COLUMNS) - 2 * len(MARGIN)))
+            starts = range(0, len(pieces), group)
+            cells = "".join("x" if any(at <= piece < at + group for piece in damaged) else "." for at in starts)
             each = size(pieces[0].span.length)
             cell = f"one piece of {each}" if group == 1 else f"{group} pieces of {each}"
-            yield from ("", row.path.name, f"{MARGIN}{cells}", f"{MARGIN}x damaged, . good; each is {cell}")
+            yield from ("", entry.file.name, f"{MARGIN}{cells}", f"{MARGIN}x damaged, . good; each is {cell}")
 
 
 def _incomplete(layout: Layout, options: argparse.Namespace, facts: dict[str, Any]) -> FetchError:

@@ -38,11 +38,8 @@ class Bars:
             sentence = ""
         ended = isinstance(event, DownloadEnded) or (isinstance(event, Verified) and state.done == state.total)
         if sentence or ended or state.clock() - self._painted_at >= PAINT_PERIOD_S:
-            self._paint(sentence)
-
-    def _paint(self, sentence: str = "") -> None:
-        self._painted_at = self._state.clock()
-        self._block.paint(self._lines() if self._state.sizes else [], sentence)
+            self._painted_at = state.clock()
+            self._block.paint(self._lines() if state.sizes else [], sentence)
 
     def _lines(self) -> list[str]:
         """Return the lines: all first, so that it keeps its place while the bars of files come and go."""

@@ -1,9 +1,9 @@
-"""Text for people: sizes, times, sentences, tables, maps of damage, and text that is safe on a terminal."""
+"""Text for people: sizes, times, sentences, tables, and text that is safe on a terminal."""
 
 import os
 import shlex
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from fmnist_fetch.storage.layout import Layout
 
 COLUMN_GAP = "  "
-GOOD, DAMAGED = ".", "x"
 MAX_SOURCES_NAMED = 3
+TRAINED = {"train_images", "train_labels", "test_images", "test_labels"}
+"""The tensors without which a dataset is not one for training."""
 
 
 def encodable(text: str, encoding: str | None) -> str:
@@ -50,7 +51,10 @@ def waiting(event: NoSourceReady) -> str:
 def complete(report: "Report", layout: "Layout") -> str:
     """Return one sentence on what a fetch did, and another one on what went wrong meanwhile."""
     seconds = f"{report.seconds:.1f} s" if report.seconds < 60 else span_of_time(report.seconds)
-    origin = f": {origin_of_bytes(report.received)}" if report.received else ""
+    origins = [f"{size(count)} from {source}" for source, count in report.received.items()]
+    if len(origins) > MAX_SOURCES_NAMED:
+        origins = [f"{size(sum(report.received.values()))} from {len(origins)} sources"]
+    origin = f": {' and '.join(origins)}" if origins else ""
     title = layout.manifest.title or layout.manifest.name
     text = f"{title} is complete in {layout.raw.parent}, every byte verified{origin} ({seconds})."
     if report.retries:
@@ -62,11 +66,13 @@ def complete(report: "Report", layout: "Layout") -> str:
 
 def next_command(dataset: str, root: str | None, manifest: "Manifest") -> str:
     """Return a command that uses the data and works in the current folder: `make train` in a clone, else Python."""
+    named = None if dataset == DATASET else dataset
     elsewhere = root_folder(root) != root_folder(None)
-    if in_clone() and _trainable(manifest):
-        return _make("train", dataset, root if elsewhere else None)
+    trainable = {file.tensor for file in manifest.files} >= TRAINED and manifest.classes
+    if in_clone() and trainable:
+        return _make("train", DATASET=named, ROOT=root if elsewhere else None)
     splits = [file.split for file in manifest.files]
-    arguments = [repr(dataset)] if dataset != DATASET else []
+    arguments = [repr(named)] if named else []
     arguments += [f"split={splits[0]!r}"] if "train" not in splits else []
     arguments += [f"root={str(root)!r}"] if elsewhere else []
     return f"fmnist_fetch.load({', '.join(arguments)}) in Python"
@@ -74,36 +80,20 @@ def next_command(dataset: str, root: str | None, manifest: "Manifest") -> str:
 
 def fetch_command(dataset: str, root: str | None, mirror: str | None = None) -> str:
     """Return the command that fetches a dataset and works in the current folder: `make data` in a clone."""
+    named = None if dataset == DATASET else dataset
     if in_clone():
-        return _make("data", dataset, root, mirror)
-    words = ["fmnist-fetch", "fetch", *([dataset] if dataset != DATASET else [])]
+        return _make("data", DATASET=named, ROOT=root, MIRROR=mirror)
+    words = ["fmnist-fetch", "fetch", *([named] if named else [])]
     words += ["--root", root] if root else []
     return shlex.join(words + (["--mirror", mirror] if mirror else []))
 
 
-def _make(target: str, dataset: str, root: str | None, mirror: str | None = None) -> str:
-    words = ["make", target]
-    words += [f"DATASET={dataset}"] if dataset != DATASET else []
-    words += [f"ROOT={root}"] if root else []
-    return shlex.join(words + ([f"MIRROR={mirror}"] if mirror else []))
-
-
-def _trainable(manifest: "Manifest") -> bool:
-    tensors = {file.tensor for file in manifest.files}
-    return bool(manifest.classes) and {"train_images", "train_labels", "test_images", "test_labels"} <= tensors
-
-
-def origin_of_bytes(received: Mapping[str, int]) -> str:
-    """Return from which sources the received bytes came; many sources are only counted."""
-    if len(received) > MAX_SOURCES_NAMED:
-        return f"{size(sum(received.values()))} from {len(received)} sources"
-    return " and ".join(f"{size(count)} from {source}" for source, count in received.items())
+def _make(target: str, **variables: str | None) -> str:
+    return shlex.join(["make", target, *(f"{name}={value}" for name, value in variables.items() if value)])
 
 
 def span_of_time(seconds: float) -> str:
-    """Return a time with its unit: 90 s, 5 min, 3.5 h, or "as long as it takes" where there is no end."""
-    if seconds == FOREVER:
-        return "as long as it takes"
+    """Return a time with its unit: 90 s, 5 min, 3.5 h."""
     if seconds < 120:
         return f"{max(0.0, seconds):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -152,10 +142,3 @@ def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), spare: 
         columns.remove(column)
     adjust = [str.rjust if column in right else str.ljust for column in range(len(widths))]
     return [COLUMN_GAP.join(adjust[at](row[at], widths[at]) for at in columns).rstrip() for row in rows]
-
-
-def damage(count: int, bad: Collection[int], most: int) -> tuple[str, int]:
-    """Return a map of COUNT pieces, the BAD ones marked, in at most MOST cells, and how many pieces are in a cell."""
-    group = -(-count // max(1, most))
-    cells = [DAMAGED if any(piece in bad for piece in range(at, at + group)) else GOOD for at in range(0, count, group)]
-    return "".join(cells), group

@@ -20,10 +20,11 @@ from fmnist_fetch.errors import DiskError, escaped, escaped_lines, reason
 _STDERR = 2
 
 
-def print_line(options: argparse.Namespace, sentence: str) -> None:
-    """Print one line on stdout, unless the options ask for silence or for JSON."""
+def print_line(options: argparse.Namespace, *sentences: str) -> None:
+    """Print each sentence as one line on stdout, unless the options ask for silence or for JSON."""
     if not options.quiet and not options.json:
-        write_line(sentence)
+        for sentence in sentences:
+            write_line(sentence)
 
 
 def write_line(sentence: str) -> None:
@@ -105,25 +106,16 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        sys.stdout = _discard(sys.stdout)
-        if not _is_closed_pipe(exc):
+        # What is left in the buffer goes nowhere.
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, ValueError, AttributeError):
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        # Windows reports a closed pipe as an invalid argument.
+        if not isinstance(exc, BrokenPipeError) and not (os.name == "nt" and exc.errno == errno.EINVAL):
             raise _unwritable(reason(exc)) from exc
 
 
 def _unwritable(why: str) -> DiskError:
     hint = "Send the output to another place, then run the same command again."
     return DiskError(f"the output can't be written: {why}", hint=hint)
-
-
-def _is_closed_pipe(exc: OSError) -> bool:
-    # Windows reports a closed pipe as an invalid argument.
-    return isinstance(exc, BrokenPipeError) or (os.name == "nt" and exc.errno == errno.EINVAL)
-
-
-def _discard(stream: TextIO) -> TextIO:
-    """Return a stream in place of one that failed; what is left in its buffer goes nowhere."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    except (OSError, ValueError, AttributeError):
-        return open(os.devnull, "w")
-    return stream

@@ -34,11 +34,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]  # the overloads of argparse say no more
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """Parse a command line.
-
-        Raises:
-            UsageError: A command, an option or a value does not exist.
-        """
+        """Parse a command line; raise UsageError where a command, an option or a value does not exist."""
         words = list(args or ())
         self._check_command(words)
         options, unknown = self.parse_known_args(words, namespace)

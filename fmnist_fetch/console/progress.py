@@ -63,7 +63,7 @@ class ProgressState:
         self.in_flight: dict[str, int] = {}
         self.sources: tuple[str, ...] = ()
         self.total = self.done = self.pieces = self.good = self.unpacked = 0
-        self._pace = Pace()
+        self._marks: deque[tuple[float, int]] = deque()
         self._waiting: tuple[float, NoSourceReady] | None = None
 
     def __call__(self, event: Event) -> None:
@@ -74,7 +74,8 @@ class ProgressState:
                 self.verified = {name: good for name, _, good in event.files}
                 self.total, self.done = sum(self.sizes.values()), sum(self.verified.values())
                 self.pieces, self.good = event.pieces, event.good
-                self.in_flight, self._pace, self._waiting = {}, Pace(), None
+                self.in_flight, self._waiting = {}, None
+                self._marks.clear()
             case Verified():
                 # Whatever the events say, never less than nothing and never more than there is.
                 self.verified[event.file] = max(0, self.verified[event.file] + event.length)
@@ -86,14 +87,16 @@ class ProgressState:
             case BytesInFlight():
                 before, self.in_flight = self.arrived, dict(event.files)
                 self.sources = event.sources
-                self._pace.note(self.clock(), self.done + self.arrived)
+                self._marks.append((now := self.clock(), self.done + self.arrived))
+                while len(self._marks) > 2 and self._marks[1][0] <= now - RATE_WINDOW_S:
+                    self._marks.popleft()
                 if self.arrived > before:
                     self._waiting = None
             case NoSourceReady():
                 self._waiting = (self._waiting[0] if self._waiting else self.clock()), event
                 if self.waiting:
                     # The time of a standstill is no part of the rate.
-                    self._pace = Pace()
+                    self._marks.clear()
             case Unpacked():
                 self.unpacked += 1
             case DownloadEnded():
@@ -112,7 +115,10 @@ class ProgressState:
     @property
     def rate(self) -> float | None:
         """The bytes per second of the last seconds; None while it is too early to say."""
-        return self._pace.rate()
+        if not self._marks:
+            return None
+        (began, first), (now, last) = self._marks[0], self._marks[-1]
+        return max(0, last - first) / (now - began) if now - began >= 1 else None
 
     @property
     def time_left(self) -> str:
@@ -140,26 +146,6 @@ class ProgressState:
             return f"Nothing is lost. {AGAIN}"
         others = f" and {size(self.arrived)} more" if self.arrived else ""
         return f"Kept: {self.good} of {self.pieces} pieces{others}. {AGAIN}"
-
-
-class Pace:
-    """The rate of a download over the last seconds."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, int]] = deque()
-
-    def note(self, now: float, count: int) -> None:
-        """Record how many bytes there are at a time in seconds."""
-        self._marks.append((now, count))
-        while len(self._marks) > 2 and self._marks[1][0] <= now - RATE_WINDOW_S:
-            self._marks.popleft()
-
-    def rate(self) -> float | None:
-        """Return the bytes per second; None while it is too early to say."""
-        if not self._marks:
-            return None
-        (began, first), (now, last) = self._marks[0], self._marks[-1]
-        return max(0, last - first) / (now - began) if now - began >= 1 else None
 
 
 def sentence_for(event: Event) -> str:

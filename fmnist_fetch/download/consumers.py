@@ -106,7 +106,8 @@ class FileConsumers:
                 continue
             with self._lock:
                 self._unfinished -= 1
-            if self.done:
+                done = self._unfinished == 0
+            if done:
                 self._transfer.wake()
 
     def _next(self) -> FileDownload | None:

@@ -229,8 +229,9 @@ class Transfer:
     def settle(self, file: FileDownload) -> None:
         """Note that FILE has its final name."""
         with self._lock:
-            self._unsettled.discard(file)
-            self._changed.notify_all()
+            if file in self._unsettled:
+                self._unsettled.remove(file)
+                self._changed.notify_all()
 
     def reject(self, file: FileDownload, error: WrongFileError) -> None:
         """Request FILE again, which is complete and, as a whole, wrong; other sources come first."""

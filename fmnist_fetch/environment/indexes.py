@@ -46,14 +46,12 @@ class Configuration(NamedTuple):
         """Read the configuration files of pip, and the environment variables of pip and uv."""
         options = _pip_options(environment)
         options |= {key[4:].lower().replace("_", "-"): value for key, value in environment.items() if key[:4] == "PIP_"}
-        uv = [environment.get(name, "") for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")]
-        more = [
-            options.get("extra-index-url", ""),
-            *(environment.get(name, "") for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL")),
-        ]
+        get = environment.get
+        first = options.get("index-url") or get("UV_DEFAULT_INDEX") or get("UV_INDEX_URL") or PYPI
+        more = f"{options.get('extra-index-url', '')} {get('UV_INDEX', '')} {get('UV_EXTRA_INDEX_URL', '')}"
         no_index = options.get("no-index", "").lower() in ("1", "true", "yes", "on")
-        indexes = [] if no_index else [options.get("index-url") or uv[0] or uv[1] or PYPI, *" ".join(more).split()]
-        links = f"{options.get('find-links', '')} {environment.get('UV_FIND_LINKS', '').replace(',', ' ')}".split()
+        indexes = [] if no_index else [first, *more.split()]
+        links = f"{options.get('find-links', '')} {get('UV_FIND_LINKS', '').replace(',', ' ')}".split()
         # An index of uv may have a name: NAME=URL.
         urls = [re.sub(r"^[\w-]+=(?=\w+://)", "", index) for index in indexes]
         return cls(tuple(dict.fromkeys(urls)), tuple(links), options.get("cert"), options.get("proxy"))
@@ -73,8 +71,7 @@ class Configuration(NamedTuple):
             import ssl
 
             with suppress(OSError):
-                folder = Path(bundle).is_dir()
-                paths = {"capath": bundle} if folder else {"cafile": bundle}
+                paths = {"capath" if Path(bundle).is_dir() else "cafile": bundle}
                 handlers.append(HTTPSHandler(context=ssl.create_default_context(ssl.Purpose.SERVER_AUTH, **paths)))
         install_opener(build_opener(*handlers))
 
@@ -96,11 +93,7 @@ class Page:
         self._tried = False
 
     def links(self, name: str, sha256: str) -> list[str]:
-        """Return the links to a file; a link with another digest is left out.
-
-        Args:
-            name: The name of the file.
-            sha256: Its digest.
+        """Return the links to the file of this name; a link with another digest is left out.
 
         Raises:
             OSError: The page, or the part of it that arrived, has no such link. Another call requests the rest.

@@ -38,11 +38,7 @@ SITE_PACKAGES = Path(_PATHS["purelib"])
 
 
 def install_wheels(wheels: Iterable[Path]) -> None:
-    """Install verified wheels into the environment of this interpreter, without bytecode. Other versions are removed.
-
-    Raises:
-        DiskError: A file cannot be written.
-    """
+    """Install verified wheels in place of other versions into the environment of this interpreter; raise DiskError."""
     destination = _Destination({**_PATHS, "headers": str(SITE_PACKAGES.parent / "include")})
     for path in wheels:
         with disk(SITE_PACKAGES):
@@ -52,11 +48,7 @@ def install_wheels(wheels: Iterable[Path]) -> None:
 
 
 def install_project(project: Path) -> None:
-    """Make a project importable at its path, with its commands and its metadata, as an editable wheel (PEP 660) does.
-
-    Raises:
-        DiskError: A file cannot be written.
-    """
+    """Make a project importable at its path, as an editable wheel (PEP 660) does; raise DiskError."""
     table = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module = table["name"].replace("-", "_")
     about = f"{module}-{__version__}.dist-info"
@@ -133,14 +125,7 @@ class _Destination(SchemeDictionaryDestination):
         self._folders: dict[tuple[Scheme, str], str] = {}
 
     def write_to_fs(self, scheme: Scheme, path: str, stream: BinaryIO, is_executable: bool) -> RecordEntry:
-        """Write a file. An existing one is replaced, not overwritten: uv links the files of environments to its cache.
-
-        Args:
-            scheme: The kind of folder, such as purelib.
-            path: The path of the file there, with / between names.
-            stream: The content, a `_Member` or a file.
-            is_executable: Whether it is a program.
-        """
+        """Write a file. An existing one is replaced, not overwritten: uv links files of environments to its cache."""
         folder, _, name = path.rpartition("/")
         target = f"{self._folder(scheme, folder)}{os.sep}{name}"
         with suppress(FileNotFoundError):

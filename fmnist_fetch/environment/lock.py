@@ -12,6 +12,9 @@ from fmnist_fetch.manifest.pieces import Piece
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
+PROJECT = Path(__file__).parents[2]
+"""The clone that this package is part of; of an installed one, a folder without a lock."""
+LOCK = "pylock.toml"
 STORE = "wheels"
 
 GROUPS = {
@@ -60,13 +63,15 @@ class Lock:
 
     def tool(self, package: str) -> Wheel:
         """Return the wheel of a package that has one wheel for all machines."""
-        row = next(row for row in self._table["packages"] if row["name"] == package)
-        return next(wheel for wheel in _wheels(row) if wheel.name.endswith("-py3-none-any.whl"))
+        found = (wheel for wheel in self.wheels() if wheel.package == package)
+        return next(wheel for wheel in found if wheel.name.endswith("-py3-none-any.whl"))
 
     def wheels(self) -> Iterator[Wheel]:
         """Yield the wheels for all machines."""
         for row in self._table["packages"]:
-            yield from _wheels(row)
+            for wheel in row["wheels"]:
+                name = wheel["path"].rpartition("/")[2]
+                yield Wheel(row["name"], row["version"], name, wheel.get("size"), wheel["hashes"]["sha256"])
 
     def select(
         self,
@@ -87,21 +92,13 @@ class Lock:
         from packaging.markers import default_environment
         from packaging.pylock import PackageWheel, Pylock, PylockSelectError
 
-        lock = Pylock.from_dict(self._table)
-        groups = [group] if group else []
-        known = {(wheel.package, wheel.name): wheel for wheel in self.wheels()}
+        known = {wheel.name: wheel for wheel in self.wheels()}
         try:
-            chosen = lock.select(
+            chosen = Pylock.from_dict(self._table).select(
                 environment={**default_environment(), **environment} if environment else None,  # type: ignore[arg-type]
                 tags=tags,
-                dependency_groups=groups,
+                dependency_groups=[group] if group else [],
             )
-            return [known[package.name, wheel.filename] for package, wheel in chosen if isinstance(wheel, PackageWheel)]
+            return [known[wheel.filename] for _, wheel in chosen if isinstance(wheel, PackageWheel)]
         except PylockSelectError as exc:
             raise LookupError(str(exc)) from exc
-
-
-def _wheels(row: Mapping[str, Any]) -> Iterator[Wheel]:
-    for wheel in row["wheels"]:
-        name = wheel["path"].rpartition("/")[2]
-        yield Wheel(row["name"], row["version"], name, wheel.get("size"), wheel["hashes"]["sha256"])

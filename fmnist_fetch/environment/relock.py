@@ -4,19 +4,20 @@ uv resolves the requirements for all systems. The URLs of wheels become paths in
 replaced by those of its builds without CUDA.
 """
 
+import json
 import re
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from fmnist_fetch.environment.lock import DEFAULT_GROUPS, GROUPS, STORE
+from fmnist_fetch.environment.store import TORCH
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-TORCH = Path(__file__).with_name("torch.toml")
 HEADER = """\
 # The packages that this project needs, as wheels with their digests (PEP 751). Written by `make lock`; do not edit.
 # It names no host: the paths are those of the store, which `python -m fmnist_fetch.environment` fills.
@@ -35,12 +36,12 @@ _CUDA = re.compile(r"nvidia-|cuda-|triton$")
 
 
 class Pinned(NamedTuple):
-    """A package as uv resolved it, with its marker and the rows of its wheels."""
+    """A package as uv resolved it, with its marker and the lines of its wheels."""
 
     name: str
     version: str
     marker: str
-    wheels: tuple[Mapping[str, Any], ...]
+    wheels: tuple[str, ...]
 
 
 def relock(project: Path) -> str:
@@ -75,18 +76,20 @@ def _requirements(table: Mapping[str, Any], group: str) -> Iterator[str]:
 def _resolve(requirements: Iterable[str], limits: Sequence[str]) -> list[Pinned]:
     """Resolve requirements for all systems with uv; leave out packages that only CUDA needs."""
     with tempfile.TemporaryDirectory() as folder:
-        constraints, out = Path(folder, "limits.txt"), Path(folder, "pylock.toml")
+        constraints = Path(folder, "limits.txt")
         constraints.write_text("\n".join(limits), encoding="utf-8")
         command = ["uv", "pip", "compile", "-", "--quiet", "--universal", "--python-version", PYTHONS[0]]
-        command += ["--constraint", str(constraints), "--format", "pylock.toml", "--output-file", str(out)]
+        command += ["--constraint", str(constraints), "--format", "pylock.toml"]
         text = "\n".join(sorted(requirements))
-        subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
-        rows = tomllib.loads(out.read_text(encoding="utf-8"))["packages"]
-    return [
-        Pinned(row["name"], row["version"], _AT_LEAST_311.sub("", row.get("marker", "")), tuple(row["wheels"]))
-        for row in rows
-        if not _CUDA.match(row["name"]) and _pythons(row.get("marker", ""))
-    ]
+        done = subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.PIPE)
+    rows = tomllib.loads(done.stdout)["packages"]
+    resolved = []
+    for row in rows:
+        marker = row.get("marker", "")
+        if not _CUDA.match(row["name"]) and (pythons := _pythons(marker)):
+            lines = tuple(_lines(row["wheels"], pythons))
+            resolved.append(Pinned(row["name"], row["version"], _AT_LEAST_311.sub("", marker), lines))
+    return resolved
 
 
 def _marker(groups: Mapping[str, str]) -> str:
@@ -117,46 +120,34 @@ def _pythons(marker: str) -> list[str]:
     return found
 
 
-def _with_torch(packages: Sequence[Pinned], torch: Mapping[str, Any]) -> Iterator[tuple[Pinned, list[str]]]:
-    """Yield each package with the rows of its wheels; torch twice, since its build for macOS has another version."""
+def _with_torch(packages: Iterable[Pinned], torch: Mapping[str, Any]) -> Iterator[Pinned]:
+    """Yield each package; torch twice, with the wheels of its table, since its build for macOS has another version."""
     for one in packages:
         if one.name != "torch":
-            rows = {unquote(urlsplit(row["url"]).path).rpartition("/")[2]: row for row in one.wheels}
-            # A test for a group is replaced by one that is true.
-            pythons = _pythons(re.sub(r"'[a-z]+' in dependency_groups", "python_version >= '3'", one.marker))
-            known = _interpreters(pythons)
-            yield one, [_wheel(name, row) for name, row in sorted(rows.items()) if _fits(name, known)]
+            yield one
             continue
         for suffix, test in (("", "=="), ("+cpu", "!=")):
             version = torch["version"] + suffix
-            marker = f"sys_platform {test} 'darwin' and ({one.marker})"
-            wheels = [_wheel(name, {"hashes": row, **row}) for name, row in torch["wheels"].items()]
-            yield (
-                Pinned("torch", version, marker, ()),
-                [wheel for wheel in wheels if f"/torch-{version}-" in wheel],
-            )
+            rows = {name: row for name, row in torch["wheels"].items() if name.startswith(f"torch-{version}-")}
+            lines = tuple(_wheel(name, {"hashes": row, **row}) for name, row in rows.items())
+            yield Pinned("torch", version, f"sys_platform {test} 'darwin' and ({one.marker})", lines)
 
 
-def _interpreters(pythons: Iterable[str]) -> set[tuple[str, str]]:
-    """Return the tags of interpreter and ABI of the wheels that some versions of Python, with the GIL, can use."""
+def _lines(rows: Iterable[Mapping[str, Any]], pythons: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of those wheels that these versions of Python, with the GIL, can use on a system of the lock."""
     from packaging.tags import compatible_tags, cpython_tags
+    from packaging.utils import parse_wheel_filename
 
     known = set()
     for python in pythons:
         version, name_of_abi = (3, int(python.partition(".")[2])), f"cp{python.replace('.', '')}"
         own = cpython_tags(version, abis=[name_of_abi], platforms=["any"])
         known |= {(tag.interpreter, tag.abi) for tag in (*own, *compatible_tags(version, name_of_abi, ["any"]))}
-    return known
-
-
-def _fits(name: str, known: Container[tuple[str, str]]) -> bool:
-    """Return whether a wheel is for one of the KNOWN interpreters on a system that the lock is for."""
-    from packaging.utils import parse_wheel_filename
-
-    return any(
-        _PLATFORMS.fullmatch(tag.platform) and (tag.interpreter, tag.abi) in known
-        for tag in parse_wheel_filename(name)[3]
-    )
+    named = {unquote(urlsplit(row["url"]).path).rpartition("/")[2]: row for row in rows}
+    for name, row in sorted(named.items()):
+        tags = parse_wheel_filename(name)[3]
+        if any(_PLATFORMS.fullmatch(tag.platform) and (tag.interpreter, tag.abi) in known for tag in tags):
+            yield _wheel(name, row)
 
 
 def _wheel(name: str, row: Mapping[str, Any]) -> str:
@@ -164,17 +155,16 @@ def _wheel(name: str, row: Mapping[str, Any]) -> str:
     return f'    {{ path = "{STORE}/{name}", {stated}hashes = {{ sha256 = "{row["hashes"]["sha256"]}" }} }},'
 
 
-def _document(requires_python: str, packages: Iterable[tuple[Pinned, Sequence[str]]]) -> Iterator[str]:
+def _document(requires_python: str, packages: Iterable[Pinned]) -> Iterator[str]:
     from packaging.markers import Marker
 
-    quoted = ", ".join(f'"{group}"' for group in GROUPS if group)
     yield 'lock-version = "1.0"'
     yield f'requires-python = "{requires_python}"'
-    yield f"dependency-groups = [{quoted}]"
-    yield "default-groups = [{}]".format(", ".join(f'"{group}"' for group in DEFAULT_GROUPS))
+    yield f"dependency-groups = {json.dumps([group for group in GROUPS if group])}"
+    yield f"default-groups = {json.dumps(DEFAULT_GROUPS)}"
     yield 'created-by = "fmnist_fetch.environment"'
-    for one, rows in packages:
-        if not rows:
+    for one in packages:
+        if not one.wheels:
             raise ValueError(f"{one.name} {one.version} has no wheel for these systems")
         yield "\n[[packages]]"
         yield f'name = "{one.name}"'
@@ -183,6 +173,6 @@ def _document(requires_python: str, packages: Iterable[tuple[Pinned, Sequence[st
             # packaging leaves out redundant parentheses.
             yield 'marker = "{}"'.format(str(Marker(one.marker)).replace('"', "'"))
         yield "wheels = ["
-        yield from rows
+        yield from one.wheels
         yield "]"
     yield ""

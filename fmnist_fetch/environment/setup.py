@@ -14,26 +14,23 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, NoReturn
 
-from fmnist_fetch.console.formatting import counted
+from fmnist_fetch.console.formatting import counted, fetch_command
 from fmnist_fetch.console.output import print_error
 from fmnist_fetch.console.parser import Parser
 from fmnist_fetch.console.progress import listener
-from fmnist_fetch.environment.lock import GROUPS, STORE, Lock, Wheel
+from fmnist_fetch.environment.lock import GROUPS, LOCK, PROJECT, STORE, Lock, Wheel
 from fmnist_fetch.errors import DiskError, FetchError, SourceError, UsageError, disk, size
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.sources.mirror import parse_mirror
-from fmnist_fetch.storage.layout import Layout, checked_path
+from fmnist_fetch.storage.layout import DEFAULT_ROOT, Layout, checked_path
 
 if TYPE_CHECKING:
     from fmnist_fetch.environment.store import Store
     from fmnist_fetch.events import Listener
 
-PROJECT = Path(__file__).parents[2]
-LOCK = "pylock.toml"
 TOOLS = ("packaging", "installer")
 UNPACKED_RATIO = 4
 """How many times the size of a wheel its files take, about."""
@@ -75,10 +72,9 @@ def parser() -> Parser:
     parser = Parser(prog="python -m fmnist_fetch.environment", description=description)
     groups = [*(group or "fetch" for group in GROUPS), "lock"]
     parser.add_argument("group", choices=groups, help="what to set up; lock: make pylock.toml anew")
-    parser.add_argument("--venv", default=".venv", type=_venv, help="the environment (default: %(default)s)")
-    parser.add_argument(
-        "--mirror", action="append", default=[], type=_mirror, help="a URL or folder to ask first; repeatable"
-    )
+    add = parser.add_argument
+    add("--venv", default=".venv", type=checked_path, help="the environment (default: %(default)s)")
+    add("--mirror", action="append", default=[], type=parse_mirror, help="a URL or folder to ask first; repeatable")
     parser.add_argument("--lan", action="store_true", help="look for servers in the local network, and ask them too")
     parser.add_argument("--offline", action="store_true", help="open no socket")
     parser.add_argument("--root", help="train: look for the data here before anything is downloaded")
@@ -86,21 +82,12 @@ def parser() -> Parser:
     return parser
 
 
-def _venv(text: str) -> Path:
-    return checked_path(text).absolute()
-
-
-def _mirror(text: str) -> str:
-    return str(parse_mirror(text))
-
-
 def _require_data(dataset: str, root: str) -> None:
     """Raise FetchError where a dataset has no tensor file under a root: without it, training needs no packages."""
     tensors = Layout(root, find(dataset)).tensors
     if not tensors.exists():
-        variables = f" DATASET={quote(dataset)}" if dataset != DATASET else ""
-        variables += f" ROOT={quote(root)}" if root != "data" else ""
-        raise FetchError(f"{tensors} is not there", hint=f"Run: make data{variables} (or fmnist-fetch fetch)")
+        command = fetch_command(dataset, root if root != DEFAULT_ROOT else None)
+        raise FetchError(f"{tensors} is not there", hint=f"Run: {command} (or fmnist-fetch fetch)")
 
 
 def _lock() -> None:
@@ -119,26 +106,25 @@ def _lock() -> None:
 
 def _set_up(options: argparse.Namespace, words: Sequence[str]) -> None:
     """Set up an environment, or have its own interpreter do so, which gets the same words as arguments."""
-    stamp = options.venv / options.group
-    if _is_set_up(options.venv, stamp):
+    venv = options.venv.absolute()
+    if _is_set_up(venv, options.group):
         return
-    if Path(sys.prefix).resolve() != options.venv.resolve():
-        _create(options.venv)
-        _continue_inside(options.venv, words)
-    with _exclusively(options.venv):
-        if not _is_set_up(options.venv, stamp):  # by another process meanwhile
-            _install(options)
+    if Path(sys.prefix).resolve() != venv.resolve():
+        _create(venv)
+        _continue_inside(venv, words)
+    with _exclusively(venv):
+        if not _is_set_up(venv, options.group):  # by another process meanwhile
+            _install(options, venv)
 
 
-def _is_set_up(venv: Path, stamp: Path) -> bool:
+def _is_set_up(venv: Path, group: str) -> bool:
     """Return whether the stamp of a group has these inputs; touch it then, since make compares its time."""
-    try:
-        if stamp.read_text(encoding="utf-8") != _inputs() or not _interpreter(venv).exists():
-            return False
-        os.utime(stamp)
-    except OSError:
-        return False
-    return True
+    stamp = venv / group
+    with suppress(OSError):
+        if stamp.read_text(encoding="utf-8") == _inputs() and _interpreter(venv).exists():
+            os.utime(stamp)
+            return True
+    return False
 
 
 def _inputs() -> str:
@@ -200,7 +186,7 @@ def _exclusively(venv: Path) -> Iterator[None]:
         yield
 
 
-def _install(options: argparse.Namespace) -> None:
+def _install(options: argparse.Namespace, venv: Path) -> None:
     from fmnist_fetch.environment.indexes import Configuration
     from fmnist_fetch.environment.store import Sources, Store
     from fmnist_fetch.sources.lan import advice, find_servers
@@ -210,7 +196,8 @@ def _install(options: argparse.Namespace) -> None:
     configuration.apply()
     lines = listener("log", sys.stderr)
     servers = find_servers(lines, offline=options.offline) if options.lan else []
-    sources = Sources(PROJECT, options.mirror, configuration, offline=options.offline, servers=servers)
+    mirrors = list(map(str, options.mirror))
+    sources = Sources(PROJECT, mirrors, configuration, offline=options.offline, servers=servers)
     try:
         _install_first(lock, Store(PROJECT / STORE, sources, lines))
         # tqdm, which draws bars, has come with the first packages.
@@ -222,11 +209,13 @@ def _install(options: argparse.Namespace) -> None:
     from fmnist_fetch.environment.install import install_project
 
     install_project(PROJECT)
-    if sys.dont_write_bytecode:
-        _write_bytecode(options.group)
+    if sys.dont_write_bytecode and (modules := _SLOW_IMPORTS.get(options.group)):
+        # -I ignores PYTHONDONTWRITEBYTECODE: without bytecode, every start would compile these modules again, which
+        # takes seconds. Only files of the environment are written.
+        subprocess.run([sys.executable, "-I", "-c", f"import {modules}"], cwd=sys.prefix, check=False)
     for group in (options.group, "fetch"):
-        with disk(options.venv):
-            (options.venv / group).write_text(inputs, encoding="utf-8")
+        with disk(venv):
+            (venv / group).write_text(inputs, encoding="utf-8")
 
 
 def _install_first(lock: Lock, store: "Store") -> None:
@@ -264,15 +253,12 @@ def _not_installed(wheels: Sequence[Wheel]) -> list[Wheel]:
     """Return those of some wheels that this environment lacks, or has in part: RECORD is written last."""
     from importlib.metadata import distributions
 
-    folders = list(dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]))
-    return [
-        wheel
-        for wheel in wheels
-        if not any(
-            found.read_text("RECORD") is not None and found.version == wheel.version
-            for found in distributions(name=wheel.package, path=folders)
-        )
-    ]
+    folders = list({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+
+    def versions(package: str) -> list[str]:
+        return [one.version for one in distributions(name=package, path=folders) if one.read_text("RECORD") is not None]
+
+    return [wheel for wheel in wheels if wheel.version not in versions(wheel.package)]
 
 
 def _require_space(needed_bytes: int) -> None:
@@ -284,12 +270,3 @@ def _require_space(needed_bytes: int) -> None:
             f"{folder} has {size(free_bytes)} free, and {size(needed_bytes)} are needed",
             hint=f"Free {size(needed_bytes - free_bytes)} and run the same command again; what is there is kept.",
         )
-
-
-def _write_bytecode(group: str) -> None:
-    """Import the slow modules of a group once with bytecode written, although PYTHONDONTWRITEBYTECODE forbids it.
-
-    Without it, every start would compile them again, which takes seconds. Only files of the environment are written.
-    """
-    if modules := _SLOW_IMPORTS.get(group):
-        subprocess.run([sys.executable, "-I", "-c", f"import {modules}"], cwd=sys.prefix, check=False)

@@ -7,6 +7,7 @@ configured for; for torch, the servers of its builds without CUDA.
 import hashlib
 import random
 import re
+import shutil
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from fmnist_fetch.manifest.model import PIECE_BYTES, DataFile
 from fmnist_fetch.manifest.pieces import Piece, cut
 from fmnist_fetch.manifest.validation import is_url
 from fmnist_fetch.sources.base import Tier
-from fmnist_fetch.storage.atomic import write_all, write_atomically
+from fmnist_fetch.storage.atomic import write_atomically
 from fmnist_fetch.storage.files import verifies
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ PATIENCE_S = 120.0
 MIRRORS_PATIENCE_S = 5.0
 MAX_ATTEMPTS = 12
 MAX_CONNECTIONS = 4
-COPY_STEP_BYTES = 1024 * 1024
 _SIZE = re.compile(r"[0-9]{1,10}")  # of a wheel, as an unverified server states it
 
 
@@ -138,14 +138,14 @@ def _folders(url: str) -> tuple[str, str]:
 
 def persistently(ask: Callable[[], T]) -> T:
     """Return what a function returns; call it again where it fails for now, and raise its OSError in the end."""
-    for attempt in range(MAX_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS - 1):
         try:
             return ask()
         except OSError as exc:
-            if attempt == MAX_ATTEMPTS - 1 or 400 <= getattr(exc, "code", 0) < 500:
+            if 400 <= getattr(exc, "code", 0) < 500:
                 raise
             time.sleep(random.uniform(0, min(0.1 * 2**attempt, 4.0)))
-    raise AssertionError
+    return ask()
 
 
 def _size(url: str) -> int:
@@ -218,36 +218,34 @@ class Store:
             with suppress(OSError, DiskError):
                 if wheel.size not in (None, copy.stat().st_size):
                     continue
-                with open(copy, "rb", buffering=0) as stored, write_atomically(self.path(wheel)) as file:
-                    digest = hashlib.sha256()
-                    while data := stored.read(COPY_STEP_BYTES):
-                        digest.update(data)
-                        write_all(file, data)
-                    if digest.hexdigest() != wheel.sha256:
+                with open(copy, "rb") as stored, write_atomically(self.path(wheel)) as file:
+                    shutil.copyfileobj(stored, file)
+                    file.seek(0)
+                    if hashlib.file_digest(file, "sha256").hexdigest() != wheel.sha256:  # type: ignore[arg-type]
                         raise OSError("A file with another digest must not get the name.")
                 return True
         return False
 
     def _download(self, wheel: Wheel, urls: Sequence[str], patience_s: float) -> None:
         size, path = wheel.size or self._sources.size(wheel), str(self.path(wheel))
-        urls = sorted(urls, key=lambda url: _base(url, wheel) in self._failed)
+
+        def base(url: str) -> str:
+            return url.removesuffix(quote(wheel.name))
+
+        def report(name: str, done: int, _size: int) -> None:
+            self._notify(BytesInFlight(((name, done),)))
+
+        urls = sorted(urls, key=lambda url: base(url) in self._failed)
         sources = [client.Source(url, wheel.name, size) for url in urls]
         try:
             with disk(path, size):
-                client.fetch(path, size, wheel.sha256, sources, patience=patience_s, report=self._report)
+                client.fetch(path, size, wheel.sha256, sources, patience=patience_s, report=report)
         except client.Failure as exc:
             kind = IntegrityError if exc.exit_code == 3 else SourceError
             raise kind(exc.facts, hint=exc.hint) from exc
         finally:
-            self._failed.update(_base(one.url, wheel) for one in sources if one.failures > 0)
+            self._failed.update(base(one.url) for one in sources if one.failures > 0)
         self._notify(Verified(wheel.name, size))
-
-    def _report(self, name: str, done: int, _size: int) -> None:
-        self._notify(BytesInFlight(((name, done),)))
-
-
-def _base(url: str, wheel: Wheel) -> str:
-    return url.removesuffix(quote(wheel.name))
 
 
 def _data_file(wheel: Wheel, size: int) -> DataFile:

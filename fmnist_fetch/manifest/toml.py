@@ -27,6 +27,7 @@ _MOST_STEPS = 5_000_000
 # A key, or text, of more than 4 parts; where a word begins, so that each is looked at once.
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*"|'[^'\n]*')[ \t]*+\.[ \t]*+){4,}+""")
 _TYPES = {name: dtype for dtype, name in NAMES.items()}
+_ROLE, _TYPE, _SIZE, _DIMENSION = one_of(*ROLES), one_of(*_TYPES), whole(1), whole(most=2**32 - 1)
 
 
 def loads(data: bytes, origin: str) -> Manifest:
@@ -46,7 +47,9 @@ def loads(data: bytes, origin: str) -> Manifest:
 
 def _parsed(text: str) -> dict[str, Any]:
     # The parser takes the square of a key's parts in time.
-    if sum(match[0].count(".") ** 2 for match in _LONG_KEY.finditer(text)) > _MOST_STEPS:
+    if text.count(".") ** 2 > _MOST_STEPS and (
+        sum(match[0].count(".") ** 2 for match in _LONG_KEY.finditer(text)) > _MOST_STEPS
+    ):
         raise RecursionError
     return tomllib.loads(text)
 
@@ -82,7 +85,7 @@ def _manifest(table: Table) -> Manifest:
 
 
 def _file(table: Table, length: int) -> DataFile:
-    name, size, digest = table.get("name", check.NAME), table.get("size", whole(1)), table.get("sha256", check.DIGEST)
+    name, size, digest = table.get("name", check.NAME), table.get("size", _SIZE), table.get("sha256", check.DIGEST)
     payload = Payload(name, size, digest)
     if unpacked := table.table("unpacked"):
         pin = unpacked.get("sha256", check.DIGEST, None)
@@ -96,7 +99,7 @@ def _file(table: Table, length: int) -> DataFile:
         sha256=digest,
         pieces=_pieces(table, size, digest, length),
         split=table.get("split", check.WORD),
-        role=table.get("role", one_of(*ROLES)),
+        role=table.get("role", _ROLE),
         payload=payload._replace(header=_header(table, payload.size)),
         splice=Splice(bytes.fromhex(debian.get("head", check.BYTES)), debian.get("skip", whole())) if debian else None,
     )
@@ -104,9 +107,9 @@ def _file(table: Table, length: int) -> DataFile:
 
 def _header(table: Table, size: int) -> IdxHeader | None:
     """Return the header of a payload of SIZE bytes, where its shape is given; `type` is "uint8" where it is not."""
-    if (shape := table.array("shape", whole(most=2**32 - 1), None)) is None:
+    if (shape := table.array("shape", _DIMENSION, None)) is None:
         return None
-    dtype = _TYPES[table.get("type", one_of(*_TYPES), "uint8")]
+    dtype = _TYPES[table.get("type", _TYPE, "uint8")]
     if len(shape) > MOST_DIMENSIONS:
         table.fault("shape", f"should have at most {MOST_DIMENSIONS} entries, not {len(shape):,}")
         return None

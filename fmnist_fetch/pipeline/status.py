@@ -98,18 +98,20 @@ def inspect(layout: Layout) -> DatasetStatus:
         layout.published(file): partial(verifies, layout.published(file), file.size, file.sha256)
         for file in manifest.files
     }
-    good = _hash(published | _payloads(manifest.files, layout, digests, proven))
-    unpinned = [file for file in manifest.files if file.tensor not in digests and good[layout.published(file)]]
+    may_exist = _may_exist(layout)
+    good = _hash(published | _payloads(manifest.files, layout, digests, proven), may_exist)
+    unpinned = [file for file in manifest.files if file.tensor not in digests and good.get(layout.published(file))]
     for file in unpinned:
         with suppress(FetchError):
             digests[file.tensor] = digest_of(layout.published(file), file.payload)
-    good |= _hash(_payloads(unpinned, layout, digests, proven))
+    good |= _hash(_payloads(unpinned, layout, digests, proven), may_exist)
     good[layout.tensors] = len(digests) == len(manifest.files) and is_intact(layout, digests, proven)
     # All files are in few folders, which are looked at once.
-    condition = partial(_condition, good, cache(dangling_link))
+    condition = partial(_condition, good, may_exist, cache(dangling_link))
 
     def status(file: DataFile) -> FileStatus:
-        published, payload = condition(layout.published(file)), condition(layout.payload(file))
+        published = condition(layout.published(file))
+        payload = condition(layout.payload(file)) if file.packed else published
         # The good pieces of a damaged file: who repairs or shows it need not hash it again.
         scanned = published is Condition.DAMAGED
         pieces = find_good_pieces(layout.published(file), file) if scanned else GoodPieces()
@@ -144,9 +146,22 @@ def _payloads(files: Iterable[DataFile], layout: Layout, digests: Mapping[str, s
     return {layout.payload(file): partial(check, file) for file in files if file.tensor in digests}
 
 
-def _hash(checks: Checks) -> dict[Path, bool]:
-    """Run CHECKS, the longest first, so that none of several cores is left with one at the end."""
-    paths = sorted(checks, key=_size, reverse=True)
+def _may_exist(layout: Layout) -> Callable[[Path], bool]:
+    """Return what tells whether a file may be there: thousands that are not are not looked for one by one."""
+    names: set[str] = set()
+    for folder in (layout.raw, layout.processed):
+        try:
+            # Not every file system distinguishes cases.
+            names.update(map(str.casefold, os.listdir(folder)))  # noqa: PTH208 - a Path for each of thousands takes long
+        except OSError as exc:
+            if exc.errno not in _NOTHING_THERE:
+                return lambda _path: True
+    return lambda path: path.name.casefold() in names
+
+
+def _hash(checks: Checks, may_exist: Callable[[Path], bool]) -> dict[Path, bool]:
+    """Run the CHECKS of files that may exist, the longest first, so that no core is left with one at the end."""
+    paths = sorted(filter(may_exist, checks), key=_size, reverse=True)
     return dict(zip(paths, run_parallel([checks[path] for path in paths]), strict=True))
 
 
@@ -156,16 +171,21 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _condition(good: Mapping[Path, bool], dangling: Callable[[Path], Path | None], path: Path) -> Condition:
+def _condition(
+    good: Mapping[Path, bool], may_exist: Callable[[Path], bool], dangling: Callable[[str], Path | None], path: Path
+) -> Condition:
     if good.get(path):
         return Condition.GOOD
     try:
-        with open_regular(path):
-            return Condition.DAMAGED
+        if may_exist(path):
+            with open_regular(path):
+                return Condition.DAMAGED
     except UnsafeFileError:
         # A folder or a pipe, say.
         return Condition.DAMAGED
     except OSError as exc:
         if exc.errno not in _NOTHING_THERE:
             return Condition.UNREADABLE
-        return Condition.REDIRECTED if os.path.islink(path) or dangling(path.parent) else Condition.ABSENT  # noqa: PTH114
+        if os.path.islink(path):  # noqa: PTH114
+            return Condition.REDIRECTED
+    return Condition.REDIRECTED if dangling(os.path.dirname(path)) else Condition.ABSENT  # noqa: PTH120

@@ -93,8 +93,10 @@ def settle(file: BinaryIO, source: Path, path: Path) -> None:
     _rename(file, source, path)
 
 
-def publish(file: BinaryIO, part: Path, path: Path, is_right: Callable[[Path], bool]) -> Stamp | None:
+def publish(file: BinaryIO, part: Path, path: Path, size: int, is_right: Callable[[Path], bool]) -> Stamp | None:
     """Give FILE, open under the name PART, its final name PATH; return its stamp, None if PART is another file by now.
+
+    What is in FILE beyond SIZE bytes is cut off.
 
     A rename takes whatever has the name at that moment. So the first one leads to a name that no other process uses;
     only if that turns out to be FILE, the second one leads to PATH. After a kill between the two, `sweep` puts the file
@@ -104,6 +106,7 @@ def publish(file: BinaryIO, part: Path, path: Path, is_right: Callable[[Path], b
         file: The open file.
         part: Its name.
         path: Its final name.
+        size: Its size in bytes.
         is_right: Hashes the file at a path. It decides where the stamp does not show that the file is FILE: another
             process may be writing to it, and there are file systems that give a file another number each time, and
             such that change its time when it is closed.
@@ -112,7 +115,12 @@ def publish(file: BinaryIO, part: Path, path: Path, is_right: Callable[[Path], b
         OSError: The file can't be synced or renamed.
     """
     sync_file(file)
-    finished, claimed = stamp(file), unfinished(path, _CLAIMED)
+    if (finished := stamp(file)).size != size:
+        # Only then: there are drivers for sticks that can't do it.
+        file.truncate(size)
+        sync_file(file)
+        finished = stamp(file)
+    claimed = unfinished(path, _CLAIMED)
     try:
         _rename(file, part, claimed)
         if stamp_at(claimed) != finished and not is_right(claimed):
@@ -131,7 +139,7 @@ def publish(file: BinaryIO, part: Path, path: Path, is_right: Callable[[Path], b
 def _rename(file: BinaryIO, source: Path, target: Path) -> None:
     """Rename SOURCE, under which FILE is open; close it first where the system refuses that for an open file."""
     try:
-        source.replace(target)
+        os.replace(source, target)  # noqa: PTH105 - the method makes one more path of the target
     except OSError as exc:
         if file.closed or exc.errno not in _REFUSED_WHILE_OPEN:
             raise

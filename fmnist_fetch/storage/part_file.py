@@ -184,7 +184,11 @@ class PartFile:
         """Give the file, all of whose pieces are good, its final name, and return its stamp. Raises as `put` does."""
         with self._reading, self._lock, disk(self.path, self.file.size):
             finished = self._publish()
-        self.close()
+            if self._open:
+                # Not `close`: nobody opens it again, which its stamp would be for. All is on the disk already.
+                with suppress(OSError):
+                    self._open.file.close()
+                self._open = None
         for index in list(self._partials):
             self.discard_partial(index)
         return finished
@@ -199,10 +203,7 @@ class PartFile:
         for _ in range(MAX_RIVALS):
             writeback = self._opened()
             writeback.close()
-            if stamp(writeback.file).size != self.file.size:
-                # Only then: there are drivers for sticks that can't do it.
-                writeback.file.truncate(self.file.size)
-            if finished := publish(writeback.file, self.part, self.path, self._is_right):
+            if finished := publish(writeback.file, self.part, self.path, self.file.size, self._is_right):
                 return finished
             # Another process has renamed or replaced the part file. It may have finished it: then all is done.
             if other := verified(self.path, self.file.size, self.file.sha256):

@@ -23,7 +23,6 @@ class Writeback:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self._start = file.tell()
         self._count = 0
         self._spent = 0
         self._thread: threading.Thread | None = None
@@ -50,7 +49,7 @@ class Writeback:
             self._thread = thread if try_start(thread) else None
 
     def spent(self, count: int) -> None:
-        """Nobody will read the next COUNT bytes any more; the first are those where the file stood at the beginning."""
+        """Nobody will read the next COUNT bytes of the file any more."""
         self._spent += count
 
     def close(self) -> None:
@@ -70,4 +69,4 @@ class Writeback:
         if self._spent > LARGE_BYTES and hasattr(os, "posix_fadvise"):
             # Advice that is not taken costs memory, and nothing else.
             with suppress(OSError):
-                os.posix_fadvise(self.file.fileno(), self._start, self._spent, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(self.file.fileno(), 0, self._spent, os.POSIX_FADV_DONTNEED)

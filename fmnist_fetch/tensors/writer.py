@@ -4,25 +4,22 @@ Where the manifest pins the shapes, the places are known before the first byte c
 """
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from fmnist_fetch.errors import AGAIN, IntegrityError, ManifestError, disk
 from fmnist_fetch.manifest.idx import LONGEST_HEADER, IdxHeader
 from fmnist_fetch.manifest.model import DataFile, Manifest
 from fmnist_fetch.storage.atomic import write_atomically
-from fmnist_fetch.storage.files import open_regular, open_to_write
+from fmnist_fetch.storage.files import open_regular
 from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.storage.writeback import Writeback
 from fmnist_fetch.tensors.decompress import Sink, no_sink
 from fmnist_fetch.tensors.statistics import statistics
 from fmnist_fetch.tensors.tensor_file import in_order, metadata, native, preamble
 
-WORTH_PLACING_BYTES = 1024 * 1024
 _STEP_BYTES = 1024 * 1024
 _ANY_DIGEST = "0" * 64
 
@@ -38,35 +35,37 @@ class Assembly(ExitStack):
         self._placed: set[str] = set()
         self._lock = threading.Lock()
         self._needed = sum(file.payload.size for file in layout.manifest.files)
-        self._out: BinaryIO | None = None
+        self._out: Writeback | None = None
 
     def places(self, file: DataFile) -> bool:
-        """Return whether FILE's values are written to their place on the way: only large ones of one byte each."""
+        """Return whether FILE's values are written to their place on the way: only those of one byte each."""
         header = self._places and file.payload.header
-        return bool(header and header.itemsize == 1 and header.file_size >= WORTH_PLACING_BYTES)
+        return bool(header and header.itemsize == 1)
 
     def sink(self, file: DataFile) -> AbstractContextManager[Sink]:
         """Return a sink, to open, for FILE's payload, which writes its values to their place if this `places` them.
 
-        The values count as written when the block ends without an error. Raises DiskError.
+        The values count as written when the block ends without an error, if the payload's header is the pinned one.
+        Raises DiskError.
         """
         header = file.payload.header
-        return self._place(file.tensor, header.offset) if header and self.places(file) else no_sink()
+        return self._place(file.tensor, header) if header and self.places(file) else no_sink()
 
     @contextmanager
-    def _place(self, tensor: str, skip: int) -> Iterator[Sink]:
-        def write(data: bytes) -> None:
-            nonlocal skip
-            values = memoryview(data)[skip:]
-            skip -= len(data) - len(values)
-            with disk(self._layout.tensors, self._needed):
-                writeback.write(values)
+    def _place(self, tensor: str, header: IdxHeader) -> Iterator[Sink]:
+        head, at, is_right = header.dumps(), self._places[tensor], True
 
-        with disk(self._layout.tensors, self._needed), open_to_write(Path(self._opened().name)) as out:
-            out.seek(self._places[tensor])
-            with Writeback(out) as writeback:
-                yield write
-        self._placed.add(tensor)
+        def write(data: bytes) -> None:
+            nonlocal head, at, is_right
+            values = memoryview(data)[len(head) :]
+            is_right = is_right and data.startswith(head[: len(data)])
+            head = head[len(data) :]
+            self._write(at, values)
+            at += len(values)
+
+        yield write
+        if is_right:
+            self._placed.add(tensor)
 
     def complete(self, digests: Mapping[str, str]) -> None:
         """Copy what has not been placed out of the payloads, and compare it with their DIGESTS, by tensor, once more.
@@ -77,31 +76,36 @@ class Assembly(ExitStack):
             IntegrityError: A payload changed meanwhile.
             DiskError: A file can't be read or written.
         """
-        headers = {file.tensor: self._header(file) for file in self._manifest.files}
-        payloads = {file.tensor: self._layout.payload(file) for file in self._manifest.files}
+        files = {file.tensor: file for file in self._manifest.files}
+        placed = {name: header for name in self._placed if (header := files[name].payload.header)}
+        headers = {name: placed.get(name) or self._header(file) for name, file in files.items()}
         start = preamble(headers, metadata(self._manifest, digests, *_statistics(self._layout)))
-        out = self._opened()
+        self._write(0, start)
+        at = len(start)
+        for name in in_order(headers):
+            if name not in placed and self._copy(files[name], at, headers[name]) != digests[name]:
+                raise IntegrityError(f"{self._layout.payload(files[name])} changed while it was read", hint=AGAIN)
+            at += headers[name].values_size
 
-        def write(data: bytes) -> None:
-            with disk(self._layout.tensors, self._needed):
-                writeback.write(data)
+    def _copy(self, file: DataFile, at: int, header: IdxHeader) -> str:
+        """Write the values of FILE's payload, little-endian, from AT on; return the payload's SHA-256."""
+        path = self._layout.payload(file)
+        with disk(path), open_regular(path) as payload:
+            digest = hashlib.sha256(payload.read(header.offset))
+            while data := payload.read(_STEP_BYTES):
+                digest.update(data)
+                self._write(at, native(data, header.itemsize))
+                at += len(data)
+        return digest.hexdigest()
 
-        with disk(self._layout.tensors, self._needed), Writeback(out) as writeback:
-            write(start)
-            for name in in_order(headers):
-                if name in self._placed:
-                    out.seek(headers[name].values_size, os.SEEK_CUR)
-                    continue
-                with disk(payloads[name]), open_regular(payloads[name]) as payload:
-                    if _copy(payload, headers[name], write) != digests[name]:
-                        raise IntegrityError(f"{payloads[name]} changed while it was read", hint=AGAIN)
-
-    def _opened(self) -> BinaryIO:
-        """Return the temporary file, which is opened on first use, so that none is left where nothing is written."""
-        with self._lock:
+    def _write(self, at: int, data: bytes | memoryview) -> None:
+        """Write DATA from AT on to the temporary file, which is opened here: none is left where nothing is written."""
+        with self._lock, disk(self._layout.tensors, self._needed):
             if self._out is None:
-                self._out = self.enter_context(write_atomically(self._layout.tensors, self._needed))
-            return self._out
+                beside = self.enter_context(write_atomically(self._layout.tensors, self._needed))
+                self._out = self.enter_context(Writeback(beside))
+            self._out.file.seek(at)
+            self._out.write(data)
 
     def _header(self, file: DataFile) -> IdxHeader:
         header, given = idx_header(self._layout.payload(file), file), file.payload.header
@@ -148,12 +152,3 @@ def _statistics(layout: Layout) -> tuple[float | None, float | None]:
     with disk(path), open_regular(path) as payload:
         payload.seek(header.offset)
         return statistics(iter(lambda: payload.read(_STEP_BYTES), b""))
-
-
-def _copy(payload: BinaryIO, header: IdxHeader, write: Sink) -> str:
-    """Pass the values of the IDX file PAYLOAD, little-endian, to WRITE; return the file's SHA-256."""
-    digest = hashlib.sha256(payload.read(header.offset))
-    while data := payload.read(_STEP_BYTES):
-        digest.update(data)
-        write(native(data, header.itemsize))
-    return digest.hexdigest()

@@ -137,6 +137,16 @@ def test_a_server_that_recovers_is_asked_for_ranges_again() -> None:
     assert source.serves_ranges is True
 
 
+def test_one_connection_at_a_time_asks_for_the_whole_file_because_ranges_fail() -> None:
+    with Mirror(dataset().files, [First(2, Status(503))]) as mirror:
+        source = HttpSource(mirror.url, Tier.USER)
+        for _ in range(2):
+            assert_fails(source, "answered 503")
+        assert source.begin_whole_try()
+        assert_read(source, Span(100_000, 102_000))
+        assert ranged(mirror) == [True, True, True]
+
+
 def test_a_server_that_fails_with_and_without_a_range_is_asked_in_turns() -> None:
     with Mirror(dataset().files, [Status(503)]) as mirror:
         source = HttpSource(mirror.url, Tier.USER)

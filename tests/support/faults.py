@@ -22,7 +22,7 @@ from random import Random
 
 from dead_ends import blackhole, refusing
 from mirror import Mirror
-from wire import KIB, LOGIN, LOGIN_HTML, MIB, Bucket, Ending, Fault, Reply, Request, Span, flipped, payload
+from wire import BLOCK, KIB, LOGIN, LOGIN_HTML, MIB, Bucket, Ending, Fault, Reply, Request, Span, flipped, payload
 
 # What tests import from here and is defined elsewhere.
 __all__ = ["KIB", "LOGIN_HTML", "MIB", "Fault", "Mirror", "Request", "Span", "blackhole", "payload", "refusing"]
@@ -203,11 +203,13 @@ class Line(Fault):
 class Lockstep(Fault):
     """No block is sent before the client has read the previous one, so that `served` is what it received.
 
-    It is exact to one block of 16 KiB and the buffers inside the client.
+    It is exact to one BLOCK for each connection and the buffers inside the client.
     """
 
+    block: int = BLOCK
+
     def reply(self, reply: Reply) -> Reply:
-        return replace(reply, lockstep=True)
+        return replace(reply, lockstep=True, block=self.block)
 
 
 # Other answers.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import socket
@@ -17,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from queues import unread, unsent
 from wire import BLOCK, KIB, LOGIN, Ending, Fault, Reply, Request, Span, healthy
 
-SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes in the socket that were not sent yet
 GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 ENDED = {Ending.KEEP: "complete", Ending.CLOSE: "closed", Ending.RESET: "reset", Ending.STALL: "stalled"}
 
@@ -56,7 +55,7 @@ class Connection:
 
     def __init__(self, mirror: Mirror, sock: socket.socket, number: int) -> None:
         self.mirror, self.sock, self.number = mirror, sock, number
-        self.address = sock.getsockname()[:2], sock.getpeername()[:2]
+        self._own, self._peer = sock.getsockname()[:2], sock.getpeername()[:2]
         self.passed = 0
         self.exchange: Exchange | None = None
         self.concluding = False  # the answer was sent, and the journal does not say so yet
@@ -157,7 +156,7 @@ class Connection:
             if reply.buckets:
                 due = max(bucket.due(len(block)) for bucket in reply.buckets)
                 self.pause(due - time.monotonic())
-            while reply.lockstep and self._unread():
+            while reply.lockstep and unread(self._peer, self._own):
                 self.pause(0.001)
             self.concluding = exchange.sent + len(block) == reply.length
             self._send_block(block, *reply.frame(block))
@@ -203,7 +202,7 @@ class Connection:
             self._conclude(exchange, ENDED[ending])
             self.pause(float("inf"))
         patience = time.monotonic() + 10
-        while self._unsent() and time.monotonic() < patience:
+        while unsent(self.sock) and time.monotonic() < patience:
             self.pause(0.001)
         if ending is Ending.RESET:
             self._correct_count()
@@ -217,34 +216,13 @@ class Connection:
         with contextlib.suppress(OSError):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    def _unsent(self) -> int:
-        try:
-            return int(struct.unpack("i", fcntl.ioctl(self.sock, SIOCOUTQNSD, bytes(4)))[0])
-        except (OSError, ValueError):
-            return 0
-
-    def _unread(self) -> int:
-        """Return how many bytes wait in the kernel for the client (Linux, same machine)."""
-        ours, theirs = (_proc_address(*pair) for pair in self.address)
-        with contextlib.suppress(OSError), open("/proc/net/tcp", encoding="ascii") as table:
-            for line in table:
-                fields = line.split()
-                if fields[1] == theirs and fields[2] == ours:
-                    return int(fields[4].partition(":")[2], 16)
-        return 0
-
     def _correct_count(self) -> None:
         """Subtract what was counted and never left this kernel."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            self.mirror.count(self, -min(self._unsent(), exchange.sent), exchange)
+            self.mirror.count(self, -min(unsent(self.sock), exchange.sent), exchange)
             if exchange.ending == "under way":
                 self._conclude(exchange, "gone")
-
-
-def _proc_address(host: str, port: int) -> str:
-    """Return an address as /proc/net/tcp writes it."""
-    return f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{port:04X}"
 
 
 def _listen(host: str) -> tuple[socket.socket, int]:

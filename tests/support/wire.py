@@ -108,6 +108,7 @@ class Reply:
     head_rate: float = 0.0  # bytes per second; 0 is no limit
     buckets: tuple[Bucket, ...] = ()
     lockstep: bool = False
+    block: int = BLOCK  # the most bytes that are sent at once
     cut: tuple[int, Ending] | None = None  # the ending after a number of bytes of the body
     then: Ending = Ending.KEEP  # the ending after the whole answer
 
@@ -147,7 +148,7 @@ class Reply:
     def blocks(self) -> Iterator[bytes]:
         """Yield the body up to its cut, in blocks that are small enough for its rate."""
         rate = min((bucket.rate for bucket in self.buckets), default=0.0)
-        size = max(1, min(BLOCK, int(rate / 100))) if rate else BLOCK
+        size = max(1, min(self.block, int(rate / 100))) if rate else self.block
         left = self.cut[0] if self.cut is not None else sys.maxsize
         for body in chain([self.body], repeat(payload(MIB, seed=7)) if self.endless else []):
             for start in range(0, min(len(body), left), size):

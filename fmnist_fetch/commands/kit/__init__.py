@@ -13,8 +13,6 @@ from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.catalog import DATASET, find
 from fmnist_fetch.storage.layout import Layout
 
-CHECKOUT = Path(__file__).parents[3]
-
 
 def add_parser(subparsers: Any) -> None:
     """Add the command kit."""
@@ -29,26 +27,25 @@ def add_parser(subparsers: Any) -> None:
 
 def _kit(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]:
     from fmnist_fetch.commands.kit import pack
-    from fmnist_fetch.commands.kit.target import Target
-    from fmnist_fetch.commands.kit.wheels import fetch_wheels, select_wheels
+    from fmnist_fetch.commands.kit.wheels import Target, fetch_wheels, select_wheels
     from fmnist_fetch.console.progress import listener
-    from fmnist_fetch.environment.lock import STORE
+    from fmnist_fetch.environment.lock import PROJECT, STORE
 
     listen = listener("none" if options.quiet else options.progress, sys.stderr)
     target = Target.parse(options.python, options.platform)
-    project = pack.Project.at(CHECKOUT)
-    for name in pack.uncommitted(CHECKOUT):
+    project = pack.Project.at(PROJECT)
+    for name in pack.uncommitted(PROJECT):
         listen(Message(f"note: {name} is packed as committed, without its later changes"))
     data = pack.data_entries(Layout(options.root, find(DATASET)))
-    wheels = []
+    paths, wheels = [], []
     if not options.no_wheels:
         selected = select_wheels(project.lock(), target)
-        paths = fetch_wheels(selected, options.wheels or CHECKOUT / STORE, CHECKOUT, listen)
+        paths = fetch_wheels(selected, options.wheels or PROJECT / STORE, PROJECT, listen)
         wheels = pack.wheel_entries(paths, target)
     machine = target.description if wheels else "machines with a package index"
-    kit = pack.pack(options.out, project, data, wheels, machine, listen)
-    print_line(options, f"{kit.path}: {size(kit.size)}")
-    print_line(options, f"  {kit.files} files, {kit.wheels} of them wheels; for {machine}")
+    files, length = pack.pack(options.out, project, data, wheels, machine, listen), options.out.stat().st_size
+    print_line(options, f"{options.out}: {size(length)}")
+    print_line(options, f"  {files} files, {len(paths)} of them wheels; for {machine}")
     commands = "; the commands are in LAB.txt there" if " on win" in machine else " && make data && make train"
-    print_line(options, f"  on the lab machine: tar xf {kit.path.name} && cd {pack.TOP}{commands}")
-    return {"paths": [str(kit.path)], "files": kit.files, "size": kit.size}
+    print_line(options, f"  on the lab machine: tar xf {options.out.name} && cd {pack.TOP}{commands}")
+    return {"paths": [str(options.out)], "files": files, "size": length}

@@ -1,28 +1,29 @@
 """The offline kit: the project as committed, its data and its wheels in one tar, ready for machines without a network.
 
-Unpacked, `make data && make train` find wheels/ and mirror/ beside the Makefile. The same input gives the same bytes.
+Unpacked, `make data && make train` find wheels/ and mirror/ beside the Makefile. The same input gives the same bytes:
+order, owner and times are fixed.
 """
 
+import hashlib
 import io
 import subprocess
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from fmnist_fetch.commands.kit.check import MIRROR, SUMS, TARGET, WHEELS, count_line
-from fmnist_fetch.commands.kit.tarball import Entry, write_tar
-from fmnist_fetch.commands.kit.target import Target
-from fmnist_fetch.environment.lock import Lock
-from fmnist_fetch.errors import FetchError, IntegrityError, UsageError, size
+from fmnist_fetch.commands.kit.wheels import Target
+from fmnist_fetch.environment.lock import LOCK, Lock
+from fmnist_fetch.errors import FetchError, IntegrityError, UsageError, disk, size
 from fmnist_fetch.events import Listener, Message
+from fmnist_fetch.storage.atomic import sweep, write_atomically
 from fmnist_fetch.storage.files import verifies
 from fmnist_fetch.storage.layout import Layout
 
 TOP = "fmnist-lab-kit"
 """The one folder that the tar unpacks to."""
-LOCK = "pylock.toml"
 NOTE = "LAB.txt"
 REPORT_EVERY_BYTES = 100_000_000
 
@@ -58,6 +59,29 @@ WINDOWS_COMMANDS = """\
 """
 
 
+class Entry(NamedTuple):
+    """A file of the tar: its path there, its bytes or the path of a file with them, and whether it is a program."""
+
+    name: str
+    content: bytes | Path
+    executable: bool = False
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        with disk(self.content):
+            return self.content.stat().st_size
+
+    def open(self) -> BinaryIO:
+        """Open the bytes for reading."""
+        if isinstance(self.content, bytes):
+            return io.BytesIO(self.content)
+        with disk(self.content):
+            return open(self.content, "rb")
+
+
 class Project(NamedTuple):
     """The project as committed: the commit, its time in seconds since 1970, and its files."""
 
@@ -81,16 +105,7 @@ class Project(NamedTuple):
         for entry in self.entries:
             if entry.name == LOCK and isinstance(entry.content, bytes):
                 return Lock(entry.content)
-        raise UsageError(f"the project has no {LOCK}", hint="Run: make lock, and commit it; or --no-wheels.")
-
-
-class Kit(NamedTuple):
-    """What was packed: the path and size in bytes of the tar, and how many files and wheels are in it."""
-
-    path: Path
-    files: int
-    wheels: int
-    size: int
+        raise UsageError("the project has no pylock.toml", hint="Run: make lock, and commit it; or --no-wheels.")
 
 
 def uncommitted(folder: Path) -> list[str]:
@@ -127,8 +142,8 @@ def wheel_entries(wheels: Sequence[Path], target: Target) -> list[Entry]:
 
 def pack(
     out: Path, project: Project, data: Sequence[Entry], wheels: Sequence[Entry], machine: str, listener: Listener
-) -> Kit:
-    """Write the kit to OUT, for the MACHINE that is described.
+) -> int:
+    """Write the kit to OUT, for the MACHINE that is described; return the number of its files.
 
     Raises:
         DiskError: A file cannot be read or written.
@@ -141,10 +156,32 @@ def pack(
             raise UsageError(f"the project has a file {name} of its own", hint="Give it another name, and commit that.")
     listener(Message(f"hashing {len(entries)} files"))
     entries.append(Entry(SUMS, _sums(entries)))
-    total = sum(entry.size for entry in entries)
-    placed = [entry._replace(name=f"{TOP}/{entry.name}") for entry in entries]
-    write_tar(out, placed, project.time_s, _progress(total, listener))
-    return Kit(out, len(entries), max(0, len(wheels) - 1), out.stat().st_size)
+    write_tar(out, entries, project.time_s, listener)
+    return len(entries)
+
+
+def write_tar(out: Path, entries: Sequence[Entry], time_s: int, listener: Listener) -> None:
+    """Write a tar of one folder, which gets its final name when it is complete; raise DiskError.
+
+    The entries are written in the order of their names, and all have the time TIME_S, in seconds since 1970.
+    """
+    sweep(out.parent)  # what killed runs left: hundreds of megabytes each
+    done, reported, total = 0, 0, sum(entry.size for entry in entries)
+    with (
+        write_atomically(out, total) as file,
+        open(file.fileno(), "wb", closefd=False) as buffered,
+        # Long names, as wheels have them, are written as GNU does it, which every tar reads.
+        tarfile.open(fileobj=buffered, mode="w", format=tarfile.GNU_FORMAT) as tar,
+    ):
+        for entry in sorted(entries):
+            info = tarfile.TarInfo(f"{TOP}/{entry.name}")
+            info.size, info.mtime, info.mode = entry.size, time_s, 0o755 if entry.executable else 0o644
+            with entry.open() as content, disk(entry.name):
+                tar.addfile(info, content)
+            done += info.size
+            if done - reported >= REPORT_EVERY_BYTES:
+                reported = done
+                listener(Message(f"packing: {size(done)} of {size(total)}"))
 
 
 def _note(project: Project, data: Sequence[Entry], wheels: Sequence[Entry], machine: str) -> bytes:
@@ -168,22 +205,11 @@ def _total(entries: Sequence[Entry]) -> str:
 
 def _sums(entries: Sequence[Entry]) -> bytes:
     """Return SHA256SUMS as sha256sum writes and checks it, and the number of its lines."""
-    lines = [f"{entry.digest()}  {entry.name}" for entry in sorted(entries)]
+    lines = []
+    for entry in sorted(entries):
+        with entry.open() as file, disk(entry.name):
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {entry.name}")  # type: ignore[arg-type]
     return "".join(f"{line}\n" for line in [*lines, count_line(len(lines))]).encode()
-
-
-def _progress(total: int, listener: Listener) -> Callable[[int], None]:
-    """Return a function that reports to LISTENER how many of TOTAL bytes are written."""
-    done = reported = 0
-
-    def add(count: int) -> None:
-        nonlocal done, reported
-        done += count
-        if done - reported >= REPORT_EVERY_BYTES:
-            reported = done
-            listener(Message(f"packing: {size(done)} of {size(total)}"))
-
-    return add
 
 
 def _git(folder: Path, *words: str) -> bytes:

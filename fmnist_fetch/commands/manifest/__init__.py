@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fmnist_fetch.commands.arguments import add_command, size
+from fmnist_fetch.commands.arguments import add_command
 from fmnist_fetch.commands.manifest.naming import FileRole
 from fmnist_fetch.console.formatting import counted, fetch_command, table
 from fmnist_fetch.console.output import print_line, print_text
 from fmnist_fetch.console.progress import ProgressState
-from fmnist_fetch.errors import DiskError, UsageError
-from fmnist_fetch.errors import size as sized
+from fmnist_fetch.errors import DiskError, UsageError, size
 from fmnist_fetch.events import Message
 from fmnist_fetch.manifest.model import MAX_PIECE_BYTES, PIECE_BYTES, ROLES
 from fmnist_fetch.manifest.validation import is_url, is_word
@@ -56,8 +56,7 @@ def add_parser(subparsers: Any) -> None:
     add("-o", "--out", metavar="FILE", help="the manifest to write (default: NAME.toml here; - is stdout)")
     add("--force", action="store_true", help="overwrite FILE if it exists")
     text = "the length of the pieces that are verified one by one (default 256K)"
-    length = size(MIN_PIECE_BYTES, MAX_PIECE_BYTES)
-    add("--piece-length", type=length, default=PIECE_BYTES, metavar="256K", help=text)
+    add("--piece-length", type=_piece_length, default=PIECE_BYTES, metavar="256K", help=text)
 
 
 def _manifest(options: argparse.Namespace, state: ProgressState) -> dict[str, Any]:
@@ -140,13 +139,12 @@ def _report(options: argparse.Namespace, files: "Sequence[IdxFile]", folder: Pat
     total, pieces = sum(entry.file.size for entry in files), sum(len(entry.file.pieces) for entry in files)
     dataset = str(out) if out.is_absolute() else f"./{out}"
     lines = table([(f"{entry.file.split} {entry.file.role}", entry.header.words, entry.path.name) for entry in files])
-    lines.append(f"{out} is written: {counted(len(files), 'file')}, {sized(total)}, {counted(pieces, 'piece')}.")
+    lines.append(f"{out} is written: {counted(len(files), 'file')}, {size(total)}, {counted(pieces, 'piece')}.")
     if options.url:
         command = fetch_command(dataset, options.root)
         lines.append(f"Next: put the files where --url says; then anybody can run: {command}")
     lines.append(f"To try it now: {fetch_command(dataset, options.root, str(folder))}")
-    for line in lines:
-        print_line(options, line)
+    print_line(options, *lines)
 
 
 def _text(value: str) -> str:
@@ -174,3 +172,13 @@ def _file_role(text: str) -> tuple[str, FileRole]:
         hint = "SPLIT is a lower-case word such as train, ROLE is images or labels: --file train:images=NAME"
         raise UsageError(f"--file {text} is not SPLIT:ROLE=NAME", hint=hint)
     return name, FileRole(split, role)
+
+
+def _piece_length(text: str) -> int:
+    """Return the number of bytes in a text such as 700K or 2M (powers of 1024)."""
+    match = re.fullmatch(r"([0-9]{1,12})([KMG]?)i?B?", text, re.IGNORECASE)
+    count = int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ") if match else 0
+    if not MIN_PIECE_BYTES <= count <= MAX_PIECE_BYTES:
+        span = f"{MIN_PIECE_BYTES:,} to {MAX_PIECE_BYTES:,}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size from {span} bytes")
+    return count

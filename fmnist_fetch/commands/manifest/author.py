@@ -151,8 +151,7 @@ def _check_rows(files: Sequence[IdxFile]) -> list[str]:
 def _classes(files: Sequence[IdxFile], given: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
     """Return the names of the classes, and notes: the given names, else the numbers of labels that are whole numbers.
 
-    Raises:
-        FormatError: A label is beyond the given classes.
+    Raises FormatError where a label is beyond the given classes.
     """
     most = -1
     for file in files:

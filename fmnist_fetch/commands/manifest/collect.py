@@ -17,9 +17,7 @@ from fmnist_fetch.storage.layout import is_file
 def folder_of_files(folder: Path) -> Path:
     """Return a folder, or its subfolder `raw` if the IDX files are there, as torchvision has them.
 
-    Raises:
-        UsageError: There is no such folder.
-        DiskError: It can't be read.
+    Raises UsageError where there is no such folder, DiskError where it can't be read.
     """
     hint = "Give the folder of your IDX files."
     with _readable(folder):
@@ -49,18 +47,19 @@ def collect(folder: Path, only: Sequence[str], named: Mapping[str, FileRole]) ->
     names = [path.name for path in _files(folder)]
     _check_there(folder, names, named)
     given = {name: role for name in names if (role := named.get(name) or named.get(payload_name(name)))}
-    ours = [name for name in names if name in given or (_matches(name, only) and _is_ours(folder / name))]
+    wanted = {name for name in names for pattern in only or ("*",) if fnmatchcase(name, pattern)}
+    ours = [name for name in names if name in given or (name in wanted and _is_ours(folder / name))]
     if not ours:
         raise _nothing(folder, only)
     inside = {payload_name(name) for name in ours if payload_name(name) != name}
     published = [name for name in ours if name not in inside]
     _check_names(folder, published)
     roles = {name: given[name] for name in published if name in given}
-    rest = [name for name in published if name not in given]
-    _check_guesses(rest)
+    guesses = {name: guess(name) for name in published if name not in given}
+    _check_guesses(guesses)
     taken = {role: name for name, role in roles.items()}
-    notes = [f"{name} is left out: {taken[guess(name)]} has its role" for name in rest if guess(name) in taken]
-    roles |= {name: guess(name) for name in rest if guess(name) not in taken}
+    notes = [f"{name} is left out: {taken[role]} has its role" for name, role in guesses.items() if role in taken]
+    roles |= {name: role for name, role in guesses.items() if role not in taken}
     _check_unique(roles)
     return roles, notes
 
@@ -79,10 +78,6 @@ def _readable(folder: Path) -> Iterator[None]:
 
 def _is_ours(path: Path) -> bool:
     return is_idx_name(path.name) or begins_as_idx(path)
-
-
-def _matches(name: str, only: Sequence[str]) -> bool:
-    return not only or any(fnmatchcase(name, pattern) for pattern in only)
 
 
 def _nothing(folder: Path, only: Sequence[str]) -> UsageError:
@@ -114,15 +109,14 @@ def _check_names(folder: Path, names: Iterable[str]) -> None:
             raise UsageError(f"{folder / name} has a name that some systems and servers refuse", hint=hint)
 
 
-def _check_guesses(names: Sequence[str]) -> None:
+def _check_guesses(guesses: Mapping[str, FileRole]) -> None:
     """Raise UsageError, with the options to add, unless every name shows its role."""
-    unclear = [name for name in names if not all(guess(name))]
-    words = []
-    for name in unclear:
-        split, role = guess(name)
-        likely = role or ("labels" if "idx1" in name.lower() else "images")
-        words.append(f"--file {split or 'train'}:{likely}={shlex.quote(name)}")
-    if unclear:
+    if unclear := [name for name, role in guesses.items() if not all(role)]:
+        words = []
+        for name in unclear:
+            split, role = guesses[name]
+            likely = role or ("labels" if "idx1" in name.lower() else "images")
+            words.append(f"--file {split or 'train'}:{likely}={shlex.quote(name)}")
         listed = f"{' and '.join(unclear[:3])}{' ...' if len(unclear) > 3 else ''}"
         hint = f"Say them (train, test, val ...; images or labels), such as {' '.join(words)}, {LEAVE_OUT}"
         raise UsageError(f"{listed}: the name does not say both split and role", hint=hint)

@@ -46,7 +46,6 @@ class IdxFile(NamedTuple):
             hint_for(DiskError, f"Make {path.name} readable to you, {LEAVE_OUT}"),
         ):
             pieces, sha256 = _pieces(path, piece_length)
-            size = pieces[-1].span.stop if pieces else 0
             payload, start = _payload(path)
             header = IdxHeader.parse(start, payload.size, str(path))
         if len(header.shape) > MAX_DIMENSIONS:
@@ -55,6 +54,7 @@ class IdxFile(NamedTuple):
                 hint=f"Write it with fewer dimensions, {LEAVE_OUT}",
             )
         _check_beside(path, payload)
+        size = pieces[-1].span.stop  # an empty file has no header
         return cls(path, DataFile(path.name, size, sha256, pieces, *role, payload._replace(header=header)), header)
 
     def values(self) -> Iterator[bytes]:
@@ -69,7 +69,8 @@ class IdxFile(NamedTuple):
         code = _WHOLE.get(self.header.dtype)
         if code is None:
             return None
-        least, most, rest = [], [], b""
+        ends: list[int] = []
+        rest = b""
         for part in self.values():
             data = rest + part
             stop = len(data) - len(data) % self.header.itemsize
@@ -77,9 +78,8 @@ class IdxFile(NamedTuple):
             if values := array(code, data[:stop]):
                 if sys.byteorder == "little":
                     values.byteswap()
-                least.append(min(values))
-                most.append(max(values))
-        return (min(least), max(most)) if least else None
+                ends += (min(values), max(values))
+        return (min(ends), max(ends)) if ends else None
 
 
 def begins_as_idx(path: Path) -> bool:

@@ -32,16 +32,12 @@ def is_idx_name(name: str) -> bool:
 
 def guess(name: str) -> FileRole:
     """Return the role that a name suggests."""
-    return FileRole(
-        *("".join(found) if len(found) == 1 else "" for found in (_found(SPLITS, name), _found(ROLES, name)))
-    )
+    text = payload_name(name).lower()
+    found = [[meaning for meaning, word in words.items() if re.search(word, text)] for words in (SPLITS, ROLES)]
+    return FileRole(*(meanings[0] if len(meanings) == 1 else "" for meanings in found))
 
 
 def family(name: str) -> str:
     """Return what a name has before the word for the split, which the files of one dataset have in common."""
     matches = [match.start() for word in SPLITS.values() if (match := re.search(word, name.lower()))]
     return name[: min(matches)] if matches else ""
-
-
-def _found(words: dict[str, str], name: str) -> list[str]:
-    return [meaning for meaning, word in words.items() if re.search(word, payload_name(name).lower())]

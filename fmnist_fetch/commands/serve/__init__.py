@@ -2,7 +2,6 @@
 
 import argparse
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fmnist_fetch.commands.arguments import add_command, whole
@@ -33,6 +32,7 @@ def _serve(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]
         from fmnist_fetch.commands.serve.files import ServedFiles, datasets
         from fmnist_fetch.commands.serve.server import serve
         from fmnist_fetch.commands.serve.wheels import ServedWheels
+        from fmnist_fetch.environment.lock import PROJECT
     except ModuleNotFoundError as exc:
         command = f"make serve{' SERVE=--announce' if options.announce else ''}"
         hint = f"Run: {command}" if in_clone() else "Run: python3 -m pip install 'fmnist-fetch[serve]'"
@@ -42,7 +42,7 @@ def _serve(options: argparse.Namespace, _state: ProgressState) -> dict[str, Any]
     manifests, notes = datasets(root, standard, map(find, options.manifests))
     for note in notes:
         notify(f"note: {note}")
-    wheels = ServedWheels.of_project(Path(__file__).parents[3])
+    wheels = ServedWheels.of_project(PROJECT)
     served = ServedFiles(root, manifests)
     serve(served, wheels, options.host, options.port, notify, announce if options.announce else None)
     return {"root": str(root)}

@@ -18,11 +18,7 @@ HOST_CHARACTERS = 40
 
 
 async def announce(listeners: Sequence[socket.socket], print_line: Callable[[str], None]) -> None:
-    """Announce the server behind LISTENERS until this is cancelled, then withdraw the announcement.
-
-    Raises:
-        UsageError: The server has no address that can be announced.
-    """
+    """Announce the server behind LISTENERS until this is cancelled; raise UsageError where no address of it can be."""
     names = [listener.getsockname()[:2] for listener in listeners if listener.family is socket.AF_INET]
     host, port = names[0] if names else ("::", 0)
     local = [address for address in addresses(host) if is_local(address)] if names else []
@@ -32,18 +28,14 @@ async def announce(listeners: Sequence[socket.socket], print_line: Callable[[str
             hint="Leave out --announce and tell the others the URL, or name such an address with --host.",
         )
     logging.getLogger("zeroconf").setLevel(logging.CRITICAL)
-    service: AsyncZeroconf | None = None
+    interfaces = InterfaceChoice.All if listens_everywhere(host) else local
     try:
-        interfaces = InterfaceChoice.All if listens_everywhere(host) else local
-        service = AsyncZeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
-        await (await service.async_register_service(_service_info(local, port)))
-        print_line("  announced: make data LAN=1, or fmnist-fetch fetch --lan, finds this server")
-        await asyncio.Event().wait()
+        async with AsyncZeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only) as service:
+            await (await service.async_register_service(_service_info(local, port)))
+            print_line("  announced: make data LAN=1, or fmnist-fetch fetch --lan, finds this server")
+            await asyncio.Event().wait()  # at the end of the block, the announcement is withdrawn
     except (OSError, Error) as exc:
         print_line(f"  not announced: {type(exc).__name__}: {exc}; others need the URL")
-    finally:
-        if service is not None:
-            await service.async_close()  # which withdraws the announcement
 
 
 def _service_info(local: Sequence[str], port: int) -> ServiceInfo:

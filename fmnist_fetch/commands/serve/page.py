@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from fmnist_fetch.commands.serve.files import ServedFile, ServedFiles
 from fmnist_fetch.console.formatting import counted
@@ -24,33 +24,31 @@ _, *_NAMED = re.split(r"<!-- part (\w+) -->\n", Path(__file__).with_name("page.h
 _PARTS = dict(zip(_NAMED[::2], _NAMED[1::2], strict=True))
 
 
-class _State(NamedTuple):
-    """How much of some files is verified."""
+class State(NamedTuple):
+    """How much of some files is verified; as a string "complete, 30.9 MB", "12.3 MB of 30.9 MB" or "absent"."""
 
     good: int
     total: int
 
     @classmethod
-    def of(cls, files: Sequence[ServedFile]) -> "_State":
+    def of(cls, files: Sequence[ServedFile]) -> Self:
+        """Return the state of files."""
         return cls(sum(file.good_bytes for file in files), sum(file.file.size for file in files))
 
     @property
     def kind(self) -> str:
+        """The state in one word."""
         return "complete" if self.good == self.total else "partial" if self.good else "absent"
 
     @property
     def share(self) -> str:
+        """The verified share, rounded down."""
         return f"{100 * self.good // self.total} %"
 
     def __str__(self) -> str:
         if self.kind == "partial":
             return f"{size(self.good)} of {size(self.total)}"
         return f"complete, {size(self.total)}" if self.kind == "complete" else "absent"
-
-
-def state_of(files: Sequence[ServedFile]) -> str:
-    """Return how much of FILES is verified: "complete, 30.9 MB", "12.3 MB of 30.9 MB" or "absent"."""
-    return str(_State.of(files))
 
 
 def mirror_url(files: ServedFiles, manifest: Manifest, base: str) -> str:
@@ -70,7 +68,8 @@ def page(files: ServedFiles, wheels: Sequence[ServedFile], base: str, *, windows
 
     For one that runs on Windows, the commands of that system are shown first.
     """
-    states = {manifest.name: _State.of(files.of(manifest)) for manifest in files.manifests}
+    base = escape(base)  # the names of files and manifests have no characters that must be escaped
+    states = {manifest.name: State.of(files.of(manifest)) for manifest in files.manifests}
     present = [manifest for manifest in files.manifests if states[manifest.name].good]
     absent = [manifest for manifest in files.manifests if manifest not in present]
     present.sort(key=lambda manifest: states[manifest.name].kind)  # complete before partial
@@ -79,55 +78,52 @@ def page(files: ServedFiles, wheels: Sequence[ServedFile], base: str, *, windows
     body += [_dataset_card(files, manifest, base, with_commands=manifest not in first) for manifest in present]
     if wheels:
         total = size(sum(wheel.file.size for wheel in wheels))
-        body.append(_part("wheels", count=counted(len(wheels), "wheel"), total=total, base=escape(base)))
+        body.append(_part("wheels", count=counted(len(wheels), "wheel"), total=total, base=base))
     if absent:
         titles = ", ".join(_title(manifest) for manifest in absent)
         body.append(f'<p class="absent">Not on this server: {titles}.</p>')
     arriving = any(states[manifest.name].kind == "partial" for manifest in present)
     refresh = f'\n<meta http-equiv="refresh" content="{REFRESH_S}">' if arriving else ""
-    return _part("page", refresh=refresh, style=_STYLE, base=escape(base), body="\n".join(body))
+    return _part("page", refresh=refresh, style=_STYLE, base=base, body="\n".join(body))
 
 
-def _part(name: str, **values: object) -> str:
-    return _PARTS[name].format_map(values)
+def _part(part: str, /, **values: object) -> str:
+    return _PARTS[part].format_map(values)
 
 
 def _steps(files: ServedFiles, manifest: Manifest, base: str, *, windows: bool) -> str:
-    mirror, name = mirror_url(files, manifest, base), _dataset(manifest)
-    fetched, trained = ("", "") if name == DATASET else (f" {name}", f" --dataset {name}")
-    # The commands of Windows do without make.
-    set_up = f"py -m fmnist_fetch.environment {{}} --mirror {mirror}"
-    fetch = rf".venv\Scripts\fmnist-fetch fetch{fetched} --mirror {mirror}"
-    script = script_name(manifest)
+    name, script = _dataset(manifest), script_name(manifest)
     return _part(
         "steps",
         title=_title(manifest),
         posix="" if windows else " checked",
         windows=" checked" if windows else "",
-        data_posix=_lines(_manifest_download(manifest, base), command_line(files, manifest, base)),
-        data_windows=_lines(_manifest_download(manifest, base, "py"), set_up.format("data"), fetch),
-        train_posix=_lines(command_line(files, manifest, base, "train")),
-        train_windows=_lines(set_up.format("train"), rf".venv\Scripts\fmnist-train{trained}"),
-        script_posix=_lines(_download(base, script), f"python3 {script}"),
-        script_windows=_lines(_download(base, script, "py"), f"py {script}"),
+        manifest_posix=_manifest_download(manifest, base),
+        manifest_windows=_manifest_download(manifest, base, "py"),
+        data=command_line(files, manifest, base),
+        train=command_line(files, manifest, base, "train"),
+        mirror=mirror_url(files, manifest, base),
+        fetched="" if name == DATASET else f" {name}",
+        trained="" if name == DATASET else f" --dataset {name}",
+        script=script,
+        script_posix=_part("download", python="python3", base=base, name=script),
+        script_windows=_part("download", python="py", base=base, name=script),
     )
 
 
 def _manifest_download(manifest: Manifest, base: str, python: str = "python3") -> str:
-    """Return the command that downloads the manifest, where the catalogue does not have it."""
+    """Return the command that downloads the manifest, where the catalogue does not have it.
+
+    It needs Python alone: Ubuntu, for one, comes without curl.
+    """
     name = _dataset(manifest)
-    return _download(base, name, python) if name.endswith(".toml") else ""
-
-
-def _download(base: str, name: str, python: str = "python3") -> str:
-    """Return a command that downloads a file with Python alone: Ubuntu, for one, comes without curl."""
-    return f"{python} -c \"from urllib.request import *; urlretrieve('{base}{name}', '{name}')\""
+    return _part("download", python=python, base=base, name=name) if name.endswith(".toml") else ""
 
 
 def _dataset_card(files: ServedFiles, manifest: Manifest, base: str, *, with_commands: bool) -> str:
     served = files.of(manifest)
-    state = _State.of(served)
-    commands = _lines(_manifest_download(manifest, base), command_line(files, manifest, base))
+    state = State.of(served)
+    commands = f"{_manifest_download(manifest, base)}<pre>{command_line(files, manifest, base)}</pre>"
     digests = [f"<dt>{escape(file.file.name)}</dt><dd><code>{file.file.sha256}</code></dd>" for file in served]
     arriving = state.kind == "partial"
     return _part(
@@ -143,8 +139,8 @@ def _dataset_card(files: ServedFiles, manifest: Manifest, base: str, *, with_com
 
 
 def _row(folder: str, file: ServedFile) -> str:
-    state, name = _State.of([file]), escape(file.file.name)
-    link = f'<a href="{escape(folder)}{name}">{name}</a>' if file.complete else name
+    state, name = State.of([file]), escape(file.file.name)
+    link = f'<a href="{escape(folder)}{name}">{name}</a>' if state.kind == "complete" else name
     shown = state.share if state.kind == "partial" else state.kind
     return f'<tr><td>{link}</td><td class="number">{size(file.file.size)}</td><td>{shown}</td></tr>'
 
@@ -157,7 +153,3 @@ def _title(manifest: Manifest) -> str:
 def _dataset(manifest: Manifest) -> str:
     """Return what DATASET must be: a name of the catalogue, or the file name of the manifest that is served here."""
     return manifest.name if manifest.name in names() else f"{manifest.name}.toml"
-
-
-def _lines(*commands: str) -> str:
-    return "".join(f"<pre>{escape(command)}</pre>" for command in commands if command)

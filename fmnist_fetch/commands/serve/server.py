@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from fmnist_fetch.commands.serve.connections import Connection, Connections, connection_limit
 from fmnist_fetch.commands.serve.files import ServedFiles
 from fmnist_fetch.commands.serve.handler import RequestHandler
-from fmnist_fetch.commands.serve.page import command_line, state_of
+from fmnist_fetch.commands.serve.page import State, command_line
 from fmnist_fetch.commands.serve.wheels import ServedWheels
 from fmnist_fetch.console.formatting import counted
 from fmnist_fetch.console.output import print_error
@@ -83,14 +83,13 @@ class _Server:
         self._host = host
         self._print_line = print_line
         self._handler = RequestHandler(files, wheels)
-        self._stopped = asyncio.Event()
 
     async def run(self, port: int, announce: Announce | None) -> None:
         """Serve until a signal or the failure of a task."""
-        loop, errors = asyncio.get_running_loop(), _UnexpectedErrors()
+        loop, stopped, errors = asyncio.get_running_loop(), asyncio.Event(), _UnexpectedErrors()
         for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(NotImplementedError):
-                loop.add_signal_handler(number, self._stopped.set)
+                loop.add_signal_handler(number, stopped.set)
         loop.set_exception_handler(errors.of_loop)
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         server = web.Server(self._handler.handle)
@@ -100,25 +99,20 @@ class _Server:
             jobs = [connections.accept(listener, connection) for listener in listeners]
             jobs += [connections.close_idle(), self._describe(listeners[0].getsockname()[1])]
             jobs += [announce(listeners, self._print_line)] if announce else []
-            tasks = [loop.create_task(job) for job in jobs]
-            for task in tasks:
-                task.add_done_callback(self._stop_after_failure)
             try:
-                await self._stopped.wait()
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(job) for job in jobs]
+                    await stopped.wait()
+                    for task in tasks:
+                        task.cancel()
+            except ExceptionGroup as failures:
+                failure = failures.exceptions[0]
+                if isinstance(failure, FetchError):
+                    raise failure from None
+                raise FetchError(f"the server stopped: {type(failure).__name__}: {failure}", hint=AGAIN) from failure
             finally:
-                for task in tasks:
-                    task.cancel()
-                ended = await asyncio.gather(*tasks, return_exceptions=True)
                 await server.shutdown(SHUTDOWN_TIMEOUT_S)
                 self._handler.close()
-        if failure := next((end for end in ended if isinstance(end, Exception)), None):
-            if isinstance(failure, FetchError):
-                raise failure
-            raise FetchError(f"the server stopped: {type(failure).__name__}: {failure}", hint=AGAIN) from failure
-
-    def _stop_after_failure(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and task.exception():
-            self._stopped.set()
 
     async def _describe(self, port: int) -> None:
         """Print what is served where, and the commands that others run; then hash the wheels, before a client waits."""
@@ -136,7 +130,7 @@ class _Server:
             await self._handler.refresh(served)
             if any(file.good_bytes for file in served):
                 empty = False
-                notify(f"  {manifest.name}: {state_of(served)}")
+                notify(f"  {manifest.name}: {State.of(served)}")
                 notify(f"    {command_line(files, manifest, base)}")
         if empty:
             notify(f"  no data is in {files.root} yet; what arrives there is served at once. To download it, run in")

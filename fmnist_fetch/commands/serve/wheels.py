@@ -5,32 +5,18 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from fmnist_fetch.commands.serve.files import ServedFile
-from fmnist_fetch.environment.lock import STORE, Lock, Wheel
+from fmnist_fetch.environment.lock import LOCK, STORE, Lock, Wheel
 from fmnist_fetch.errors import FetchError
-from fmnist_fetch.manifest.model import DataFile
 from fmnist_fetch.manifest.pieces import Piece, Span
 
 INDEX = "/simple/"
-LOCK = "pylock.toml"
 _HEAD = '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" content="1.0">'
-
-
-class ServedWheel(ServedFile):
-    """A wheel in the store; no piece of it is verified before all of it is here."""
-
-    def __init__(self, folder: Path, path: Path, file: DataFile) -> None:
-        super().__init__(folder, path, file)
-        self._served = (path,)
-
-    @property
-    def expected(self) -> bool:
-        """Whether a client should ask again; the folder is that of all wheels."""
-        return self.arriving
 
 
 class ServedWheels:
@@ -39,7 +25,7 @@ class ServedWheels:
     def __init__(self, wheels: Sequence[Wheel], store: Path) -> None:
         self._store = store
         self._wheels = {f"/{STORE}/{wheel.name}": wheel for wheel in wheels}
-        self._files: dict[tuple[str, int], ServedWheel] = {}
+        self._file = cache(self._make_file)  # what was verified stays so
 
     @classmethod
     def of_project(cls, project: Path) -> "ServedWheels":
@@ -58,14 +44,12 @@ class ServedWheels:
         if (wheel := self._wheels.get(path)) is None:
             return None
         place = self._store / wheel.name
-        size = wheel.size or (place.stat().st_size if place.exists() else 0) or 1
-        key = (wheel.name, size)
-        if key not in self._files:
-            # One piece: no byte of it is verified before all of it is here.
-            file = wheel.as_file(size, [Piece(Span(0, size), wheel.sha256)])
-            self._files[key] = ServedWheel(self._store, place, file)
-        served = self._files[key]
+        served = self._file(wheel, wheel.size or (place.stat().st_size if place.exists() else 0) or 1)
         return served if served.exists or served.arriving else None
+
+    def _make_file(self, wheel: Wheel, size: int) -> ServedFile:
+        file = wheel.as_file(size, [Piece(Span(0, size), wheel.sha256)])
+        return ServedFile(self._store, self._store / wheel.name, file, whole=True)
 
     def page(self, path: str) -> str | None:
         """Return the page of the index at PATH: its packages, or the wheels of one; None where there is none."""

@@ -51,7 +51,7 @@ class HttpConnection(Client):
             if not self._continues(file, span):
                 self._drop()
                 ranged, self._ask_whole = self._source.serves_ranges is not False and not self._ask_whole, False
-                if ranged and self._source.doubts_ranges:
+                if ranged and self._source.begin_whole_try():
                     self._try_whole(file, span)
                 else:
                     try:
@@ -108,7 +108,7 @@ class HttpConnection(Client):
         """Ask for the whole file since requests with a range fail; that may have another reason."""
         succeeded = False
         try:
-            self._start(file, span, ranged=False)
+            self._start(file, span, ranged=False, trial=True)
             succeeded = True
         finally:
             self._source.tried_whole(succeeded=succeeded)
@@ -121,12 +121,13 @@ class HttpConnection(Client):
         except SourceError:
             self._start(file, span, ranged=False)
 
-    def _start(self, file: DataFile, span: Span, *, ranged: bool) -> None:
-        """Send one request, and make its answer the one that is being read."""
+    def _start(self, file: DataFile, span: Span, *, ranged: bool, trial: bool = False) -> None:
+        """Send one request, and make its answer the one that is being read; a TRIAL says nothing of ranges."""
         self._response = response = self.request(self._source.file_url(file.name), span if ranged else None)
         try:
             answer = parse_response(response, Request(self.place, file, span, ranged, self.redirected))
-            self._note_ranges(answer, file, span, ranged=ranged)
+            if not trial:
+                self._note_ranges(answer, file, span, ranged=ranged)
         except BaseException:
             # Not only `_drop`: a body that the status forbids, as of 304, would be taken for the next answer.
             self.close()

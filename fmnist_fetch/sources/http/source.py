@@ -1,5 +1,6 @@
 """Mirrors: what is known of a server, for all connections to it. Ranges are an optimization, never a condition."""
 
+import threading
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -43,7 +44,8 @@ class HttpSource:
         self.suspect: Piece | None = None
         self.whole_tries = self.range_failures = 0
         self.refuses_whole: set[int | None] = set()
-        self._delivers_ranges = False
+        self._delivers_ranges = self._trying_whole = False
+        self._lock = threading.Lock()
 
     @property
     def connections(self) -> int | None:
@@ -72,6 +74,17 @@ class HttpSource:
         """Whether requests with a range failed so often in a row that the range may be the reason."""
         return self.range_failures >= RANGE_FAILURES * (DELIVERED_BEFORE if self._delivers_ranges else 1)
 
+    def begin_whole_try(self) -> bool:
+        """Return whether to send this request without a range because of the doubts; `tried_whole` ends the try.
+
+        One connection at a time does so: each of several would get the file from its start.
+        """
+        with self._lock:
+            if self._trying_whole or not self.doubts_ranges:
+                return False
+            self._trying_whole = True
+            return True
+
     def delivered_range(self) -> None:
         """Note that bytes of an answer came that holds the range that was asked for."""
         self._delivers_ranges = True
@@ -94,13 +107,14 @@ class HttpSource:
             self.serves_ranges = self.serves_ranges if self.range_failures == 1 else False
 
     def tried_whole(self, *, succeeded: bool) -> None:
-        """Note what a request without a range came to, which was sent because of the doubts.
+        """Note what the request without a range came to that `begin_whole_try` asked for.
 
         Where it succeeded, the next failure of a range leads to the next one: the server may just have recovered.
         """
         self.range_failures = RANGE_FAILURES - 1 if succeeded else 0
         self.whole_tries += succeeded
         self._delivers_ranges, self.serves_ranges = False, None
+        self._trying_whole = False
 
 
 class LinkedFiles(HttpSource):

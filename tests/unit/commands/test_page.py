@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch.commands.serve.files import ServedFiles
-from fmnist_fetch.commands.serve.page import page, state_of
+from fmnist_fetch.commands.serve.page import State, page
 from samples import Sample, fill
 
 BASE = "http://lab-server:8000/"
@@ -45,7 +45,7 @@ def test_present_datasets_come_first_and_absent_ones_are_only_named(sample: Samp
 def test_a_complete_page_is_not_loaded_again_and_again(sample: Sample, tmp_path: Path) -> None:
     fill(sample.layout(tmp_path).raw, sample.files)
     files = served(tmp_path, sample)
-    assert state_of(files.of(sample.manifest)).startswith("complete, ")
+    assert str(State.of(files.of(sample.manifest))).startswith("complete, ")
     assert "refresh" not in page(files, [], BASE)
 
 

@@ -9,8 +9,7 @@ import pytest
 pytest.importorskip("packaging.pylock", reason="packaging 26.1 is not installed: run make kit first")
 
 from faults import KIB, CutAfter, Mirror, payload
-from fmnist_fetch.commands.kit.target import Target
-from fmnist_fetch.commands.kit.wheels import fetch_wheels, select_wheels
+from fmnist_fetch.commands.kit.wheels import Target, fetch_wheels, select_wheels
 from fmnist_fetch.environment.lock import Lock
 from fmnist_fetch.errors import SourceError, UsageError
 from fmnist_fetch.events import silent

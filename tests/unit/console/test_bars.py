@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from fmnist_fetch.console.bars import Bars, Block
-from fmnist_fetch.console.progress import MAX_FILES_NAMED, Pace, ProgressState
+from fmnist_fetch.console.progress import MAX_FILES_NAMED, ProgressState
 from fmnist_fetch.events import (
     BytesInFlight,
     DownloadEnded,
@@ -191,14 +191,16 @@ def test_rate_and_time_left_do_not_jump_with_the_pieces(show: Show) -> None:
 
 
 def test_the_rate_is_of_the_last_seconds() -> None:
-    pace = Pace()
-    assert pace.rate() is None
-    for second in range(60):
-        pace.note(second, second * 100)
-        assert pace.rate() == (100 if second else None)
-    for second in range(60, 120):
-        pace.note(second, 5900 + (second - 59) * 500)
-    assert pace.rate() == 500
+    seconds = iter(range(120))
+    state = ProgressState(lambda: next(seconds))
+    state(BEGAN)
+    assert state.rate is None
+    for count in range(0, 6000, 100):
+        state(arriving(train_images=count))
+        assert state.rate == (100 if count else None)
+    for count in range(6400, 36400, 500):
+        state(arriving(train_images=count))
+    assert state.rate == 500
 
 
 def test_a_wait_is_reported_below_and_is_no_part_of_the_rate(show: Show) -> None:

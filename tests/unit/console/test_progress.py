@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_fetch import fetch
-from fmnist_fetch.console.formatting import beginning, span_of_time
+from fmnist_fetch.console.formatting import beginning, span_of_time, waiting
 from fmnist_fetch.console.progress import KINDS, Lines, Log, ProgressState, listener
 from fmnist_fetch.errors import size
 from fmnist_fetch.events import (
@@ -133,7 +133,8 @@ def test_sizes_are_written_for_people(count: float, text: str) -> None:
 
 
 def test_times_are_written_for_people() -> None:
-    assert (span_of_time(89.6), span_of_time(-3), span_of_time(FOREVER)) == ("90 s", "0 s", "as long as it takes")
+    assert (span_of_time(89.6), span_of_time(-3)) == ("90 s", "0 s")
+    assert waiting(NoSourceReady((), FOREVER, 0)).startswith("waiting (as long as it takes), ")
 
 
 RUN: list[Event] = [

@@ -153,6 +153,31 @@ def test_what_this_user_may_not_read_is_unreadable_and_not_damaged(sample: Sampl
     assert disk_of(complete) == before
 
 
+def test_files_of_an_empty_folder_are_not_looked_for_one_by_one(
+    sample: Sample, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = sample.layout(root)
+    layout.raw.mkdir(parents=True)
+    looked_for, opened = list[Path](), os.open
+
+    def note(path: Path, flags: int, mode: int = 0o777) -> int:
+        looked_for.append(path)
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", note)
+    state = inspect(layout)
+    assert {state.tensors, *(entry.published for entry in state.files)} == {Condition.ABSENT}
+    assert looked_for == [layout.tensors]
+
+
+def test_a_name_in_other_letters_may_be_the_file(
+    sample: Sample, complete: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a file system lists it that does not distinguish them.
+    monkeypatch.setattr(os, "listdir", lambda path: [entry.name.upper() for entry in os.scandir(path)])
+    assert inspect(sample.layout(complete)).complete
+
+
 @pytest.mark.parametrize("place", ["a root", "x" * 256])
 def test_nothing_is_there_in_a_root_that_is_not_there_and_it_is_not_made(
     place: str, sample: Sample, root: Path

@@ -149,7 +149,7 @@ def test_the_file_that_is_open_gets_the_final_name(folder: Path) -> None:
     part, final = folder / "part", folder / "final"
     with open(part, "x+b", buffering=0) as file:
         file.write(DATA)
-        assert publish(file, part, final, never)
+        assert publish(file, part, final, len(DATA), never)
     assert names(folder) == {*OTHERS, "final"}
     assert final.read_bytes() == DATA
 
@@ -159,9 +159,9 @@ def test_another_file_under_the_same_name_does_not_get_the_final_name(folder: Pa
     with open(part, "x+b", buffering=0) as file:
         file.write(DATA)
         part.unlink()
-        assert not publish(file, part, final, never)
+        assert not publish(file, part, final, len(DATA), never)
         part.write_bytes(b"another one's")
-        assert not publish(file, part, final, never)
+        assert not publish(file, part, final, len(DATA), never)
     assert names(folder) == {*OTHERS, "part"}
     assert part.read_bytes() == b"another one's"
 
@@ -173,7 +173,7 @@ def test_where_the_identity_does_not_tell_the_content_decides(folder: Path) -> N
         # As on a file system that gives a file another number each time.
         part.unlink()
         part.write_bytes(DATA)
-        assert publish(file, part, final, lambda path: path.read_bytes() == DATA)
+        assert publish(file, part, final, len(DATA), lambda path: path.read_bytes() == DATA)
     assert names(folder) == {*OTHERS, "final"}
 
 
@@ -183,7 +183,7 @@ def test_a_final_name_that_cannot_be_given_leaves_the_part_where_it_was(folder: 
     with open(part, "x+b", buffering=0) as file:
         file.write(DATA)
         with pytest.raises(IsADirectoryError):
-            publish(file, part, final, never)
+            publish(file, part, final, len(DATA), never)
     assert names(folder) == {*OTHERS, "part", "final"}
     assert part.read_bytes() == DATA
 
@@ -226,7 +226,7 @@ def test_where_no_open_file_is_renamed_it_is_closed_before(tmp_path: Path) -> No
     assert disk_of(tmp_path).keys() == {"final"}
     with open(tmp_path / "final.part", "w+b", buffering=0) as file:
         file.write(DATA[::-1])
-        assert publish(file, tmp_path / "final.part", tmp_path / "final", never)
+        assert publish(file, tmp_path / "final.part", tmp_path / "final", len(DATA), never)
         assert file.closed
     assert (tmp_path / "final").read_bytes() == DATA[::-1]
     assert disk_of(tmp_path).keys() == {"final"}
@@ -248,6 +248,6 @@ def test_a_closed_file_that_is_another_one_by_now_does_not_get_the_final_name(ri
 
     with Closing(part, "w+b") as file:
         file.write(DATA)
-        assert not publish(file, part, final, never)
+        assert not publish(file, part, final, len(DATA), never)
     assert part.read_bytes() == b"rival"
     assert disk_of(tmp_path).keys() == {"final.part"}

@@ -68,19 +68,6 @@ def test_pages_of_a_large_file_that_are_not_read_again_leave_the_memory(
     assert dropped == [(0, stretch * STRETCH_BYTES) for stretch in (4, 5, 6)]
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice about files")
-def test_what_leaves_the_memory_begins_where_the_file_stood(
-    tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
-) -> None:
-    with open(tmp_path / "file", "wb") as file:
-        file.seek(12345)
-        writeback = Writeback(file)
-        writeback.spent(4 * STRETCH_BYTES)
-        writeback.wrote(STRETCH_BYTES)
-        writeback.close()
-    assert (len(synced), dropped) == (1, [(12345, 4 * STRETCH_BYTES)])
-
-
 def test_pages_that_may_be_read_again_stay_in_memory(
     tmp_path: Path, synced: list[int], dropped: list[tuple[int, int]]
 ) -> None:
