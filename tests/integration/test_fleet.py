@@ -70,7 +70,7 @@ def test_a_complete_root_that_is_shared_and_read_only_is_left_as_it_is(
 
 
 @pytest.fixture
-def stick(tmp_path: Path) -> Iterator[Path]:
+def vfat(tmp_path: Path) -> Iterator[Path]:
     """Yield a file system without links and permissions."""
     if not ROOT:
         pytest.skip("only root can mount a stick")
@@ -88,10 +88,10 @@ def stick(tmp_path: Path) -> Iterator[Path]:
         assert run(["umount", folder]).returncode == 0
 
 
-def test_a_root_on_a_stick_is_filled_repaired_and_verified(sample: Sample, stick: Path, tmp_path: Path) -> None:
-    root, source = stick / "data", fill(tmp_path / "source", sample.files)
+def test_a_root_on_a_stick_is_filled_repaired_and_verified(sample: Sample, vfat: Path, tmp_path: Path) -> None:
+    root, source = vfat / "data", fill(tmp_path / "source", sample.files)
     with pytest.raises(OSError, match="not permitted"):
-        (stick / "link").symlink_to("nowhere")
+        (vfat / "link").symlink_to("nowhere")
     words = (sample.write(tmp_path), "--root", str(root))
     fetch = ("fetch", *words, "--only-mirrors", "--mirror", str(source))
     assert command_line(*fetch).returncode == 0
@@ -102,6 +102,6 @@ def test_a_root_on_a_stick_is_filled_repaired_and_verified(sample: Sample, stick
     assert command_line("verify", *words).returncode == 3
     assert command_line(*fetch).returncode == 0
     assert (raw / name).read_bytes() == sample.files[name]
-    before = disk_of(stick)
+    before = disk_of(vfat)
     assert command_line("verify", *words).returncode == 0
-    assert disk_of(stick) == before
+    assert disk_of(vfat) == before

@@ -118,6 +118,7 @@ def test_a_lack_of_descriptors_is_local_and_reported_at_once(number: int) -> Non
     assert "may open no more files or connections" in error.message
     assert "ulimit -n" in error.hint
     assert error.permanent
+    assert error.is_local
 
 
 def test_a_lack_of_threads_is_local_and_reported_at_once() -> None:
