@@ -124,7 +124,7 @@ def idx_header(path: Path, file: DataFile) -> IdxHeader:
 def _places(manifest: Manifest) -> dict[str, int]:
     """Where each tensor's bytes begin in the tensor file; nothing where that depends on what is still to come."""
     headers = {file.tensor: file.payload.header for file in manifest.files if file.payload.header}
-    if len(headers) < len(manifest.files) or (manifest.mean is None and _counted(manifest)):
+    if len(headers) < len(manifest.files) or (manifest.mean is None and manifest.file("train", "images")):
         return {}
     digests = dict.fromkeys(headers, _ANY_DIGEST)
     at = len(preamble(headers, metadata(manifest, digests, manifest.mean, manifest.std)))
@@ -135,14 +135,9 @@ def _places(manifest: Manifest) -> dict[str, int]:
     return places
 
 
-def _counted(manifest: Manifest) -> DataFile | None:
-    """Return the file whose values' statistics belong to the metadata."""
-    return manifest.file("train", "images")
-
-
 def _statistics(layout: Layout) -> tuple[float | None, float | None]:
     """Mean and standard deviation of the training pixels over 255, as pinned or else counted."""
-    manifest, file = layout.manifest, _counted(layout.manifest)
+    manifest, file = layout.manifest, layout.manifest.file("train", "images")
     if manifest.mean is not None or file is None:
         return manifest.mean, manifest.std
     path = layout.payload(file)
