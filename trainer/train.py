@@ -18,9 +18,6 @@ from trainer.data import Examples, flatten
 from trainer.distributed import SINGLE_PROCESS, ProcessGroup
 from trainer.softmax import Model, gradient, is_correct, log_softmax, logits, losses
 
-# A step multiplies (10, 784) by (784, 256), too little work for many threads. With a fixed number of threads, machines
-# with few and with many cores compute the same bits.
-THREADS = 2
 TEST_BATCH_SIZE = 1024
 """The number of images; with 1,000, a test takes a third longer."""
 
@@ -39,7 +36,9 @@ class Settings:
     batch_size: int = 256
     learning_rate: float = 0.1
     seed: int = 0
-    threads: int = THREADS
+    # A step multiplies (10, 784) by (784, 256), too little work for many threads. With a fixed number of threads,
+    # machines with few and with many cores compute the same bits.
+    threads: int = 2
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ _LOCAL_NETWORKS = tuple(
 _SIOCGIFADDR = 0x8915
 _INTERFACE_NAME_BYTES = 15
 _Name = tuple[bytes, ...]
+_LABELS: _Name = tuple(SERVICE.rstrip(".").encode().split(b"."))
 
 
 def own_addresses() -> list[str]:
@@ -112,7 +113,7 @@ def parse_answer(packet: bytes, number: int, sender: str) -> list[str]:
     urls = []
     for name, kind, data in records:
         text = texts.get(name, {})
-        if kind != _SRV or name[1:] != _labels(SERVICE) or len(data) < 7 or not VERSION.items() <= text.items():
+        if kind != _SRV or name[1:] != _LABELS or len(data) < 7 or not VERSION.items() <= text.items():
             continue
         port, path = int.from_bytes(data[4:6], "big"), text.get("path", "/")
         if port and _PATH.fullmatch(path):
@@ -124,7 +125,7 @@ def _look_up(addresses: Sequence[str]) -> list[str]:
     """Ask on the networks of ADDRESSES; what fails there finds nothing."""
     number = secrets.randbits(16)
     # Bit 15 of the class, which asks for an answer by unicast, is for queries from port 5353 only (section 6.7).
-    question = b"".join(bytes([len(label)]) + label for label in (*_labels(SERVICE), b""))
+    question = b"".join(bytes([len(label)]) + label for label in (*_LABELS, b""))
     query = _HEADER.pack(number, 0, 1, 0, 0, 0) + question + _QUESTION.pack(_PTR, _IN)
     found: dict[str, None] = {}
     with ExitStack() as stack:
@@ -216,7 +217,3 @@ def _attributes(data: bytes) -> dict[str, str]:
         found.setdefault(key.lower(), value)
         at += 1 + data[at]
     return found
-
-
-def _labels(name: str) -> _Name:
-    return tuple(name.rstrip(".").encode().split(b"."))

@@ -14,6 +14,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeGuard
 
@@ -51,19 +52,19 @@ class Tensor(NamedTuple):
     stop: int
 
 
-def in_order(headers: Mapping[str, IdxHeader]) -> list[str]:
-    """Return the tensors' names in the order of their bytes: the widest type first, so that each is aligned."""
-    return sorted(headers, key=lambda name: -headers[name].itemsize)
+def offsets(headers: Mapping[str, IdxHeader]) -> dict[str, int]:
+    """Return where the tensors begin behind the preamble, in order: the widest type first, so that each is aligned."""
+    names = sorted(headers, key=lambda name: -headers[name].itemsize)
+    return dict(zip(names, accumulate((headers[name].values_size for name in names), initial=0), strict=False))
 
 
 def preamble(headers: Mapping[str, IdxHeader], metadata: Mapping[str, str]) -> bytes:
     """Return all that stands before the tensors' bytes; the same arguments give the same bytes."""
     table: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
-    stop = 0
-    for name in in_order(headers):
+    for name, start in offsets(headers).items():
         header = headers[name]
-        start, stop = stop, stop + header.values_size
-        table[name] = {"dtype": NAMES[header.dtype], "shape": header.shape, "data_offsets": [start, stop]}
+        span = [start, start + header.values_size]
+        table[name] = {"dtype": NAMES[header.dtype], "shape": header.shape, "data_offsets": span}
     text = json.dumps(table, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text

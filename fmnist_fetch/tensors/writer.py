@@ -18,7 +18,7 @@ from fmnist_fetch.storage.layout import Layout
 from fmnist_fetch.storage.writeback import Writeback
 from fmnist_fetch.tensors.decompress import Sink, no_sink
 from fmnist_fetch.tensors.statistics import statistics
-from fmnist_fetch.tensors.tensor_file import in_order, metadata, native, preamble
+from fmnist_fetch.tensors.tensor_file import metadata, native, offsets, preamble
 
 _STEP_BYTES = 1024 * 1024
 _ANY_DIGEST = "0" * 64
@@ -81,11 +81,9 @@ class Assembly(ExitStack):
         headers = {name: placed.get(name) or self._header(file) for name, file in files.items()}
         start = preamble(headers, metadata(self._manifest, digests, *_statistics(self._layout)))
         self._write(0, start)
-        at = len(start)
-        for name in in_order(headers):
-            if name not in placed and self._copy(files[name], at, headers[name]) != digests[name]:
+        for name, offset in offsets(headers).items():
+            if name not in placed and self._copy(files[name], len(start) + offset, headers[name]) != digests[name]:
                 raise IntegrityError(f"{self._layout.payload(files[name])} changed while it was read", hint=AGAIN)
-            at += headers[name].values_size
 
     def _copy(self, file: DataFile, at: int, header: IdxHeader) -> str:
         """Write the values of FILE's payload, little-endian, from AT on; return the payload's SHA-256."""
@@ -124,25 +122,16 @@ def idx_header(path: Path, file: DataFile) -> IdxHeader:
 def _places(manifest: Manifest) -> dict[str, int]:
     """Where each tensor's bytes begin in the tensor file; nothing where that depends on what is still to come."""
     headers = {file.tensor: file.payload.header for file in manifest.files if file.payload.header}
-    if len(headers) < len(manifest.files) or (manifest.mean is None and _counted(manifest)):
+    if len(headers) < len(manifest.files) or (manifest.mean is None and manifest.file("train", "images")):
         return {}
     digests = dict.fromkeys(headers, _ANY_DIGEST)
     at = len(preamble(headers, metadata(manifest, digests, manifest.mean, manifest.std)))
-    places = {}
-    for name in in_order(headers):
-        places[name] = at
-        at += headers[name].values_size
-    return places
-
-
-def _counted(manifest: Manifest) -> DataFile | None:
-    """Return the file whose values' statistics belong to the metadata."""
-    return manifest.file("train", "images")
+    return {name: at + offset for name, offset in offsets(headers).items()}
 
 
 def _statistics(layout: Layout) -> tuple[float | None, float | None]:
     """Mean and standard deviation of the training pixels over 255, as pinned or else counted."""
-    manifest, file = layout.manifest, _counted(layout.manifest)
+    manifest, file = layout.manifest, layout.manifest.file("train", "images")
     if manifest.mean is not None or file is None:
         return manifest.mean, manifest.std
     path = layout.payload(file)

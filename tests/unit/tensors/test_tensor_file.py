@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from faults import payload
 from fmnist_fetch.errors import FormatError
 from fmnist_fetch.manifest.idx import IdxHeader
-from fmnist_fetch.tensors.tensor_file import TensorFile, in_order, native, preamble
+from fmnist_fetch.tensors.tensor_file import TensorFile, native, offsets, preamble
 from samples import flipped, idx, sha256
 
 HEADERS = {
@@ -38,7 +38,7 @@ def values(name: str) -> bytes:
 
 
 def written(path: Path, metadata: dict[str, str] | None = None) -> Path:
-    body = b"".join(native(values(name), HEADERS[name].itemsize) for name in in_order(HEADERS))
+    body = b"".join(native(values(name), HEADERS[name].itemsize) for name in offsets(HEADERS))
     path.write_bytes(preamble(HEADERS, metadata or {"a": "1"}) + body)
     return path
 
