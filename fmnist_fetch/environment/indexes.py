@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+import threading
 import zlib
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -82,7 +83,7 @@ class Configuration(NamedTuple):
 
 
 class Page:
-    """A page of links. When the connection breaks, what has arrived of it is kept and used."""
+    """A page of links, for all threads. When the connection breaks, what has arrived of it is kept and used."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -91,6 +92,7 @@ class Page:
         self._text = b""
         self._complete = False
         self._tried = False
+        self._lock = threading.Lock()
 
     def links(self, name: str, sha256: str) -> list[str]:
         """Return the links to the file of this name; a link with another digest is left out.
@@ -98,12 +100,14 @@ class Page:
         Raises:
             OSError: The page, or the part of it that arrived, has no such link. Another call requests the rest.
         """
-        if not self._complete and not self._matches(name, sha256):
-            self._read()
-        found = self._matches(name, sha256)
-        if not found and not self._complete:
-            raise OSError(f"{self.url} is incomplete")
-        return found
+        # One thread requests the page; the others, which need it too, wait for it.
+        with self._lock:
+            if not self._complete and not self._matches(name, sha256):
+                self._read()
+            found = self._matches(name, sha256)
+            if not found and not self._complete:
+                raise OSError(f"{self.url} is incomplete")
+            return found
 
     def _matches(self, name: str, sha256: str) -> list[str]:
         found = []

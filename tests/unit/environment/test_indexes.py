@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
-from faults import KIB, CutAfter, First, Header, IgnoreRange, Mirror, Status
+from faults import KIB, CutAfter, First, Header, IgnoreRange, Latency, Mirror, Status
 from fmnist_fetch.environment.indexes import PYPI, Configuration, Page, local_path, split_secret
 from index import index_files
 
@@ -88,6 +90,19 @@ def test_a_page_that_breaks_off_is_resumed_and_used_as_soon_as_it_has_the_link()
                 attempts += 1
         assert mirror.served < 1.3 * len(filler)
     assert 3 <= attempts <= 6
+
+
+def test_a_page_that_several_threads_need_is_requested_once() -> None:
+    text = b"<a href='a.whl'>a</a>\n"
+    with Mirror({"simple/thing/": text}, [Latency(0.1)]) as mirror, ThreadPoolExecutor(8) as pool:
+        page, begin = Page(mirror.url + "simple/thing/"), Barrier(8)
+
+        def find(_: int) -> list[str]:
+            begin.wait()
+            return page.links("a.whl", SHA256)
+
+        assert list(pool.map(find, range(8))) == [[mirror.url + "simple/thing/a.whl"]] * 8
+        assert len(mirror.journal) == 1
 
 
 def test_a_page_of_a_server_without_ranges_is_read_whole() -> None:
