@@ -14,7 +14,7 @@ from benchmarks.table import Bench, Table, Target
 ONE = "fmnist-fetch --jobs 1"
 CURL_ONE = peers.CURL
 ARIA_FOUR = "aria2c -x4 -s4, download only"
-START = "0.1 s are the start of Python and the import of requests, and fsync is in our row alone"
+START = "0.1 s are the start of Python and the import of requests and filelock, and fsync is in our row alone"
 UNEQUAL = (10_000_000, 5_000_000, 1_000_000, 10_000)
 
 

@@ -20,8 +20,8 @@ SERVE, NGINX = "fmnist-fetch serve", "nginx"
 OPENSSL = "openssl sha256 of the same files"
 ARIA_FOUR = "aria2c -j4, download only"
 SMALL = (
-    "each file is synced (0.3 of 2.9 s), renamed, and copied to the tensor file, which the other does not do; four"
-    " threads share the interpreter's lock"
+    "each file is synced, renamed, and written to the tensor file too, which the other does not do, and four threads"
+    " share the interpreter's lock"
 )
 START = "Python and the modules that hash take 50 ms to start, half of the time that openssl needs for all"
 LATENCY = 0.02
