@@ -124,8 +124,11 @@ def _find(rows: _Rows, causes: Sequence[BaseException]) -> _Cause | None:
     """Return the cause of the first of ROWS that is in the chain."""
     for kinds, cause in rows:
         if (one := _first(causes, *kinds)) is not None:
-            why = clean(reason(one)) if isinstance(one, OSError) else ""
-            return cause._replace(what=cause.what.format(reason=why, words=_words(causes)))
+            why = reason(one) if isinstance(one, OSError) else ""
+            if isinstance(one, gaierror):
+                # The numbers of look-ups are no errno: on macOS, that of "try again" is ENOENT's.
+                why = one.strerror or ""
+            return cause._replace(what=cause.what.format(reason=clean(why), words=_words(causes)))
     return None
 
 

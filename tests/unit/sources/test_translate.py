@@ -48,6 +48,8 @@ def verification(code: int, words: str) -> BaseException:
     ("failure", "said"),
     [
         (new_connection(socket.gaierror(socket.EAI_NONAME, "Name or service not known")), "its name does not resolve"),
+        # macOS has EAI_AGAIN = 2, which is ENOENT as an errno.
+        (new_connection(socket.gaierror(errno.ENOENT, "Try again")), "its name does not resolve (Try again)"),
         (in_requests(LookupTimeoutError(errno.ETIMEDOUT, "slow")), "the look-up of its name takes long"),
         (new_connection(ConnectionRefusedError(errno.ECONNREFUSED, "refused")), "refuses connections"),
         (new_connection(OSError(errno.ENETUNREACH, "unreachable")), "no route to it"),
