@@ -87,7 +87,7 @@ def _require_data(dataset: str, root: str) -> None:
     tensors = Layout(root, find(dataset)).tensors
     if not tensors.exists():
         command = fetch_command(dataset, root if root != DEFAULT_ROOT else None)
-        raise FetchError(f"{tensors} is not there", hint=f"Run: {command} (or fmnist-fetch fetch)")
+        raise FetchError(f"{tensors} is not there", hint=f"Run: {command}")
 
 
 def _lock() -> None:

@@ -412,7 +412,7 @@ def test_make_train_without_data_says_so_first(clone: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[:2] == [
         "error: nowhere/FashionMNIST/processed/fashion-mnist.safetensors is not there",
-        "hint: Run: make data ROOT=nowhere (or fmnist-fetch fetch)",
+        "hint: Run: make data ROOT=nowhere",
     ]
     assert not (clone / ".venv").exists()
 
