@@ -22,7 +22,7 @@ except ImportError:  # Windows, where a file that is open can't be removed anywa
 _RANDOM_BYTES = 6
 _SUFFIX = ".tmp"
 _CLAIMED = ".claimed"
-_LEFTOVER = rf"(?s)\.(.+)\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}(\{_SUFFIX}|\{_CLAIMED})"
+_LEFTOVER = rf"(?s)\.(.+)\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}({re.escape(_SUFFIX)}|{re.escape(_CLAIMED)})"
 ABANDONED_AFTER_S = 24 * 3600.0
 """Age of a temporary file that nobody can be at work on, where the file system has no locks to ask."""
 # Windows, SMB and the shared folders of virtual machines.
