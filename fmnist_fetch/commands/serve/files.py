@@ -43,22 +43,20 @@ class ServedFile:
         folder: No link is followed out of this folder.
         path: The final name of the file; the part file is beside it.
         file: Its size, digest and pieces.
-        whole: Whether no piece of it is verified before all of it is here, and its folder is that of other files too.
     """
 
-    def __init__(self, folder: Path, path: Path, file: DataFile, *, whole: bool = False) -> None:
+    def __init__(self, folder: Path, path: Path, file: DataFile) -> None:
         self.file = file
         self._folder = folder
         self._path = path
         self._part = part_path(path)
-        self._whole = whole
-        self._served = (path,) if whole else (path, self._part)
+        self._served: tuple[Path, ...] = (path, self._part)
         self._inspections: dict[Path, _Inspection] = {}
 
     @property
     def expected(self) -> bool:
         """Whether a client should ask again: the file's folder is here, so that it is being downloaded or repaired."""
-        return self.arriving if self._whole else self._path.parent.is_dir()
+        return self._path.parent.is_dir()
 
     @property
     def active(self) -> bool:

@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -19,13 +19,27 @@ INDEX = "/simple/"
 _HEAD = '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" content="1.0">'
 
 
+class ServedWheel(ServedFile):
+    """A wheel in the folder STORE; no piece of it is verified before all of it is here."""
+
+    def __init__(self, store: Path, wheel: Wheel, size: int) -> None:
+        path = store / wheel.name
+        super().__init__(store, path, wheel.as_file(size, [Piece(Span(0, size), wheel.sha256)]))
+        self._served = (path,)
+
+    @property
+    def expected(self) -> bool:
+        """Whether a client should ask again; the folder is that of all wheels."""
+        return self.arriving
+
+
 class ServedWheels:
     """The wheels of a lock in the folder STORE, by the paths of their URLs."""
 
     def __init__(self, wheels: Sequence[Wheel], store: Path) -> None:
         self._store = store
         self._wheels = {f"/{STORE}/{wheel.name}": wheel for wheel in wheels}
-        self._file = cache(self._make_file)  # what was verified stays so
+        self._file = cache(partial(ServedWheel, store))  # what was verified stays so
 
     @classmethod
     def of_project(cls, project: Path) -> "ServedWheels":
@@ -46,10 +60,6 @@ class ServedWheels:
         place = self._store / wheel.name
         served = self._file(wheel, wheel.size or (place.stat().st_size if place.exists() else 0) or 1)
         return served if served.exists or served.arriving else None
-
-    def _make_file(self, wheel: Wheel, size: int) -> ServedFile:
-        file = wheel.as_file(size, [Piece(Span(0, size), wheel.sha256)])
-        return ServedFile(self._store, self._store / wheel.name, file, whole=True)
 
     def page(self, path: str) -> str | None:
         """Return the page of the index at PATH: its packages, or the wheels of one; None where there is none."""
